@@ -1,0 +1,46 @@
+# llmos. `make` lists the targets; each does all the set-up it needs on a machine with Python, a C++ compiler and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 1
+
+.DEFAULT_GOAL := list
+.PHONY: list demo test check bench docs clean
+
+list:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
+
+# One stamp for the whole set-up. pip compiles llama.cpp here: about 6 minutes on two cores, once.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "llmos: setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"llmos needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "llmos: installing; llama-cpp-python and hnswlib are compiled, which takes 5 to 10 minutes the first time"
+	@( while sleep 30; do echo "llmos: still compiling ..."; done ) & beat=$$!; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama,dev]'; \
+	status=$$?; kill $$beat; exit $$status
+	@touch $@
+	@echo "llmos: set-up is complete"
+
+demo: $(VENV)/.ready  ## ten facts told, evicted, and asked for, on SmolLM2-135M
+	@$(BIN)/llmos demo --seed $(SEED)
+
+check: $(VENV)/.ready  ## ruff, mypy --strict, fast tests: under a minute
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not gguf and not slow" tests/unit tests/property tests/drivers
+
+test: $(VENV)/.ready  ## all tests, a real model included
+	@$(BIN)/llmos pull smollm2-135m
+	$(BIN)/pytest -q
+
+bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
+	$(BIN)/llmos bench kernel
+	@for seed in 1 2 3 4 5; do $(BIN)/llmos demo --seed $$seed --json; done
+
+docs: $(VENV)/.ready  ## regenerate docs/syscalls.md from the ABI
+	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md
+
+clean:  ## remove what the targets made, models and data directories excepted
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,169 @@
+"""A CPU that plays a script: a list of instructions, or a function of the visible pages. For tests and scenarios.
+
+It counts, preempts, streams and stops at limits as the real one does, so that what is tested with it holds there too.
+Its tokens are three bytes of UTF-8 each: reversible, the same on every machine, and never equal to a frame's.
+With `token_s` 0 a run is complete when `start` returns; otherwise one thread a slot emits a token each `token_s`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from kernel.event import Outcome, Trapped
+from kernel.memory.page import Role
+from kernel.ports import Frame, Job, Post, Streamed
+
+Program = Callable[[Job], str]
+
+CONTROL = 1 << 30  # ids of the frame: beyond any three bytes
+FRAME = Frame(
+    begin=(CONTROL,),
+    prefix={role: (CONTROL + 1 + i, CONTROL + 8) for i, role in enumerate(Role)},
+    suffix={role: (CONTROL + 9,) for role in Role},
+    generate=(CONTROL + 3, CONTROL + 8),
+)
+
+
+def play(instructions: Sequence[str]) -> Program:
+    """The n-th instruction of a process is the n-th of the list; after the last one it yields."""
+    return lambda job: instructions[job.instr - 1] if job.instr <= len(instructions) else '{"op":"yield"}'
+
+
+def echo(job: Job) -> str:
+    """Says back the last thing the user said, as a send_message."""
+    said = next((page.page.text for page in reversed(job.pages) if page.role is Role.USER and not page.recalled), "")
+    escaped = said.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{{"op":"send_message","text":"you said: {escaped}"}}'
+
+
+class ScriptedCpu:
+    """ports.Cpu over a program. `failures` runs, from the first on, fail as a device would."""
+
+    window_max = 1 << 20
+    model = "scripted"
+    full_mask = True
+    frame = FRAME
+
+    def __init__(
+        self, program: Program, *, slots: int = 1, encoding: str = "json", token_s: float = 0.0, failures: int = 0
+    ) -> None:
+        self.program, self.slots, self.encoding = program, slots, encoding
+        self.token_s, self.failures = token_s, failures
+        self._stop = [threading.Event() for _ in range(slots)]
+        self._kept: list[tuple[int, ...]] = [()] * slots  # ids in "KV", so that prefill counts are honest
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def measure_id(self) -> str:
+        """Hash of vocabulary and frame."""
+        return hashlib.blake2b(f"bytes3/{CONTROL}".encode(), digest_size=8).hexdigest()
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Three bytes a token; the length stands in the top byte, so that ids are unambiguous."""
+        raw = text.encode("utf-8", "replace")
+        whole = len(raw) // 3 * 3
+        ids = [
+            3 << 24 | a << 16 | b << 8 | c
+            for a, b, c in zip(raw[:whole:3], raw[1:whole:3], raw[2:whole:3], strict=True)
+        ]
+        if rest := raw[whole:]:
+            ids.append(len(rest) << 24 | int.from_bytes(rest, "big"))
+        return tuple(ids)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids; frame ids have none."""
+        raw = b"".join((i & 0xFFFFFF).to_bytes(i >> 24, "big") for i in ids if i < CONTROL)
+        return raw.decode("utf-8", "replace")
+
+    def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
+        """Any window fits."""
+        self._post, self._stream = post, stream
+
+    def start(self, job: Job) -> None:
+        """Run the job: at once, or in a thread when tokens take time."""
+        self._stop[job.slot].clear()
+        if self.token_s == 0:
+            self._run(job)
+        else:
+            thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+            self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+            thread.start()
+
+    def preempt(self, slot: int) -> None:
+        """Stop at the next token."""
+        self._stop[slot].set()
+
+    def close(self) -> None:
+        """Stop all slots."""
+        self._closed = True
+        for stop in self._stop:
+            stop.set()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _run(self, job: Job) -> None:
+        if self.failures > 0:
+            self.failures -= 1
+            self._trap(job, Outcome.FAILED, (), error="the script says that the device fails")
+            return
+        text = self.program(job)
+        ids = self.tokenize(text)
+        emitted, first_at, outcome = len(job.ids), 0, Outcome.PREEMPTED
+        while True:  # a token a round; ends with the text, the reply limit, the quantum or a stop
+            if emitted >= len(ids):
+                outcome = Outcome.SYSCALL if ids else Outcome.ILLEGAL
+                break
+            if emitted >= job.reply:
+                prose = self.encoding == "prose" and not text.startswith("!")
+                outcome = Outcome.SYSCALL if prose else Outcome.ILLEGAL
+                break
+            if emitted - len(job.ids) >= job.quantum or self._stop[job.slot].is_set():
+                break
+            if self.token_s:
+                time.sleep(self.token_s)  # the device's own time, in its own thread
+                self._stream(
+                    Streamed(job.pid, job.instr, job.attempt, emitted, self.detokenize(ids[emitted : emitted + 1]))
+                )
+            emitted += 1
+            first_at = first_at or time.time_ns()
+        cut = emitted < len(ids) and outcome is not Outcome.PREEMPTED
+        error = "the syscall reached the reply limit" if cut else "" if ids else "nothing was emitted"
+        self._trap(job, outcome, ids[:emitted], first_at=first_at, truncated=cut, error=error)
+
+    def _trap(
+        self,
+        job: Job,
+        outcome: Outcome,
+        ids: tuple[int, ...],
+        *,
+        first_at: int = 0,
+        truncated: bool = False,
+        error: str = "",
+    ) -> None:
+        kept, prompt = self._kept[job.slot], job.prompt + job.ids
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(kept, prompt, strict=False)) if a != b), min(len(kept), len(prompt))
+        )
+        self._kept[job.slot] = job.prompt + ids
+        self._post(
+            Trapped(
+                source=f"cpu{job.slot}",
+                slot=job.slot,
+                pid=job.pid,
+                instr=job.instr,
+                attempt=job.attempt,
+                outcome=outcome,
+                text=self.detokenize(ids),
+                ids=ids,
+                truncated=truncated,
+                error=error,
+                first_at=first_at,
+                prompt=len(job.prompt),
+                prefill=len(prompt) - min(shared, len(prompt) - 1),
+                decoded=max(0, len(ids) - len(job.ids)),
+                kv=len(job.prompt) + len(ids),
+            )
+        )

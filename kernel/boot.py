@@ -1,0 +1,96 @@
+"""Boot, as a table of contents: load the last commit, size memory for this model and window, derive what was under way.
+
+Loads, never replays: the state on disk is always that of the last commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from kernel import records
+from kernel.core import Kernel
+from kernel.errors import BadInput
+from kernel.event import Booted
+from kernel.machine import Machine, page_tokens_max
+from kernel.memory.page import Page
+from kernel.memory.prompt import Layout
+from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
+from kernel.records import JournalEntry
+from kernel.settings import Settings
+
+
+class Board(msgspec.Struct):
+    """The hardware: what a machine is made of."""
+
+    cpu: Cpu
+    disk: Disk
+    index: Index
+    settings: Settings
+    clock: Callable[[], int] = time.time_ns
+
+
+async def boot(board: Board, table: InstructionSet) -> Machine:
+    """A machine ready to `run`. Raises BadInput, before anything on disk has changed, if it cannot work like this."""
+    cpu, disk, settings = board.cpu, board.disk, board.settings
+    if settings.window > cpu.window_max:
+        raise BadInput(
+            f"window {settings.window} is larger than the model's {cpu.window_max}; take --window {cpu.window_max}"
+        )
+    layout = Layout(cpu.frame, cpu.tokenize, cpu.measure_id())
+    kernel = Kernel(table, layout)
+    _load(kernel, disk)
+    resized, measured = _measure_anew(kernel, disk, layout)
+    machine = Machine(kernel, layout, table, cpu, disk, board.index, settings, board.clock)
+    cpu.open(settings.window, machine.post, machine.stream)
+    step = kernel.step(
+        Booted(
+            at=board.clock(),
+            source="boot",
+            settings=settings,
+            costs=layout.costs,
+            model=cpu.model,
+            encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
+            slots=cpu.slots,
+            page_tokens=page_tokens_max(settings),
+            resized=resized,
+        )
+    )
+    if step.error:
+        cpu.close()
+        raise BadInput(step.error)
+    measure = Record("set", b"measure", layout.costs.measure.encode())
+    await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
+    board.index.start(machine.post, machine.sizes)
+    machine.began(step)
+    return machine
+
+
+def _load(kernel: Kernel, disk: Disk) -> None:
+    """The state of the last commit, and the hash that was journaled with it."""
+    last = disk.scan("journal", reverse=True, limit=1)
+    state_hash = msgspec.msgpack.decode(last[0][1], type=JournalEntry).hash if last else bytes(16)
+    tables = {name: disk.scan(name) for name in ("proc", "timer", "outbox")}
+    kernel.load(tables, disk.get("meta", b"kernel"), state_hash)
+
+
+def _measure_anew(kernel: Kernel, disk: Disk, layout: Layout) -> tuple[dict[int, int], list[Record]]:
+    """Sizes of all resident pages by this model, if the directory was last opened with another one."""
+    last = disk.get("set", b"measure")
+    if last is None or last == layout.costs.measure.encode():
+        return {}, []
+    resized: dict[int, int] = {}
+    written: list[Record] = []
+    for proc in kernel.procs.values():
+        numbers = [entry.page for entry in proc.space.queue]
+        pending = [page for one in proc.pending for page, _ in one.pages]
+        for number, row in zip(
+            numbers + pending, disk.get_many("page", [records.key(n) for n in numbers + pending]), strict=True
+        ):
+            assert row is not None, f"page {number} is resident and not on disk"
+            ids = layout.tokenize(msgspec.msgpack.decode(row, type=Page).text)
+            resized[number] = len(ids)
+            written.append(Record("ids", records.ids_key(layout.costs.measure, number), records.pack_ids(ids)))
+    return resized, written

@@ -1,0 +1,1083 @@
+"""The kernel as one deterministic state machine: `step(event)` changes the state and says what is to be done.
+
+Sans-IO: no clock, no driver, no syscall names. Time comes with the event, sizes with `measure`, the instruction set is
+handed in. A step returns the records it dirtied, the effects to perform once they are committed, notes for those who
+watch, and the state hash. An event that is refused (KernelError) has changed nothing and leaves no trace.
+
+Mechanisms live beside this file (process, interrupts, scheduler/, memory/); this one joins them: what an event does to
+a process, a turn, an address space. The methods under "For syscalls" are what handlers may do to the process that trapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+import msgspec
+
+from kernel import interrupts, records
+from kernel.errors import BadInput, KernelPanic, SyscallError
+from kernel.event import (
+    Acked,
+    AnyEffect,
+    AnyEvent,
+    Arm,
+    Booted,
+    Costs,
+    Deliver,
+    Disarm,
+    Event,
+    Hit,
+    Killed,
+    Load,
+    Loaded,
+    Message,
+    Messaged,
+    Note,
+    Outcome,
+    Part,
+    Preempt,
+    Run,
+    Search,
+    Searched,
+    Spawned,
+    TimerFired,
+    Trapped,
+)
+from kernel.interrupts import Line, Pending
+from kernel.limits import (
+    BLOCKS_MAX,
+    FAILED_MAX,
+    FAULT_DEADLINE_S,
+    ILLEGAL_MAX,
+    NAME_CHARS_MAX,
+    OUTBOX_MAX,
+    PENDING_MAX,
+    PROCESSES_MAX,
+    TIMERS_MAX,
+    TURN_SYSCALLS_MAX,
+    TURN_TOKENS_MAX,
+)
+from kernel.memory import pager
+from kernel.memory.address_space import AddressSpace, Entry
+from kernel.memory.page import Area, Kind, Origin, Page, Role
+from kernel.memory.pager import Budgets
+from kernel.memory.policy import Policy, make
+from kernel.ports import InstructionSet, Measure, Record
+from kernel.process import Move, Process, State, Timer
+from kernel.records import Counters, JournalEntry
+from kernel.scheduler.rr import RoundRobin
+from kernel.settings import Settings
+
+NS = 1_000_000_000
+
+
+class Slot(msgspec.Struct):
+    """A hardware thread: who runs in it. `pid` 0: free."""
+
+    pid: int = 0
+    instr: int = 0
+    attempt: int = 0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one event did: records to commit (the journal entry among them), then effects to perform."""
+
+    lsn: int
+    records: tuple[Record, ...] = ()
+    effects: tuple[AnyEffect, ...] = ()
+    notes: tuple[Note, ...] = ()
+    error: str = ""  # refused: nothing has changed, nothing is to be committed
+    pid: int = 0
+    pages: tuple[tuple[Page, tuple[int, ...]], ...] = ()  # made by this step, with their ids
+    messages: tuple[Message, ...] = ()  # put into the outbox by this step
+
+
+class Kernel:
+    """All state of the machine between two events."""
+
+    def __init__(self, iset: InstructionSet, measure: Measure) -> None:
+        """An empty machine; the first event must be Booted. `load` fills it from disk before that."""
+        self.iset = iset
+        self.measure = measure
+        self.counters = Counters()
+        self.procs: dict[int, Process] = {}
+        self.names: dict[str, int] = {}
+        self.timers: dict[int, Timer] = {}
+        self.hash = 0
+        self.ready = RoundRobin()
+        self.slots: list[Slot] = []
+        self.config: Booted | None = None
+        self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
+        self._policies: dict[int, Policy] = {}
+        self._budgets: dict[int, Budgets] = {}  # by text tokens
+        self._texts: dict[str, Entry] = {}
+        self._begin(0)
+
+    # Records and steps.
+
+    def load(
+        self, tables: Mapping[str, Iterable[tuple[bytes, bytes]]], counters: bytes | None, state_hash: bytes
+    ) -> None:
+        """Take over the state of the last commit: rows of proc, timer and outbox, and the hash journaled with it."""
+        if counters is not None:
+            self.counters = msgspec.msgpack.decode(counters, type=Counters)
+            self._hashes["meta", b"kernel"] = records.digest(Record("meta", b"kernel", counters))
+        for raw, value in tables.get("proc", ()):
+            proc = msgspec.msgpack.decode(value, type=Process)
+            self.procs[proc.pid], self.names[proc.name] = proc, proc.pid
+            if proc.space.text is not None:
+                self._texts[proc.space.text_key] = proc.space.text
+            self._hashes["proc", raw] = records.digest(Record("proc", raw, value))
+        for raw, value in tables.get("timer", ()):
+            timer = msgspec.msgpack.decode(value, type=Timer)
+            self.timers[timer.id] = timer
+            self._hashes["timer", raw] = records.digest(Record("timer", raw, value))
+        for raw, value in tables.get("outbox", ()):
+            self._hashes["outbox", raw] = records.digest(Record("outbox", raw, value))
+        self.hash = int.from_bytes(state_hash, "little")
+
+    @property
+    def _settings(self) -> Settings:
+        assert self.config is not None  # set by the first event
+        return self.config.settings
+
+    @property
+    def _costs(self) -> Costs:
+        assert self.config is not None
+        return self.config.costs
+
+    def _begin(self, at: int) -> None:
+        self.at = at
+        self._effects: list[AnyEffect] = []
+        self._notes: list[Note] = []
+        self._written: list[Record] = []
+        self._dirty: dict[int, Process] = {}
+        self._sizes: list[tuple[tuple[int, tuple[int, ...]], ...]] = []
+        self._made: list[tuple[Page, tuple[int, ...]]] = []
+        self._said: list[Message] = []
+        self._emission: Trapped | None = None
+        self._answer = 0
+
+    def step(self, event: AnyEvent) -> Step:
+        """Apply one event. Raises KernelPanic, and nothing else, when the state turns out to be impossible."""
+        if self.config is None and not isinstance(event, Booted):
+            raise KernelPanic(f"{type(event).__name__} before Booted")
+        if event.at < self.counters.now:  # time never goes back: a clock set back is the machine's, not the state's
+            event = msgspec.structs.replace(event, at=self.counters.now)
+        self._begin(event.at)
+        try:
+            self._handle(event)
+        except BadInput as exc:
+            if self._written or self._dirty:
+                raise KernelPanic(f"refused after a change: {exc}") from exc
+            return Step(self.counters.lsn, error=str(exc), pid=self._answer)
+        self._schedule()
+        self.counters.lsn += 1
+        self.counters.now = event.at
+        self._flush()
+        notes = tuple(self._notes)
+        entry = JournalEntry(self.counters.lsn, event, tuple(self._sizes), notes, self.hash.to_bytes(16, "little"))
+        self._written.append(Record("journal", records.key(entry.lsn), records.encode(entry)))
+        return Step(
+            self.counters.lsn,
+            tuple(self._written),
+            tuple(self._effects),
+            notes,
+            pid=self._answer,
+            pages=tuple(self._made),
+            messages=tuple(self._said),
+        )
+
+    def _handle(self, event: AnyEvent) -> None:
+        match event:
+            case Booted():
+                self._booted(event)
+            case Spawned():
+                self._spawned(event)
+            case Messaged():
+                self._messaged(event)
+            case Killed():
+                self._killed(event)
+            case TimerFired():
+                self._fired(event)
+            case Trapped():
+                self._trapped(event)
+            case Searched():
+                self._searched(event)
+            case Loaded():
+                self._loaded(event)
+            case Acked():
+                self._acked(event)
+            case _:
+                assert_never(event)
+
+    def _write(self, table: str, key: bytes, value: bytes | None) -> None:
+        record = Record(table, key, value)
+        self._written.append(record)
+        if table in records.UNHASHED:
+            return
+        share = records.digest(record)
+        if table in ("page", "mid"):  # written once: there is no older share
+            self.hash = (self.hash + share) & records.MASK
+            return
+        old = self._hashes.pop((table, key), 0)
+        if value is not None:
+            self._hashes[table, key] = share
+        self.hash = (self.hash + share - old) & records.MASK
+
+    def _flush(self) -> None:
+        """Records of what this step dirtied."""
+        for pid, proc in self._dirty.items():
+            if pid in self._policies:
+                proc.policy = (self._settings.memory.policy, self._policies[pid].state())
+            self._write("proc", records.key(pid), records.encode(proc))
+        self._write("meta", b"kernel", records.encode(self.counters))
+
+    def _note(self, what: str, proc: Process | None = None, **numbers: object) -> None:
+        self._notes.append(Note(what, proc.pid if proc else 0, **numbers))  # type: ignore[arg-type]  # by field name
+
+    # Pages and memory.
+
+    @property
+    def costs(self) -> dict[Role, int]:
+        """Tokens of a role's frame around a page."""
+        return self._costs.role
+
+    def _measured(self, text: str, tokens_max: int) -> tuple[Part, ...]:
+        parts = self.measure(text, tokens_max)
+        self._sizes.append(tuple((len(part.text), part.ids) for part in parts))
+        return parts
+
+    def _size(self, text: str) -> int:
+        """Tokens of a text that stays in one piece, without frame."""
+        return len(self._measured(text, 1 << 30)[0].ids) if text else 0
+
+    def _page(
+        self,
+        pid: int,
+        part: Part,
+        kind: Kind,
+        origin: Origin,
+        role: Role,
+        *,
+        area: Area = Area.NONE,
+        gist: str = "",
+        group: int = 0,
+    ) -> Entry:
+        """Make a page of a measured part, to be written with this step, and its page-table entry."""
+        self.counters.page += 1
+        number, seq = self.counters.page, 0
+        if pid:
+            proc = self.procs[pid]
+            proc.seq += 1
+            seq = proc.seq
+        page = Page(number, pid, seq, kind, origin, role, area, self.at, part.text, gist)
+        self._made.append((page, part.ids))
+        self._write("page", records.key(number), records.encode(page))
+        self._write("ids", records.ids_key(self._costs.measure, number), records.pack_ids(part.ids))
+        return Entry(number, len(part.ids) + self.costs[role], kind, role, group)
+
+    def policy(self, proc: Process) -> Policy:
+        """The replacement policy of a process, going on from what its PCB keeps."""
+        policy = self._policies.get(proc.pid)
+        if policy is None:
+            name, state = proc.policy or ("", None)
+            policy = make(self._settings.memory.policy, state if name == self._settings.memory.policy else None)
+            if name != self._settings.memory.policy:  # another policy's state says nothing: admit what is resident
+                for entry in proc.space.queue:
+                    if entry.kind is not Kind.STUB:
+                        policy.admit(entry.page, entry.tokens, entry.kind)
+            self._policies[proc.pid] = policy
+        return policy
+
+    def budgets(self, proc: Process) -> Budgets:
+        """How the window of a process is divided."""
+        return self._divide(proc.space.text.tokens if proc.space.text else 0)
+
+    def _divide(self, text: int) -> Budgets:
+        found = self._budgets.get(text)
+        if found is None:
+            assert self.config is not None
+            found = pager.budgets(self._settings, self._costs, text, self.config.page_tokens)
+            self._budgets[text] = found
+        return found
+
+    def _append(self, proc: Process, entry: Entry) -> None:
+        """Put a page at the end of the queue; what must leave for it does."""
+        space, memory = proc.space, self._settings.memory
+        limits = self.budgets(proc)
+        victims = pager.make_room(space, self.policy(proc), limits, entry.tokens, memory.low)
+        space.queue.append(entry)
+        self.policy(proc).admit(entry.page, entry.tokens, entry.kind)
+        if victims:
+            self._evicted(proc, victims)
+        if pager.pressure(space, limits, memory.warn):
+            self._raise(proc, Line.MEMORY)
+
+    def _evicted(self, proc: Process, victims: list[Entry]) -> None:
+        """Account for victims, fold core memory, since the prefix is broken anyway, and leave the stub."""
+        space = proc.space
+        proc.accounts.evictions += len(victims)
+        gone = [entry for entry in victims if entry.kind is not Kind.STUB]
+        space.evicted += len(gone)
+        tokens = sum(entry.tokens for entry in victims)
+        self._note("evict", proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
+        self._fold(proc, victims)
+        stubs = {entry.page for entry in space.queue if entry.kind is Kind.STUB}
+        pager.remove(space, stubs)
+        if self._settings.memory.on_evict == "stub":
+            text = self.iset.alert("stub", proc.mask, pages=space.evicted)
+            self._head(proc, text, Kind.STUB)
+
+    def _head(self, proc: Process, text: str, kind: Kind) -> None:
+        """A kernel page at the front of the queue, if it fits there."""
+        part = self._measured(text, self.budgets(proc).unit)[0]
+        if part.text and proc.space.used() + len(part.ids) + self.costs[Role.SYSTEM] <= self.budgets(proc).queue:
+            entry = self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM)
+            proc.space.queue.insert(0, entry)
+            proc.space.turn += 1
+
+    def _fold(self, proc: Process, victims: list[Entry]) -> None:
+        """Bring `data` up to the core blocks and drop the writes that led there, those of this turn excepted."""
+        space = proc.space
+        turn = {entry.group for entry in space.queue[space.turn :]}
+        deltas = {entry.group for entry in space.queue if entry.kind is Kind.DELTA} - turn
+        folded = [entry for entry in space.queue if entry.group in deltas]
+        if not folded and not any(entry.kind is Kind.DELTA for entry in victims):
+            return
+        for entry in folded:
+            self.policy(proc).drop(entry.page)
+        pager.remove(space, {entry.page for entry in folded})
+        self._core(proc)
+        self._note("fold", proc, tokens=sum(entry.tokens for entry in folded))
+
+    def _core(self, proc: Process) -> None:
+        """Write the data segment anew from the blocks."""
+        text = render_blocks(proc.blocks)
+        if not text:
+            proc.space.data = None
+            return
+        part = self._measured(text, self._settings.window)[0]
+        proc.space.data = self._page(proc.pid, part, Kind.CORE, Origin.KERNEL, Role.SYSTEM)
+
+    def _text(self, proc: Process) -> None:
+        """Give a process its text segment, shared with all that have the same."""
+        assert self.config is not None
+        text = "\n\n".join(part for part in (proc.system, self.iset.manual(proc.mask, self.config.encoding)) if part)
+        name = hashlib.blake2b(f"{self._costs.measure}/{text}".encode(), digest_size=12).hexdigest()
+        if proc.space.text_key == name:
+            return
+        if text and name not in self._texts:
+            part = self._measured(text, self._settings.window)[0]
+            self._texts[name] = self._page(0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM)
+        proc.space.text, proc.space.text_key = self._texts.get(name), name
+
+    def _tell(self, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0) -> None:
+        """Append a kernel page; an empty text is nothing to tell."""
+        room = self.budgets(proc).queue // 3
+        for part in self._measured(text, self._unit_text(proc)) if text else ():
+            if room < len(part.ids):  # only results can be this long, and they can be asked for in smaller pages
+                return
+            room -= len(part.ids)
+            self._append(proc, self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group))
+
+    def _unit_text(self, proc: Process) -> int:
+        """Tokens of text that one kernel page may hold."""
+        assert self.config is not None
+        return self.config.page_tokens
+
+    # Boot.
+
+    def _booted(self, event: Booted) -> None:
+        """Take over settings and model, size memory by them, and derive again what was under way."""
+        old, self.config = self.config, event
+        self._budgets.clear()
+        try:
+            make(event.settings.memory.policy, None)
+            self._fits(event)
+        except BadInput:
+            self.config = old
+            raise
+        self._policies.clear()
+        self.slots = [Slot() for _ in range(event.slots)]
+        self._note("boot", text=f"{event.model}, window {event.settings.window}, {len(self.procs)} processes")
+        for proc in self.procs.values():
+            self._resume(proc, event)
+        for timer in self.timers.values():
+            self._effects.append(Arm(timer.id, timer.due))
+
+    def _fits(self, event: Booted) -> None:
+        """Refuse a window in which a process of this directory, or an empty one, has no room."""
+        self._divide(0)
+        for proc in self.procs.values():
+            text = "\n\n".join(part for part in (proc.system, self.iset.manual(proc.mask, event.encoding)) if part)
+            tokens = self._size(text)
+            try:
+                limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
+            except BadInput as exc:
+                raise BadInput(f"process {proc.name}: {exc}") from exc
+            data = self._size(render_blocks(proc.blocks))
+            if proc.blocks and data + self.costs[Role.SYSTEM] > limits.data:
+                raise BadInput(
+                    f"process {proc.name}: its core memory has {data + self.costs[Role.SYSTEM]} tokens, "
+                    f"this window allows {limits.data}; take a larger window or memory.data"
+                )
+
+    def _resume(self, proc: Process, event: Booted) -> None:
+        """Bring one process of the last run into this one."""
+        space = proc.space
+        before = (space.text_key, space.queue, space.data)
+        self._text(proc)
+        if event.resized:
+            space.queue = [self._resized(entry, event) for entry in space.queue]
+            space.recall = []
+            proc.pending = [self._resized_pending(one, event) for one in proc.pending]
+            if space.data is not None:
+                self._core(proc)
+            proc.policy = None
+        if proc.state is State.RUNNING:
+            proc.move(Move.REBOOT)
+            self._dirty[proc.pid] = proc
+        if proc.ids:
+            proc.restarted = True  # whoever saw tokens of this attempt has lost the connection
+            if event.resized:  # ids of another vocabulary: the instruction begins again
+                proc.ids = ()
+            self._dirty[proc.pid] = proc
+        if (space.text_key, space.queue, space.data) != before:
+            self._dirty[proc.pid] = proc
+        limits = self.budgets(proc)
+        victims = pager.make_room(space, self.policy(proc), limits, 0, self._settings.memory.low)
+        if victims:
+            self._evicted(proc, victims)
+            self._dirty[proc.pid] = proc
+        if sum(entry.tokens for entry in space.recall) > limits.recall:
+            space.recall = []
+            self._dirty[proc.pid] = proc
+        if proc.wait is not None:
+            self._effects.append(proc.wait)
+        if proc.state is State.READY:
+            self.ready.add(proc.pid)
+
+    def _resized_pending(self, one: Pending, event: Booted) -> Pending:
+        role = Role.USER if one.line is Line.USER else Role.SYSTEM
+        pages = tuple((page, event.resized[page] + self.costs[role]) for page, _ in one.pages)
+        return msgspec.structs.replace(one, pages=pages)
+
+    def _resized(self, entry: Entry, event: Booted) -> Entry:
+        size = event.resized.get(entry.page)
+        if size is None:
+            raise KernelPanic(f"page {entry.page} is resident and was not measured anew")
+        return msgspec.structs.replace(entry, tokens=size + self.costs[entry.role])
+
+    # Processes.
+
+    def proc(self, pid: int) -> Process:
+        """A process by number. Raises BadInput naming those that exist."""
+        if pid not in self.procs:
+            raise BadInput(f"no process {pid}; processes are {_some(self.names)}")
+        return self.procs[pid]
+
+    def _spawned(self, event: Spawned) -> None:
+        name = event.name
+        if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
+            raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
+        wrong = [call for call in event.mask if call not in self.iset.names]
+        if wrong or not event.mask:
+            raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(self.iset.names)}")
+        if name in self.names:
+            self._answer = self.names[name]
+            proc = self.procs[self._answer]
+            if proc.state is not State.ZOMBIE:
+                raise BadInput(f"process {name} exists and is {proc.state}; take another name, or kill it first")
+            self._dirty[proc.pid] = proc
+            proc.move(Move.START)
+            proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
+            self._note("spawn", proc, text=f"{name} again, with its memory")
+            self._boundary(proc)
+            return
+        if len(self.procs) >= PROCESSES_MAX:
+            raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
+        self._blocks_fit(event)
+        self.counters.pid += 1
+        mask = tuple(call for call in self.iset.names if call in event.mask)
+        proc = Process(self.counters.pid, name, mask, event.system, dict(event.blocks), AddressSpace())
+        self.procs[proc.pid], self.names[name] = proc, proc.pid
+        self._answer = proc.pid
+        self._dirty[proc.pid] = proc
+        self._text(proc)
+        self._core(proc)
+        self._note("spawn", proc, text=name)
+
+    def _blocks_fit(self, event: Spawned) -> None:
+        assert self.config is not None
+        text = "\n\n".join(part for part in (event.system, self.iset.manual(event.mask, self.config.encoding)) if part)
+        tokens = self._size(text)
+        limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
+        if len(event.blocks) > BLOCKS_MAX:
+            raise BadInput(f"{len(event.blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
+        data = self._size(render_blocks(dict(event.blocks)))
+        if event.blocks and data + self.costs[Role.SYSTEM] > limits.data:
+            raise BadInput(f"core blocks of {data + self.costs[Role.SYSTEM]} tokens; {limits.data} fit this window")
+
+    def _killed(self, event: Killed) -> None:
+        proc = self.proc(event.pid)
+        if proc.state is State.ZOMBIE:
+            raise BadInput(f"process {proc.name} is dead already ({proc.status})")
+        self._note("interrupt", proc, line=Line.KILL)
+        self._dirty[proc.pid] = proc
+        self.end(proc, event.status)
+
+    def end(self, proc: Process, status: str) -> None:
+        """Make a zombie: its turn is over, its timers are gone, its memory and its pending messages stay."""
+        for index, slot in enumerate(self.slots):
+            if slot.pid == proc.pid and proc.state is State.RUNNING:
+                self._effects.append(Preempt(index))
+        proc.move(Move.KILL)
+        proc.status = status
+        self.ready.remove(proc.pid)
+        for timer in proc.timers:
+            self._disarm(timer)
+        proc.timers = []
+        proc.wait, proc.open, proc.ids = None, False, ()
+        proc.req += 1
+        self._close_turn(proc)
+        self._note("exit", proc, text=status)
+
+    # Interrupts.
+
+    def _raise(self, proc: Process, line: Line, pages: Iterable[Entry] = (), mid: str = "", timer: int = 0) -> None:
+        proc.raised += 1
+        stored = tuple((entry.page, entry.tokens) for entry in pages)
+        proc.pending.append(Pending(line, proc.raised, self.at, stored, mid, timer))
+        self._note("interrupt", proc, line=line)
+
+    def _messaged(self, event: Messaged) -> None:
+        proc = self.proc(event.pid)
+        if proc.state is State.ZOMBIE:
+            raise BadInput(f"process {proc.name} is dead ({proc.status}); spawn it again and it keeps its memory")
+        if len(proc.pending) >= PENDING_MAX:
+            raise BadInput(f"queue full: {proc.name} has {PENDING_MAX} undelivered interrupts; retry after 5 s")
+        self._dirty[proc.pid] = proc
+        entries = [
+            self._page(proc.pid, part, Kind.MESSAGE, Origin.USER, Role.USER, area=Area.RECALL) for part in event.parts
+        ]
+        if event.mid:
+            self._write("mid", event.mid.encode(), records.key(proc.pid, entries[0].page))
+        self._raise(proc, Line.USER, entries, event.mid)
+        if proc.state is State.IDLE:
+            self._boundary(proc)
+
+    def _fired(self, event: TimerFired) -> None:
+        timer = self.timers.get(event.timer)
+        if timer is None or self.at < timer.due:
+            return
+        proc = self.procs[timer.pid]
+        self._dirty[proc.pid] = proc
+        late_s = (self.at - timer.due) // NS
+        if any(one.timer == timer.id for one in proc.pending):
+            proc.accounts.coalesced += 1
+        else:
+            text = self.iset.alert("timer", proc.mask, timer=timer.id, text=timer.text, late_s=late_s)
+            parts = self._measured(text, self._unit_text(proc))
+            pages = [self._page(proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
+            self._raise(proc, Line.TIMER, pages, timer=timer.id)
+        if timer.every:
+            timer.due += timer.every * ((self.at - timer.due) // timer.every + 1)
+            self._write("timer", records.key(timer.id), records.encode(timer))
+            self._effects.append(Arm(timer.id, timer.due))
+        else:
+            proc.timers.remove(timer.id)
+            self._disarm(timer.id)
+        if proc.state is State.IDLE:
+            self._boundary(proc)
+
+    def _disarm(self, timer: int) -> None:
+        del self.timers[timer]
+        self._write("timer", records.key(timer), None)
+        self._effects.append(Disarm(timer))
+
+    def _boundary(self, proc: Process) -> None:
+        """An instruction boundary: deliver what is pending, begin a turn if that wakes the process, or let it rest."""
+        waking = any(one.line is not Line.MEMORY for one in proc.pending)
+        if not proc.in_turn and not waking:
+            if proc.state is State.READY:
+                proc.move(Move.REST)
+                self.ready.remove(proc.pid)
+            return
+        fresh = not proc.in_turn
+        if fresh:
+            proc.in_turn = True
+            proc.accounts.turns += 1
+            proc.space.turn = len(proc.space.queue)
+            if proc.state is State.IDLE:
+                proc.move(Move.WAKE)
+        delivered = interrupts.take(proc.pending, fresh_turn=fresh)
+        asked: list[int] = []
+        for one in delivered:
+            asked += self._deliver(proc, one)
+        memory = self._settings.memory
+        if asked and memory.fault and memory.recall and proc.space.evicted:
+            self._wait(proc, self._demand(proc, asked), demand=True)
+        else:
+            self.ready.add(proc.pid)
+
+    def _deliver(self, proc: Process, one: Pending) -> list[int]:
+        """Append what an interrupt brings; returns the user's pages among it."""
+        proc.accounts.interrupts += 1
+        self._note("delivered", proc, line=one.line, pages=tuple(page for page, _ in one.pages))
+        if one.line is Line.MEMORY:
+            limits = self.budgets(proc)
+            share = round(100 * proc.space.used() / limits.queue)
+            self._tell(
+                proc, self.iset.alert("pressure", proc.mask, percent=share, free=limits.queue - proc.space.used())
+            )
+            return []
+        user = one.line is Line.USER
+        kind, role = (Kind.MESSAGE, Role.USER) if user else (Kind.ALERT, Role.SYSTEM)
+        entries = [Entry(page, tokens, kind, role) for page, tokens in one.pages]
+        if user and one.mid:
+            proc.answers += (one.mid,)
+        limits, total = self.budgets(proc), sum(entry.tokens for entry in entries)
+        if total > limits.queue // 2:  # enters as its head; the rest is on disk already
+            total = self._head_of(proc, entries)
+        else:
+            for entry in entries:
+                self._append(proc, entry)
+        if user:
+            proc.accounts.entered += total
+        return [entry.page for entry in entries] if user else []
+
+    def _head_of(self, proc: Process, entries: list[Entry]) -> int:
+        """Append as many pages as a quarter of the queue holds, and say where the rest is; returns their tokens."""
+        room, kept = self.budgets(proc).queue // 4, 0
+        for kept, entry in enumerate(entries):
+            if kept and room < entry.tokens:
+                break
+            room -= entry.tokens
+            self._append(proc, entry)
+        rest = [entry.page for entry in entries[kept:]]
+        proc.space.evicted += len(rest)
+        self._note("evict", proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
+        self._tell(proc, self.iset.alert("rest", proc.mask, pages=len(rest), first=rest[0], last=rest[-1]))
+        return sum(entry.tokens for entry in entries[:kept])
+
+    def _demand(self, proc: Process, asked: list[int]) -> Search:
+        memory, resident = self._settings.memory, proc.space.resident()
+        return Search(
+            pid=proc.pid,
+            req=proc.req + 1,
+            area=(Area.RECALL, Area.ARCHIVE),
+            pages=tuple(asked),
+            limit=4 * memory.recall_pages,
+            exclude=tuple(sorted(resident | set(asked))),
+            upto=self.counters.page,
+            deadline_s=FAULT_DEADLINE_S,
+        )
+
+    # Waiting and its completions.
+
+    def _wait(self, proc: Process, what: Search | Load, *, demand: bool = False) -> None:
+        proc.req += 1
+        proc.wait, proc.demand = what, demand
+        proc.move(Move.BLOCK)
+        self.ready.remove(proc.pid)
+        self._effects.append(what)
+
+    def _woken(self, event: Searched | Loaded) -> Process | None:
+        """The process that waits for this completion, made ready; None if nobody does."""
+        proc = self.procs.get(event.pid)
+        if proc is None or proc.wait is None or proc.req != event.req:
+            return None
+        self._dirty[proc.pid] = proc
+        proc.wait = None
+        proc.move(Move.WAKE)
+        return proc
+
+    def _searched(self, event: Searched) -> None:
+        proc = self._woken(event)
+        if proc is None:
+            return
+        if proc.demand:
+            self._recall(proc, event.hits)
+            if event.late:
+                self._note("error", proc, text="the fault's deadline passed; the process runs without")
+        elif event.late:
+            self._tell(proc, "error: the search did not complete in time; try again", Kind.RESULT, proc.space.group)
+        else:
+            text = self.iset.alert("hits", proc.mask, hits=event.hits, more=event.more)
+            self._tell(proc, text, Kind.RESULT, proc.space.group)
+        self._after(proc)
+
+    def _recall(self, proc: Process, hits: Iterable[Hit]) -> None:
+        """Bring what was found into the recall area: the best that fit, in the order they were said."""
+        memory, costs = self._settings.memory, self._costs
+        room = self.budgets(proc).recall - costs.recall
+        resident = proc.space.resident()
+        chosen: list[tuple[int, Entry]] = []
+        for hit in hits:
+            size = hit.tokens + costs.recalled[hit.role]
+            if len(chosen) < memory.recall_pages and hit.page not in resident and hit.cover >= memory.recall_min:
+                if size > room:
+                    continue
+                room -= size
+                chosen.append((hit.seq, Entry(hit.page, size, Kind.MESSAGE, hit.role)))
+                resident.add(hit.page)
+        if not chosen:
+            return
+        proc.space.recall = [entry for _, entry in reversed(chosen)]  # the best one stands next to the question
+        tokens = sum(entry.tokens for _, entry in chosen)
+        proc.accounts.faults += len(chosen)
+        proc.accounts.recalled += tokens + costs.recall
+        self._note("fault", proc, pages=tuple(entry.page for entry in proc.space.recall), tokens=tokens + costs.recall)
+
+    def _loaded(self, event: Loaded) -> None:
+        proc = self._woken(event)
+        if proc is None:
+            return
+        group = proc.space.group
+        resident = proc.space.resident()
+        found = {page for page, *_ in event.pages}
+        assert isinstance(event.pages, tuple)
+        for page, tokens, role, kind in event.pages:
+            if page in resident:
+                self.policy(proc).hit(page)
+                continue
+            self.policy(proc).miss(page)
+            size = tokens + self.costs[role]
+            if size > self.budgets(proc).unit:
+                found.discard(page)
+                continue
+            proc.accounts.faults += 1
+            self._note("fault", proc, pages=(page,), tokens=size)
+            self._append(proc, Entry(page, size, Kind(kind), role, group))
+        text = self.iset.alert(
+            "loaded", proc.mask, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
+        )
+        self._tell(proc, text, Kind.RESULT, group)
+        self._after(proc)
+
+    # The CPU.
+
+    def _schedule(self) -> None:
+        """Fill free slots with ready processes."""
+        settings = self._settings
+        for index, slot in enumerate(self.slots):
+            if slot.pid:
+                continue
+            pid = self.ready.take()
+            if pid is None:
+                return
+            proc = self.procs[pid]
+            self._dirty[pid] = proc
+            proc.move(Move.DISPATCH)
+            if not proc.open:
+                proc.open, proc.instr, proc.attempt = True, proc.instr + 1, 0
+            if not proc.ids or proc.restarted:
+                proc.attempt += 1
+                proc.restarted = False
+            slot.pid, slot.instr, slot.attempt = pid, proc.instr, proc.attempt
+            assert self.config is not None
+            self._effects.append(
+                Run(
+                    index,
+                    pid,
+                    proc.instr,
+                    proc.attempt,
+                    tuple(proc.space.placed()),
+                    proc.mask,
+                    self.config.encoding,
+                    settings.sched.quantum,
+                    pager.reply_max(settings),
+                    settings.window,
+                    proc.ids,
+                )
+            )
+
+    def _trapped(self, event: Trapped) -> None:
+        """The CPU entered the kernel; a trap of a run that nobody waits for only frees its slot."""
+        slot = self.slots[event.slot] if event.slot < len(self.slots) else None
+        if slot is None or (slot.pid, slot.instr, slot.attempt) != (event.pid, event.instr, event.attempt):
+            return
+        slot.pid = 0
+        proc = self.procs[event.pid]
+        self._dirty[proc.pid] = proc
+        if event.kv > self._settings.window:
+            raise KernelPanic(f"process {proc.pid} reached position {event.kv} of window {self._settings.window}")
+        counts = proc.accounts
+        counts.emitted += event.decoded
+        counts.prefill += event.prefill
+        counts.kv = max(counts.kv, event.kv)
+        if proc.state is not State.RUNNING or (proc.instr, proc.attempt) != (event.instr, event.attempt):
+            return  # killed meanwhile, and perhaps started again
+        proc.turn_tokens += event.decoded
+        proc.move(Move.TRAP)
+        self._note(
+            "run", proc, tokens=event.decoded, text=f"{event.outcome}, prompt {event.prompt}, prefill {event.prefill}"
+        )
+        match event.outcome:
+            case Outcome.PREEMPTED:
+                proc.ids = event.ids
+                self.ready.add(proc.pid)
+                return
+            case Outcome.FAILED:
+                self._device_failed(proc, event.error)
+                return
+            case Outcome.SYSCALL | Outcome.ILLEGAL:
+                proc.open, proc.ids, proc.failed_row = False, (), 0
+                self._instruction(proc, event)
+            case _:
+                assert_never(event.outcome)
+
+    def _device_failed(self, proc: Process, error: str) -> None:
+        proc.failed_row += 1
+        self._note("error", proc, text=f"CPU: {error}")
+        if proc.failed_row >= FAILED_MAX:
+            self.end(proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
+            return
+        self.ready.add(proc.pid)
+
+    def _instruction(self, proc: Process, event: Trapped) -> None:
+        self._emission = event
+        proc.space.group += 1
+        proc.turn_syscalls += 1
+        proc.accounts.syscalls += 1
+        assert self.config is not None
+        try:
+            if event.outcome is Outcome.ILLEGAL:
+                raise SyscallError(event.error or "nothing was emitted")
+            self.iset.execute(self, proc.pid, event.text, self.config.encoding, event.truncated)
+            proc.illegal_row = 0
+        except SyscallError as exc:
+            self._illegal(proc, str(exc))
+        self._emitted(proc)
+        if proc.state is State.READY:
+            self._after(proc)
+
+    def _illegal(self, proc: Process, why: str) -> None:
+        proc.illegal_row += 1
+        proc.accounts.illegal += 1
+        self._note("error", proc, text=why)
+        if proc.illegal_row >= ILLEGAL_MAX:
+            self._emitted(proc)
+            self.end(proc, f"{ILLEGAL_MAX} illegal instructions in a row; the last: {why}")
+            return
+        self.answer(proc.pid, f"error: {why}")
+
+    def _emitted(self, proc: Process, kind: Kind = Kind.SYSCALL, area: Area = Area.NONE, gist: str = "") -> None:
+        """Append what the CPU emitted as a page of its own ids, once a trap."""
+        event, self._emission = self._emission, None
+        if event is None or not event.ids:
+            return
+        part = Part(event.text, event.ids)
+        group = proc.space.group if kind is Kind.SYSCALL else 0
+        entry = self._page(
+            proc.pid,
+            part,
+            kind,
+            Origin.PROCESS,
+            Role.ASSISTANT,
+            area=area,
+            gist=gist if gist != event.text else "",
+            group=group,
+        )
+        self._append(proc, entry)
+
+    def _after(self, proc: Process) -> None:
+        """After an instruction or a completion: end a turn whose budget is spent, deliver what is pending, go on."""
+        if proc.in_turn and (proc.turn_syscalls >= TURN_SYSCALLS_MAX or proc.turn_tokens >= TURN_TOKENS_MAX):
+            self._tell(proc, self.iset.alert("budget", proc.mask, syscalls=proc.turn_syscalls, tokens=proc.turn_tokens))
+            self._note("turn", proc, text="budget spent")
+            self._close_turn(proc)
+        self._boundary(proc)
+
+    def _close_turn(self, proc: Process) -> None:
+        """The turn joins the queue and what was recalled for it is dropped."""
+        proc.in_turn = False
+        proc.turn_syscalls = proc.turn_tokens = 0
+        proc.answers = ()
+        proc.space.recall = []
+        proc.space.turn = len(proc.space.queue)
+
+    # The outbox.
+
+    def _acked(self, event: Acked) -> None:
+        proc = self.proc(event.pid)
+        upto = min(event.upto, proc.said)
+        if upto <= proc.acked:
+            return
+        self._dirty[proc.pid] = proc
+        for seq in range(proc.acked + 1, upto + 1):
+            self._write("outbox", records.key(proc.pid, seq), None)
+        proc.acked = upto
+
+    # For syscalls: what a handler may do to the process that trapped. Checks first; nothing below a check fails.
+
+    def say(self, pid: int, text: str, *, more: bool, truncated: bool) -> None:
+        """Send a message to whoever listens; ends the turn unless there is `more`."""
+        proc = self.procs[pid]
+        if proc.said - proc.acked >= OUTBOX_MAX:
+            raise SyscallError(f"outbox full: {OUTBOX_MAX} messages wait for their reader")
+        self._emitted(proc, Kind.MESSAGE, Area.RECALL, text)
+        proc.said += 1
+        message = Message(pid, proc.said, self.at, text, proc.answers, proc.instr, truncated, not more)
+        self._write("outbox", records.key(pid, proc.said), records.encode(message))
+        self._said.append(message)
+        self._effects.append(Deliver(pid, proc.said))
+        if not more:
+            self.rest(pid)
+
+    def answer(self, pid: int, text: str, *, delta: bool = False) -> None:
+        """The result of the syscall, which continues the turn."""
+        proc = self.procs[pid]
+        self._emitted(proc)
+        self._tell(proc, text, Kind.DELTA if delta else Kind.RESULT, proc.space.group)
+
+    def rest(self, pid: int) -> None:
+        """End the turn; the process is idle until an interrupt."""
+        proc = self.procs[pid]
+        self._emitted(proc)
+        self._close_turn(proc)
+
+    def exit(self, pid: int, status: str) -> None:
+        """End the process at its own wish."""
+        proc = self.procs[pid]
+        self._emitted(proc)
+        self.end(proc, status)
+
+    def core_write(self, pid: int, block: str, text: str, said: str) -> None:
+        """Set a core block. Raises SyscallError if the data segment would outgrow its budget."""
+        proc = self.procs[pid]
+        blocks = {**proc.blocks, block: text}
+        if len(blocks) > BLOCKS_MAX:
+            raise SyscallError(f"no block {block}; blocks are {_some(proc.blocks)}, at most {BLOCKS_MAX}")
+        size = self._size(render_blocks(blocks)) + self.costs[Role.SYSTEM]
+        limit = self.budgets(proc).data
+        if size > limit:
+            raise SyscallError(
+                f"core memory would have {size} tokens, {limit} are allowed; replace or remember instead"
+            )
+        proc.blocks = blocks
+        self.answer(pid, said, delta=True)
+
+    def archive(self, pid: int, text: str) -> int:
+        """Store a page that is searched and never resident by itself; returns its number."""
+        proc = self.procs[pid]
+        self._emitted(proc)
+        first = 0
+        for part in self._measured(text, self._unit_text(proc)):
+            entry = self._page(pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.ASSISTANT, area=Area.ARCHIVE)
+            first = first or entry.page
+        proc.space.evicted += 1  # there is now something that a demand fault could bring in
+        return first
+
+    def search(
+        self, pid: int, query: str, areas: tuple[Area, ...], since: int, until: int, limit: int, cursor: int
+    ) -> None:
+        """Search the process's pages; the turn goes on with the hits."""
+        proc = self.procs[pid]
+        self._emitted(proc)
+        what = Search(
+            pid=pid,
+            req=proc.req + 1,
+            area=areas,
+            query=query,
+            since=since,
+            until=until,
+            limit=limit,
+            cursor=cursor,
+            upto=self.counters.page,
+        )
+        self._wait(proc, what)
+
+    def fault_in(self, pid: int, pages: tuple[int, ...]) -> None:
+        """Bring pages into the queue by number; the turn goes on when they are there."""
+        proc = self.procs[pid]
+        self._emitted(proc)
+        self._wait(proc, Load(pid=pid, req=proc.req + 1, pages=pages))
+
+    def pin(self, pid: int, page: int, pinned: bool) -> None:
+        """Keep a resident page from eviction, or let it go again."""
+        proc = self.procs[pid]
+        space, index = proc.space, proc.space.find(page)
+        if index < 0:
+            raise SyscallError(f"page {page} is not resident; resident are {_some(e.page for e in space.queue)}")
+        entry = space.queue[index]
+        if entry.kind in (Kind.STUB, Kind.DELTA):
+            raise SyscallError(f"page {page} is the kernel's ({entry.kind}) and cannot be pinned")
+        limit = self.budgets(proc).pinned
+        if pinned and not entry.pinned and space.pinned() + entry.tokens > limit:
+            raise SyscallError(f"pins would hold {space.pinned() + entry.tokens} tokens; {limit} are allowed")
+        space.queue[index] = msgspec.structs.replace(entry, pinned=pinned)
+        self.policy(proc).hit(page)
+
+    def evict(self, pid: int, pages: tuple[int, ...]) -> None:
+        """Let resident pages go; they stay on disk and in the indexes."""
+        proc = self.procs[pid]
+        space = proc.space
+        wanted = set(pages)
+        known = {e.page for e in space.queue if not e.pinned and e.kind not in (Kind.STUB, Kind.DELTA)}
+        if wanted - known:
+            raise SyscallError(
+                f"pages {_some(sorted(wanted - known))} are not evictable; these are: {_some(sorted(known))}"
+            )
+        self._emitted(proc)
+        groups = {e.group for e in space.queue if e.page in wanted and e.group}
+        victims = [e for e in space.queue if e.page in wanted or (e.group in groups and e.page in known)]
+        for entry in victims:
+            self.policy(proc).drop(entry.page)
+        pager.remove(space, {entry.page for entry in victims})
+        if victims:
+            self._evicted(proc, victims)
+        pager.pressure(space, self.budgets(proc), self._settings.memory.warn)
+
+    def set_timer(self, pid: int, seconds: int, text: str, every: int) -> Timer:
+        """Arm a timer of the process."""
+        proc = self.procs[pid]
+        if len(proc.timers) >= TIMERS_MAX:
+            raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {_some(proc.timers)}")
+        self.counters.timer += 1
+        timer = Timer(self.counters.timer, pid, self.at + seconds * NS, every * NS, text)
+        self.timers[timer.id] = timer
+        proc.timers = [*proc.timers, timer.id]
+        self._write("timer", records.key(timer.id), records.encode(timer))
+        self._effects.append(Arm(timer.id, timer.due))
+        return timer
+
+    def cancel_timer(self, pid: int, timer: int) -> None:
+        """Disarm a timer of the process."""
+        proc = self.procs[pid]
+        if timer not in proc.timers:
+            raise SyscallError(f"no timer {timer}; timers are {_some(proc.timers)}")
+        proc.timers = [one for one in proc.timers if one != timer]
+        self._disarm(timer)
+
+    def check(self) -> None:
+        """Assert the invariants of the whole machine; called after every step in tests."""
+        running = [slot.pid for slot in self.slots if slot.pid]
+        assert len(running) == len(set(running))
+        for proc in self.procs.values():
+            proc.space.check()
+            limits = self.budgets(proc)
+            assert proc.space.used() <= limits.queue
+            assert sum(entry.tokens for entry in proc.space.recall) <= limits.recall
+            assert (proc.space.data.tokens if proc.space.data else 0) <= limits.data
+            assert (proc.pid in self.ready.ready) == (proc.state is State.READY), (proc.pid, proc.state)
+            assert (proc.wait is not None) == (proc.state is State.BLOCKED)
+            if proc.state is State.RUNNING:
+                assert proc.pid in running
+
+
+def render_blocks(blocks: dict[str, str]) -> str:
+    """Core memory as the model reads it: a heading and a text a block, in the order they were made."""
+    return "\n\n".join(f"[{name}]\n{text}" for name, text in blocks.items() if text)
+
+
+def _some(values: Iterable[object]) -> str:
+    """A list for an error message: at most a dozen values, or that there are none."""
+    found = [str(value) for value in values]
+    return ", ".join(found[:12]) + (", ..." if len(found) > 12 else "") if found else "none"
+
+
+__all__ = ["Event", "Kernel", "Step", "render_blocks"]

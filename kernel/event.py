@@ -1,0 +1,261 @@
+"""The boundary of the kernel: events in, effects out, and notes for those who watch.
+
+All are frozen structs. Every event carries the time it happened (ns UTC), its source and a number of that source; the
+machine sorts a batch by these three. Effects name pages by id, never by text. Notes are what `dmesg` shows; they are
+journaled with the step that made them, so a subscriber resumes from a log number.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+from kernel.interrupts import Line
+from kernel.memory.page import Area, Role
+from kernel.settings import Settings
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Base of all events; `at` never goes back within one journal."""
+
+    at: int = 0
+    source: str = ""
+    n: int = 0
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A measured piece of text: its token ids by the model's tokenizer, without any frame."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """Tokens that the template's frame adds, by measure: what the kernel must know to count exactly."""
+
+    measure: str  # hash of vocabulary and frame
+    begin: int  # once, before everything (BOS)
+    role: dict[Role, int]  # per page placed in a role's frame: prefix + suffix
+    generate: int  # generation prompt at the end
+    recall: int  # once, if anything is recalled: the head of the block
+    recalled: dict[Role, int]  # per recalled page: label + separator
+
+
+class Booted(Event, frozen=True, kw_only=True):
+    """The machine starts: its settings, the model's frame, and new sizes of resident pages if the model changed."""
+
+    settings: Settings
+    costs: Costs
+    model: str
+    encoding: str  # "json" or "prose"
+    slots: int
+    page_tokens: int  # page_tokens_max, by which text was and will be split
+    resized: dict[int, int] = {}  # page id -> token count, for resident pages measured anew
+
+
+class Spawned(Event, frozen=True, kw_only=True):
+    """Someone wants a process: a new one, or a zombie of that name started again with its memory."""
+
+    name: str
+    mask: tuple[str, ...]  # names of the syscalls it may emit
+    blocks: dict[str, str] = {}
+    system: str = ""  # system instructions, before the manual
+
+
+class Messaged(Event, frozen=True, kw_only=True):
+    """A user's message for process `pid`, measured: raises USER."""
+
+    pid: int
+    mid: str
+    parts: tuple[Part, ...]
+
+
+class Killed(Event, frozen=True, kw_only=True):
+    """Raise KILL on a process."""
+
+    pid: int
+    status: str = "killed"
+
+
+class TimerFired(Event, frozen=True, kw_only=True):
+    """A timer of the kernel's came due; `at` is when it was noticed."""
+
+    timer: int
+
+
+class Outcome(enum.StrEnum):
+    """How a run of the CPU ended."""
+
+    SYSCALL = "syscall"  # one complete instruction
+    PREEMPTED = "preempted"  # quantum spent, or asked to stop
+    ILLEGAL = "illegal"  # no instruction came of it: reply limit inside a syscall, nothing emitted
+    FAILED = "failed"  # the device failed; nothing was emitted
+
+
+class Trapped(Event, frozen=True, kw_only=True):
+    """The CPU stopped: text and ids emitted since the instruction began, those resumed from included."""
+
+    slot: int
+    pid: int
+    instr: int
+    attempt: int
+    outcome: Outcome
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    truncated: bool = False
+    error: str = ""
+    first_at: int = 0  # when the first token of this run came; 0: none did
+    prompt: int = 0  # tokens of the prompt as the driver saw it
+    prefill: int = 0  # tokens evaluated as prompt, i.e. not found in KV
+    decoded: int = 0  # tokens sampled or forced in this run
+    kv: int = 0  # highest KV position this run reached
+
+
+class Hit(msgspec.Struct, frozen=True, array_like=True):
+    """A page that a search found, or a neighbour of one. `cover` is the share of the query's rare words in it, 0 to 1."""
+
+    page: int
+    seq: int
+    role: Role
+    at: int
+    tokens: int
+    score: float
+    cover: float
+    text: str  # what the index holds: results show it, recall never does
+
+
+class Searched(Event, frozen=True, kw_only=True):
+    """A search completed, or its deadline passed (`late`). `total` counts what matched before the cursor's page."""
+
+    pid: int
+    req: int
+    hits: tuple[Hit, ...] = ()
+    more: bool = False
+    late: bool = False
+
+
+class Loaded(Event, frozen=True, kw_only=True):
+    """Pages asked for by number: (page, tokens, role, kind) of those that exist and belong to the process."""
+
+    pid: int
+    req: int
+    pages: tuple[tuple[int, int, Role, str], ...] = ()
+
+
+class Acked(Event, frozen=True, kw_only=True):
+    """A client has all messages of `pid` up to number `upto`."""
+
+    pid: int
+    upto: int
+
+
+AnyEvent: TypeAlias = Booted | Spawned | Messaged | Killed | TimerFired | Trapped | Searched | Loaded | Acked
+
+
+class Effect(msgspec.Struct, frozen=True, tag=True):
+    """Base of all effects: performed after the commit of the step that caused them."""
+
+
+class Placed(msgspec.Struct, frozen=True, array_like=True):
+    """A page in the prompt: in a role's frame, or (`recalled`) as a line of the recall block inside the user's frame."""
+
+    page: int
+    role: Role
+    recalled: bool = False
+
+
+class Run(Effect, frozen=True):
+    """Let the CPU's `slot` run a process until it traps. Derivable."""
+
+    slot: int
+    pid: int
+    instr: int
+    attempt: int
+    pages: tuple[Placed, ...]
+    mask: tuple[str, ...]
+    encoding: str
+    quantum: int
+    reply: int  # reply limit in tokens, `ids` included
+    window: int
+    ids: tuple[int, ...] = ()  # emitted before a preemption: to be continued
+
+
+class Preempt(Effect, frozen=True):
+    """Stop what runs in a slot at its next token. Only wastes work, so it need not wait for a commit."""
+
+    slot: int
+
+
+class Search(Effect, frozen=True, kw_only=True):
+    """Search a process's pages; the answer is `Searched`. Derivable: it stands in the PCB while the process waits."""
+
+    pid: int
+    req: int
+    area: tuple[Area, ...]
+    query: str = ""
+    pages: tuple[int, ...] = ()  # a demand fault: the query is the text of these pages
+    since: int = 0
+    until: int = 0  # 0: no bound
+    limit: int = 10
+    cursor: int = 0  # hits to skip
+    exclude: tuple[int, ...] = ()  # resident pages
+    upto: int = 0  # page id the index must have applied
+    neighbours: bool = False
+    deadline_s: float = 0.0  # 0: none
+
+
+class Load(Effect, frozen=True, kw_only=True):
+    """Look pages up by number; the answer is `Loaded`. Derivable."""
+
+    pid: int
+    req: int
+    pages: tuple[int, ...]
+
+
+class Arm(Effect, frozen=True):
+    """Fire `timer` at `due` (ns). Derivable."""
+
+    timer: int
+    due: int
+
+
+class Disarm(Effect, frozen=True):
+    """Forget `timer`; one that fires all the same is ignored."""
+
+    timer: int
+
+
+class Deliver(Effect, frozen=True):
+    """Message `seq` of `pid` stands in the outbox and may be shown."""
+
+    pid: int
+    seq: int
+
+
+AnyEffect: TypeAlias = Run | Preempt | Search | Load | Arm | Disarm | Deliver
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A final message of a process, numbered per process, kept until acknowledged."""
+
+    pid: int
+    seq: int
+    at: int
+    text: str
+    answers: tuple[str, ...] = ()  # mids of the messages it replies to
+    instr: int = 0
+    truncated: bool = False
+    ends: bool = True  # False: more is to come in this turn
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the kernel's log: what happened to whom, with its numbers."""
+
+    what: str  # interrupt, delivered, fault, evict, fold, turn, run, spawn, exit, error, pressure, boot, dup
+    pid: int = 0
+    line: Line | None = None
+    pages: tuple[int, ...] = ()
+    tokens: int = 0
+    text: str = ""

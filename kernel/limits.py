@@ -1,0 +1,29 @@
+"""Every bound of the kernel, each with what it is for. A queue, a retry or a loop without a bound here has none."""
+
+from typing import Final
+
+INBOX_MAX: Final = 65_536  # events that may wait for one step; a full inbox pushes back on its sender
+PENDING_MAX: Final = 256  # undelivered interrupts of one process; a full one refuses messages, "retry after"
+OUTBOX_MAX: Final = 4_096  # unacknowledged messages of one process; beyond it send_message is refused
+PROCESSES_MAX: Final = 100_000  # process table
+MESSAGE_BYTES_MAX: Final = 262_144  # 256 KiB; tokenising 1 MB takes up to 3 s
+NAME_CHARS_MAX: Final = 64  # process, block and client names
+MID_CHARS_MAX: Final = 64  # a client-made message id
+ILLEGAL_MAX: Final = 5  # illegal instructions in a row before a process is killed
+FAILED_MAX: Final = 3  # failures of the CPU in a row before the process that ran is killed
+TURN_SYSCALLS_MAX: Final = 16  # instructions of one turn; a chain without a bound is a runaway process
+TURN_TOKENS_MAX: Final = 4_096  # tokens emitted in one turn
+SEARCH_HITS_MAX: Final = 20  # hits of one page of search results
+READ_PAGES_MAX: Final = 8  # pages one `read` may bring in
+QUERY_CHARS_MAX: Final = 2_000  # a search query
+BLOCKS_MAX: Final = 16  # core memory blocks of one process
+TIMERS_MAX: Final = 64  # timers of one process
+TIMER_S_MAX: Final = 366 * 86_400  # a timer lies at most a year ahead
+TIMER_S_MIN: Final = 1  # and a repeating one fires at most once a second
+FAULT_DEADLINE_S: Final = 5.0  # a demand fault that takes longer lets the process run without
+PAGE_TOKENS_MIN: Final = 64  # smallest page_tokens_max worth having
+PAGE_TOKENS_MAX: Final = 512  # largest one: half a short document page
+WINDOW_MIN: Final = 512  # a window in which text, data, recall and a reply still leave a queue
+SUBSCRIBER_QUEUE_MAX: Final = 4_096  # undelivered events of one client; a slower one is dropped and resumes by number
+PAGES_CACHED_MAX: Final = 16_384  # pages with ids kept in memory by the machine, least recently placed first out
+BATCH_MAX: Final = 512  # events stepped in one transaction

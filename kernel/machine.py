@@ -1,0 +1,652 @@
+"""The machine: inbox, step, commit, perform. The only file of kernel/ that imports trio.
+
+One loop: everything that arrived while the last commit ran is sorted by (time, source, number), stepped, written in
+one disk transaction, and only then performed and answered. Whoever has an answer from here has it from the disk.
+Drivers post events from any thread; tokens pass by the kernel straight to subscribers.
+Not here: what an event means (core.py), what a client's line looks like (drivers/device).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from kernel import records
+from kernel.core import Kernel, Step
+from kernel.errors import BadInput, KernelError
+from kernel.event import (
+    AnyEffect,
+    AnyEvent,
+    Arm,
+    Deliver,
+    Disarm,
+    Load,
+    Loaded,
+    Message,
+    Messaged,
+    Note,
+    Preempt,
+    Run,
+    Search,
+    Spawned,
+    TimerFired,
+    Trapped,
+)
+from kernel.limits import (
+    BATCH_MAX,
+    INBOX_MAX,
+    MESSAGE_BYTES_MAX,
+    MID_CHARS_MAX,
+    PAGES_CACHED_MAX,
+    SUBSCRIBER_QUEUE_MAX,
+)
+from kernel.memory.address_space import Entry as PageEntry
+from kernel.memory.page import Kind, Page, Role
+from kernel.memory.prompt import Layout
+from kernel.ports import Cpu, Disk, Index, InstructionSet, Job, Record, Streamed, Visible
+from kernel.process import Process, State
+from kernel.records import JournalEntry
+from kernel.settings import Settings
+
+NS = 1_000_000_000
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a submitted event, after its commit. `error`: it was refused and nothing has changed."""
+
+    lsn: int
+    error: str = ""
+    pid: int = 0
+    duplicate: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The notes of one step, as dmesg and subscribers see them."""
+
+    lsn: int
+    at: int
+    notes: tuple[Note, ...]
+
+
+Published = Entry | Message | Streamed
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment of an address space: (page, kind, role, tokens, pinned) of its pages."""
+
+    name: str
+    capacity: int
+    pages: tuple[tuple[int, Kind, Role, int, bool], ...]
+
+
+class Map(msgspec.Struct, frozen=True):
+    """The address space of a process."""
+
+    pid: int
+    name: str
+    window: int
+    segments: tuple[Segment, ...]
+    budgets: dict[str, int]
+
+
+class ProcessView(msgspec.Struct, frozen=True):
+    """A line of `ps`."""
+
+    pid: int
+    name: str
+    state: State
+    status: str
+    mask: tuple[str, ...]
+    turns: int
+    syscalls: int
+    entered: int
+    recalled: int
+    emitted: int
+    prefill: int
+    faults: int
+    evictions: int
+    interrupts: int
+    illegal: int
+    kv: int
+    queue_used: int
+    queue_max: int
+    resident: int
+    pages: int
+    pending: int
+    outbox: int
+    acked: int
+    timers: int
+
+
+class _Waiter:
+    """Who waits for the commit of an event."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.answer: Answer | None = None
+        self.failure: BaseException | None = None
+
+    async def wait(self) -> Answer:
+        await self.done.wait()
+        if self.failure is not None:
+            raise BadInput(f"the kernel stopped: {self.failure}")
+        assert self.answer is not None
+        return self.answer
+
+
+class Machine:
+    """A booted kernel with its devices. Made by boot.boot; `run` is its life."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        layout: Layout,
+        iset: InstructionSet,
+        cpu: Cpu,
+        disk: Disk,
+        index: Index,
+        settings: Settings,
+        clock: Callable[[], int],
+    ) -> None:
+        self.kernel, self.layout, self.iset = kernel, layout, iset
+        self.cpu, self.disk, self.index = cpu, disk, index
+        self.settings, self.clock = settings, clock
+        self.window, self.model = settings.window, cpu.model
+        self.stopping = False
+        self.steps = 0
+        self._inbox: deque[tuple[AnyEvent, _Waiter | None]] = deque()
+        self._streams: deque[Streamed] = deque()
+        self._numbers: dict[str, int] = {}
+        self._awake = trio.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._timers: list[tuple[int, int]] = []  # (due, timer), of which `_armed` says what still holds
+        self._armed: dict[int, int] = {}
+        self._timers_changed = trio.Event()
+        self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
+        self._inflight: dict[str, _Waiter] = {}
+        self._pages: OrderedDict[int, tuple[Page, tuple[int, ...]]] = OrderedDict()
+        self._measured: list[Record] = []  # ids of old pages by a new model, to be written with the next commit
+        self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
+        self._shown: set[tuple[int, int, int]] = set()  # attempts whose first tokens were streamed in this life
+        self._busy: set[int] = set()  # slots with a job
+
+    # The inbox. `post` is the only way in for drivers.
+
+    def post(self, event: AnyEvent) -> None:
+        """Hand over an event from any thread; never blocks. Completions are never refused."""
+        self._inbox.append((event, None))
+        self._wake()
+
+    def stream(self, streamed: Streamed) -> None:
+        """Hand tokens to the subscribers, from any thread, past the kernel."""
+        self._streams.append(streamed)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._token is None:
+            return
+        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
+            self._awake.set()
+        else:
+            self._token.run_sync_soon(self._set_awake, idempotent=True)
+
+    def _set_awake(self) -> None:
+        self._awake.set()
+
+    async def submit(self, event: AnyEvent) -> Answer:
+        """Post an event of a client's and wait for its commit. Raises BadInput if the inbox is full or the kernel stops."""
+        if self.stopping:
+            raise BadInput("the kernel is stopping; try again when it is up")
+        if len(self._inbox) >= INBOX_MAX:
+            raise BadInput(f"queue full: {INBOX_MAX} events wait; retry after 1 s")
+        waiter = _Waiter()
+        self._inbox.append((event, waiter))
+        self._wake()
+        return await waiter.wait()
+
+    async def message(self, proc: str | int, mid: str, text: str) -> Answer:
+        """A user's message. The same `mid` again is answered as a duplicate and changes nothing.
+
+        Raises BadInput in one line for a text that is empty, too long or no UTF-8, and for an unknown process.
+        """
+        pid = self.find(proc)
+        check_text(text)
+        if len(mid) > MID_CHARS_MAX or not mid.isascii():
+            raise BadInput(f"message id of {len(mid)} characters; at most {MID_CHARS_MAX} ASCII characters are allowed")
+        if mid:
+            if mid in self._inflight:
+                first = await self._inflight[mid].wait()
+                return msgspec.structs.replace(first, duplicate=not first.error)
+            if self.disk.get("mid", mid.encode()) is not None:
+                return Answer(self.kernel.counters.lsn, pid=pid, duplicate=True)
+        waiter = _Waiter()
+        if mid:
+            self._inflight[mid] = waiter
+        try:
+            page_tokens = page_tokens_max(self.settings)
+            if len(text) > 2_000:  # tokenising 1 MB takes seconds
+                parts = await trio.to_thread.run_sync(self.layout, text, page_tokens)
+            else:
+                parts = self.layout(text, page_tokens)
+            waiter.answer = await self.submit(Messaged(source="user", pid=pid, mid=mid, parts=parts))
+        except BaseException as exc:
+            waiter.failure = exc
+            raise
+        finally:
+            self._inflight.pop(mid, None)
+            waiter.done.set()
+        return waiter.answer
+
+    async def spawn(
+        self, name: str, mask: tuple[str, ...] | None, blocks: dict[str, str], system: str | None
+    ) -> Answer:
+        """Make a process, or start a dead one again. None: what suits the CPU's model."""
+        if mask is None:
+            mask = self.iset.default_mask(self.cpu.full_mask)
+        return await self.submit(Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system or ""))
+
+    # The loop.
+
+    def began(self, step: Step) -> None:
+        """Perform what the boot's step derived; called once, after its commit."""
+        for page, ids in step.pages:
+            self._keep(page, ids)
+        for effect in step.effects:
+            self.perform(effect)
+
+    async def run(self) -> None:
+        """The machine's life, from the first dispatch to `stop`. This nursery owns every task of the kernel."""
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_time)
+                await self._loop()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._token = None
+            for channel in list(self._subscribers):
+                channel.close()
+            self.cpu.close()
+            self.index.close()
+            self.disk.close()
+
+    def stop(self) -> None:
+        """Drain and stop: what runs is preempted, what it emitted is committed, and `run` returns."""
+        self.stopping = True
+        for slot in range(self.cpu.slots):
+            self.cpu.preempt(slot)
+        self._wake()
+
+    async def _loop(self) -> None:
+        while True:  # until stopped and at rest
+            self._awake = trio.Event()
+            self._publish_streams()
+            if not self._inbox:
+                if self.stopping and not self._busy:
+                    return
+                await self._awake.wait()
+                continue
+            batch = [self._stamped(*self._inbox.popleft()) for _ in range(min(BATCH_MAX, len(self._inbox)))]
+            batch.sort(key=lambda one: (one[0].at, one[0].source, one[0].n))
+            try:
+                await self._take(batch)
+            except BaseException as exc:
+                for _, waiter in batch:
+                    if waiter is not None and not waiter.done.is_set():
+                        waiter.failure = exc
+                        waiter.done.set()
+                raise
+            self.steps += len(batch)
+
+    def _stamped(self, event: AnyEvent, waiter: _Waiter | None) -> tuple[AnyEvent, _Waiter | None]:
+        number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
+        return msgspec.structs.replace(event, at=event.at or self.clock(), n=number), waiter
+
+    async def _take(self, batch: list[tuple[AnyEvent, _Waiter | None]]) -> None:
+        """Step a batch, commit it, and let its effects out."""
+        steps: list[tuple[Step, int, _Waiter | None]] = []
+        for event, waiter in batch:
+            step = self.kernel.step(event)
+            steps.append((step, event.at, waiter))
+            if isinstance(event, Trapped):
+                self._busy.discard(event.slot)
+        written = [record for step, _, _ in steps for record in step.records]
+        if self._measured:
+            written, self._measured = self._measured + written, []
+        await self.commit(written)
+        fresh: list[Page] = []
+        for step, _, _ in steps:
+            for page, ids in step.pages:
+                self._keep(page, ids)
+                fresh.append(page)
+        if fresh:
+            self.index.feed(fresh)
+        for step, at, waiter in steps:
+            if step.notes:
+                self._publish(Entry(step.lsn, at, step.notes))
+            for message in step.messages:
+                self._publish(message)
+            for effect in step.effects:
+                self.perform(effect)
+            if waiter is not None:
+                waiter.answer = Answer(step.lsn, step.error, step.pid)
+                waiter.done.set()
+
+    async def commit(self, written: Sequence[Record]) -> None:
+        """One transaction, in one thread hop where the disk blocks. Raises DeviceError: then nothing is performed."""
+        if not written:
+            return
+        if self.disk.blocking:
+            await trio.to_thread.run_sync(self.disk.commit, written)
+        else:
+            self.disk.commit(written)
+            await trio.lowlevel.checkpoint()
+
+    # Effects.
+
+    def perform(self, effect: AnyEffect) -> None:
+        """Carry out one effect of a committed step; never blocks."""
+        match effect:
+            case Run():
+                if self.stopping:
+                    return  # derived again at the next boot
+                self._busy.add(effect.slot)
+                self.cpu.start(self._job(effect))
+            case Preempt():
+                self.cpu.preempt(effect.slot)
+            case Search():
+                self.index.search(effect)
+            case Load():
+                self.post(self._load(effect))
+            case Arm():
+                self._armed[effect.timer] = effect.due
+                heapq.heappush(self._timers, (effect.due, effect.timer))
+                self._timers_changed.set()
+            case Disarm():
+                self._armed.pop(effect.timer, None)
+            case Deliver():
+                pass  # published with its step; it stands in the outbox for those who come later
+
+    def _job(self, run: Run) -> Job:
+        found = self._visible([placed.page for placed in run.pages])
+        pages = tuple(
+            Visible(page, placed.role, ids, placed.recalled)
+            for placed, (page, ids) in zip(run.pages, found, strict=True)
+        )
+        name = (run.mask, run.encoding)
+        if name not in self._grammars:
+            self._grammars[name] = self.iset.grammar(run.mask, run.encoding)
+        tag = (run.pid, run.instr, run.attempt)
+        if run.ids and tag not in self._shown:  # a new attempt goes on from committed tokens: say them again
+            self.stream(Streamed(*tag, 0, self.cpu.detokenize(run.ids)))
+        self._shown = {one for one in self._shown if one[0] != run.pid} | {tag}
+        prompt = self.layout.render(pages)
+        return Job(
+            run.slot,
+            run.pid,
+            run.instr,
+            run.attempt,
+            pages,
+            prompt,
+            run.ids,
+            self._grammars[name],
+            run.quantum,
+            run.reply,
+            run.window,
+        )
+
+    def _load(self, what: Load) -> Loaded:
+        rows = self.disk.get_many("page", [records.key(number) for number in what.pages])
+        pages = [msgspec.msgpack.decode(row, type=Page) for row in rows if row is not None]
+        mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
+        sizes = self.sizes([page.id for page in mine])
+        kinds = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}
+        return Loaded(
+            source="disk",
+            pid=what.pid,
+            req=what.req,
+            pages=tuple(
+                (
+                    page.id,
+                    size,
+                    page.role if page.kind is not Kind.ARCHIVE else Role.SYSTEM,
+                    kinds.get(page.kind, page.kind),
+                )
+                for page, size in zip(mine, sizes, strict=True)
+            ),
+        )
+
+    # Pages and their ids.
+
+    def _keep(self, page: Page, ids: tuple[int, ...]) -> None:
+        self._pages[page.id] = (page, ids)
+        if len(self._pages) > PAGES_CACHED_MAX:
+            self._pages.popitem(last=False)
+
+    def _visible(self, numbers: Sequence[int]) -> list[tuple[Page, tuple[int, ...]]]:
+        """Pages with their ids by the present model, from the cache or the disk; measured now if they never were."""
+        wanted = [number for number in numbers if number not in self._pages]
+        found: dict[int, tuple[Page, tuple[int, ...]]] = {}
+        if wanted:
+            measure = self.layout.costs.measure
+            rows = self.disk.get_many("page", [records.key(number) for number in wanted])
+            packed = self.disk.get_many("ids", [records.ids_key(measure, number) for number in wanted])
+            for number, row, ids in zip(wanted, rows, packed, strict=True):
+                if row is None:
+                    raise BadInput(f"page {number} is not on disk")
+                page = msgspec.msgpack.decode(row, type=Page)
+                found[number] = (page, self._ids(page) if ids is None else records.unpack_ids(ids))
+                self._keep(*found[number])
+        return [found[number] if number in found else self._touch(number) for number in numbers]
+
+    def _touch(self, number: int) -> tuple[Page, tuple[int, ...]]:
+        self._pages.move_to_end(number)
+        return self._pages[number]
+
+    def _ids(self, page: Page) -> tuple[int, ...]:
+        ids = self.layout.tokenize(page.text)
+        key = records.ids_key(self.layout.costs.measure, page.id)
+        self._measured.append(Record("ids", key, records.pack_ids(ids)))
+        return ids
+
+    def sizes(self, numbers: Sequence[int]) -> list[int]:
+        """Token counts of pages by the present model, without frame. Callable from the index's thread."""
+        measure = self.layout.costs.measure
+        packed = self.disk.get_many("ids", [records.ids_key(measure, number) for number in numbers])
+        found = []
+        for number, ids in zip(numbers, packed, strict=True):
+            if ids is None:
+                page = self.page(number)
+                found.append(len(self._ids(page)) if page is not None else 0)
+            else:
+                found.append(len(ids) // 4)
+        return found
+
+    # Timers.
+
+    async def _keep_time(self) -> None:
+        while True:  # until the machine's nursery is cancelled
+            self._timers_changed = trio.Event()
+            now = self.clock()
+            while self._timers and self._timers[0][0] <= now:
+                due, timer = heapq.heappop(self._timers)
+                if self._armed.get(timer) == due:
+                    del self._armed[timer]
+                    self.post(TimerFired(source="timer", at=now, timer=timer))
+            wait_s = (self._timers[0][0] - now) / NS if self._timers else math.inf
+            with trio.move_on_after(min(wait_s, 60.0)):  # 60: a wall clock that is set ahead is noticed within it
+                await self._timers_changed.wait()
+
+    # What clients read.
+
+    def find(self, proc: str | int) -> int:
+        """The number of a process by name or number. Raises BadInput naming those that exist."""
+        if isinstance(proc, str) and proc in self.kernel.names:
+            return self.kernel.names[proc]
+        if isinstance(proc, int) or proc.isdigit():
+            return self.kernel.proc(int(proc)).pid
+        raise BadInput(f"no process {proc!r}; processes are {', '.join(list(self.kernel.names)[:12]) or 'none'}")
+
+    def processes(self) -> list[ProcessView]:
+        """Every process, by number."""
+        return [self._view(proc) for proc in self.kernel.procs.values()]
+
+    def _view(self, proc: Process) -> ProcessView:
+        counts, space = proc.accounts, proc.space
+        return ProcessView(
+            proc.pid,
+            proc.name,
+            proc.state,
+            proc.status,
+            proc.mask,
+            counts.turns,
+            counts.syscalls,
+            counts.entered,
+            counts.recalled,
+            counts.emitted,
+            counts.prefill,
+            counts.faults,
+            counts.evictions,
+            counts.interrupts,
+            counts.illegal,
+            counts.kv,
+            space.used(),
+            self.kernel.budgets(proc).queue,
+            len(space.queue) + len(space.recall),
+            proc.seq,
+            len(proc.pending),
+            proc.said - proc.acked,
+            proc.acked,
+            len(proc.timers),
+        )
+
+    def pmap(self, proc: str | int) -> Map:
+        """The address space of a process, segment by segment in prompt order."""
+        process = self.kernel.procs[self.find(proc)]
+        space, limits = process.space, self.kernel.budgets(process)
+
+        def segment(name: str, capacity: int, entries: Sequence[PageEntry | None]) -> Segment:
+            rows = tuple((e.page, e.kind, e.role, e.tokens, e.pinned) for e in entries if e is not None)
+            return Segment(name, capacity, rows)
+
+        return Map(
+            process.pid,
+            process.name,
+            limits.window,
+            (
+                segment("text", limits.text, [space.text]),
+                segment("data", limits.data, [space.data]),
+                segment("queue", limits.queue, space.queue[: space.turn]),
+                segment("recall", limits.recall, space.recall),
+                segment("turn", limits.queue, space.queue[space.turn :]),
+            ),
+            {name: value for name, value in msgspec.to_builtins(limits).items()},
+        )
+
+    def log(self, since: int, limit: int) -> list[Entry]:
+        """Notes of the steps after log number `since`, oldest first, at most `limit` entries; 0: the newest 1,000."""
+        rows = self.disk.scan("journal", records.key(since + 1), limit=limit or 1_000)
+        return [entry for _, value in rows if (entry := _entry(value)).notes]
+
+    def outbox(self, pid: int) -> list[Message]:
+        """Messages of a process that nobody has acknowledged, in order."""
+        proc = self.kernel.proc(pid)
+        keys = [records.key(pid, seq) for seq in range(proc.acked + 1, proc.said + 1)]
+        rows = self.disk.get_many("outbox", keys)
+        return [msgspec.msgpack.decode(row, type=Message) for row in rows if row is not None]
+
+    def page(self, number: int) -> Page | None:
+        """A page by number."""
+        row = self.disk.get("page", records.key(number))
+        return None if row is None else msgspec.msgpack.decode(row, type=Page)
+
+    def history(self, pid: int, limit: int) -> list[Page]:
+        """The last messages in and out of a process, oldest first, of those in its address space or recently evicted."""
+        found: list[Page] = []
+        for _, row in self.disk.scan("page", reverse=True, limit=4_096):
+            page = msgspec.msgpack.decode(row, type=Page)
+            if page.pid == pid and page.kind is Kind.MESSAGE:
+                found.append(page)
+                if len(found) == limit:
+                    break
+        return found[::-1]
+
+    @asynccontextmanager
+    async def subscribe(self, since: int) -> AsyncIterator[AsyncIterator[Published]]:
+        """What happens, in order: entries after `since` from the journal, then live ones, messages and tokens.
+
+        A subscriber that leaves SUBSCRIBER_QUEUE_MAX items unread is closed: its iterator ends, and it may subscribe again
+        from the last number it saw. `since` < 0: live only.
+        """
+        send, receive = trio.open_memory_channel[Published](SUBSCRIBER_QUEUE_MAX)
+        upto = self.kernel.counters.lsn
+        self._subscribers[send] = None
+        published = self._published(receive, since, upto)
+        try:
+            yield published
+        finally:
+            await published.aclose()  # left to the collector, a generator is closed who knows where
+            self._subscribers.pop(send, None)
+            send.close()
+            receive.close()
+
+    async def _published(
+        self, receive: trio.MemoryReceiveChannel[Published], since: int, upto: int
+    ) -> AsyncGenerator[Published, None]:
+        while 0 <= since < upto:
+            rows = self.disk.scan("journal", records.key(since + 1), limit=256)
+            if not rows:
+                break
+            for _, value in rows:
+                entry = _entry(value)
+                since = entry.lsn
+                if entry.notes and entry.lsn <= upto:
+                    yield entry
+        async for item in receive:
+            if not (isinstance(item, Entry) and item.lsn <= since):
+                yield item
+
+    def _publish(self, item: Published) -> None:
+        for channel in list(self._subscribers):
+            try:
+                channel.send_nowait(item)
+            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+                self._subscribers.pop(channel, None)
+                channel.close()
+
+    def _publish_streams(self) -> None:
+        while self._streams:
+            self._publish(self._streams.popleft())
+
+
+def _entry(value: bytes) -> Entry:
+    journaled = msgspec.msgpack.decode(value, type=JournalEntry)
+    return Entry(journaled.lsn, journaled.event.at, journaled.notes)
+
+
+def check_text(text: str) -> None:
+    """Raises BadInput, in one line, for a message that is empty, too long or no UTF-8."""
+    if not text.strip():
+        raise BadInput("the message is empty; say something")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise BadInput(f"the message is no valid UTF-8 (character {exc.start + 1}); send it as UTF-8") from exc
+    if size > MESSAGE_BYTES_MAX:
+        raise BadInput(f"the message has {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed: send it in parts")
+
+
+def page_tokens_max(settings: Settings) -> int:
+    """By how many tokens text from outside is split: a sixteenth of the window, within the limits."""
+    from kernel.limits import PAGE_TOKENS_MAX, PAGE_TOKENS_MIN
+
+    return max(PAGE_TOKENS_MIN, min(PAGE_TOKENS_MAX, settings.window // 16))
+
+
+__all__ = ["Answer", "Entry", "KernelError", "Machine", "Map", "ProcessView", "Published", "Segment"]

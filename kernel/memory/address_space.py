@@ -1,0 +1,86 @@
+"""The address space of a process: which pages it sees, in prompt order, and what each costs in tokens.
+
+text, data, queue, recall, turn: stable first, volatile last, so that the KV cache of a prefix survives. `queue` holds
+the turn too: its pages from `turn` on. Recalled pages are no part of the queue; they are placed with the user's
+message of the turn and dropped when the turn ends.
+Invariants (`check`): no page twice; `turn` within the queue; sizes positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from kernel.event import Placed
+from kernel.memory.page import Kind, Role
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A page-table entry. `tokens` counts the page's text and its frame; pages of one `group` leave together."""
+
+    page: int
+    tokens: int
+    kind: Kind
+    role: Role
+    group: int = 0  # 0: alone
+    pinned: bool = False
+
+
+class AddressSpace(msgspec.Struct, array_like=True):
+    """The page table of one process."""
+
+    text: Entry | None = None
+    text_key: str = ""  # digest of the text and of the measure it was counted by
+    data: Entry | None = None
+    queue: list[Entry] = []
+    turn: int = 0  # index into the queue where the turn begins
+    recall: list[Entry] = []
+    pressed: bool = False  # the pressure edge has been raised and not yet fallen
+    evicted: int = 0  # pages that have left the queue, for the stub
+    group: int = 0  # last group number given
+
+    def used(self) -> int:
+        """Tokens of the queue, turn included. O(pages)."""
+        return sum(entry.tokens for entry in self.queue)
+
+    def pinned(self) -> int:
+        """Tokens of pinned pages in the queue."""
+        return sum(entry.tokens for entry in self.queue if entry.pinned)
+
+    def resident(self) -> set[int]:
+        """Numbers of all pages in the queue or the recall area."""
+        return {entry.page for entry in self.queue} | {entry.page for entry in self.recall}
+
+    def find(self, page: int) -> int:
+        """Index of a page in the queue, or -1."""
+        for index, entry in enumerate(self.queue):
+            if entry.page == page:
+                return index
+        return -1
+
+    def anchor(self) -> int:
+        """Index of the turn's first user message, with which recalled pages are placed; -1 if there is none."""
+        for index in range(self.turn, len(self.queue)):
+            if self.queue[index].role is Role.USER and self.queue[index].kind is Kind.MESSAGE:
+                return index
+        return -1
+
+    def placed(self) -> Iterator[Placed]:
+        """All pages in prompt order."""
+        for head in (self.text, self.data):
+            if head is not None:
+                yield Placed(head.page, head.role)
+        anchor = self.anchor() if self.recall else -1
+        for index, entry in enumerate(self.queue):
+            if index == anchor:
+                for recalled in self.recall:
+                    yield Placed(recalled.page, recalled.role, recalled=True)
+            yield Placed(entry.page, entry.role)
+
+    def check(self) -> None:
+        """Assert the invariants; called after every step in tests."""
+        pages = [entry.page for entry in self.queue] + [entry.page for entry in self.recall]
+        assert len(pages) == len(set(pages)), f"a page stands twice: {pages}"
+        assert 0 <= self.turn <= len(self.queue)
+        assert all(entry.tokens > 0 for entry in self.queue)

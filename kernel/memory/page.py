@@ -1,0 +1,70 @@
+"""A page: an immutable span of context, on disk before it may be evicted.
+
+Its text never changes; what stands beside it in a process's page table (tokens, pins) is the address space's. The token
+ids of a page belong to a model and are stored apart, keyed by (measure, page), so that a directory outlives its model.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Kind(enum.StrEnum):
+    """What a page is; policies may tell kinds apart, the pager keeps `SYSCALL` and its `RESULT` together."""
+
+    TEXT = "text"  # system instructions and the manual
+    CORE = "core"  # core memory blocks as of the last fold
+    MESSAGE = "message"  # what a user or the process said
+    SYSCALL = "syscall"  # an instruction as emitted
+    RESULT = "result"  # what the kernel answered to it
+    DELTA = "delta"  # a write to core memory since the last fold
+    ALERT = "alert"  # an interrupt or an error, told by the kernel
+    STUB = "stub"  # what eviction left behind
+    ARCHIVE = "archive"  # what the process asked to remember
+
+
+class Origin(enum.StrEnum):
+    """Who made a page. Only the kernel makes `KERNEL` pages: frames of control tokens tell them apart, no text can."""
+
+    USER = "user"
+    KERNEL = "kernel"
+    PROCESS = "process"
+    FILE = "file"
+
+
+class Role(enum.StrEnum):
+    """The chat template's role in whose frame a page is placed."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Area(enum.StrEnum):
+    """Where searches find a page: `NONE` is not indexed."""
+
+    NONE = ""
+    RECALL = "recall"
+    ARCHIVE = "archive"
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True):
+    """One page as stored. `seq` numbers a process's pages from 1, so neighbours of a hit are seq - 1 and seq + 1."""
+
+    id: int
+    pid: int
+    seq: int
+    kind: Kind
+    origin: Origin
+    role: Role
+    area: Area
+    at: int  # integer nanoseconds UTC
+    text: str
+    gist: str = ""  # what searches see where it is not the text (the message inside a JSON instruction)
+
+    @property
+    def searched(self) -> str:
+        """The text that the indexes hold."""
+        return self.gist or self.text

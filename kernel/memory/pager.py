@@ -1,0 +1,117 @@
+"""The pager's arithmetic: budgets of an address space, the pressure edge, and which entries leave when one arrives.
+
+Sans-IO and without text: it moves page-table entries and asks the policy; what an eviction leaves behind is written
+by the kernel (core.py). Guarantee: after `make_room` the queue and the arriving tokens fit Q, provided that
+pinned_max + 2 * unit <= Q, which `budgets` checks.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel.errors import BadInput, KernelPanic
+from kernel.event import Costs
+from kernel.memory.address_space import AddressSpace, Entry
+from kernel.memory.page import Kind
+from kernel.memory.policy import Policy
+from kernel.settings import Settings
+
+HYSTERESIS = 0.1  # the pressure edge falls this share of Q below `warn`
+
+
+class Budgets(msgspec.Struct, frozen=True):
+    """How a window is divided, in tokens; `queue` is what the rest leaves (Q)."""
+
+    window: int
+    text: int
+    data: int
+    recall: int
+    reply: int
+    frame: int  # begin and generation prompt
+    queue: int
+    pinned: int
+    unit: int  # the largest page that can arrive: a split text, or a reply
+
+    @property
+    def low(self) -> str:
+        """The sum, for people."""
+        return (
+            f"window {self.window} - text {self.text} - data {self.data} - recall {self.recall} - "
+            f"reply {self.reply} - frame {self.frame} = queue {self.queue}"
+        )
+
+
+def reply_max(settings: Settings) -> int:
+    """The reply limit in tokens: as set, or an eighth of the window up to 512."""
+    return settings.cpu.reply or min(512, settings.window // 8)
+
+
+def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int) -> Budgets:
+    """Divide the window. Raises BadInput with the sum if what is left cannot hold two pages beside the pinned ones."""
+    window, reply = settings.window, reply_max(settings)
+    data, recall = int(window * settings.memory.data), int(window * settings.memory.recall)
+    frame = costs.begin + costs.generate
+    unit = max(page_tokens, reply) + max(costs.role.values())
+    pinned = window // 16
+    queue = window - text - data - recall - reply - frame
+    found = Budgets(window, text, data, recall, reply, frame, queue, pinned, unit)
+    if pinned + 2 * unit > queue:
+        raise BadInput(
+            f"the window is too small: {found.low}, but pinned {pinned} + 2 x page {unit} = {pinned + 2 * unit} "
+            f"are needed; take a larger window, or less memory.recall, memory.data or cpu.reply"
+        )
+    return found
+
+
+def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: int, low: float) -> list[Entry]:
+    """Take out of the queue what must leave so that `arriving` tokens fit, down to the `low` mark in one batch.
+
+    Nothing leaves while the arrival fits. The turn's own pages go only if all others are gone, oldest first. Returns
+    the victims in prompt order; the stub is none of them. O(queue).
+    """
+    excess = space.used() + arriving - limits.queue
+    if excess <= 0:
+        return []
+    goal = max(excess, space.used() + arriving - int(low * limits.queue))
+    turn = {entry.page for entry in space.queue[space.turn :]}
+    fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind is Kind.STUB}
+    chosen = policy.evict(goal, turn | fixed)
+    _with_groups(space, policy, chosen, fixed | turn)
+    freed = sum(entry.tokens for entry in space.queue if entry.page in chosen)
+    if freed < excess:
+        chosen += policy.evict(excess - freed, fixed)
+        _with_groups(space, policy, chosen, fixed)
+    victims = [entry for entry in space.queue if entry.page in set(chosen)]
+    remove(space, {entry.page for entry in victims})
+    if space.used() + arriving > limits.queue:
+        raise KernelPanic(f"queue of {space.used()} + {arriving} tokens exceeds {limits.queue} after eviction")
+    return victims
+
+
+def _with_groups(space: AddressSpace, policy: Policy, chosen: list[int], fixed: set[int]) -> None:
+    """Add to `chosen` what belongs to a chosen page's group: a syscall and its result leave together."""
+    groups = {entry.group for entry in space.queue if entry.group and entry.page in chosen}
+    for entry in space.queue:
+        if entry.group in groups and entry.page not in chosen and entry.page not in fixed:
+            chosen.append(entry.page)
+            policy.drop(entry.page)
+
+
+def remove(space: AddressSpace, pages: set[int]) -> None:
+    """Take pages out of the queue, keeping `turn` where the turn begins; recall goes with its anchor."""
+    had_anchor = bool(space.recall) and space.anchor() >= 0
+    space.turn -= sum(1 for entry in space.queue[: space.turn] if entry.page in pages)
+    space.queue = [entry for entry in space.queue if entry.page not in pages]
+    if had_anchor and space.anchor() < 0:
+        space.recall = []
+
+
+def pressure(space: AddressSpace, limits: Budgets, warn: float) -> bool:
+    """True once when the queue rises to `warn` of Q; again only after it fell `HYSTERESIS` below."""
+    share = space.used() / limits.queue
+    if share >= warn and not space.pressed:
+        space.pressed = True
+        return True
+    if share < warn - HYSTERESIS:
+        space.pressed = False
+    return False

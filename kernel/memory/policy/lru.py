@@ -1,0 +1,14 @@
+"""Least recently used: the page whose last reference is oldest goes (Mattson et al. 1970). O(1) an access."""
+
+from __future__ import annotations
+
+from kernel.memory.policy.fifo import Fifo
+
+
+class Lru(Fifo):
+    """Pages in the order of their last reference: admission or hit."""
+
+    def hit(self, page: int) -> None:
+        """Referenced now: last in the order."""
+        if page in self.order:
+            self.order[page] = self.order.pop(page)

@@ -1,0 +1,90 @@
+"""From pages to the ids of a prompt, and from text to pages: the two places where a template's frame meets a page.
+
+A prompt is begin, each page in its role's frame, then the generation prompt. Recalled pages are lines of one block
+inside the frame of the user's message they were recalled for: small models answer from what stands in the user's own
+words far better than from a block of its own (docs/numbers.md). `costs` says the same in numbers; a test holds both
+together. Page ids are never tokenised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from kernel.event import Costs, Part
+from kernel.memory.page import Role
+from kernel.ports import Frame, Visible
+
+RECALL_HEAD = "Earlier I told you:\n"
+RECALL_LABEL = {Role.USER: "- ", Role.ASSISTANT: "- you said: ", Role.SYSTEM: "- kernel: "}
+RECALL_END = "\n"  # after each line
+RECALL_TAIL = "\n"  # between the block and the message
+
+Tokenize = Callable[[str], tuple[int, ...]]
+
+
+class Layout:
+    """A model's frame with the recall block's parts, as ids."""
+
+    def __init__(self, frame: Frame, tokenize: Tokenize, measure: str) -> None:
+        """`measure` is the hash under which sizes are comparable."""
+        self.frame = frame
+        self.tokenize = tokenize
+        self.head, self.tail = tokenize(RECALL_HEAD), tokenize(RECALL_TAIL)
+        self.label = {role: tokenize(text) for role, text in RECALL_LABEL.items()}
+        self.line_end = tokenize(RECALL_END)
+        self.costs = Costs(
+            measure=measure,
+            begin=len(frame.begin),
+            role={role: len(frame.prefix[role]) + len(frame.suffix[role]) for role in Role},
+            generate=len(frame.generate),
+            recall=len(self.head) + len(self.tail),
+            recalled={role: len(self.label[role]) + len(self.line_end) for role in Role},
+        )
+
+    def render(self, pages: Iterable[Visible]) -> tuple[int, ...]:
+        """The prompt of `pages` in order, generation prompt last."""
+        out: list[int] = list(self.frame.begin)
+        lines: list[int] = []
+        for page in pages:
+            if page.recalled:
+                lines += self.label[page.role]
+                lines += page.ids
+                lines += self.line_end
+                continue
+            out += self.frame.prefix[page.role]
+            if lines:
+                out += self.head
+                out += lines
+                out += self.tail
+                lines = []
+            out += page.ids
+            out += self.frame.suffix[page.role]
+        assert not lines, "recalled pages without the message they were recalled for"
+        out += self.frame.generate
+        return tuple(out)
+
+    def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
+        """ports.Measure: split `text` at characters, at spaces where there are some, into parts of `tokens_max` tokens."""
+        ids = self.tokenize(text)
+        if len(ids) <= tokens_max:
+            return (Part(text, ids),)
+        parts: list[Part] = []
+        rest = text
+        per_char = len(ids) / len(text)
+        while rest:  # each round takes at least one character
+            part = self._head_of(rest, tokens_max, per_char)
+            parts.append(part)
+            rest = rest[len(part.text) :]
+        return tuple(parts)
+
+    def _head_of(self, text: str, tokens_max: int, per_char: float) -> Part:
+        chars = min(len(text), max(1, int(tokens_max / per_char)))
+        while True:  # ends: chars shrinks to 1, and one character has at most a few byte tokens
+            cut = chars
+            if cut < len(text):
+                space = text.rfind(" ", max(1, cut // 2), cut)
+                cut = space if space > 0 else cut
+            ids = self.tokenize(text[:cut])
+            if len(ids) <= tokens_max or chars == 1:
+                return Part(text[:cut], ids)
+            chars = max(1, min(chars - 1, int(chars * tokens_max / len(ids))))

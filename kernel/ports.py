@@ -1,0 +1,223 @@
+"""What a machine must offer: Protocols of CPU, disk and index, and of the instruction set handed to the kernel.
+
+A driver raises DeviceError and nothing else, posts its completions as events through the function it was started
+with, and knows neither a syscall nor a process's meaning. All completions may be posted from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from kernel.event import AnyEvent, Costs, Hit, Note, Part, Search
+from kernel.memory.page import Page, Role
+
+Post = Callable[[AnyEvent], None]
+"""Hand an event to the machine; never blocks; the machine stamps source, number and, where it is 0, time."""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A chat template as token ids: what stands before and after a text in each role's frame."""
+
+    begin: tuple[int, ...]
+    prefix: dict[Role, tuple[int, ...]]
+    suffix: dict[Role, tuple[int, ...]]
+    generate: tuple[int, ...]
+
+
+class Visible(msgspec.Struct, frozen=True):
+    """A page as a CPU sees it: `ids` are the tokens of its text, without frame."""
+
+    page: Page
+    role: Role
+    ids: tuple[int, ...]
+    recalled: bool = False
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One dispatch: the prompt as pages and as the ids they make, and how far the CPU may go."""
+
+    slot: int
+    pid: int
+    instr: int
+    attempt: int
+    pages: tuple[Visible, ...]
+    prompt: tuple[int, ...]  # frame and pages, generation prompt last
+    ids: tuple[int, ...]  # emitted before a preemption
+    grammar: str | None  # Lark for llguidance; None: any non-empty text
+    quantum: int
+    reply: int
+    window: int
+
+
+class Streamed(msgspec.Struct, frozen=True):
+    """Tokens as they come, past the kernel: `offset` counts tokens of the instruction, resumed ones included."""
+
+    pid: int
+    instr: int
+    attempt: int
+    offset: int
+    text: str
+
+
+class Cpu(Protocol):
+    """A processor with `slots` hardware threads. `start` and `preempt` never block; answers are Trapped events."""
+
+    slots: int
+    window_max: int  # the model's own limit
+    model: str
+    encoding: str  # the encoding that suits the model: "json" or "prose"
+    full_mask: bool  # False: too small to choose among syscalls; send_message alone is the default mask
+    frame: Frame
+
+    def measure_id(self) -> str:
+        """Hash of vocabulary and frame: sizes and ids are comparable under equal hashes only."""
+        ...
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text` as plain text: never a control token. Callable from any thread."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; broken UTF-8 becomes U+FFFD."""
+        ...
+
+    def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
+        """Make room for `window` tokens a slot. Raises BadInput if the model or the memory cannot."""
+        ...
+
+    def start(self, job: Job) -> None:
+        """Run `job` in its slot; exactly one Trapped follows."""
+        ...
+
+    def preempt(self, slot: int) -> None:
+        """Stop the slot at its next token or prefill chunk; its Trapped says Preempted. No effect on an idle slot."""
+        ...
+
+    def close(self) -> None:
+        """Stop all slots and free the model."""
+        ...
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """One key of one table to be written; None deletes it."""
+
+    table: str
+    key: bytes
+    value: bytes | None
+
+
+class Disk(Protocol):
+    """The truth: ordered tables of bytes, written in transactions. Every method is one hop, complete when it returns."""
+
+    blocking: bool  # True: call `commit` in a worker thread
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Write all or nothing, in order; on return it is as durable as `disk.sync` says. Raises DeviceError."""
+        ...
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The committed value of a key."""
+        ...
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The committed values of several keys, in one read."""
+        ...
+
+    def scan(
+        self, table: str, start: bytes = b"", *, reverse: bool = False, limit: int = 0
+    ) -> list[tuple[bytes, bytes]]:
+        """Committed pairs from `start` on in key order (`reverse`: from the end, or from `start` down); 0: all."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go of the directory."""
+        ...
+
+
+class Index(Protocol):
+    """Derived indexes over pages: applies committed pages in order, searches, rebuilds itself from the truth."""
+
+    applied: int  # last page id applied
+
+    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
+        """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""
+        ...
+
+    def feed(self, pages: Sequence[Page]) -> None:
+        """Committed pages in id order; returns at once."""
+        ...
+
+    def search(self, what: Search) -> None:
+        """Answer with one Searched event once `what.upto` is applied, or late after its deadline."""
+        ...
+
+    def lag(self) -> int:
+        """Pages fed and not yet applied."""
+        ...
+
+    def close(self) -> None:
+        """Apply what was fed, save, stop."""
+        ...
+
+
+class Measure(Protocol):
+    """Text to parts with token ids: the kernel's only way to know a size."""
+
+    costs: Costs
+
+    def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
+        """Split `text` at characters into parts of at most `tokens_max` tokens; at least one part, none empty."""
+        ...
+
+
+class InstructionSet(Protocol):
+    """The syscalls as the kernel needs them; the table in syscalls/ implements it."""
+
+    names: tuple[str, ...]
+
+    def default_mask(self, full: bool) -> tuple[str, ...]:
+        """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
+        ...
+
+    def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
+        """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
+        ...
+
+    def manual(self, mask: Iterable[str], encoding: str) -> str:
+        """The manual page that the model reads; empty if there is nothing to choose."""
+        ...
+
+    def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
+        """The text of a kernel page for an occasion, or "" where this mask could do nothing about it."""
+        ...
+
+    def execute(self, kernel: Any, pid: int, text: str, encoding: str, truncated: bool) -> None:
+        """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
+        ...
+
+
+class Tracer(Protocol):
+    """Sees every note as its step commits."""
+
+    def __call__(self, lsn: int, at: int, notes: Sequence[Note]) -> None: ...
+
+
+__all__ = [
+    "AnyEvent",
+    "Cpu",
+    "Disk",
+    "Frame",
+    "Hit",
+    "Index",
+    "InstructionSet",
+    "Job",
+    "Measure",
+    "Post",
+    "Record",
+    "Streamed",
+    "Tracer",
+    "Visible",
+]

@@ -1,0 +1,128 @@
+"""What the kernel knows of a process: its control block (PCB), its states, and the moves between them.
+
+A PCB is one record on disk, written whole by each step that touched it; page texts are not in it, so an idle process
+holds none in memory. Not here: how its memory is laid out (memory/), what moves it (core.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final
+
+import msgspec
+
+from kernel.errors import KernelPanic
+from kernel.event import Load, Search
+from kernel.interrupts import Pending
+from kernel.memory.address_space import AddressSpace
+
+
+class State(enum.StrEnum):
+    """Where a process stands; exactly one at a time."""
+
+    READY = "ready"
+    RUNNING = "running"
+    BLOCKED = "blocked"  # waits for a completion
+    IDLE = "idle"  # nothing to do until an interrupt
+    SUSPENDED = "suspended"  # by the pager, against thrashing
+    ZOMBIE = "zombie"  # dead; its memory is kept
+
+
+class Move(enum.StrEnum):
+    """Why a process changes state."""
+
+    DISPATCH = "dispatch"
+    TRAP = "trap"
+    BLOCK = "block"
+    WAKE = "wake"
+    REST = "rest"
+    KILL = "kill"
+    START = "start"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    REBOOT = "reboot"
+
+
+TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
+    State.READY: {
+        Move.DISPATCH: State.RUNNING,
+        Move.BLOCK: State.BLOCKED,
+        Move.REST: State.IDLE,
+        Move.SUSPEND: State.SUSPENDED,
+        Move.KILL: State.ZOMBIE,
+    },
+    State.RUNNING: {Move.TRAP: State.READY, Move.KILL: State.ZOMBIE, Move.REBOOT: State.READY},
+    State.BLOCKED: {Move.WAKE: State.READY, Move.KILL: State.ZOMBIE},
+    State.IDLE: {Move.WAKE: State.READY, Move.SUSPEND: State.SUSPENDED, Move.KILL: State.ZOMBIE},
+    State.SUSPENDED: {Move.RESUME: State.READY, Move.KILL: State.ZOMBIE},
+    State.ZOMBIE: {Move.START: State.IDLE},  # a move not listed is a panic
+}
+
+
+class Accounts(msgspec.Struct, array_like=True):
+    """What a process has cost, in tokens and counts, since it was first spawned."""
+
+    entered: int = 0  # tokens of pages from outside at their first entry
+    recalled: int = 0  # tokens brought in by demand faults
+    emitted: int = 0  # tokens decoded
+    prefill: int = 0  # tokens evaluated as prompt
+    faults: int = 0  # pages brought in
+    evictions: int = 0  # pages evicted
+    interrupts: int = 0  # delivered
+    coalesced: int = 0
+    turns: int = 0
+    syscalls: int = 0
+    illegal: int = 0
+    kv: int = 0  # highest KV position of any run
+
+
+class Process(msgspec.Struct, array_like=True):
+    """The PCB. `instr` and `attempt` name what the CPU runs for it; `ids` are what it emitted before a preemption."""
+
+    pid: int
+    name: str
+    mask: tuple[str, ...]
+    system: str
+    blocks: dict[str, str]
+    space: AddressSpace
+    state: State = State.IDLE
+    status: str = ""
+    seq: int = 0  # pages made for it so far
+    instr: int = 0
+    attempt: int = 0
+    ids: tuple[int, ...] = ()
+    open: bool = False  # instruction `instr` has been dispatched and has not completed
+    restarted: bool = False  # the next dispatch is a new attempt, whatever was emitted before
+    in_turn: bool = False
+    turn_syscalls: int = 0
+    turn_tokens: int = 0
+    answers: tuple[str, ...] = ()  # mids of the messages in this turn
+    pending: list[Pending] = []
+    raised: int = 0  # interrupts raised so far: the next one's number
+    req: int = 0  # number of the last request it waited for
+    wait: Search | Load | None = None
+    demand: bool = False  # the wait is a demand fault, to be answered into the recall area
+    timers: list[int] = []
+    said: int = 0  # messages put into the outbox so far
+    acked: int = 0
+    illegal_row: int = 0
+    failed_row: int = 0
+    accounts: Accounts = msgspec.field(default_factory=Accounts)
+    policy: Any = None  # what the replacement policy keeps of this process
+
+    def move(self, move: Move) -> None:
+        """Change state along the table. Raises KernelPanic for a move that the table does not list."""
+        to = TRANSITIONS[self.state].get(move)
+        if to is None:
+            raise KernelPanic(f"process {self.pid}: {move} while {self.state}")
+        self.state = to
+
+
+class Timer(msgspec.Struct, array_like=True):
+    """A timer on disk: fires at `due` (ns), then every `every` ns if that is not 0."""
+
+    id: int
+    pid: int
+    due: int
+    every: int
+    text: str

@@ -1,0 +1,100 @@
+"""How the kernel's state becomes records on disk, and the hash over it.
+
+Tables (big-endian keys, msgpack values):
+  meta     b"format" -> b"1"; b"kernel" -> Counters
+  journal  lsn -> JournalEntry: the event, sizes measured within its step, notes, the state hash after it
+  proc     pid -> Process          page   page -> Page          timer  timer -> Timer
+  outbox   pid, seq -> Message     mid    client's message id -> page
+  ids      measure, page -> token ids as little-endian u32      set    b"settings" -> Settings (the machine's)
+State hash: the sum modulo 2^128 of the hashes of the state's records, so a step costs what it dirtied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import sys
+from array import array
+from typing import Final
+
+import msgspec
+
+from kernel.event import AnyEvent, Note
+from kernel.ports import Record
+
+FORMAT: Final = b"1"
+MASK: Final = (1 << 128) - 1
+UNHASHED: Final = (  # tables outside the logical hash, each with its reason
+    "ids",  # belong to a model, not to the state: another model has others
+    "journal",  # holds the hash itself
+    "set",  # how the machine is run, given to the kernel by Booted
+)
+
+
+class Counters(msgspec.Struct, array_like=True):
+    """Numbers that only grow, and the time of the last event."""
+
+    lsn: int = 0
+    now: int = 0
+    page: int = 0
+    pid: int = 0
+    timer: int = 0
+
+
+class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One step: enough to take it again without a model, and to see whether it came out the same."""
+
+    lsn: int
+    event: AnyEvent
+    sizes: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]  # a measured text: (characters, ids) of its parts
+    notes: tuple[Note, ...]
+    hash: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(value: object) -> bytes:
+    """Canonical msgpack: equal values give equal bytes (struct fields in order, dicts in insertion order)."""
+    return _encoder.encode(value)
+
+
+def key(*numbers: int) -> bytes:
+    """Numbers as a key that sorts like them."""
+    return struct.pack(f">{len(numbers)}Q", *numbers)
+
+
+def unkey(raw: bytes) -> tuple[int, ...]:
+    """The numbers of a key."""
+    return struct.unpack(f">{len(raw) // 8}Q", raw)
+
+
+def ids_key(measure: str, page: int) -> bytes:
+    """Where the token ids of a page by a measure stand."""
+    return measure.encode() + b"/" + key(page)
+
+
+def pack_ids(ids: tuple[int, ...]) -> bytes:
+    """Token ids as little-endian u32."""
+    packed = array("I", ids)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack_ids(raw: bytes) -> tuple[int, ...]:
+    """Token ids from little-endian u32."""
+    packed = array("I")
+    packed.frombytes(raw)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return tuple(packed)
+
+
+def digest(record: Record) -> int:
+    """The record's share of the state hash; 0 for a deleted one."""
+    if record.value is None or record.table in UNHASHED:
+        return 0
+    h = hashlib.blake2b(record.key, digest_size=16, person=record.table.encode())
+    h.update(record.value)
+    return int.from_bytes(h.digest(), "little")

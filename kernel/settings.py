@@ -1,0 +1,94 @@
+"""Settings of a machine: typed, recorded in the data directory, changed by `--set key=value`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from kernel.errors import BadInput
+from kernel.limits import WINDOW_MIN
+
+Share = Annotated[float, Meta(ge=0.0, le=0.9)]
+
+
+class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pager's: shares are fractions of the queue (`low`, `warn`) or of the window (`recall`, `data`)."""
+
+    policy: str = "fifo"
+    low: Share = 0.5
+    warn: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.7
+    recall: Share = 0.25
+    recall_pages: Annotated[int, Meta(ge=0, le=64)] = 6
+    recall_min: Share = 0.25  # a hit is brought in if it covers this share of the message's rare words
+    fault: bool = True  # False: nothing is brought in on a user message
+    on_evict: Literal["stub", "nothing"] = "stub"
+    data: Share = 0.08
+
+
+class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The processor's: `reply` 0 and `encoding` auto are derived from window and model."""
+
+    seed: int = 0
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.95
+    repeat: Annotated[float, Meta(ge=1.0, le=2.0)] = 1.1
+    reply: Annotated[int, Meta(ge=0, le=4096)] = 0
+    encoding: Literal["auto", "json", "prose"] = "auto"
+    threads: Annotated[int, Meta(ge=0, le=256)] = 0
+
+
+class Sched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The scheduler's: a quantum in tokens."""
+
+    policy: Literal["rr"] = "rr"
+    quantum: Annotated[int, Meta(ge=1, le=4096)] = 128
+
+
+class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The disk's: `full` and `group` fsync, `off` leaves it to the operating system."""
+
+    sync: Literal["full", "group", "off"] = "group"
+    exact_max: Annotated[int, Meta(ge=0)] = 4096  # vectors of a process up to which search is exact
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a machine."""
+
+    window: Annotated[int, Meta(ge=WINDOW_MIN)] = 2048
+    memory: Memory = Memory()
+    cpu: Cpu = Cpu()
+    sched: Sched = Sched()
+    disk: Disk = Disk()
+
+
+def keys(struct: type[msgspec.Struct] = Settings, prefix: str = "") -> list[str]:
+    """Every key that `--set` takes, in order."""
+    found = []
+    for field in msgspec.structs.fields(struct):
+        name = prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found += keys(field.type, name + ".")
+        else:
+            found.append(name)
+    return found
+
+
+def apply(settings: Settings, changes: list[str]) -> Settings:
+    """`settings` with each `key=value` of `changes` set. Raises BadInput naming the key or value and what is allowed."""
+    tree: dict[str, Any] = msgspec.to_builtins(settings)
+    for change in changes:
+        key, found, value = change.partition("=")
+        if not found or key not in keys():
+            raise BadInput(f"--set {change}: no such setting; settings are {', '.join(keys())}")
+        node = tree
+        *path, last = key.split(".")
+        for step in path:
+            node = node[step]
+        node[last] = value
+        try:
+            msgspec.convert(tree, Settings, strict=False)
+        except msgspec.ValidationError as exc:
+            raise BadInput(f"--set {change}: {exc}") from exc
+    return msgspec.convert(tree, Settings, strict=False)

@@ -1,0 +1,179 @@
+"""What a model may emit: one definition a syscall, from which everything else about it derives.
+
+The decoder, the grammar for constrained decoding, the manual page that the model reads, the capability needed (a mask
+holds these names) and docs/syscalls.md all come from the structs below: field types and bounds from their annotations,
+prose from their docstrings (first line: what it does) and from `example`. Handlers stand in the family's module.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Meta
+
+from kernel.limits import (
+    NAME_CHARS_MAX,
+    QUERY_CHARS_MAX,
+    READ_PAGES_MAX,
+    SEARCH_HITS_MAX,
+    TIMER_S_MAX,
+)
+
+TRAP_MARK: Final = "!"
+"""In the prose encoding, a first character that starts a syscall; anything else is what the process says."""
+
+TEXT_CHARS_MAX: Final = 8_000
+
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
+Block = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+Query = Annotated[str, Meta(max_length=QUERY_CHARS_MAX)]
+Date = Annotated[str, Meta(max_length=32)]
+PageNumber = Annotated[int, Meta(ge=1, le=(1 << 53))]
+PageNumbers = Annotated[tuple[PageNumber, ...], Meta(min_length=1, max_length=READ_PAGES_MAX)]
+Seconds = Annotated[int, Meta(ge=1, le=TIMER_S_MAX)]
+
+
+def _wire(name: str) -> str:
+    """SendMessage -> send_message."""
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag=_wire):
+    """Base of all syscalls; `op` on the wire is the class's name in lower case with underscores."""
+
+    example: ClassVar[str]
+    returns: ClassVar[bool] = True  # False: ends the turn, nothing comes back
+
+
+class SendMessage(Syscall, frozen=True):
+    """Say something to the user; ends the turn unless there is more to come."""
+
+    example: ClassVar[str] = '{"op":"send_message","text":"Hello."}'
+    returns: ClassVar[bool] = False
+    text: Text
+    more: bool = False
+
+
+class CoreAppend(Syscall, frozen=True):
+    """Add a line to a block of core memory, which is always in view."""
+
+    example: ClassVar[str] = '{"op":"core_append","block":"human","text":"Likes tea."}'
+    block: Block
+    text: Text
+
+
+class CoreReplace(Syscall, frozen=True):
+    """Replace text in a block of core memory; an empty new text deletes it."""
+
+    example: ClassVar[str] = '{"op":"core_replace","block":"human","old":"tea","new":"coffee"}'
+    block: Block
+    old: Text
+    new: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
+
+
+class Remember(Syscall, frozen=True):
+    """Store a text in the archive, where search finds it."""
+
+    example: ClassVar[str] = '{"op":"remember","text":"The user\'s cat is called Miso."}'
+    text: Text
+
+
+class Search(Syscall, frozen=True):
+    """Find earlier messages (recall), the archive, or all; since and until are dates; cursor is the next page's."""
+
+    example: ClassVar[str] = '{"op":"search","query":"name of the cat"}'
+    query: Query
+    area: Literal["all", "recall", "archive"] = "all"
+    since: Date = ""
+    until: Date = ""
+    cursor: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    limit: Annotated[int, Meta(ge=1, le=SEARCH_HITS_MAX)] = 5
+
+
+class Read(Syscall, frozen=True):
+    """Bring pages back into view by number."""
+
+    example: ClassVar[str] = '{"op":"read","pages":[12,13]}'
+    pages: PageNumbers
+
+
+class Pin(Syscall, frozen=True):
+    """Keep a page in view whatever else must leave."""
+
+    example: ClassVar[str] = '{"op":"pin","page":12}'
+    page: PageNumber
+
+
+class Unpin(Syscall, frozen=True):
+    """Let a pinned page leave again."""
+
+    example: ClassVar[str] = '{"op":"unpin","page":12}'
+    page: PageNumber
+
+
+class Evict(Syscall, frozen=True):
+    """Remove pages from view; they stay on disk, where search and read find them."""
+
+    example: ClassVar[str] = '{"op":"evict","pages":[12]}'
+    pages: PageNumbers
+
+
+class SetTimer(Syscall, frozen=True):
+    """Be interrupted in so many seconds, and every so many seconds after if every is given."""
+
+    example: ClassVar[str] = '{"op":"set_timer","seconds":3600,"text":"Ask about the exam."}'
+    seconds: Seconds
+    text: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
+    every: Annotated[int, Meta(ge=0, le=TIMER_S_MAX)] = 0
+
+
+class CancelTimer(Syscall, frozen=True):
+    """Cancel a timer by number."""
+
+    example: ClassVar[str] = '{"op":"cancel_timer","timer":3}'
+    timer: PageNumber
+
+
+class Sleep(Syscall, frozen=True):
+    """End the turn and wake in so many seconds, or earlier for a message."""
+
+    example: ClassVar[str] = '{"op":"sleep","seconds":600}'
+    returns: ClassVar[bool] = False
+    seconds: Seconds
+
+
+class Yield(Syscall, frozen=True):
+    """End the turn without saying anything."""
+
+    example: ClassVar[str] = '{"op":"yield"}'
+    returns: ClassVar[bool] = False
+
+
+class Exit(Syscall, frozen=True):
+    """End this process; its memory is kept."""
+
+    example: ClassVar[str] = '{"op":"exit"}'
+    returns: ClassVar[bool] = False
+    status: Annotated[str, Meta(max_length=200)] = ""
+
+
+AnySyscall: TypeAlias = (
+    SendMessage
+    | CoreAppend
+    | CoreReplace
+    | Remember
+    | Search
+    | Read
+    | Pin
+    | Unpin
+    | Evict
+    | SetTimer
+    | CancelTimer
+    | Sleep
+    | Yield
+    | Exit
+)
+
+SYSCALLS: Final[dict[str, type[Syscall]]] = {_wire(call.__name__): call for call in get_args(AnySyscall)}
+NAMES: Final = tuple(SYSCALLS)

@@ -1,0 +1,85 @@
+"""Core memory, archive, search and residency."""
+
+from __future__ import annotations
+
+import datetime
+
+from kernel.core import Kernel
+from kernel.errors import SyscallError
+from kernel.memory.page import Area
+from syscalls.abi import CoreAppend, CoreReplace, Evict, Pin, Read, Remember, Search, Unpin
+
+AREAS = {
+    "all": (Area.RECALL, Area.ARCHIVE),
+    "recall": (Area.RECALL,),
+    "archive": (Area.ARCHIVE,),
+}
+NS = 1_000_000_000
+
+
+def sys_core_append(kernel: Kernel, pid: int, call: CoreAppend) -> None:
+    """A block that does not exist is made."""
+    old = kernel.procs[pid].blocks.get(call.block, "")
+    kernel.core_write(pid, call.block, f"{old}\n{call.text}".strip(), f"ok: appended to {call.block}")
+
+
+def sys_core_replace(kernel: Kernel, pid: int, call: CoreReplace) -> None:
+    """Every occurrence of the old text is replaced; there must be one."""
+    blocks = kernel.procs[pid].blocks
+    if call.block not in blocks:
+        raise SyscallError(f"no block {call.block}; blocks are {', '.join(blocks) or 'none'}")
+    if call.old not in blocks[call.block]:
+        raise SyscallError(
+            f"{call.old[:80]!r} does not stand in {call.block}, which reads {blocks[call.block][:200]!r}"
+        )
+    new = blocks[call.block].replace(call.old, call.new).strip()
+    kernel.core_write(pid, call.block, new, f"ok: {call.block} now reads: {new}")
+
+
+def sys_remember(kernel: Kernel, pid: int, call: Remember) -> None:
+    """The text becomes a page of the archive."""
+    page = kernel.archive(pid, call.text)
+    kernel.answer(pid, f"ok: page {page}")
+
+
+def sys_search(kernel: Kernel, pid: int, call: Search) -> None:
+    """The turn goes on when the index has seen all that was committed before."""
+    since, until = _day(call.since, "since"), _day(call.until, "until")
+    if not call.query.strip() and not since and not until:
+        raise SyscallError("an empty query needs since or until")
+    if until:
+        until += 86_400 * NS - 1  # the whole day
+    kernel.search(pid, call.query, AREAS[call.area], since, until, call.limit, call.cursor)
+
+
+def _day(text: str, field: str) -> int:
+    """Nanoseconds UTC of a date; 0 if none is given."""
+    if not text:
+        return 0
+    try:
+        return int(datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()) * NS
+    except (ValueError, OverflowError) as exc:
+        raise SyscallError(f"{field} {text!r} is no date; write 2026-01-31") from exc
+
+
+def sys_read(kernel: Kernel, pid: int, call: Read) -> None:
+    """The pages join the turn."""
+    kernel.fault_in(pid, tuple(dict.fromkeys(call.pages)))
+
+
+def sys_pin(kernel: Kernel, pid: int, call: Pin) -> None:
+    """Pins are bounded in tokens."""
+    kernel.pin(pid, call.page, True)
+    kernel.answer(pid, f"ok: page {call.page} is pinned")
+
+
+def sys_unpin(kernel: Kernel, pid: int, call: Unpin) -> None:
+    """The page may leave again."""
+    kernel.pin(pid, call.page, False)
+    kernel.answer(pid, f"ok: page {call.page} is not pinned")
+
+
+def sys_evict(kernel: Kernel, pid: int, call: Evict) -> None:
+    """A syscall and its result leave together."""
+    kernel.evict(pid, tuple(dict.fromkeys(call.pages)))
+    kernel.answer(pid, "ok")

@@ -1,0 +1,96 @@
+"""The syscall table, handed to `boot`: ports.InstructionSet over the ABI. `match` lets mypy prove it total."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, assert_never
+
+from kernel.core import Kernel
+from syscalls import abi, grammar, manual, words
+from syscalls.abi import AnySyscall
+from syscalls.decode import decode
+from syscalls.memory import (
+    sys_core_append,
+    sys_core_replace,
+    sys_evict,
+    sys_pin,
+    sys_read,
+    sys_remember,
+    sys_search,
+    sys_unpin,
+)
+from syscalls.messages import sys_send_message
+from syscalls.process import sys_exit, sys_yield
+from syscalls.time import sys_cancel_timer, sys_set_timer, sys_sleep
+
+WORDS: Final[dict[str, Callable[..., str]]] = {
+    "stub": words.stub,
+    "rest": words.rest,
+    "pressure": words.pressure,
+    "timer": words.timer,
+    "budget": words.budget,
+    "loaded": words.loaded,
+    "hits": words.hits,
+}
+
+
+class Table:
+    """All syscalls of this machine."""
+
+    names = abi.NAMES
+
+    def default_mask(self, full: bool) -> tuple[str, ...]:
+        """All syscalls, or speech alone for a model too small to choose: it always calls, or never (docs/numbers.md)."""
+        return abi.NAMES if full else ("send_message",)
+
+    def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
+        """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
+        return grammar.grammar(tuple(mask), encoding)
+
+    def manual(self, mask: Iterable[str], encoding: str) -> str:
+        """The manual page that the model reads."""
+        return manual.manual(tuple(mask), encoding)
+
+    def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
+        """The text of a kernel page for an occasion; "" where this mask could do nothing about it."""
+        return WORDS[what](tuple(mask), **numbers)
+
+    def execute(self, kernel: Kernel, pid: int, text: str, encoding: str, truncated: bool) -> None:
+        """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
+        call = decode(text, encoding, kernel.procs[pid].mask, truncated)
+        dispatch(kernel, pid, call, truncated)
+
+
+def dispatch(kernel: Kernel, pid: int, call: AnySyscall, truncated: bool) -> None:
+    """Hand a decoded syscall to its handler."""
+    match call:
+        case abi.SendMessage():
+            sys_send_message(kernel, pid, call, truncated)
+        case abi.CoreAppend():
+            sys_core_append(kernel, pid, call)
+        case abi.CoreReplace():
+            sys_core_replace(kernel, pid, call)
+        case abi.Remember():
+            sys_remember(kernel, pid, call)
+        case abi.Search():
+            sys_search(kernel, pid, call)
+        case abi.Read():
+            sys_read(kernel, pid, call)
+        case abi.Pin():
+            sys_pin(kernel, pid, call)
+        case abi.Unpin():
+            sys_unpin(kernel, pid, call)
+        case abi.Evict():
+            sys_evict(kernel, pid, call)
+        case abi.SetTimer():
+            sys_set_timer(kernel, pid, call)
+        case abi.CancelTimer():
+            sys_cancel_timer(kernel, pid, call)
+        case abi.Sleep():
+            sys_sleep(kernel, pid, call)
+        case abi.Yield():
+            sys_yield(kernel, pid)
+        case abi.Exit():
+            sys_exit(kernel, pid, call)
+        case _:
+            assert_never(call)

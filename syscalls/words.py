@@ -1,0 +1,71 @@
+"""What the kernel says to a process on occasions that concern its syscalls; "" where its mask could do nothing."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from kernel.event import Hit
+
+LABELS = {"user": "user said", "assistant": "you said", "system": "kernel"}
+HIT_CHARS_MAX = 400  # of one hit in a page of results; `read` shows the rest
+
+
+def stub(mask: Sequence[str], pages: int) -> str:
+    """What stands at the head of the queue for all pages that left it."""
+    if "search" not in mask:
+        return ""
+    return f"[kernel] {pages} earlier pages are on disk; search finds them."
+
+
+def rest(mask: Sequence[str], pages: int, first: int, last: int) -> str:
+    """A message too long for the queue: only its head is in view."""
+    if "read" not in mask:
+        return f"[kernel] The message goes on; {pages} more pages of it are on disk."
+    return f"[kernel] The message goes on for {pages} pages on disk, numbers {first} to {last}; read brings them in."
+
+
+def pressure(mask: Sequence[str], percent: int, free: int) -> str:
+    """The memory-pressure interrupt."""
+    saves = [name for name in ("core_append", "remember", "pin") if name in mask]
+    if not saves:
+        return ""
+    return (
+        f"[kernel] memory pressure: {percent} % of the queue is used, {free} tokens are free. Older pages will be "
+        f"moved to disk soon; save what must stay in view with {' or '.join(saves)}."
+    )
+
+
+def timer(mask: Sequence[str], timer: int, text: str, late_s: int) -> str:
+    """A timer came due."""
+    late = f", {late_s} s late" if late_s else ""
+    return f"[kernel] timer {timer}{late}: {text}"
+
+
+def budget(mask: Sequence[str], syscalls: int, tokens: int) -> str:
+    """A turn ended because its budget was spent."""
+    return f"[kernel] The turn was ended after {syscalls} syscalls and {tokens} tokens, its budget."
+
+
+def loaded(mask: Sequence[str], found: Sequence[int], resident: Sequence[int]) -> str:
+    """The result of `read`."""
+    if not found:
+        return "error: none of these pages exists or fits; search shows page numbers"
+    already = f" ({_numbers(resident)} in view already)" if resident else ""
+    return f"pages {_numbers(found)} are in view{already}"
+
+
+def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool) -> str:
+    """The result of `search`: a line a hit."""
+    if not hits:
+        return "0 results"
+    lines = [f"{len(hits)} results" + (", more with a higher cursor" if more else "") + ":"]
+    for hit in hits:
+        day = datetime.datetime.fromtimestamp(hit.at // 1_000_000_000, datetime.UTC).strftime("%Y-%m-%d")
+        text = hit.text if len(hit.text) <= HIT_CHARS_MAX else hit.text[:HIT_CHARS_MAX] + " ..."
+        lines.append(f"page {hit.page}, {day}, {LABELS[hit.role]}: {text}")
+    return "\n".join(lines)
+
+
+def _numbers(pages: Sequence[int]) -> str:
+    return ", ".join(str(page) for page in pages)

@@ -1,0 +1,258 @@
+"""Fakes with behaviour: an index of words in memory, and a rig that runs a kernel without trio, clock or thread.
+
+The rig is the machine's loop on one stack: post, sort, step, commit, perform. It can lose power at any commit and boot
+again from what the disk holds, and it checks the kernel's invariants after every step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from drivers.cpu.scripted import Program, ScriptedCpu
+from drivers.disk.memory import MemoryDisk
+from kernel import records
+from kernel.core import Kernel, Step
+from kernel.event import (
+    AnyEvent,
+    Arm,
+    Booted,
+    Disarm,
+    Hit,
+    Load,
+    Loaded,
+    Message,
+    Messaged,
+    Preempt,
+    Run,
+    Search,
+    Searched,
+    Spawned,
+    TimerFired,
+)
+from kernel.machine import page_tokens_max
+from kernel.memory.page import Area, Kind, Page
+from kernel.memory.prompt import Layout
+from kernel.ports import Job, Post, Visible
+from kernel.process import Process
+from kernel.records import JournalEntry
+from kernel.settings import Settings, apply
+from syscalls.table import Table
+
+NS = 1_000_000_000
+
+
+class WordIndex:
+    """ports.Index by shared words, exact and in memory; answers at once."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, Page] = {}
+        self.applied = 0
+
+    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
+        self.post, self.sizes = post, sizes
+
+    def feed(self, pages: Sequence[Page]) -> None:
+        for page in pages:
+            self.applied = max(self.applied, page.id)
+            if page.area is not Area.NONE:
+                self.pages[page.id] = page
+
+    def search(self, what: Search) -> None:
+        assert what.upto <= self.applied or not self.pages
+        query = _words(what.query or " ".join(self.pages[page].searched for page in what.pages if page in self.pages))
+        found = []
+        for page in self.pages.values():
+            shared = len(query & _words(page.searched))
+            inside = what.since <= page.at and (not what.until or page.at <= what.until)
+            if page.pid == what.pid and page.area in what.area and page.id not in what.exclude and shared and inside:
+                found.append((shared / len(query), page))
+        found.sort(key=lambda one: (-one[0], one[1].id))
+        chosen = found[what.cursor : what.cursor + what.limit]
+        sizes = self.sizes([page.id for _, page in chosen])
+        hits = tuple(
+            Hit(page.id, page.seq, page.role, page.at, size, score, score, page.searched)
+            for (score, page), size in zip(chosen, sizes, strict=True)
+        )
+        more = len(found) > what.cursor + what.limit
+        self.post(Searched(source="index", pid=what.pid, req=what.req, hits=hits, more=more))
+
+    def lag(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+class PowerCut(Exception):
+    """The rig lost power before this commit."""
+
+
+class Rig:
+    """A machine on one stack. `cut_at` > 0: power is lost instead of that commit, counted from now."""
+
+    def __init__(
+        self, program: Program, *changes: str, disk: MemoryDisk | None = None, slots: int = 1, encoding: str = "json"
+    ) -> None:
+        self.disk = disk or MemoryDisk()
+        self.settings = apply(Settings(), list(changes))
+        self.program, self.encoding, self.slots = program, encoding, slots
+        self.now = 1_000 * NS
+        self.cut_at = 0
+        self.boot()
+
+    def boot(self) -> None:
+        """Load what the disk holds and begin again; all that was only in memory is gone."""
+        self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding)
+        self.layout = Layout(self.cpu.frame, self.cpu.tokenize, self.cpu.measure_id())
+        self.kernel = Kernel(Table(), self.layout)
+        self.index = WordIndex()
+        self.inbox: list[AnyEvent] = []
+        self.armed: dict[int, int] = {}
+        self.jobs: list[Job] = []
+        self.messages: list[Message] = []
+        self.n = 0
+        last = self.disk.scan("journal", reverse=True, limit=1)
+        state_hash = msgspec.msgpack.decode(last[0][1], type=JournalEntry).hash if last else bytes(16)
+        tables = {name: self.disk.scan(name) for name in ("proc", "timer", "outbox")}
+        self.kernel.load(tables, self.disk.get("meta", b"kernel"), state_hash)
+        self.index.start(self.post, self.sizes)
+        self.index.feed([msgspec.msgpack.decode(value, type=Page) for _, value in self.disk.scan("page")])
+        self.cpu.open(self.settings.window, self.post, lambda _: None)
+        answer = self.do(
+            Booted(
+                source="boot",
+                settings=self.settings,
+                costs=self.layout.costs,
+                model="scripted",
+                encoding=self.encoding,
+                slots=self.slots,
+                page_tokens=page_tokens_max(self.settings),
+            )
+        )
+        assert not answer.error, answer.error
+
+    def post(self, event: AnyEvent) -> None:
+        self.inbox.append(event)
+
+    def do(self, event: AnyEvent) -> Step:
+        """Step one event, commit, perform."""
+        self.n += 1
+        self.now += 1_000
+        step = self.kernel.step(msgspec.structs.replace(event, at=event.at or self.now, n=self.n))
+        self.kernel.check()
+        if step.error:
+            return step
+        if self.cut_at:
+            self.cut_at -= 1
+            if self.cut_at == 0:
+                raise PowerCut
+        self.disk.commit(step.records)
+        self.index.feed([page for page, _ in step.pages])
+        self.messages += step.messages
+        for effect in step.effects:
+            match effect:
+                case Run():
+                    self._run(effect)
+                case Preempt():
+                    self.cpu.preempt(effect.slot)
+                case Search():
+                    self.index.search(effect)
+                case Load():
+                    self._load(effect)
+                case Arm():
+                    self.armed[effect.timer] = effect.due
+                case Disarm():
+                    self.armed.pop(effect.timer, None)
+                case _:
+                    pass
+        return step
+
+    def pump(self, events: int = 1_000_000) -> None:
+        """Take what the devices posted, until they are quiet or `events` are taken."""
+        while self.inbox and events:
+            events -= 1
+            self.do(self.inbox.pop(0))
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass; timers that come due fire in order."""
+        end = self.now + int(seconds * NS)
+        while due := sorted((at, timer) for timer, at in self.armed.items() if at <= end):
+            at, timer = due[0]
+            self.now = max(self.now, at)
+            del self.armed[timer]
+            self.do(TimerFired(source="timer", timer=timer))
+            self.pump()
+        self.now = max(self.now, end)
+
+    def spawn(self, name: str = "p", mask: Sequence[str] = Table.names, **fields: object) -> int:
+        """A process; its number."""
+        step = self.do(Spawned(source="user", name=name, mask=tuple(mask), **fields))  # type: ignore[arg-type]
+        assert not step.error, step.error
+        self.pump()
+        return step.pid
+
+    def say(self, pid: int, text: str, mid: str = "", *, pump: bool = True) -> Step:
+        """A user's message."""
+        parts = self.layout(text, page_tokens_max(self.settings))
+        step = self.do(Messaged(source="user", pid=pid, mid=mid, parts=parts))
+        if pump:
+            self.pump()
+        return step
+
+    def proc(self, pid: int) -> Process:
+        return self.kernel.procs[pid]
+
+    def page(self, number: int) -> Page:
+        """A page as the disk holds it."""
+        row = self.disk.get("page", records.key(number))
+        assert row is not None, f"page {number} is not on disk"
+        return msgspec.msgpack.decode(row, type=Page)
+
+    def texts(self, pid: int) -> list[str]:
+        """What the process would see now, in prompt order."""
+        return [self.page(placed.page).text for placed in self.proc(pid).space.placed()]
+
+    def sizes(self, numbers: Sequence[int]) -> list[int]:
+        return [len(self.cpu.tokenize(self.page(number).text)) for number in numbers]
+
+    def _run(self, run: Run) -> None:
+        pages = tuple(
+            Visible(page := self.page(placed.page), placed.role, self.cpu.tokenize(page.text), placed.recalled)
+            for placed in run.pages
+        )
+        prompt = self.layout.render(pages)
+        grammar = Table().grammar(run.mask, run.encoding)
+        job = Job(
+            run.slot,
+            run.pid,
+            run.instr,
+            run.attempt,
+            pages,
+            prompt,
+            run.ids,
+            grammar,
+            run.quantum,
+            run.reply,
+            run.window,
+        )
+        self.jobs.append(job)
+        self.cpu.start(job)
+
+    def _load(self, what: Load) -> None:
+        pages = [self.page(number) for number in what.pages if self.disk.get("page", records.key(number))]
+        mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
+        self.post(
+            Loaded(
+                source="disk",
+                pid=what.pid,
+                req=what.req,
+                pages=tuple((page.id, self.sizes([page.id])[0], page.role, "result") for page in mine),
+            )
+        )

@@ -1,0 +1,69 @@
+"""The instruction set: every name has an example that decodes to itself, a grammar, a line in the manual."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.errors import SyscallError
+from syscalls.abi import NAMES, SYSCALLS, SendMessage
+from syscalls.decode import decode, name_of
+from syscalls.grammar import grammar
+from syscalls.manual import manual
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_of_a_syscall_decodes_to_it(name: str) -> None:
+    assert name_of(decode(SYSCALLS[name].example, "json", NAMES, truncated=False)) == name
+    if name != "send_message":
+        assert name_of(decode("!" + SYSCALLS[name].example, "prose", NAMES, truncated=False)) == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_admits_its_syscalls_and_no_others(name: str) -> None:
+    rest = tuple(other for other in NAMES if other != name)
+    with pytest.raises(SyscallError, match=f"{name} is not allowed"):
+        decode(SYSCALLS[name].example, "json", rest, truncated=False)
+    lark = grammar(rest, "json")
+    assert lark is not None
+    assert f"\n{name}: %json" not in lark
+    assert SYSCALLS[name].example not in manual(rest, "json")
+    assert SYSCALLS[name].example in manual(NAMES, "json")
+
+
+@given(st.text(), st.sampled_from(["json", "prose"]), st.booleans())
+def test_any_text_is_a_syscall_or_a_syscall_error(text: str, encoding: str, truncated: bool) -> None:
+    try:
+        decode(text, encoding, NAMES, truncated)
+    except SyscallError as exc:
+        assert str(exc)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=4), st.sampled_from(NAMES))
+def test_any_object_is_a_syscall_or_a_syscall_error(fields: dict[str, object], name: str) -> None:
+    try:
+        decode(json.dumps({"op": name, **fields}), "json", NAMES, truncated=False)
+    except SyscallError as exc:
+        assert "allowed are" in str(exc)
+
+
+def test_prose_without_the_mark_is_a_message_and_a_mark_further_in_is_text() -> None:
+    call = decode('Well! {"op":"exit"}', "prose", NAMES, truncated=False)
+    assert call == SendMessage('Well! {"op":"exit"}')
+
+
+def test_a_truncated_message_is_a_message_and_a_truncated_syscall_is_illegal() -> None:
+    assert decode("It goes on and", "prose", NAMES, truncated=True) == SendMessage("It goes on and")
+    with pytest.raises(SyscallError, match="cut off"):
+        decode('!{"op":"remember","text":"It go', "prose", NAMES, truncated=True)
+
+
+def test_strict_types() -> None:
+    with pytest.raises(SyscallError, match=r"Expected `int`, got `str` - at `\$\.page`"):
+        decode('{"op":"pin","page":"3"}', "json", NAMES, truncated=False)
+
+
+def test_a_process_that_may_only_speak_has_neither_grammar_nor_manual() -> None:
+    assert grammar(("send_message",), "prose") is None
+    assert manual(("send_message",), "prose") == ""
