@@ -5,7 +5,7 @@ handed in. A step returns the records it dirtied, the effects to perform once th
 watch, and the state hash. An event that is refused (KernelError) has changed nothing and leaves no trace.
 
 Mechanisms live beside this file (process, interrupts, scheduler/, memory/); this one joins them: what an event does to
-a process, a turn, an address space. The methods under "For syscalls" are what handlers may do to the process that trapped.
+a process, a turn, an address space. The methods under "For syscalls" are what handlers may do to it.
 """
 
 from __future__ import annotations
@@ -402,6 +402,7 @@ class Kernel:
             raise
         self._policies.clear()
         self.slots = [Slot() for _ in range(event.slots)]
+        self.ready = RoundRobin()  # its order is not on disk: boot begins with the lowest number
         self._note("boot", text=f"{event.model}, window {event.settings.window}, {len(self.procs)} processes")
         for proc in self.procs.values():
             self._resume(proc, event)
@@ -664,7 +665,7 @@ class Kernel:
         return sum(entry.tokens for entry in entries[:kept])
 
     def _demand(self, proc: Process, asked: list[int]) -> Search:
-        memory, resident = self._settings.memory, proc.space.resident()
+        memory, resident = self._settings.memory, proc.space.resident() | proc.undelivered()
         return Search(
             pid=proc.pid,
             req=proc.req + 1,
@@ -714,7 +715,7 @@ class Kernel:
         """Bring what was found into the recall area: the best that fit, in the order they were said."""
         memory, costs = self._settings.memory, self._costs
         room = self.budgets(proc).recall - costs.recall
-        resident = proc.space.resident()
+        resident = proc.space.resident() | proc.undelivered()
         chosen: list[tuple[int, Entry]] = []
         for hit in hits:
             size = hit.tokens + costs.recalled[hit.role]
@@ -738,9 +739,10 @@ class Kernel:
             return
         group = proc.space.group
         resident = proc.space.resident()
-        found = {page for page, *_ in event.pages}
-        assert isinstance(event.pages, tuple)
-        for page, tokens, role, kind in event.pages:
+        early = proc.undelivered()
+        pages = [row for row in event.pages if row[0] not in early]
+        found = {page for page, *_ in pages}
+        for page, tokens, role, kind in pages:
             if page in resident:
                 self.policy(proc).hit(page)
                 continue
@@ -912,7 +914,7 @@ class Kernel:
             self._write("outbox", records.key(proc.pid, seq), None)
         proc.acked = upto
 
-    # For syscalls: what a handler may do to the process that trapped. Checks first; nothing below a check fails.
+    # For syscalls: what a handler may do to it. Checks first; nothing below a check fails.
 
     def say(self, pid: int, text: str, *, more: bool, truncated: bool) -> None:
         """Send a message to whoever listens; ends the turn unless there is `more`."""

@@ -11,7 +11,7 @@ class KernelError(Exception):
 
 
 class SyscallError(KernelError):
-    """The process asked for what it may not have; the text goes to the model: the value that was wrong, what is allowed."""
+    """The process asked for what it may not have; the text goes to the model: what was wrong, what is allowed."""
 
 
 class DeviceError(KernelError):

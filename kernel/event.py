@@ -114,7 +114,7 @@ class Trapped(Event, frozen=True, kw_only=True):
 
 
 class Hit(msgspec.Struct, frozen=True, array_like=True):
-    """A page that a search found, or a neighbour of one. `cover` is the share of the query's rare words in it, 0 to 1."""
+    """A page that a search found, or its neighbour. `cover`: the share of the query's rare words in it, 0 to 1."""
 
     page: int
     seq: int
@@ -159,7 +159,7 @@ class Effect(msgspec.Struct, frozen=True, tag=True):
 
 
 class Placed(msgspec.Struct, frozen=True, array_like=True):
-    """A page in the prompt: in a role's frame, or (`recalled`) as a line of the recall block inside the user's frame."""
+    """A page in the prompt: in a role's frame, or (`recalled`) as a line of the block in the user's frame."""
 
     page: int
     role: Role

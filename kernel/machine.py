@@ -175,6 +175,7 @@ class Machine:
         self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
         self._shown: set[tuple[int, int, int]] = set()  # attempts whose first tokens were streamed in this life
         self._busy: set[int] = set()  # slots with a job
+        self._stopped = trio.Event()
 
     # The inbox. `post` is the only way in for drivers.
 
@@ -200,7 +201,7 @@ class Machine:
         self._awake.set()
 
     async def submit(self, event: AnyEvent) -> Answer:
-        """Post an event of a client's and wait for its commit. Raises BadInput if the inbox is full or the kernel stops."""
+        """Post a client's event and wait for its commit. Raises BadInput if the inbox is full or the kernel stops."""
         if self.stopping:
             raise BadInput("the kernel is stopping; try again when it is up")
         if len(self._inbox) >= INBOX_MAX:
@@ -270,6 +271,7 @@ class Machine:
                 nursery.cancel_scope.cancel()
         finally:
             self._token = None
+            self._stopped.set()
             for channel in list(self._subscribers):
                 channel.close()
             self.cpu.close()
@@ -282,6 +284,10 @@ class Machine:
         for slot in range(self.cpu.slots):
             self.cpu.preempt(slot)
         self._wake()
+
+    async def stopped(self) -> None:
+        """Return when `run` has."""
+        await self._stopped.wait()
 
     async def _loop(self) -> None:
         while True:  # until stopped and at rest
@@ -567,7 +573,7 @@ class Machine:
         return None if row is None else msgspec.msgpack.decode(row, type=Page)
 
     def history(self, pid: int, limit: int) -> list[Page]:
-        """The last messages in and out of a process, oldest first, of those in its address space or recently evicted."""
+        """The last messages in and out of a process, oldest first, among the newest pages of the machine."""
         found: list[Page] = []
         for _, row in self.disk.scan("page", reverse=True, limit=4_096):
             page = msgspec.msgpack.decode(row, type=Page)
@@ -581,8 +587,8 @@ class Machine:
     async def subscribe(self, since: int) -> AsyncIterator[AsyncIterator[Published]]:
         """What happens, in order: entries after `since` from the journal, then live ones, messages and tokens.
 
-        A subscriber that leaves SUBSCRIBER_QUEUE_MAX items unread is closed: its iterator ends, and it may subscribe again
-        from the last number it saw. `since` < 0: live only.
+        A subscriber that leaves SUBSCRIBER_QUEUE_MAX items unread is closed: its iterator ends, and it may subscribe
+        again from the last number it saw. `since` < 0: live only.
         """
         send, receive = trio.open_memory_channel[Published](SUBSCRIBER_QUEUE_MAX)
         upto = self.kernel.counters.lsn

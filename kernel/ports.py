@@ -110,7 +110,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Disk(Protocol):
-    """The truth: ordered tables of bytes, written in transactions. Every method is one hop, complete when it returns."""
+    """The truth: ordered tables of bytes, written in transactions. Every method is complete when it returns."""
 
     blocking: bool  # True: call `commit` in a worker thread
 

@@ -110,6 +110,10 @@ class Process(msgspec.Struct, array_like=True):
     accounts: Accounts = msgspec.field(default_factory=Accounts)
     policy: Any = None  # what the replacement policy keeps of this process
 
+    def undelivered(self) -> set[int]:
+        """Pages of pending interrupts: on disk and indexed, and not to be seen before their delivery."""
+        return {page for one in self.pending for page, _ in one.pages}
+
     def move(self, move: Move) -> None:
         """Change state along the table. Raises KernelPanic for a move that the table does not list."""
         to = TRANSITIONS[self.state].get(move)

@@ -76,7 +76,7 @@ def keys(struct: type[msgspec.Struct] = Settings, prefix: str = "") -> list[str]
 
 
 def apply(settings: Settings, changes: list[str]) -> Settings:
-    """`settings` with each `key=value` of `changes` set. Raises BadInput naming the key or value and what is allowed."""
+    """`settings` with each `key=value` of `changes` set. Raises BadInput naming what is wrong and what is allowed."""
     tree: dict[str, Any] = msgspec.to_builtins(settings)
     for change in changes:
         key, found, value = change.partition("=")

@@ -1,4 +1,4 @@
-"""The grammar of what a process may emit, as Lark for llguidance: JSON without free whitespace, derived from the ABI."""
+"""The grammar of what a process may emit, in Lark for llguidance, derived from the ABI."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Table:
     names = abi.NAMES
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
-        """All syscalls, or speech alone for a model too small to choose: it always calls, or never (docs/numbers.md)."""
+        """All syscalls, or speech alone for a model too small to choose: it always calls, or never."""
         return abi.NAMES if full else ("send_message",)
 
     def grammar(self, mask: Iterable[str], encoding: str) -> str | None:

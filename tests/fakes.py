@@ -49,6 +49,7 @@ class WordIndex:
 
     def __init__(self) -> None:
         self.pages: dict[int, Page] = {}
+        self.words: dict[int, set[str]] = {}
         self.applied = 0
 
     def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
@@ -59,15 +60,17 @@ class WordIndex:
             self.applied = max(self.applied, page.id)
             if page.area is not Area.NONE:
                 self.pages[page.id] = page
+                self.words[page.id] = _words(page.searched)
 
     def search(self, what: Search) -> None:
         assert what.upto <= self.applied or not self.pages
         query = _words(what.query or " ".join(self.pages[page].searched for page in what.pages if page in self.pages))
         found = []
         for page in self.pages.values():
-            shared = len(query & _words(page.searched))
-            inside = what.since <= page.at and (not what.until or page.at <= what.until)
-            if page.pid == what.pid and page.area in what.area and page.id not in what.exclude and shared and inside:
+            if page.pid != what.pid or page.area not in what.area or page.id in what.exclude:
+                continue
+            shared = len(query & self.words[page.id])
+            if shared and what.since <= page.at and (not what.until or page.at <= what.until):
                 found.append((shared / len(query), page))
         found.sort(key=lambda one: (-one[0], one[1].id))
         chosen = found[what.cursor : what.cursor + what.limit]

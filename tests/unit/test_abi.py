@@ -1,5 +1,6 @@
 """The instruction set: every name has an example that decodes to itself, a grammar, a line in the manual."""
 
+import contextlib
 import json
 
 import pytest
@@ -34,18 +35,14 @@ def test_a_mask_admits_its_syscalls_and_no_others(name: str) -> None:
 
 @given(st.text(), st.sampled_from(["json", "prose"]), st.booleans())
 def test_any_text_is_a_syscall_or_a_syscall_error(text: str, encoding: str, truncated: bool) -> None:
-    try:
-        decode(text, encoding, NAMES, truncated)
-    except SyscallError as exc:
-        assert str(exc)
+    with contextlib.suppress(SyscallError):
+        assert name_of(decode(text, encoding, NAMES, truncated)) in NAMES
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=4), st.sampled_from(NAMES))
 def test_any_object_is_a_syscall_or_a_syscall_error(fields: dict[str, object], name: str) -> None:
-    try:
-        decode(json.dumps({"op": name, **fields}), "json", NAMES, truncated=False)
-    except SyscallError as exc:
-        assert "allowed are" in str(exc)
+    with contextlib.suppress(SyscallError):
+        assert name_of(decode(json.dumps({"op": name, **fields}), "json", NAMES, truncated=False)) in NAMES
 
 
 def test_prose_without_the_mark_is_a_message_and_a_mark_further_in_is_text() -> None:

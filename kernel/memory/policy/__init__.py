@@ -1,6 +1,6 @@
 """Replacement policies: which pages of a queue go when tokens are wanted. One policy a file, five verbs each.
 
-A policy sees page numbers, token counts and kinds, never text. The pager owns pins, budgets and what an eviction leaves.
+A policy sees page numbers, token counts and kinds, never text. The pager owns pins, budgets and what eviction leaves.
 """
 
 from __future__ import annotations

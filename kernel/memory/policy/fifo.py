@@ -1,4 +1,4 @@
-"""First in, first out: the page that has been resident longest goes. O(1) an access, O(victims + pinned) an eviction."""
+"""First in, first out: the page resident longest goes. O(1) an access, O(victims + pinned) an eviction."""
 
 from __future__ import annotations
 

@@ -1,0 +1,110 @@
+"""Init: wires a board from a data directory and boots it.
+
+A directory remembers its model and its settings; what is given on the command line replaces them and is recorded when
+the boot has succeeded, so a refused one leaves the directory as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from kernel.boot import Board, boot
+from kernel.errors import BadInput
+from kernel.machine import Machine
+from kernel.ports import Cpu, Disk, Record
+from kernel.settings import Settings, apply
+from syscalls.table import Table
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+def recorded(disk: Disk) -> tuple[Settings, str]:
+    """Settings and model that a directory was last booted with; defaults for a new one."""
+    row, model = disk.get("set", b"settings"), disk.get("set", b"model")
+    try:
+        settings = Settings() if row is None else msgspec.msgpack.decode(row, type=Settings)
+    except msgspec.ValidationError as exc:
+        raise BadInput(f"the recorded settings cannot be read ({exc}); was another version of llmos here?") from exc
+    return settings, (model or b"").decode()
+
+
+def processor(cpu: str, model: str, settings: Settings) -> Cpu:
+    """The CPU driver of a name: `llama` over a GGUF, or `scripted`, which echoes, for trying things out."""
+    if cpu == "scripted":
+        from drivers.cpu.scripted import ScriptedCpu, echo
+
+        return ScriptedCpu(echo, token_s=0.01)
+    if cpu != "llama":
+        raise BadInput(f"--cpu {cpu}: no such CPU; there are llama, scripted")
+    from drivers.cpu.llama import LlamaCpu
+    from llmos.models import find
+
+    return LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu)
+
+
+@asynccontextmanager
+async def powered(
+    directory: Path,
+    *,
+    model: str | None = None,
+    window: int | None = None,
+    cpu: str | Cpu = "llama",
+    changes: list[str] | None = None,
+) -> AsyncIterator[Machine]:
+    """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line."""
+    from drivers.disk.index import FusedIndex
+    from drivers.disk.lmdb import LmdbDisk
+    from drivers.embed.wordllama import WordLlamaEmbedder
+
+    probe = LmdbDisk(directory)
+    try:
+        settings, last_model = recorded(probe)
+    finally:
+        probe.close()
+    settings = apply(settings, [*([f"window={window}"] if window else []), *(changes or [])])
+    chosen = model or last_model
+    disk = LmdbDisk(directory, sync=settings.disk.sync)
+    try:
+        board = Board(
+            cpu=processor(cpu, chosen, settings) if isinstance(cpu, str) else cpu,
+            disk=disk,
+            index=FusedIndex(directory, disk, WordLlamaEmbedder(), exact_max=settings.disk.exact_max),
+            settings=settings,
+        )
+        machine = await boot(board, Table())
+        await machine.commit([Record("set", b"model", chosen.encode())])
+    except BaseException:
+        disk.close()
+        raise
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(machine.run)
+        try:
+            yield machine
+        finally:
+            machine.stop()  # `run` drains and returns, and the nursery with it
+
+
+async def serve(
+    directory: Path,
+    model: str | None,
+    window: int | None,
+    cpu: str,
+    changes: list[str],
+    ready: Callable[[], None],
+) -> None:
+    """The daemon: a machine and its control socket, until SIGTERM or a client stops it."""
+    from drivers.device.socket import serve as serve_socket
+
+    async with (
+        powered(directory, model=model, window=window, cpu=cpu, changes=changes) as machine,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(serve_socket, machine, directory / "kernel.sock")
+        ready()
+        await machine.stopped()
+        nursery.cancel_scope.cancel()

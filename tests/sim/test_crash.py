@@ -1,0 +1,162 @@
+"""Seeded simulation: several processes, every syscall, timers, power cuts at any commit. Then: is anything lost or twice?"""
+
+import json
+from random import Random
+
+import msgspec
+import pytest
+
+from kernel import records
+from kernel.core import Kernel
+from kernel.event import Message, Part
+from kernel.memory.page import Origin
+from kernel.memory.prompt import Layout
+from kernel.ports import Job
+from kernel.records import JournalEntry
+from syscalls.table import Table
+from tests.fakes import NS, PowerCut, Rig
+
+SEEDS = 12
+WORDS = "amber birch cedar delta ember fjord grove heron islet jetty kelp larch maple north otter".split()
+
+
+def program(job: Job) -> str:
+    """A function of the visible pages alone, so that a restart emits the same."""
+    seen = "/".join(page.page.text for page in job.pages)
+    rng = Random(f"{job.pid}/{job.instr}/{len(seen)}")
+    text = " ".join(rng.choices(WORDS, k=rng.randint(1, 20)))
+    page = rng.choice(job.pages).page.id
+    return json.dumps(
+        rng.choice(
+            [
+                {"op": "send_message", "text": text},
+                {"op": "send_message", "text": text, "more": True},
+                {"op": "core_append", "block": "notes", "text": text[:12]},
+                {"op": "remember", "text": text},
+                {"op": "search", "query": rng.choice(WORDS)},
+                {"op": "read", "pages": [page]},
+                {"op": "pin", "page": page},
+                {"op": "evict", "pages": [page]},
+                {"op": "set_timer", "seconds": rng.randint(1, 90), "text": text[:20], "every": rng.choice([0, 60])},
+                {"op": "cancel_timer", "timer": rng.randint(1, 5)},
+                {"op": "sleep", "seconds": 30},
+                {"op": "yield"},
+                {"op": "nonsense"},
+            ]
+        ),
+        separators=(",", ":"),
+    )
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_acknowledged_is_lost_and_nothing_is_said_twice(seed: int) -> None:
+    rng = Random(seed)
+    rig = Rig(program, "sched.quantum=20", "window=3000", slots=rng.choice([1, 3]))
+    pids = [rig.spawn(f"p{n}") for n in range(3)]
+    acknowledged: dict[str, str] = {}
+    heard: dict[tuple[int, int], str] = {}
+    for turn in range(40):
+        rig.cut_at = rng.choice([0, 0, rng.randint(1, 12)])
+        try:
+            mid, text = f"m{turn}", " ".join(rng.choices(WORDS, k=rng.randint(1, 60)))
+            if not rig.say(rng.choice(pids), text, mid, pump=False).error:
+                acknowledged[mid] = text
+            rig.pump(rng.randint(1, 30))
+            rig.tick(rng.choice([0, 0, 10, 100]))
+        except PowerCut:
+            rig.cut_at = 0
+            rig.boot()
+        listen(rig, heard)
+    rig.cut_at = 0
+    rig.pump()
+    listen(rig, heard)
+
+    pages = [rig.page(number) for number in range(1, rig.kernel.counters.page + 1)]
+    for mid, text in acknowledged.items():
+        row = rig.disk.get("mid", mid.encode())
+        assert row is not None, f"{mid} was acknowledged and is gone"
+        assert pages[records.unkey(row)[1] - 1].text == text[: len(pages[records.unkey(row)[1] - 1].text)]
+    stored = [page for page in pages if page.origin is Origin.USER]
+    assert len({page.id for page in stored}) == len(stored)
+    for pid in pids:  # every message from 1 on is in the outbox, once, as it was heard
+        assert [seq for p, seq in sorted(heard) if p == pid] == list(range(1, rig.proc(pid).said + 1))
+    assert replayed(rig) == rig.kernel.hash
+
+
+def listen(rig: Rig, heard: dict[tuple[int, int], str]) -> None:
+    """What a client hears: what is delivered, and, since it may have connected again, what stands in the outbox."""
+    kept = [msgspec.msgpack.decode(value, type=Message) for _, value in rig.disk.scan("outbox")]
+    for message in [*rig.messages, *kept]:
+        assert heard.setdefault((message.pid, message.seq), message.text) == message.text
+    rig.messages.clear()
+
+
+def replayed(rig: Rig) -> int:
+    """The hash of a kernel that takes the journal's events again, with the journal's sizes and no model."""
+
+    class Journaled:
+        costs = rig.layout.costs
+        queue: list[tuple[Part, ...]] = []
+
+        def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
+            sizes, parts, start = self.queue.pop(0), [], 0
+            for chars, ids in sizes:
+                parts.append(Part(text[start : start + chars], tuple(ids)))
+                start += chars
+            return tuple(parts)
+
+    measure = Journaled()
+    kernel = Kernel(Table(), measure)
+    for _, value in rig.disk.scan("journal"):
+        entry = msgspec.msgpack.decode(value, type=JournalEntry)
+        measure.queue = list(entry.sizes)
+        step = kernel.step(entry.event)
+        assert step.lsn == entry.lsn
+        assert kernel.hash.to_bytes(16, "little") == entry.hash, f"diverged at {entry.lsn}, {entry.event}"
+    return kernel.hash
+
+
+def test_the_hash_over_records_equals_the_sum_kept_by_steps() -> None:
+    rig = Rig(program, "window=3000")
+    pid = rig.spawn()
+    for n in range(30):
+        rig.say(pid, f"{WORDS[n % 15]} and {WORDS[n % 7]}")
+        rig.tick(40)
+    total = 0
+    for table in ("meta", "proc", "page", "timer", "outbox", "mid"):
+        for key, value in rig.disk.scan(table):
+            if (table, key) != ("meta", b"format"):
+                total += records.digest(records.Record(table, key, value))
+    assert total & records.MASK == rig.kernel.hash
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_inputs_give_the_same_states(seed: int) -> None:
+    hashes = []
+    for _ in range(2):
+        rng = Random(seed)
+        rig = Rig(program, "window=3000", "sched.quantum=15")
+        pid = rig.spawn()
+        for _ in range(20):
+            rig.say(pid, " ".join(rng.choices(WORDS, k=5)))
+            rig.tick(rng.random() * 100)
+        hashes.append((rig.kernel.hash, rig.now // NS))
+    assert hashes[0] == hashes[1]
+
+
+def test_a_program_that_is_a_function_of_what_it_sees_is_not_changed_by_preemption() -> None:
+    def pages(quantum: int) -> list[str]:
+        rig = Rig(program, f"sched.quantum={quantum}", "window=3000")
+        pids = [rig.spawn(f"p{n}") for n in range(3)]
+        for n in range(10):
+            for pid in pids:
+                rig.say(pid, WORDS[n], pump=False)
+            rig.pump()
+        return [
+            rig.page(n).text
+            for n in range(1, rig.kernel.counters.page + 1)
+            if rig.page(n).pid == pids[0] and rig.page(n).origin is Origin.PROCESS
+        ]
+
+    assert pages(1_000)[:1] == pages(3)[:1]
+    assert len(pages(3)) > 3
