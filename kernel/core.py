@@ -28,6 +28,7 @@ from kernel.event import (
     Deliver,
     Disarm,
     Event,
+    Filed,
     Hit,
     Killed,
     Load,
@@ -198,6 +199,8 @@ class Kernel:
                 self._spawned(event)
             case Messaged():
                 self._messaged(event)
+            case Filed():
+                self._filed(event)
             case Killed():
                 self._killed(event)
             case TimerFired():
@@ -570,6 +573,13 @@ class Kernel:
         if proc.state is State.IDLE:
             self._boundary(proc)
 
+    def _filed(self, event: Filed) -> None:
+        proc = self.proc(event.pid)
+        self._dirty[proc.pid] = proc
+        for part in event.parts:
+            self._page(proc.pid, part, Kind.ARCHIVE, Origin.FILE, Role.USER, area=Area.ARCHIVE)
+        proc.space.evicted += len(event.parts)  # there is now something that a demand fault could bring in
+
     def _fired(self, event: TimerFired) -> None:
         timer = self.timers.get(event.timer)
         if timer is None or self.at < timer.due:
@@ -712,23 +722,25 @@ class Kernel:
         self._after(proc)
 
     def _recall(self, proc: Process, hits: Iterable[Hit]) -> None:
-        """Bring what was found into the recall area: the best that fit, in the order they were said."""
+        """Bring what was found into the recall area: the best that fit, the best one next to the message."""
         memory, costs = self._settings.memory, self._costs
         room = self.budgets(proc).recall - costs.recall
         resident = proc.space.resident() | proc.undelivered()
-        chosen: list[tuple[int, Entry]] = []
+        chosen: list[Entry] = []
+        hits = [hit for hit in hits if hit.role is not Role.ASSISTANT]  # a small model says again what it said once
+        floor = max([memory.recall_min, *(memory.recall_near * hit.cover for hit in hits)])
         for hit in hits:
             size = hit.tokens + costs.recalled[hit.role]
-            if len(chosen) < memory.recall_pages and hit.page not in resident and hit.cover >= memory.recall_min:
+            if len(chosen) < memory.recall_pages and hit.page not in resident and hit.cover >= floor:
                 if size > room:
                     continue
                 room -= size
-                chosen.append((hit.seq, Entry(hit.page, size, Kind.MESSAGE, hit.role)))
+                chosen.append(Entry(hit.page, size, Kind.MESSAGE, hit.role))
                 resident.add(hit.page)
         if not chosen:
             return
-        proc.space.recall = [entry for _, entry in reversed(chosen)]  # the best one stands next to the question
-        tokens = sum(entry.tokens for _, entry in chosen)
+        proc.space.recall = chosen[::-1]
+        tokens = sum(entry.tokens for entry in chosen)
         proc.accounts.faults += len(chosen)
         proc.accounts.recalled += tokens + costs.recall
         self._note("fault", proc, pages=tuple(entry.page for entry in proc.space.recall), tokens=tokens + costs.recall)
@@ -969,7 +981,7 @@ class Kernel:
         self._emitted(proc)
         first = 0
         for part in self._measured(text, self._unit_text(proc)):
-            entry = self._page(pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.ASSISTANT, area=Area.ARCHIVE)
+            entry = self._page(pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.SYSTEM, area=Area.ARCHIVE)
             first = first or entry.page
         proc.space.evicted += 1  # there is now something that a demand fault could bring in
         return first

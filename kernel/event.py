@@ -72,6 +72,13 @@ class Messaged(Event, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
 
 
+class Filed(Event, frozen=True, kw_only=True):
+    """Text from outside goes into a process's archive, measured; it wakes nobody."""
+
+    pid: int
+    parts: tuple[Part, ...]
+
+
 class Killed(Event, frozen=True, kw_only=True):
     """Raise KILL on a process."""
 
@@ -151,7 +158,7 @@ class Acked(Event, frozen=True, kw_only=True):
     upto: int
 
 
-AnyEvent: TypeAlias = Booted | Spawned | Messaged | Killed | TimerFired | Trapped | Searched | Loaded | Acked
+AnyEvent: TypeAlias = Booted | Spawned | Messaged | Filed | Killed | TimerFired | Trapped | Searched | Loaded | Acked
 
 
 class Effect(msgspec.Struct, frozen=True, tag=True):

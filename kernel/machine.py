@@ -19,13 +19,16 @@ import trio
 
 from kernel import records
 from kernel.core import Kernel, Step
-from kernel.errors import BadInput, KernelError
+from kernel.errors import BadInput, KernelError, KernelPanic
 from kernel.event import (
+    Acked,
     AnyEffect,
     AnyEvent,
     Arm,
     Deliver,
     Disarm,
+    Filed,
+    Killed,
     Load,
     Loaded,
     Message,
@@ -244,13 +247,27 @@ class Machine:
             waiter.done.set()
         return waiter.answer
 
+    async def file(self, proc: str | int, texts: Sequence[str]) -> Answer:
+        """Put texts into the archive of a process. Raises BadInput as `message` does."""
+        pid = self.find(proc)
+        for text in texts:
+            check_text(text)
+        tokens_max = page_tokens_max(self.settings)
+        parts = [part for text in texts for part in self.layout(text, tokens_max)]
+        return await self.submit(Filed(source="user", pid=pid, parts=tuple(parts)))
+
     async def spawn(
         self, name: str, mask: tuple[str, ...] | None, blocks: dict[str, str], system: str | None
     ) -> Answer:
         """Make a process, or start a dead one again. None: what suits the CPU's model."""
         if mask is None:
             mask = self.iset.default_mask(self.cpu.full_mask)
-        return await self.submit(Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system or ""))
+        system = self.iset.system if system is None else system
+        return await self.submit(Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system))
+
+    async def kill(self, pid: int, status: str = "killed") -> Answer:
+        """Raise KILL on a process."""
+        return await self.submit(Killed(source="user", pid=pid, status=status))
 
     # The loop.
 
@@ -437,23 +454,23 @@ class Machine:
 
     def _visible(self, numbers: Sequence[int]) -> list[tuple[Page, tuple[int, ...]]]:
         """Pages with their ids by the present model, from the cache or the disk; measured now if they never were."""
-        wanted = [number for number in numbers if number not in self._pages]
         found: dict[int, tuple[Page, tuple[int, ...]]] = {}
+        for number in numbers:
+            if number in self._pages:
+                found[number] = self._pages[number]
+                self._pages.move_to_end(number)
+        wanted = [number for number in numbers if number not in found]
         if wanted:
             measure = self.layout.costs.measure
             rows = self.disk.get_many("page", [records.key(number) for number in wanted])
             packed = self.disk.get_many("ids", [records.ids_key(measure, number) for number in wanted])
             for number, row, ids in zip(wanted, rows, packed, strict=True):
                 if row is None:
-                    raise BadInput(f"page {number} is not on disk")
+                    raise KernelPanic(f"page {number} is in a page table and not on disk")
                 page = msgspec.msgpack.decode(row, type=Page)
                 found[number] = (page, self._ids(page) if ids is None else records.unpack_ids(ids))
                 self._keep(*found[number])
-        return [found[number] if number in found else self._touch(number) for number in numbers]
-
-    def _touch(self, number: int) -> tuple[Page, tuple[int, ...]]:
-        self._pages.move_to_end(number)
-        return self._pages[number]
+        return [found[number] for number in numbers]
 
     def _ids(self, page: Page) -> tuple[int, ...]:
         ids = self.layout.tokenize(page.text)
@@ -571,6 +588,19 @@ class Machine:
         """A page by number."""
         row = self.disk.get("page", records.key(number))
         return None if row is None else msgspec.msgpack.decode(row, type=Page)
+
+    def message_page(self, mid: str) -> int:
+        """The first page of the message with that id; 0 if there is none."""
+        row = self.disk.get("mid", mid.encode())
+        return 0 if row is None else records.unkey(row)[1]
+
+    def resident(self, pid: int) -> set[int]:
+        """Numbers of the pages that a process has in its queue or recall area."""
+        return self.kernel.proc(pid).space.resident()
+
+    async def acknowledge(self, pid: int, upto: int) -> Answer:
+        """All messages of a process up to `upto` have been shown."""
+        return await self.submit(Acked(source="user", pid=pid, upto=upto))
 
     def history(self, pid: int, limit: int) -> list[Page]:
         """The last messages in and out of a process, oldest first, among the newest pages of the machine."""

@@ -177,6 +177,7 @@ class InstructionSet(Protocol):
     """The syscalls as the kernel needs them; the table in syscalls/ implements it."""
 
     names: tuple[str, ...]
+    system: str  # system instructions of a process for which nobody gave others
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """What a process may emit if nobody said: everything, or what a model too small to choose can do."""

@@ -20,8 +20,9 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     low: Share = 0.5
     warn: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.7
     recall: Share = 0.25
-    recall_pages: Annotated[int, Meta(ge=0, le=64)] = 6
+    recall_pages: Annotated[int, Meta(ge=0, le=64)] = 3  # more of them mislead a small model
     recall_min: Share = 0.25  # a hit is brought in if it covers this share of the message's rare words
+    recall_near: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.7  # and this share of what the best hit covers
     fault: bool = True  # False: nothing is brought in on a user message
     on_evict: Literal["stub", "nothing"] = "stub"
     data: Share = 0.08
@@ -33,7 +34,7 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.95
-    repeat: Annotated[float, Meta(ge=1.0, le=2.0)] = 1.1
+    repeat: Annotated[float, Meta(ge=1.0, le=2.0)] = 1.15  # in prose, on what was emitted and on replies in view
     reply: Annotated[int, Meta(ge=0, le=4096)] = 0
     encoding: Literal["auto", "json", "prose"] = "auto"
     threads: Annotated[int, Meta(ge=0, le=256)] = 0

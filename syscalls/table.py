@@ -38,6 +38,7 @@ class Table:
     """All syscalls of this machine."""
 
     names = abi.NAMES
+    system = words.SYSTEM
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """All syscalls, or speech alone for a model too small to choose: it always calls, or never."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from kernel.event import Hit
 
-LABELS = {"user": "user said", "assistant": "you said", "system": "kernel"}
+SYSTEM = "You are a helpful assistant. Answer in one short sentence."
+LABELS = {"user": "user said", "assistant": "you said", "system": "note"}
 HIT_CHARS_MAX = 400  # of one hit in a page of results; `read` shows the rest
 
 

@@ -144,9 +144,7 @@ class ScriptedCpu:
         error: str = "",
     ) -> None:
         kept, prompt = self._kept[job.slot], job.prompt + job.ids
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(kept, prompt, strict=False)) if a != b), min(len(kept), len(prompt))
-        )
+        shared = _shared(kept, prompt)
         self._kept[job.slot] = job.prompt + ids
         self._post(
             Trapped(
@@ -167,3 +165,15 @@ class ScriptedCpu:
                 kv=len(job.prompt) + len(ids),
             )
         )
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Length of the longest common prefix, by halving: tuples compare faster than a loop over them."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:  # one[:low] == other[:low] always; high shrinks or low grows
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

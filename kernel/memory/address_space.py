@@ -8,8 +8,6 @@ Invariants (`check`): no page twice; `turn` within the queue; sizes positive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from kernel.event import Placed
@@ -42,7 +40,7 @@ class AddressSpace(msgspec.Struct, array_like=True):
 
     def used(self) -> int:
         """Tokens of the queue, turn included. O(pages)."""
-        return sum(entry.tokens for entry in self.queue)
+        return sum([entry.tokens for entry in self.queue])
 
     def pinned(self) -> int:
         """Tokens of pinned pages in the queue."""
@@ -66,17 +64,14 @@ class AddressSpace(msgspec.Struct, array_like=True):
                 return index
         return -1
 
-    def placed(self) -> Iterator[Placed]:
+    def placed(self) -> list[Placed]:
         """All pages in prompt order."""
-        for head in (self.text, self.data):
-            if head is not None:
-                yield Placed(head.page, head.role)
-        anchor = self.anchor() if self.recall else -1
-        for index, entry in enumerate(self.queue):
-            if index == anchor:
-                for recalled in self.recall:
-                    yield Placed(recalled.page, recalled.role, recalled=True)
-            yield Placed(entry.page, entry.role)
+        placed = [Placed(head.page, head.role) for head in (self.text, self.data) if head is not None]
+        queue = [Placed(entry.page, entry.role) for entry in self.queue]
+        if self.recall:
+            anchor = self.anchor()
+            queue[anchor:anchor] = [Placed(entry.page, entry.role, True) for entry in self.recall]
+        return placed + queue
 
     def check(self) -> None:
         """Assert the invariants; called after every step in tests."""

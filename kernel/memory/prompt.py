@@ -14,10 +14,10 @@ from kernel.event import Costs, Part
 from kernel.memory.page import Role
 from kernel.ports import Frame, Visible
 
-RECALL_HEAD = "Earlier I told you:\n"
-RECALL_LABEL = {Role.USER: "- ", Role.ASSISTANT: "- you said: ", Role.SYSTEM: "- kernel: "}
+RECALL_HEAD = ""  # a heading, labels and an empty line gained nothing or cost answers with small models
+RECALL_LABEL = {Role.USER: "", Role.ASSISTANT: "You said: ", Role.SYSTEM: "Note: "}
 RECALL_END = "\n"  # after each line
-RECALL_TAIL = "\n"  # between the block and the message
+RECALL_TAIL = ""  # between the block and the message
 
 Tokenize = Callable[[str], tuple[int, ...]]
 
@@ -29,8 +29,8 @@ class Layout:
         """`measure` is the hash under which sizes are comparable."""
         self.frame = frame
         self.tokenize = tokenize
-        self.head, self.tail = tokenize(RECALL_HEAD), tokenize(RECALL_TAIL)
-        self.label = {role: tokenize(text) for role, text in RECALL_LABEL.items()}
+        self.head, self.tail = (tokenize(text) if text else () for text in (RECALL_HEAD, RECALL_TAIL))
+        self.label = {role: tokenize(text) if text else () for role, text in RECALL_LABEL.items()}
         self.line_end = tokenize(RECALL_END)
         self.costs = Costs(
             measure=measure,

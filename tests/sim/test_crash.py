@@ -1,4 +1,4 @@
-"""Seeded simulation: several processes, every syscall, timers, power cuts at any commit. Then: is anything lost or twice?"""
+"""Seeded simulation: processes, every syscall, timers, power cuts at any commit. Is anything lost, or twice?"""
 
 import json
 from random import Random
@@ -10,14 +10,13 @@ from kernel import records
 from kernel.core import Kernel
 from kernel.event import Message, Part
 from kernel.memory.page import Origin
-from kernel.memory.prompt import Layout
 from kernel.ports import Job
 from kernel.records import JournalEntry
 from syscalls.table import Table
 from tests.fakes import NS, PowerCut, Rig
 
 SEEDS = 12
-WORDS = "amber birch cedar delta ember fjord grove heron islet jetty kelp larch maple north otter".split()
+WORDS = tuple("amber birch cedar delta ember fjord grove heron islet jetty kelp larch maple north otter".split())
 
 
 def program(job: Job) -> str:

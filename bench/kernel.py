@@ -1,0 +1,254 @@
+"""How many durable syscalls a second the whole kernel does: step, one transaction a batch, perform, indexes behind it.
+
+Scripted CPUs emit, in equal parts: send_message, core_append, remember, search, read, set_timer + cancel_timer,
+pin + unpin, yield; texts of 20 to 60 words from a seed. A process that yields gets the next message of its user, which
+is looked for as every message is (a demand fault). Three phases in one run: `bare`, the same loop on the same disk
+without index and search; then with the indexes; then again after 50,000 more stored messages.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import msgspec
+import trio
+
+from drivers.cpu.scripted import ScriptedCpu
+from drivers.disk.index import FusedIndex
+from drivers.disk.lmdb import LmdbDisk
+from drivers.embed.wordllama import WordLlamaEmbedder
+from kernel.boot import Board, boot
+from kernel.event import Acked, Messaged, Search, Searched
+from kernel.machine import Machine
+from kernel.memory.page import Page
+from kernel.ports import Index, Job, Post
+from kernel.settings import Settings, apply
+from syscalls.table import Table
+
+STORED = 50_000
+WORDS = [
+    a + b
+    for a in ["bal", "cor", "den", "fal", "gim", "hol", "jun", "kar", "lop", "mer"]
+    for b in ["an", "eb", "ic", "od", "uf", "ara", "este", "iko", "onu", "umi"]
+]  # 100 words of which a text draws with Zipf's weights, and names that are rare
+WEIGHTS = [1 / (rank + 1) for rank in range(len(WORDS))]
+
+
+class Bench(msgspec.Struct, frozen=True):
+    """What one run measured. Latency is from an instruction's dispatch to the next dispatch of its process."""
+
+    processes: int
+    sync: str
+    syscalls_per_s: float
+    bare_syscalls_per_s: float
+    of_bare: float
+    syscalls_per_s_after_50k: float
+    after_50k_ratio: float
+    p50_us: float
+    p99_us: float
+    index_lag_s: float
+    stored: int
+    seconds: float
+
+
+class NoIndex:
+    """An index that keeps nothing and finds nothing, at once: the bare loop's."""
+
+    applied = 0
+
+    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
+        self.post = post
+
+    def feed(self, pages: Sequence[Page]) -> None:
+        pass
+
+    def search(self, what: Search) -> None:
+        self.post(Searched(source="index", pid=what.pid, req=what.req))
+
+    def lag(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+class Mix:
+    """The program of all processes: a cycle of the ten instructions, started at a place of each process's own."""
+
+    machine: Machine  # set when it has booted
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.at: dict[int, int] = {}
+        self.block: dict[int, list[str]] = {}
+        self.filling = False
+        self.began: dict[int, float] = {}
+        self.spent: list[float] = []
+        self.done = 0
+
+    def text(self) -> str:
+        """20 to 60 words, one of them rare."""
+        words = self.rng.choices(WORDS, WEIGHTS, k=self.rng.randint(19, 59))
+        words.insert(self.rng.randint(0, len(words)), f"name{self.rng.randint(0, 20_000)}")
+        return " ".join(words)
+
+    def __call__(self, job: Job) -> str:
+        now = time.perf_counter()
+        if job.pid in self.began:
+            self.spent.append(now - self.began[job.pid])
+        self.began[job.pid] = now
+        self.done += 1
+        if self.filling:
+            if job.instr % 12 == 0:  # within the turn's budget
+                self.say(job.pid)
+                return '{"op":"yield"}'
+            return f'{{"op":"send_message","text":"{self.text()}","more":true}}'
+        at = self.at[job.pid] = self.at.get(job.pid, job.pid) + 1
+        last = job.pages[-1].page
+        match at % 10:
+            case 0:
+                return f'{{"op":"send_message","text":"{self.text()}","more":true}}'
+            case 1:
+                return self._append(job.pid)
+            case 2:
+                return f'{{"op":"remember","text":"{self.text()}"}}'
+            case 3:
+                return f'{{"op":"read","pages":[{_number(last.text)}]}}'
+            case 4:
+                return f'{{"op":"search","query":"name{self.rng.randint(0, 20_000)} {self.rng.choice(WORDS)}"}}'
+            case 5:
+                return f'{{"op":"pin","page":{last.id}}}'
+            case 6:
+                return f'{{"op":"unpin","page":{_number(last.text)}}}'
+            case 7:
+                return '{"op":"set_timer","seconds":86400,"text":"later"}'
+            case 8:
+                return f'{{"op":"cancel_timer","timer":{_number(last.text)}}}'
+            case _:
+                self.say(job.pid)  # the user's next message; delivered when the turn has ended
+                return '{"op":"yield"}'
+
+    def say(self, pid: int) -> None:
+        """A message of the user's, and the acknowledgement of all that was heard."""
+        machine = self.machine
+        machine.post(Acked(source="user", pid=pid, upto=machine.kernel.procs[pid].said))
+        machine.post(Messaged(source="user", pid=pid, mid="", parts=machine.layout(self.text(), 128)))
+
+    def _append(self, pid: int) -> str:
+        """core_append, or the core_replace that empties the block before it outgrows its budget."""
+        block = self.block.setdefault(pid, [])
+        if len(block) == 3:
+            old, self.block[pid] = "\\n".join(block), []
+            return f'{{"op":"core_replace","block":"notes","old":"{old}","new":""}}'
+        block.append(self.text()[:160].strip())
+        return f'{{"op":"core_append","block":"notes","text":"{block[-1]}"}}'
+
+
+def _number(text: str) -> int:
+    """The first number of a result: of a page or a timer."""
+    digits = "".join(c if c.isdigit() else " " for c in text.partition(":")[2]).split()
+    return int(digits[0]) if digits else 1
+
+
+async def _phase(
+    machine: Machine, mix: Mix, seconds: float, until: Callable[[], bool] | None = None
+) -> tuple[float, float]:
+    """Let it run; syscalls a second, and the largest lag of the index in seconds."""
+    lag = 0.0
+    behind: deque[tuple[int, float]] = deque()  # (newest page, when it was the newest)
+    start, first = time.perf_counter(), mix.done
+    while time.perf_counter() - start < seconds and not (until and until()):
+        now = time.perf_counter()
+        behind.append((machine.kernel.counters.page, now))
+        while behind and behind[0][0] <= machine.index.applied:
+            behind.popleft()
+        lag = max(lag, now - behind[0][1] if behind else 0.0)
+        await trio.sleep(0.02)
+    return (mix.done - first) / (time.perf_counter() - start), lag
+
+
+async def _machine(directory: Path, processes: int, sync: str, mix: Mix, index: bool) -> Machine:
+    settings = apply(Settings(), ["memory.data=0.2", "memory.recall=0.1", f"disk.sync={sync}"])
+    disk = LmdbDisk(directory, sync=settings.disk.sync)
+    chosen: Index = FusedIndex(directory, disk, WordLlamaEmbedder()) if index else NoIndex()
+    cpu = ScriptedCpu(mix, slots=processes)
+    mix.machine = await boot(Board(cpu=cpu, disk=disk, index=chosen, settings=settings), Table())
+    return mix.machine
+
+
+async def measure(
+    processes: int, sync: str, seconds: float, seed: int = 1, progress: Callable[[str], None] = print
+) -> Bench:
+    """All phases, one after the other, each `seconds` long (the bare one a third of it)."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
+        progress(f"bare loop, {seconds / 3:.0f} s")
+        mix = Mix(seed)
+        machine = await _machine(Path(folder) / "bare", processes, sync, mix, index=False)
+        async with _running(mix, processes):
+            bare, _ = await _phase(machine, mix, seconds / 3)
+        progress(f"whole kernel, {seconds:.0f} s")
+        mix = Mix(seed)
+        machine = await _machine(Path(folder) / "whole", processes, sync, mix, index=True)
+        async with _running(mix, processes):
+            await _phase(machine, mix, 1.0)  # warm
+            mix.spent.clear()
+            whole, lag = await _phase(machine, mix, seconds)
+            spent = sorted(mix.spent)
+            progress(f"storing {STORED} messages")
+            mix.filling, target = True, machine.kernel.counters.page + STORED
+            await _phase(machine, mix, 600.0, lambda: machine.kernel.counters.page >= target)
+            while machine.index.lag():  # ends: nothing is fed any more
+                await trio.sleep(0.1)
+            mix.filling = False
+            progress(f"whole kernel with {machine.kernel.counters.page} pages, {seconds:.0f} s")
+            await _phase(machine, mix, 1.0)
+            after, lag_after = await _phase(machine, mix, seconds)
+            stored = machine.kernel.counters.page
+    return Bench(
+        processes,
+        sync,
+        round(whole, 1),
+        round(bare, 1),
+        round(whole / bare, 3),
+        round(after, 1),
+        round(after / whole, 3),
+        round(1e6 * spent[len(spent) // 2], 1),
+        round(1e6 * spent[len(spent) * 99 // 100], 1),
+        round(max(lag, lag_after), 3),
+        stored,
+        round(time.perf_counter() - began, 1),
+    )
+
+
+@asynccontextmanager
+async def _running(mix: Mix, processes: int) -> AsyncIterator[None]:
+    """The machine's life around the phases, with its processes spawned."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mix.machine.run)
+        for n in range(processes):
+            mix.say((await mix.machine.spawn(f"p{n}", None, {}, None)).pid)
+        yield
+        mix.machine.stop()
+
+
+def run(processes: int, sync: str, seconds: float, as_json: bool) -> None:
+    """`llmos bench kernel`: measure and print."""
+    import sys
+
+    def progress(text: str) -> None:
+        print(f"  {text}", file=sys.stderr, flush=True)
+
+    found = trio.run(measure, processes, sync, seconds, 1, progress)
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(found)))
+        return
+    for name, value in msgspec.to_builtins(found).items():
+        print(f"{name:26} {value}")

@@ -1,0 +1,176 @@
+"""The MemGPT paper's nested key-value look-ups (arXiv 2310.08560, section 3.2.2), on a local model.
+
+140 pairs of UUIDs lie in the archive of a process; the value of a key may itself be a key, L look-ups deep. The process
+may emit `search` and `send_message`; nothing is brought in for it, so every look-up is a search that the model emitted.
+Right: the gold value stands in the final message and the others of the chain do not.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from kernel.errors import BadInput
+from kernel.event import Message
+from kernel.machine import Machine
+from llmos.init import powered
+
+MASK: Final = ("send_message", "search")
+SYSTEM: Final = """\
+You look keys up in an archive, one search at a time. A value may itself be a key: then search for that value too. \
+When a search shows no value of what you searched for, the last value is the answer: send it.
+
+Example: What is the final value of k1?
+{"op":"search","query":"k1"}
+key k1 has value k2
+{"op":"search","query":"k2"}
+key k2 has value k3
+{"op":"search","query":"k3"}
+0 results
+{"op":"send_message","text":"k3"}"""
+ASK: Final = "What is the final value of {key}?"
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One level's figures: means over its samples, `syscalls_min` over the right ones."""
+
+    accuracy: float
+    ci95: tuple[float, float]
+    syscalls: float
+    syscalls_min: int
+    tokens: float
+    seconds: float
+    right: int
+    samples: int
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """140 pairs with a chain of `look_ups` through them."""
+
+    pairs: tuple[tuple[str, str], ...]
+    key: str
+    gold: str
+    look_ups: int
+
+
+def load(folder: Path, level: int, count: int) -> list[Sample]:
+    """The first `count` orderings of a level, over record 0 as in the paper."""
+    records = folder / "kv-140_rows0-49.jsonl.gz"
+    orderings = folder / f"orderings_{level}.jsonl"
+    for path in (records, orderings):
+        if not path.exists():
+            raise BadInput(f"{path} is not there; --data or LLMOS_DATA names the folder that holds nested_kv/")
+    with gzip.open(records, "rt") as rows:
+        base: list[list[str]] = json.loads(next(rows))["ordered_kv_records"]
+    samples = []
+    for line in orderings.read_text().splitlines()[:count]:
+        chain: list[int] = json.loads(line)
+        pairs = [list(pair) for pair in base]
+        for one, other in zip(chain, chain[1:], strict=False):
+            pairs[one][1] = base[other][0]
+        chained = tuple((key, value) for key, value in pairs)
+        samples.append(Sample(chained, base[chain[0]][0], base[chain[-1]][1], level))
+    return samples
+
+
+async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, int]:
+    """Ask one sample of a process of its own: right?, syscalls, tokens emitted."""
+    pid = (await machine.spawn(name, MASK, {}, SYSTEM)).pid
+    await machine.file(pid, [f"key {key} has value {value}" for key, value in sample.pairs])
+    reply = ""
+    async with machine.subscribe(-1) as published:
+        await machine.message(pid, "", ASK.format(key=sample.key))
+        async for item in published:  # ends with the reply, or with the turn's budget
+            if isinstance(item, Message) and item.pid == pid and item.ends:
+                reply = item.text
+                break
+            if not isinstance(item, Message) and any(
+                note.pid == pid and (note.what == "exit" or (note.what == "turn" and "budget" in note.text))
+                for note in getattr(item, "notes", ())
+            ):
+                break
+    (view,) = [view for view in machine.processes() if view.pid == pid]
+    chain = {value for _, value in sample.pairs} & {key for key, _ in sample.pairs}
+    right = sample.gold in reply and not any(link in reply for link in chain)
+    if view.state != "zombie":
+        await machine.kill(pid)
+    return right, view.syscalls, view.emitted
+
+
+async def measure(
+    model: str, levels: tuple[int, ...], samples: int, window: int, data: Path, progress: Callable[[str], None]
+) -> dict[str, Level]:
+    """Every level, sample by sample, on one machine."""
+    found: dict[str, Level] = {}
+    loaded = {level: load(data, level, samples) for level in levels}
+    changes = ["memory.fault=false", "memory.recall=0", "memory.data=0", "cpu.encoding=json", "cpu.reply=120"]
+    changes += ["memory.on_evict=nothing", "cpu.repeat=1.0"]
+    with tempfile.TemporaryDirectory(prefix="llmos-kv-") as folder:
+        async with powered(Path(folder), model=model, window=window, changes=changes) as machine:
+            for level, chosen in loaded.items():
+                began, rows = time.perf_counter(), []
+                for number, sample in enumerate(chosen):
+                    rows.append(await ask(machine, f"kv-{level}-{number}", sample))
+                    rights = sum(right for right, _, _ in rows)
+                    progress(f"{level} look-ups: {rights} of {len(rows)} right, {rows[-1][1]} syscalls")
+                found[str(level)] = _level(rows, time.perf_counter() - began)
+    return found
+
+
+def _level(rows: list[tuple[bool, int, int]], seconds: float) -> Level:
+    n, right = len(rows), sum(right for right, _, _ in rows)
+    return Level(
+        accuracy=round(right / n, 4),
+        ci95=wilson(right, n),
+        syscalls=round(sum(calls for _, calls, _ in rows) / n, 2),
+        syscalls_min=min((calls for ok, calls, _ in rows if ok), default=0),
+        tokens=round(sum(tokens for _, _, tokens in rows) / n, 1),
+        seconds=round(seconds / n, 2),
+        right=right,
+        samples=n,
+    )
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    z, p = 1.959964, right / n
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return round((middle - half) / (1 + z * z / n), 4), round((middle + half) / (1 + z * z / n), 4)
+
+
+def folder_of(data: Path | None) -> Path:
+    """The nested_kv folder: given, or below LLMOS_DATA. Raises BadInput if there is none."""
+    root = data or (Path(os.environ["LLMOS_DATA"]) if os.environ.get("LLMOS_DATA") else None)
+    if root is None:
+        raise BadInput("no data: give --data DIR or set LLMOS_DATA to the folder that holds nested_kv/")
+    return root / "nested_kv" if (root / "nested_kv").is_dir() else root
+
+
+def run(model: str, levels: tuple[int, ...], samples: int, window: int, data: Path | None, as_json: bool) -> None:
+    """`llmos bench nested-kv`: measure and print."""
+
+    def progress(text: str) -> None:
+        print(f"  {text}", file=sys.stderr, flush=True)
+
+    found = trio.run(measure, model, levels, samples, window, folder_of(data), progress)
+    if as_json:
+        print(json.dumps({"levels": msgspec.to_builtins(found), "mask": list(MASK), "model": model, "window": window}))
+        return
+    print("look-ups  right     95 % interval     syscalls  tokens  seconds a sample")
+    for name, level in found.items():
+        low, high = level.ci95
+        print(
+            f"{name:>8}  {level.right:>2} of {level.samples:<3} {low:.2f} to {high:.2f}      "
+            f"{level.syscalls:>8}  {level.tokens:>6}  {level.seconds}"
+        )

@@ -1,0 +1,263 @@
+"""The control socket's protocol: what a client may ask, what comes back, what is pushed, as lines of JSON.
+
+One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
+version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
+requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
+Kill and Ack comes after the commit. After Subscribe, pushes come between answers; they have no `id`.
+Not here: what a request does (socket.py), how a client connects (llmos/client.py).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeAlias, get_args
+
+import msgspec
+from msgspec import Meta
+
+from kernel.errors import BadInput
+from kernel.event import Message
+from kernel.machine import Entry, Map, ProcessView
+from kernel.memory.page import Page
+from kernel.ports import Streamed
+from kernel.settings import Settings
+
+VERSION: Final = 1
+LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
+ENTRIES_MAX: Final = 1_000  # log numbers that one Dmesg covers; a client goes on from `upto`
+HISTORY_MAX: Final = 1_000  # pages of one History
+
+Number = Annotated[int, Meta(ge=0, le=(1 << 53))]
+Proc: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 53))] | Annotated[str, Meta(max_length=256)]
+"""A process by number or by name."""
+
+
+class Line(msgspec.Struct, frozen=True, tag_field="op", tag=str.lower, forbid_unknown_fields=True, kw_only=True):
+    """Base of all lines; `op` is the class's name in lower case."""
+
+
+class Hello(Line, frozen=True, kw_only=True):
+    """First line of either side."""
+
+    version: int
+
+
+class Request(Line, frozen=True, kw_only=True):
+    """Base of what a client asks."""
+
+    id: Number
+
+
+class Send(Request, frozen=True, kw_only=True):
+    """A user's message. `mid` is the client's; the same one again is answered as a duplicate and changes nothing."""
+
+    proc: Proc
+    mid: str
+    text: str
+
+
+class Spawn(Request, frozen=True, kw_only=True):
+    """Make a process, or start a dead one of this name again. None: what suits the CPU's model."""
+
+    name: str
+    mask: tuple[str, ...] | None = None
+    blocks: dict[str, str] = {}
+    system: str | None = None
+
+
+class Kill(Request, frozen=True, kw_only=True):
+    """Kill a process; its memory is kept."""
+
+    proc: Proc
+
+
+class Ps(Request, frozen=True, kw_only=True):
+    """All processes, or one. Answer: Processes."""
+
+    proc: Proc | None = None
+
+
+class Pmap(Request, frozen=True, kw_only=True):
+    """The address space of a process. Answer: Mapped."""
+
+    proc: Proc
+
+
+class Dmesg(Request, frozen=True, kw_only=True):
+    """The kernel's log after log number `since`, `limit` numbers of it. Answer: Entries."""
+
+    since: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=ENTRIES_MAX)] = ENTRIES_MAX
+
+
+class Outbox(Request, frozen=True, kw_only=True):
+    """Messages of a process that nobody has acknowledged. Answer: Messages."""
+
+    proc: Proc
+
+
+class Ack(Request, frozen=True, kw_only=True):
+    """All messages of a process up to number `upto` have been shown; they leave the outbox."""
+
+    pid: Number
+    upto: Number
+
+
+class History(Request, frozen=True, kw_only=True):
+    """The last messages in and out of a process. Answer: Pages."""
+
+    proc: Proc
+    limit: Annotated[int, Meta(ge=1, le=HISTORY_MAX)] = 20
+
+
+class Info(Request, frozen=True, kw_only=True):
+    """What is served. Answer: Serving."""
+
+
+class Subscribe(Request, frozen=True, kw_only=True):
+    """Push what happens after log number `since` (None: from now on), of one process or of all; once a connection.
+
+    `log` leaves out messages and tokens. Pushes: Logged, Said, Token, and Ended when there will be no more.
+    """
+
+    since: Number | None = None
+    proc: Proc | None = None
+    log: bool = False
+
+
+class Stop(Request, frozen=True, kw_only=True):
+    """Drain and stop the kernel; Ok comes before it does."""
+
+
+AnyCommand: TypeAlias = Send | Spawn | Kill | Ps | Pmap | Dmesg | Outbox | Ack | History | Info | Stop
+AnyRequest: TypeAlias = Hello | Subscribe | AnyCommand
+OPS: Final = tuple(str(request.__struct_config__.tag) for request in get_args(AnyRequest))
+
+
+class Ok(Line, frozen=True, kw_only=True):
+    """Done, and committed as log number `lsn` or before it."""
+
+    id: int
+    lsn: int = 0
+    pid: int = 0
+    duplicate: bool = False
+
+
+class Failed(Line, frozen=True, kw_only=True):
+    """Refused; nothing has changed. `id` is 0 where the line could not be read. None: trying again will not help."""
+
+    id: int
+    error: str
+    retry_after_s: float | None = None
+
+
+class Processes(Line, frozen=True, kw_only=True):
+    """Answer to Ps."""
+
+    id: int
+    processes: tuple[ProcessView, ...]
+
+
+class Mapped(Line, frozen=True, kw_only=True):
+    """Answer to Pmap."""
+
+    id: int
+    map: Map
+
+
+class Entries(Line, frozen=True, kw_only=True):
+    """Answer to Dmesg: the log's entries from after `since` to `upto`; there may be more up to `lsn`."""
+
+    id: int
+    entries: tuple[Entry, ...]
+    upto: int
+    lsn: int
+
+
+class Messages(Line, frozen=True, kw_only=True):
+    """Answer to Outbox."""
+
+    id: int
+    messages: tuple[Message, ...]
+
+
+class Pages(Line, frozen=True, kw_only=True):
+    """Answer to History, oldest first."""
+
+    id: int
+    pages: tuple[Page, ...]
+
+
+class Serving(Line, frozen=True, kw_only=True):
+    """Answer to Info: the daemon's process id, its last log number, what it runs and how."""
+
+    id: int
+    os_pid: int
+    lsn: int
+    model: str
+    window: int
+    encoding: str
+    settings: Settings
+
+
+class Logged(Line, frozen=True, kw_only=True):
+    """Push: notes of a committed step."""
+
+    entry: Entry
+
+
+class Said(Line, frozen=True, kw_only=True):
+    """Push: a final message; it stands in the outbox until it is acknowledged."""
+
+    message: Message
+
+
+class Token(Line, frozen=True, kw_only=True):
+    """Push: tokens as they come, which a crash may take back."""
+
+    streamed: Streamed
+
+
+class Ended(Line, frozen=True, kw_only=True):
+    """Push: the subscription is over; subscribe again from `since`, the last log number that was pushed.
+
+    `stopping`: the kernel was told to stop; there will be nobody to subscribe to.
+    """
+
+    since: int
+    error: str
+    stopping: bool = False
+
+
+AnyAnswer: TypeAlias = Ok | Failed | Processes | Mapped | Entries | Messages | Pages | Serving
+AnyPush: TypeAlias = Logged | Said | Token | Ended
+AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush
+
+_requests: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)  # built once; strict: "3" is no number
+_replies: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(line: AnyRequest | AnyReply) -> bytes:
+    """A line with its newline. Raises BadInput for text that UTF-8 cannot hold (half a surrogate pair)."""
+    try:
+        return _encoder.encode(line) + b"\n"
+    except UnicodeEncodeError as exc:
+        raise BadInput(f"the text is no valid UTF-8 (character {exc.start + 1}); send it as UTF-8") from exc
+
+
+def decode_request(raw: bytes) -> AnyRequest:
+    """Parse a client's line. Raises BadInput, and nothing else, whatever the bytes."""
+    try:
+        return _requests.decode(raw)
+    except UnicodeDecodeError as exc:
+        raise BadInput(f"the line is no valid UTF-8 ({exc.reason}); send it as UTF-8") from exc
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise BadInput(f"the line is no request: {exc}; ops are {', '.join(OPS)}") from exc
+
+
+def decode_reply(raw: bytes) -> AnyReply:
+    """Parse a server's line. Raises BadInput if it is none of this version."""
+    try:
+        return _replies.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadInput(f"the daemon's line is none of protocol {VERSION}: {exc}") from exc

@@ -1,0 +1,306 @@
+"""Vector search: one space a process and area, exact while it is small, an HNSW graph above that.
+
+Guarantees: up to `exact_max` vectors a space answers exactly, and the same whatever order or batches it was filled in.
+Above it, the graph covers a prefix of the vectors and the rest is searched exactly, so a space never misses what is
+new, and insertion into the graph (hundreds of microseconds each) is work for idle moments, never for the feed.
+Vectors are halves (float16) on disk and rounded to them in memory, so a reloaded space scores as before.
+
+On disk: table vec in the index's SQLite file holds the vectors, in chunks of one transaction; that is the truth of this
+file. Graphs are files beside it, written aside and renamed, each with its count and checksum in table graph; one that
+does not match is built again. hnswlib's graphs are not reproducible across save and load: hence exact_max.
+Not here: threads and transactions (index.py), what the vectors mean.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import hnswlib
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from drivers.disk.fts import Scope
+from kernel.memory.page import Area, Page
+
+M: Final = 16  # links a vector
+EF_CONSTRUCTION: Final = 100
+EF: Final = 96  # breadth of a search, at least
+SEED: Final = 1
+SLICE: Final = 8  # vectors inserted into a graph at a stretch: about 3 ms, which a search may have to wait
+LOADED_MAX: Final = 131_072  # vectors in memory over all spaces, about 1 KiB each; the least used spaces go first
+SAVE_GROWTH: Final = 1.5  # a graph is saved when it has grown by this factor, and on close
+
+SCHEMA: Final = """
+CREATE TABLE vec(pid INTEGER NOT NULL, area TEXT NOT NULL, n INTEGER NOT NULL,
+                 pages BLOB NOT NULL, ats BLOB NOT NULL, halves BLOB NOT NULL);
+CREATE INDEX vec_space ON vec(pid, area);
+CREATE TABLE graph(pid INTEGER NOT NULL, area TEXT NOT NULL, n INTEGER NOT NULL, crc INTEGER NOT NULL,
+                   PRIMARY KEY(pid, area));
+"""
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Ints = npt.NDArray[np.int64]
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Vectors added to one space at once, in page order: pages and times (n,) int64, halves (n, dim) float16."""
+
+    pid: int
+    area: Area
+    pages: Ints
+    ats: Ints
+    halves: Halves
+
+
+class Space:
+    """The vectors of one process and area, in page order."""
+
+    def __init__(self, dim: int, exact_max: int) -> None:
+        self._dim = dim
+        self._exact_max = exact_max
+        self._pages: Ints = np.empty(0, np.int64)
+        self._ats: Ints = np.empty(0, np.int64)
+        self._tail: Floats = np.empty((0, dim), np.float32)  # vectors from number `built` on, with room to grow
+        self.n = 0
+        self.built = 0  # vectors in the graph
+        self.saved = 0  # of them on disk
+        self._graph: Any = None
+
+    def add(self, chunk: Chunk) -> None:
+        """Append vectors; the graph is not touched. O(n) amortised."""
+        more = len(chunk.pages)
+        self._pages = _with_room(self._pages, self.n, more)
+        self._ats = _with_room(self._ats, self.n, more)
+        self._tail = _with_room(self._tail, self.n - self.built, more)
+        self._pages[self.n : self.n + more] = chunk.pages
+        self._ats[self.n : self.n + more] = chunk.ats
+        self._tail[self.n - self.built : self.n - self.built + more] = chunk.halves
+        self.n += more
+
+    @property
+    def behind(self) -> int:
+        """Vectors that the graph should have and has not."""
+        return self.n - self.built if self.n > self._exact_max else 0
+
+    def build(self, most: int) -> None:
+        """Insert up to `most` vectors into the graph. About 0.3 ms a vector."""
+        more = min(most, self.behind)
+        if not more:
+            return
+        if self._graph is None:
+            self._graph = hnswlib.Index(space="ip", dim=self._dim)
+            self._graph.init_index(2 * self.n, ef_construction=EF_CONSTRUCTION, M=M, random_seed=SEED)
+            self._graph.set_num_threads(1)
+        if self.built + more > self._graph.get_max_elements():
+            self._graph.resize_index(2 * (self.built + more))
+        self._graph.add_items(self._tail[:more], np.arange(self.built, self.built + more), num_threads=1)
+        left = self.n - self.built - more
+        rest = self._tail[more : more + left].copy()
+        if 4 * left < len(self._tail):
+            self._tail = rest
+        else:
+            self._tail[:left] = rest
+        self.built += more
+
+    def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
+        """The `k` pages of `scope` nearest to `vector` (dim,) with their cosines, best first; equal: newest first."""
+        allowed = self._allowed(scope)
+        tail = np.flatnonzero(allowed[self.built :])
+        scores = _dots(self._tail[: self.n - self.built], vector)
+        numbers, cosines = [tail + self.built], [scores[tail]]
+        if self.built:
+            found, near = self._search_graph(vector, k, allowed[: self.built])
+            numbers.append(found)
+            cosines.append(near)
+        number = np.concatenate(numbers)
+        cosine = np.concatenate(cosines)
+        if len(number) > k:
+            least = np.partition(cosine, len(cosine) - k)[len(cosine) - k]
+            at = np.flatnonzero(cosine >= least)
+            number, cosine = number[at], cosine[at]
+        order = np.lexsort((-number, -cosine))[:k]
+        return list(zip(self._pages[number[order]].tolist(), cosine[order].tolist(), strict=True))
+
+    def save(self, file: Path) -> int:
+        """Write the graph to `file`, whole or not at all; returns its checksum."""
+        aside = file.with_suffix(".part")
+        self._graph.save_index(str(aside))
+        crc = _crc(aside)
+        os.replace(aside, file)
+        self.saved = self.built
+        return crc
+
+    def load(self, file: Path, n: int, crc: int) -> None:
+        """Take the graph of the first `n` vectors from `file`, if it is the one that was saved; else do nothing."""
+        if n > self.n or not file.exists() or _crc(file) != crc:
+            return
+        graph = hnswlib.Index(space="ip", dim=self._dim)
+        graph.load_index(str(file), max_elements=max(n, 2 * self.n))
+        if graph.get_current_count() != n:
+            return
+        graph.set_num_threads(1)
+        self._graph, self.built, self.saved = graph, n, n
+        self._tail = self._tail[n : self.n].copy()
+
+    def _allowed(self, scope: Scope) -> npt.NDArray[np.bool_]:
+        pages, ats = self._pages[: self.n], self._ats[: self.n]
+        allowed = (pages <= scope.upto) & (ats >= scope.since)
+        if scope.until:
+            allowed &= ats < scope.until
+        if scope.exclude:
+            out = np.fromiter(scope.exclude, np.int64)
+            at = np.searchsorted(pages, out)
+            at, out = at[at < self.n], out[at < self.n]
+            allowed[at[pages[at] == out]] = False
+        return allowed
+
+    def _search_graph(self, vector: Floats, k: int, allowed: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
+        few = np.flatnonzero(allowed)
+        if len(few) <= self._exact_max:  # a narrow filter: compare these alone
+            if not len(few):
+                return few, np.empty(0, np.float32)
+            rows = np.asarray(self._graph.get_items(few, return_type="numpy"), np.float32)
+            return few, _dots(rows, vector)
+        ask = min(self.built, k + min(k, self.built - len(few)))
+        most = self.built  # as far as we know, what the graph can return
+        while True:  # ends: enough survive the filter, or the graph was asked for all it can return
+            self._graph.set_ef(max(EF, 2 * ask))
+            try:
+                labels, distances = self._graph.knn_query(vector, k=ask, num_threads=1)
+            except RuntimeError:  # fewer than `ask` vectors are reachable from the graph's entry
+                if ask == 1:
+                    return np.empty(0, np.int64), np.empty(0, np.float32)
+                ask = most = ask // 2
+                continue
+            found = labels[0].astype(np.int64)
+            keep = allowed[found]
+            if keep.sum() >= k or ask >= most:
+                return found[keep], 1 - distances[0][keep]
+            ask = min(most, 4 * ask)
+
+
+class Spaces:
+    """All spaces of an index: the tables vec and graph of one SQLite connection, and the spaces that are loaded."""
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path, dim: int, exact_max: int) -> None:
+        self._sql = connection
+        self._folder = folder
+        self._dim = dim
+        self._exact_max = exact_max
+        self._loaded: dict[tuple[int, Area], Space] = {}  # least recently used first
+
+    def add(self, pages: Sequence[Page], vectors: Floats) -> list[Chunk]:
+        """Store vectors (n, dim) of `pages`, inside the caller's transaction; `admit` what it returns afterwards."""
+        members: dict[tuple[int, Area], list[int]] = {}
+        for at, page in enumerate(pages):
+            members.setdefault((page.pid, page.area), []).append(at)
+        ids = np.fromiter((page.id for page in pages), np.int64, len(pages))
+        ats = np.fromiter((page.at for page in pages), np.int64, len(pages))
+        halves = vectors.astype(np.float16)
+        chunks = [Chunk(pid, area, ids[at], ats[at], halves[at]) for (pid, area), at in members.items()]
+        self._sql.executemany(
+            "INSERT INTO vec VALUES (?, ?, ?, ?, ?, ?)",
+            [(c.pid, c.area, len(c.pages), c.pages.tobytes(), c.ats.tobytes(), c.halves.tobytes()) for c in chunks],
+        )
+        return chunks
+
+    def admit(self, chunks: Sequence[Chunk]) -> None:
+        """Append committed vectors to the spaces that are loaded."""
+        for chunk in chunks:
+            space = self._loaded.get((chunk.pid, chunk.area))
+            if space is not None:
+                space.add(chunk)
+
+    def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
+        """The `k` pages of `scope` nearest to `vector` (dim,) with their cosines, best first, over its areas."""
+        found = [hit for area in scope.areas for hit in self._space(scope.pid, area).search(vector, k, scope)]
+        return sorted(found, key=lambda hit: (-hit[1], -hit[0]))[:k]
+
+    def build(self) -> bool:
+        """Insert one slice of vectors into a graph that is behind; False if none is."""
+        for (pid, area), space in self._loaded.items():
+            if space.behind:
+                space.build(SLICE)
+                if not space.behind and space.built > SAVE_GROWTH * space.saved:
+                    self._save(pid, area, space)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Save the graphs that have grown."""
+        for (pid, area), space in self._loaded.items():
+            if space.built > space.saved:
+                self._save(pid, area, space)
+
+    def _space(self, pid: int, area: Area) -> Space:
+        space = self._loaded.pop((pid, area), None)
+        if space is None:
+            space = self._load(pid, area)
+            held = space.n + sum(other.n for other in self._loaded.values())
+            while self._loaded and held > LOADED_MAX:
+                (old_pid, old_area), old = next(iter(self._loaded.items()))
+                if old.built > old.saved:
+                    self._save(old_pid, old_area, old)
+                held -= old.n
+                del self._loaded[old_pid, old_area]
+        self._loaded[pid, area] = space
+        return space
+
+    def _load(self, pid: int, area: Area) -> Space:
+        space = Space(self._dim, self._exact_max)
+        rows = self._sql.execute(
+            "SELECT pages, ats, halves FROM vec WHERE pid = ? AND area = ? ORDER BY rowid", (pid, area)
+        ).fetchall()
+        if rows:
+            pages, ats, halves = (b"".join(column) for column in zip(*rows, strict=True))
+            space.add(
+                Chunk(
+                    pid,
+                    area,
+                    np.frombuffer(pages, np.int64),
+                    np.frombuffer(ats, np.int64),
+                    np.frombuffer(halves, np.float16).reshape(-1, self._dim),
+                )
+            )
+        if space.n > self._exact_max:
+            row = self._sql.execute("SELECT n, crc FROM graph WHERE pid = ? AND area = ?", (pid, area)).fetchone()
+            if row is not None:
+                space.load(self._file(pid, area), *row)
+        return space
+
+    def _save(self, pid: int, area: Area, space: Space) -> None:
+        crc = space.save(self._file(pid, area))
+        self._sql.execute("INSERT OR REPLACE INTO graph VALUES (?, ?, ?, ?)", (pid, area, space.built, crc))
+
+    def _file(self, pid: int, area: Area) -> Path:
+        return self._folder / f"p{pid}-{area}.hnsw"
+
+
+def _dots(rows: Floats, vector: Floats) -> Floats:
+    """(n, dim) x (dim,) -> (n,). Not BLAS: its sums depend on n, and its threads spin when the machine is busy."""
+    dots: Floats = np.einsum("ij,j->i", rows, vector)
+    return dots
+
+
+def _with_room(array: Any, used: int, more: int) -> Any:
+    """`array` with room for `more` rows after the first `used`; at least doubled if it must grow."""
+    if used + more <= len(array):
+        return array
+    bigger = np.empty((max(used + more, 2 * len(array)), *array.shape[1:]), array.dtype)
+    bigger[:used] = array[:used]
+    return bigger
+
+
+def _crc(file: Path) -> int:
+    crc = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc

@@ -1,0 +1,472 @@
+"""The command `llmos`. Thin: each command imports what it needs when it runs, so that `--help` costs little.
+
+Errors of the user's are one line on standard error and exit status 2; data goes to standard output, `--json` as one
+object (dmesg: one a line).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="""\b
+Examples:
+  llmos chat                        talk to a process; a kernel is started if none runs
+  llmos demo                        ten facts told, evicted, and asked for
+
+An operating system kernel whose CPU is a language model.""",
+)
+bench = typer.Typer(
+    rich_markup_mode=None,
+    help="""\b
+Examples:
+  llmos bench kernel --processes 16 --seconds 20
+  llmos bench nested-kv --model smollm2-135m --levels 1-2
+
+Measure this machine.""",
+)
+app.add_typer(bench, name="bench", short_help="Measure this machine.")
+
+Dir = Annotated[Path | None, typer.Option("--dir", help="Data directory; default $LLMOS_DIR, or ~/.local/share/llmos.")]
+Model = Annotated[str | None, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")]
+Window = Annotated[int | None, typer.Option("--window", help="Tokens of context that a process has.")]
+Cpu = Annotated[str, typer.Option("--cpu", help="llama, or scripted, which echoes.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as memory.policy=lru.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Proc = Annotated[str, typer.Argument(metavar="PROC", help="A process by name or number.")]
+
+PATIENCE_S = 10.0  # how long `send` goes on trying to reach a daemon that died
+
+
+def home(given: Path | None) -> Path:
+    """The data directory: as given, of the environment, or the default; absolute."""
+    chosen = given or os.environ.get("LLMOS_DIR")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local" / "share" / "llmos"
+
+
+def socket_of(given: Path | None) -> Path:
+    """The control socket of a data directory."""
+    from llmos.client import SOCKET
+
+    return home(given) / SOCKET
+
+
+@app.command(short_help="Run the kernel in the foreground.")
+def boot(
+    directory: Dir = None, model: Model = None, window: Window = None, cpu: Cpu = "llama", changes: Changes = None
+) -> None:
+    """\b
+    Examples:
+      llmos boot --model smollm2-135m --window 2048
+      llmos boot --dir /srv/agents --set memory.policy=lru --set disk.sync=full
+
+    Run the kernel in the foreground. SIGTERM or Ctrl-C drains and stops it. Model, window and settings are recorded in
+    the directory and need not be given again.
+    """
+    from functools import partial
+
+    from llmos.client import run
+    from llmos.daemon import Options, foreground
+
+    run(partial(foreground, home(directory), Options(model, window, cpu, tuple(changes or ()))))
+
+
+@app.command(short_help="Talk to a process; start a kernel if none runs.")
+def chat(
+    proc: Annotated[str, typer.Argument(metavar="PROC", help="A process by name or number; made if missing.")] = "main",
+    directory: Dir = None,
+    model: Model = None,
+    window: Window = None,
+    cpu: Cpu = "llama",
+    changes: Changes = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave a kernel that this chat started running.")] = False,
+) -> None:
+    """\b
+    Examples:
+      llmos chat
+      llmos chat tutor --model qwen.gguf --window 4096
+
+    Talk to a process. A kernel is started if none runs, and stopped at the end unless --keep; one that ran before is
+    left alone. Ctrl-C leaves the chat; the process keeps its memory and the next chat goes on. A dead process is
+    started again. Lines from a pipe are sent one by one, each when the reply to the last has come.
+    """
+    from functools import partial
+
+    from llmos.client import run
+    from llmos.console import chat as console
+    from llmos.daemon import Options
+
+    where = home(directory)
+    if cpu == "llama" and (model is not None or not (where / "data.mdb").exists()):
+        from llmos.init import DEFAULT_MODEL
+        from llmos.models import find
+
+        find(model or DEFAULT_MODEL, progress)  # here, where its progress is seen
+    options = Options(model, window, cpu, tuple(changes or ()))
+    run(partial(console, where, proc, options, keep=keep))
+
+
+@app.command(short_help="List the processes.")
+def ps(directory: Dir = None, as_json: Json = False) -> None:
+    """\b
+    Examples:
+      llmos ps
+      llmos ps --json
+
+    List the processes.
+    """
+    from drivers.device import wire
+    from llmos import pictures
+    from llmos.client import call
+
+    found = call(socket_of(directory), wire.Ps(id=0), wire.Processes)
+    if as_json:
+        print_json({"processes": found.processes})
+    else:
+        print_rich(pictures.ps(found.processes))
+
+
+@app.command(short_help="Make a process, or start a dead one again.")
+def spawn(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; that of a dead process starts it again.")],
+    mask: Annotated[
+        str | None, typer.Option("--mask", metavar="A,B", help="The syscalls it may emit; default: as suits the model.")
+    ] = None,
+    block: Annotated[
+        list[str] | None, typer.Option("--block", metavar="NAME=TEXT", help="A block of core memory.")
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", help="Instructions before the manual.")] = None,
+    directory: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos spawn tutor --block persona="You teach chess."
+      llmos spawn clerk --mask search,send_message --json
+
+    Make a process, or start a dead one again with its memory.
+    """
+    from drivers.device import wire
+    from kernel.errors import BadInput
+    from llmos.client import call
+
+    blocks: dict[str, str] = {}
+    for one in block or ():
+        key, found, text = one.partition("=")
+        if not found or not key:
+            raise BadInput(f"--block {one}: NAME=TEXT is wanted")
+        blocks[key] = text
+    names = None if mask is None else tuple(call.strip() for call in mask.split(","))
+    ok = call(socket_of(directory), wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system), wire.Ok)
+    if as_json:
+        print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})
+    else:
+        print(f"{name} is process {ok.pid}")
+
+
+@app.command(short_help="Send a message to a process.")
+def send(
+    proc: Proc,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say; - reads it from standard input.")],
+    mid: Annotated[str | None, typer.Option("--mid", help="Message id: the same one again is applied once.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the reply and print it.")] = False,
+    directory: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos send main "What did I tell you about Marta?" --wait
+      llmos send main - --mid report-7 < report.txt
+
+    Send a message to a process. It is on disk when this returns.
+    """
+    import msgspec
+
+    from kernel.errors import BadInput
+    from kernel.event import Message
+    from llmos import client
+
+    if text == "-":
+        try:
+            text = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as exc:
+            raise BadInput(f"standard input is no valid UTF-8 (byte {exc.start + 1}); send it as UTF-8") from exc
+    number, path = mid or client.new_mid(), socket_of(directory)
+    patience_s = PATIENCE_S if path.exists() else 0.0  # a kernel that was stopped takes its socket with it
+    messages: list[Message] = []
+    if wait:
+        ok, messages = client.run(lambda: client.converse(path, proc, text, number, patience_s))
+    else:
+        ok = client.run(lambda: client.send(path, proc, text, number, patience_s))
+    if as_json:
+        found = {"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate}
+        print_json(found | ({"messages": msgspec.to_builtins(messages)} if wait else {}))
+        return
+    for message in messages:
+        print(message.text)
+    if wait and not messages:
+        print("llmos: the turn ended without a reply", file=sys.stderr)
+    elif not wait:
+        print(f"{'had' if ok.duplicate else 'has'} it: message {number}")
+
+
+@app.command(short_help="Kill a process; its memory is kept.")
+def kill(proc: Proc, directory: Dir = None) -> None:
+    """\b
+    Examples:
+      llmos kill main
+      llmos kill 3
+
+    Kill a process. Its memory is kept: `spawn` or `chat` of the same name start it again.
+    """
+    from drivers.device import wire
+    from llmos.client import call
+
+    call(socket_of(directory), wire.Kill(id=0, proc=proc), wire.Ok)
+
+
+@app.command(short_help="Print the kernel's log.")
+def dmesg(
+    since: Annotated[
+        int | None, typer.Option("--since", min=0, help="After this log number; default: the last 200.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen.")] = False,
+    directory: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos dmesg --follow
+      llmos dmesg --since 0 --json
+
+    Print the kernel's log: interrupts, faults, evictions, runs, from the journal.
+    """
+    from llmos.client import run
+    from llmos.log import show
+
+    path = socket_of(directory)
+    run(lambda: show(path, since, follow=follow, as_json=as_json))
+
+
+@app.command(short_help="Draw the address space of a process.")
+def pmap(proc: Proc, directory: Dir = None, as_json: Json = False) -> None:
+    """\b
+    Examples:
+      llmos pmap main
+      llmos pmap 1 --json
+
+    Draw the address space of a process: the window as a bar of its segments, then its pages.
+    """
+    from drivers.device import wire
+    from llmos import pictures
+    from llmos.client import call
+
+    found = call(socket_of(directory), wire.Pmap(id=0, proc=proc), wire.Mapped).map
+    if as_json:
+        print_json(found)
+    else:
+        print_rich(pictures.pmap(found, colour=coloured()))
+
+
+@app.command(short_help="Drain and stop the kernel.")
+def stop(directory: Dir = None) -> None:
+    """\b
+    Examples:
+      llmos stop
+      llmos stop --dir /srv/agents
+
+    Drain and stop the kernel of a directory; returns when it is gone.
+    """
+    from llmos import client, daemon
+
+    client.run(lambda: daemon.stop(home(directory)))
+
+
+@app.command(short_help="Bring a model into the models directory.")
+def pull(
+    what: Annotated[str, typer.Argument(metavar="NAME|URL|FILE", help="A known model, or where a GGUF is.")],
+) -> None:
+    """\b
+    Examples:
+      llmos pull smollm2-135m
+      llmos pull ./qwen2.5-0.5b-instruct-q4_k_m.gguf
+
+    Bring a model into the models directory and verify it.
+    """
+    from llmos import models
+
+    print(models.pull(what, progress))
+
+
+@app.command(short_help="Look at what is installed and what is missing.")
+def doctor(directory: Dir = None, as_json: Json = False) -> None:
+    """\b
+    Examples:
+      llmos doctor
+      llmos doctor --json
+
+    Look at what is installed, and say what to do about what is missing. Exit status 1 if something must be done.
+    """
+    from llmos import doctor as clinic
+
+    found = clinic.checks(home(directory))
+    if as_json:
+        print_json({"checks": found})
+    else:
+        print_rich(clinic.render(found))
+    if any(check.state is clinic.State.FAIL for check in found):
+        raise typer.Exit(1)
+
+
+@app.command(short_help="Facts told, evicted, and asked for.")
+def demo(
+    model: Annotated[str, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")] = "smollm2-135m",
+    seed: Annotated[int, typer.Option("--seed", help="Of the facts and the talk.")] = 1,
+    window: Annotated[int, typer.Option("--window", help="Tokens of context.")] = 2048,
+    no_paging: Annotated[bool, typer.Option("--no-paging", help="Evict the same pages and bring none back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos demo
+      llmos demo --seed 3 --no-paging --json
+
+    Tell ten facts scattered through a conversation of 6,000 tokens, so that each is evicted, then ask for each in other
+    words. An answer counts when the gold words stand in a reply of at most 60 tokens.
+
+    \b
+    entered    tokens of pages from outside at their first entry
+    recalled   tokens brought in by faults
+    emitted    tokens decoded
+    prefill    tokens the CPU evaluated as prompt
+    """
+    from llmos.demo import run
+
+    run(model=model, seed=seed, window=window, paging=not no_paging, as_json=as_json)
+
+
+@bench.command("kernel", short_help="Durable syscalls a second.")
+def bench_kernel(
+    processes: Annotated[int, typer.Option("--processes", min=1, max=4096)] = 16,
+    sync: Annotated[str, typer.Option("--sync", help="full, group or off.")] = "group",
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1)] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench kernel
+      llmos bench kernel --processes 64 --sync off --seconds 10 --json
+
+    Durable syscalls a second of scripted CPUs, with indexes, beside the bare loop.
+    """
+    from bench.kernel import run
+
+    run(processes, sync, seconds, as_json)
+
+
+@bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")
+def bench_nested_kv(
+    model: Annotated[str, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")] = "smollm2-135m",
+    levels: Annotated[str, typer.Option("--levels", metavar="A-B", help="Look-ups in a row.")] = "1-4",
+    samples: Annotated[int, typer.Option("--samples", min=1, help="A level.")] = 20,
+    window: Annotated[int, typer.Option("--window", help="Tokens of context.")] = 2048,
+    data: Annotated[Path | None, typer.Option("--data", help="The nested_kv folder; default $LLMOS_DATA.")] = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench nested-kv --model qwen.gguf --levels 1-4
+      llmos bench nested-kv --levels 1-1 --samples 4 --json
+
+    The nested key-value look-ups of the MemGPT paper: every search is emitted by the model.
+    """
+    from bench.nested_kv import run
+    from kernel.errors import BadInput
+
+    first, dash, last = levels.partition("-")
+    if not first.isdigit() or (dash and not last.isdigit()) or not 0 < int(first) <= int(last or first) <= 4:
+        raise BadInput(f"--levels {levels}: A-B is wanted, of 1 to 4")
+    wanted = range(int(first), int(last or first) + 1)
+    run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """A line on standard error that is redrawn on a terminal, and printed once at the end elsewhere."""
+    share = f" {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else f" {done / 1e6:,.0f} MB" if done else ""
+    over = total > 0 and done >= total
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Kllmos: {what}{share}", end="\n" if over else "", file=sys.stderr, flush=True)
+    elif over:
+        print(f"llmos: {what}{share}", file=sys.stderr, flush=True)
+
+
+def coloured() -> bool:
+    """Whether standard output takes colours."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def print_rich(what: RenderableType) -> None:
+    """A table or a picture; in full width where nobody looks at a terminal."""
+    from rich.console import Console
+
+    (Console() if sys.stdout.isatty() else Console(width=160)).print(what)
+
+
+def print_json(what: Any) -> None:
+    """One JSON object on one line."""
+    import msgspec
+
+    print(msgspec.json.encode(what).decode())
+
+
+def main() -> None:
+    """The entry point: exit status 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    sys.exit(_status(sys.argv[1:] or ["--help"]))
+
+
+def _status(arguments: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
+    try:
+        found = app(arguments, standalone_mode=False, prog_name="llmos")
+        sys.stdout.flush()
+    except typer.TyperException as exc:
+        return _refused(f"{exc.format_message()}; see --help")
+    except typer.Exit as exc:
+        return exc.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # `llmos dmesg | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, BaseExceptionGroup) as exc:  # the last ditch: what is not the user's keeps its traceback
+        from kernel.errors import KernelError
+        from llmos.client import leaf
+
+        cause = leaf(exc)
+        if isinstance(cause, KeyboardInterrupt):
+            return 130
+        if not isinstance(cause, KernelError):
+            raise
+        return _refused(str(cause))
+    return found if isinstance(found, int) else 0
+
+
+def _refused(line: str) -> int:
+    print(f"llmos: {' '.join(line.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,181 @@
+"""The daemon's life: in the foreground until a signal, or started detached, waited for and stopped.
+
+A detached one is a process of its own session, so that Ctrl-C at the terminal does not reach it; what it prints goes
+to LOG in its directory. Two that start one at the same moment get the same: the directory's lock lets one live.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from drivers.device import wire
+from kernel.errors import BadInput, KernelError
+from llmos.client import SOCKET, Disconnected, connect
+
+LOG: Final = "kernel.log"
+START_S: Final = 300.0  # a daemon that takes longer to load its model is stuck
+LOOK_S: Final = 0.1  # between two looks at whether it answers
+LOCKED_S: Final = 60.0  # how long the daemon that holds the lock may take to answer: it loads its model
+STOP_S: Final = 30.0
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What `llmos boot` takes; None leaves it as the directory has it."""
+
+    model: str | None = None
+    window: int | None = None
+    cpu: str = "llama"
+    changes: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """As a command line."""
+        found = ["--cpu", self.cpu]
+        if self.model is not None:
+            found += ["--model", self.model]
+        if self.window is not None:
+            found += ["--window", str(self.window)]
+        for change in self.changes:
+            found += ["--set", change]
+        return found
+
+
+async def answers(directory: Path) -> bool:
+    """Whether a daemon serves this directory now."""
+    try:
+        async with connect(directory / SOCKET):
+            return True
+    except Disconnected:
+        return False
+
+
+async def start(directory: Path, options: Options, progress: Callable[[float], None]) -> subprocess.Popen[bytes] | None:
+    """Start a daemon and wait until it answers; None if another one turned out to serve the directory.
+
+    `progress` is called with the seconds waited. Raises BadInput with the daemon's own line if it gives up, and
+    Disconnected if it is killed.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        log = (directory / LOG).open("ab")
+    except OSError as exc:
+        raise BadInput(f"{directory}: {exc.strerror}; choose another --dir") from exc
+    began = trio.current_time()
+    with log:
+        offset = log.tell()
+        command = [sys.executable, "-m", "llmos", "boot", "--dir", str(directory), *options.arguments()]
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        while process.poll() is None:  # until it answers, gives up or takes too long
+            if await answers(directory):
+                return process
+            waited_s = trio.current_time() - began
+            if waited_s > START_S:
+                raise BadInput(f"the daemon has not answered for {START_S:.0f} s; see {directory / LOG}")
+            progress(waited_s)
+            await trio.sleep(LOOK_S)
+    except BaseException:
+        process.terminate()
+        raise
+    error = last_line(directory / LOG, offset)
+    if await _another(directory, LOCKED_S if "is in use by process" in error else 0.0):
+        return None
+    if process.returncode < 0:
+        raise Disconnected(f"the daemon was killed by signal {-process.returncode} as it started")
+    raise BadInput(error or f"the daemon ended with status {process.returncode}; see {directory / LOG}")
+
+
+async def _another(directory: Path, patience_s: float) -> bool:
+    """Whether the one that kept ours from starting answers in time; it may still be loading its model."""
+    deadline = trio.current_time() + patience_s
+    while not (found := await answers(directory)) and trio.current_time() < deadline:
+        await trio.sleep(LOOK_S)
+    return found
+
+
+def last_line(log: Path, offset: int) -> str:
+    """The last line a daemon printed after byte `offset`, without the command's name; "" if it printed none."""
+    with log.open("rb") as file:
+        file.seek(offset)
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1].removeprefix("llmos: ") if said else ""
+
+
+async def stop(directory: Path, child: subprocess.Popen[bytes] | None = None) -> None:
+    """Drain and stop the daemon of a directory, and wait until it is gone. Raises Disconnected if there is none.
+
+    `child` is the daemon where it is one of ours: a dead child is not gone until it has been waited for.
+    """
+    async with connect(directory / SOCKET) as client:
+        serving = await client.ask(wire.Info(id=0), wire.Serving)
+        await client.ask(wire.Stop(id=0), wire.Ok)
+    deadline = trio.current_time() + STOP_S
+    while child.poll() is None if child is not None else alive(serving.os_pid):
+        if trio.current_time() > deadline:
+            raise BadInput(f"the daemon (process {serving.os_pid}) has not stopped for {STOP_S:.0f} s")
+        await trio.sleep(LOOK_S)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of the host runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def foreground(directory: Path, options: Options) -> None:
+    """Be the daemon, until SIGTERM, SIGINT or a client stops it: what runs is drained. A second signal does not wait.
+
+    Raises BadInput in one line if it cannot start.
+    """
+    from llmos.init import serve
+
+    ready = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def stop_on_signals() -> None:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for _ in signals:
+                    if not ready.is_set() or stopping:
+                        nursery.cancel_scope.cancel()
+                    stopping.append(True)
+                    print("llmos: stopping", flush=True)
+                    nursery.start_soon(ask_to_stop)
+
+        async def ask_to_stop() -> None:
+            try:
+                async with connect(directory / SOCKET) as client:
+                    await client.ask(wire.Stop(id=0), wire.Ok)
+            except KernelError:  # it cannot be asked: what is committed is safe all the same
+                nursery.cancel_scope.cancel()
+
+        async def greet() -> None:
+            await ready.wait()
+            async with connect(directory / SOCKET) as client:
+                serving = await client.ask(wire.Info(id=0), wire.Serving)
+                many = len((await client.ask(wire.Ps(id=0), wire.Processes)).processes)
+            print(
+                f"llmos: {serving.model}, window {serving.window}, {many} processes; serving {directory / SOCKET} "
+                f"as process {serving.os_pid}",
+                flush=True,
+            )
+
+        stopping: list[bool] = []
+        nursery.start_soon(stop_on_signals)
+        nursery.start_soon(greet)
+        await serve(directory, options.model, options.window, options.cpu, list(options.changes), ready.set)
+        nursery.cancel_scope.cancel()
+    print("llmos: stopped", flush=True)

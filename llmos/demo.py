@@ -1,0 +1,225 @@
+"""The demo: ten facts told in a long conversation, evicted, and asked for in other words, on a real model.
+
+Everything goes through the whole machine: a process on a GGUF, LMDB, the indexes, demand paging. `--no-paging` is the
+control: the same machine with the same budgets, which evicts as it does and brings nothing back.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import trio
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kernel.event import Message
+from kernel.machine import Entry, Machine
+from llmos.init import powered
+from llmos.talk import Question, conversation, right
+
+TOLD_TOKENS = 6_000  # of conversation before the first question, replies included
+REPLY_TOKENS = 60
+NAME = "demo"
+
+DEFINITIONS = """\
+Counted: `entered`: tokens of pages from outside (the user's messages, frame included) at their first entry;
+`recalled`: tokens brought in by faults, the recall block's head and labels included; `emitted`: tokens decoded;
+`prefill`: tokens the CPU evaluated as prompt; `resident`: questions whose fact stood in the context when it was asked;
+`recalled_right`: replies of at most 60 tokens with the gold words in them; `max_kv_tokens`: the driver's highest KV
+position, template and reply included. Every fact has left the context before the first question is asked.
+"""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One question and what became of it."""
+
+    question: str
+    gold: str
+    reply: str
+    resident: bool
+    right: bool
+    faults: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The demo's JSON."""
+
+    asked: int
+    resident: int
+    recalled_right: int
+    faults: int
+    evictions: int
+    interrupts: int
+    entered: int
+    recalled: int
+    emitted: int
+    prefill: int
+    window: int
+    max_kv_tokens: int
+    budgets: dict[str, int]
+    seconds: float
+    seed: int
+    model: str
+    paging: bool
+    prefill_per_new_token: float
+    recalled_per_turn_max: int
+    turns: int
+
+
+class _Session:
+    """The user's end of the conversation: says something, waits for the reply, shows the kernel's events."""
+
+    def __init__(self, machine: Machine, pid: int, published: AsyncIterator[object], console: Console) -> None:
+        self.machine, self.pid, self.published, self.console = machine, pid, published, console
+        self.said = 0
+        self.faulted: set[int] = set()
+        self.recalled_max = 0
+
+    async def say(self, text: str) -> tuple[Message, int]:
+        """The final reply, and the number of the first page that `text` became."""
+        self.said += 1
+        self.faulted.clear()
+        self.console.print(Text("you  ", style="bold cyan") + Text(text))
+        mid = f"demo-{self.said}"
+        await self.machine.message(self.pid, mid, text)
+        page = self.machine.message_page(mid)
+        async for item in self.published:  # ends with the reply
+            if isinstance(item, Entry):
+                self._show(item)
+            elif isinstance(item, Message) and mid in item.answers and item.ends:
+                self.console.print(Text("llm  ", style="bold green") + Text(item.text))
+                await self.machine.acknowledge(self.pid, item.seq)
+                return item, page
+        raise AssertionError("the machine stopped in the middle of the demo")
+
+    def _show(self, entry: Entry) -> None:
+        for note in entry.notes:
+            if note.what == "fault":
+                self.faulted.update(note.pages)
+                self.recalled_max = max(self.recalled_max, note.tokens)
+                self.console.print(
+                    f"     · fault: {len(note.pages)} pages, {note.tokens} tokens brought in", style="dim"
+                )
+            elif note.what == "evict":
+                self.console.print(f"     · evict: {len(note.pages)} pages, {note.tokens} tokens", style="dim")
+            elif note.what == "interrupt" and note.line is not None:
+                self.console.print(f"     · interrupt: {note.line.name}", style="dim")
+
+
+async def play(
+    model: str | None, seed: int, window: int, paging: bool, console: Console, directory: Path
+) -> tuple[Outcome, list[Asked]]:
+    """The whole conversation on a machine of its own in `directory`."""
+    began = time.perf_counter()
+    changes = [f"cpu.reply={REPLY_TOKENS}", *([] if paging else ["memory.fault=false"])]
+    async with powered(directory, model=model, window=window, changes=changes) as machine:
+        pid = (await machine.spawn(NAME, ("send_message",), {}, None)).pid
+        async with machine.subscribe(-1) as published:
+            session = _Session(machine, pid, published, console)
+            facts = await _tell(machine, session, seed)
+            asked = [await _ask(session, question, facts) for question in facts.questions]
+        (view,) = [view for view in machine.processes() if view.pid == pid]
+        outcome = Outcome(
+            asked=len(asked),
+            resident=sum(one.resident for one in asked),
+            recalled_right=sum(one.right for one in asked),
+            faults=view.faults,
+            evictions=view.evictions,
+            interrupts=view.interrupts,
+            entered=view.entered,
+            recalled=view.recalled,
+            emitted=view.emitted,
+            prefill=view.prefill,
+            window=window,
+            max_kv_tokens=view.kv,
+            budgets=machine.pmap(pid).budgets,
+            seconds=round(time.perf_counter() - began, 1),
+            seed=seed,
+            model=machine.model,
+            paging=paging,
+            prefill_per_new_token=round((view.prefill - view.recalled) / (view.entered + view.emitted), 3),
+            recalled_per_turn_max=session.recalled_max,
+            turns=view.turns,
+        )
+    return outcome, asked
+
+
+class _Facts(msgspec.Struct):
+    """What was told: the questions to ask, and the page of each fact's statement."""
+
+    questions: tuple[Question, ...]
+    pages: dict[int, int]
+
+
+async def _tell(machine: Machine, session: _Session, seed: int) -> _Facts:
+    """Tell the conversation until it has its tokens and every fact has been evicted."""
+    talk = conversation(seed, tokens=TOLD_TOKENS, count=lambda text: len(machine.layout.tokenize(text)))
+    facts = _Facts(talk.questions, {})
+    for number, turn in enumerate(talk.turns):
+        _, page = await session.say(turn.text)
+        if turn.fact is not None:
+            facts.pages[turn.fact] = page
+        (view,) = [view for view in machine.processes() if view.pid == session.pid]
+        if number + 1 >= talk.told and view.entered + view.emitted >= TOLD_TOKENS:
+            gone = not set(facts.pages.values()) & machine.resident(session.pid)
+            if gone:
+                break
+    else:
+        raise AssertionError("the talk ended before every fact was evicted")
+    return facts
+
+
+async def _ask(session: _Session, question: Question, facts: _Facts) -> Asked:
+    before = session.machine.resident(session.pid)
+    reply, _ = await session.say(question.text)
+    page = facts.pages[question.fact]
+    asked = Asked(
+        question.text,
+        " ".join(question.gold),
+        reply.text,
+        page in session.faulted or page in before,
+        right(question, reply.text),
+        len(session.faulted),
+    )
+    session.console.print(f"     · {'right' if asked.right else 'wrong'}: {asked.gold}", style="dim")
+    return asked
+
+
+def run(model: str | None, seed: int, window: int, paging: bool, as_json: bool) -> None:
+    """`llmos demo`: play and print; the transcript goes to stderr where stdout carries JSON."""
+    console = Console(stderr=as_json, highlight=False)
+    with tempfile.TemporaryDirectory(prefix="llmos-demo-") as folder:
+        outcome, asked = trio.run(play, model, seed, window, paging, console, Path(folder))
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(outcome)))
+        return
+    console.print(table(outcome, asked))
+
+
+def table(outcome: Outcome, asked: list[Asked]) -> Table:
+    """The end of the demo as a picture."""
+    title = f"{outcome.model}, seed {outcome.seed}, window {outcome.window}" + ("" if outcome.paging else ", no paging")
+    grid = Table(title=title)
+    for heading in ("question", "gold", "in context", "right", "pages faulted"):
+        grid.add_column(heading)
+    for one in asked:
+        grid.add_row(
+            one.question, one.gold, "yes" if one.resident else "no", "yes" if one.right else "no", str(one.faults)
+        )
+    grid.add_section()
+    grid.add_row(
+        f"{outcome.entered} tokens entered, {outcome.emitted} emitted, {outcome.recalled} recalled, "
+        f"{outcome.prefill} prefilled; {outcome.evictions} pages evicted; KV at most {outcome.max_kv_tokens}; "
+        f"{outcome.seconds:.0f} s",
+        "",
+        f"{outcome.resident}/{outcome.asked}",
+        f"{outcome.recalled_right}/{outcome.asked}",
+        str(outcome.faults),
+    )
+    return grid

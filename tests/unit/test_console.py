@@ -1,0 +1,208 @@
+"""The conversation on a screen, without daemon or terminal: what is final, what is struck out, what comes once."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.errors import BadInput
+from kernel.event import Message, Note
+from kernel.interrupts import Line
+from kernel.memory.page import Area, Kind, Origin, Page, Role
+from kernel.ports import Streamed
+from llmos.console import Conversation, Plain, Terminal, history, printable, read_lines, spoken
+
+
+def conversation(encoding: str = "prose") -> tuple[Conversation, io.StringIO]:
+    out = io.StringIO()
+    talk = Conversation(Plain(out), "main")
+    talk.pid, talk.encoding = 1, encoding
+    return talk, out
+
+
+def stream(talk: Conversation, *texts: str, instr: int = 1, attempt: int = 1, offset: int = 0) -> None:
+    for index, text in enumerate(texts):
+        talk.token(Streamed(1, instr, attempt, offset + index, text))
+
+
+def finish(talk: Conversation, text: str, seq: int = 1, instr: int = 1) -> bool:
+    message = Message(1, seq, 0, text, ("m",), instr)
+    if talk.message(message):
+        talk.final(message)
+        return True
+    return False
+
+
+def test_a_reply_is_shown_as_it_comes_and_has_its_end_only_when_it_is_final() -> None:
+    talk, out = conversation()
+    stream(talk, "Hel", "lo")
+    assert out.getvalue() == "main> Hello"
+    message = Message(1, 1, 0, "Hello there", ("m",), 1)
+    assert talk.message(message)
+    assert out.getvalue() == "main> Hello there"
+    assert talk.answered == set()
+    talk.final(message)
+    assert out.getvalue() == "main> Hello there\n"
+    assert talk.answered == {"m"}
+
+
+def test_a_message_is_shown_once_by_its_number() -> None:
+    talk, out = conversation()
+    assert finish(talk, "one", seq=1)
+    assert not finish(talk, "one", seq=1)
+    assert finish(talk, "two", seq=2, instr=2)
+    assert out.getvalue() == "main> one\nmain> two\n"
+
+
+def test_an_attempt_that_is_superseded_is_struck_out_and_said_again() -> None:
+    talk, out = conversation()
+    stream(talk, "Hel")
+    stream(talk, "Hel", "lo", attempt=2)
+    finish(talk, "Hello")
+    assert out.getvalue() == "main> Hel [struck out]\nmain> Hello\n"
+
+
+def test_tokens_of_an_attempt_that_was_superseded_are_dropped() -> None:
+    talk, out = conversation()
+    stream(talk, "new", attempt=2)
+    stream(talk, "old", attempt=1, offset=5)
+    finish(talk, "new one")
+    assert out.getvalue() == "main> new one\n"
+
+
+def test_a_lost_connection_strikes_out_what_has_no_message() -> None:
+    talk, out = conversation()
+    stream(talk, "Hel")
+    talk.lost()
+    assert out.getvalue() == "main> Hel [struck out]\n"
+    stream(talk, "Hello", attempt=2)
+    finish(talk, "Hello")
+    assert out.getvalue() == "main> Hel [struck out]\nmain> Hello\n"
+
+
+def test_tokens_whose_beginning_was_missed_are_left_to_the_message() -> None:
+    talk, out = conversation()
+    stream(talk, "lo the", "re", offset=2)
+    assert out.getvalue() == ""
+    finish(talk, "Hello there")
+    assert out.getvalue() == "main> Hello there\n"
+
+
+def test_a_message_other_than_what_was_streamed_is_said_instead() -> None:
+    talk, out = conversation()
+    stream(talk, "Hallo")
+    finish(talk, "Hello")
+    assert out.getvalue() == "main> Hallo [struck out]\nmain> Hello\n"
+
+
+def test_a_process_that_dies_in_mid_reply_has_its_reply_struck_out() -> None:
+    talk, out = conversation()
+    stream(talk, "Hel")
+    talk.note(Note("exit", 1, text="killed"))
+    assert out.getvalue() == "main> Hel [struck out]\n· exit: killed\n"
+
+
+def test_notes_wait_until_a_reply_is_whole() -> None:
+    talk, out = conversation()
+    stream(talk, "Hel")
+    talk.note(Note("evict", 1, pages=(3, 4), tokens=640))
+    talk.note(Note("interrupt", 1, line=Line.MEMORY))
+    talk.note(Note("fault", 2, pages=(3, 4), tokens=640))  # another process's
+    finish(talk, "Hello")
+    assert out.getvalue() == "main> Hello\n· evict: 2 pages, 640 tokens\n· interrupt: MEMORY\n"
+
+
+def test_a_syscall_is_not_said_and_the_text_of_send_message_is() -> None:
+    talk, out = conversation("json")
+    stream(talk, '{"op":"sea', 'rch","query":"x"}')
+    stream(talk, '{"op":"send_mess', 'age","text":"He said \\', '"hi\\" \\u00', "e9", '"}', instr=2)
+    assert out.getvalue() == 'main> He said "hi" é'
+    finish(talk, 'He said "hi" é', instr=2)
+    talk.encoding = "prose"
+    stream(talk, '!{"op":"search","query":"x"}', instr=3)
+    assert out.getvalue() == 'main> He said "hi" é\n'
+
+
+@given(st.text(min_size=1), st.booleans())
+def test_what_is_said_grows_with_what_was_emitted_and_ends_as_the_message(text: str, ascii_only: bool) -> None:
+    raw = json.dumps({"op": "send_message", "text": text}, ensure_ascii=ascii_only, separators=(",", ":"))
+    prefixes = [spoken(raw[:end], "json") for end in range(len(raw) + 1)]
+    assert all(b.startswith(a) for a, b in zip(prefixes, prefixes[1:], strict=False))
+    assert prefixes[-1] == text
+
+
+@given(st.text())
+def test_prose_is_said_as_the_kernel_will_say_it(raw: str) -> None:
+    assert spoken(raw, "prose", only_speaks=True) == raw.strip()
+    if not raw.startswith("!"):
+        assert spoken(raw, "prose") == raw.strip()
+
+
+@given(st.text())
+def test_no_text_moves_the_cursor(text: str) -> None:
+    assert not any(c < " " and c not in "\n\t" or "\x7f" <= c <= "\x9f" for c in printable(text))
+
+
+def test_a_terminal_strikes_out_over_as_many_rows_as_the_reply_took() -> None:
+    out = io.StringIO()
+    screen = Terminal(out, colour=True, width=lambda: 20)
+    screen.begin("main")
+    screen.add("a" * 30)  # with "main> " 36 cells: two rows of 20
+    screen.strike()
+    assert "\x1b[1A\x1b[J\x1b[2;9mmain> " in out.getvalue()
+
+
+def test_a_terminal_shows_the_prompt_again_after_what_came_meanwhile() -> None:
+    out = io.StringIO()
+    screen = Terminal(out, colour=False, width=lambda: 80)
+    screen.prompt()
+    screen.note("evict: 2 pages")
+    assert out.getvalue() == "you> \r\x1b[K· evict: 2 pages\nyou> "
+    screen.typed()
+    screen.begin("main")
+    screen.add("Hi")
+    screen.prompt()
+    screen.end()
+    assert out.getvalue().endswith("\nyou> main> Hi\nyou> ")
+
+
+def page(number: int, origin: Origin, text: str) -> Page:
+    role = Role.USER if origin is Origin.USER else Role.ASSISTANT
+    return Page(number, 1, number, Kind.MESSAGE, origin, role, Area.RECALL, 0, text)
+
+
+def test_history_leaves_out_what_is_still_unread_and_cuts_all_but_the_last() -> None:
+    pages = [
+        page(1, Origin.USER, "x" * 1_000),
+        page(2, Origin.PROCESS, "same"),
+        page(3, Origin.USER, "y" * 1_000),
+        page(4, Origin.PROCESS, "same"),
+    ]
+    found = history(pages, [Message(1, 2, 0, "same")])
+    assert [(one.id, len(text)) for one, text in found] == [(1, 304), (2, 4), (3, 1_000)]
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+async def test_every_line_of_a_file_is_read_and_broken_utf8_is_kept_as_such(tmp_path: Path, ending: bytes) -> None:
+    (tmp_path / "lines").write_bytes(b"one\n\xff\nthree" + ending)
+    send, receive = trio.open_memory_channel[str](10)
+    fd = os.open(tmp_path / "lines", os.O_RDONLY)
+    await read_lines(fd, lambda: None, send)
+    os.close(fd)
+    lines = [line async for line in receive]
+    assert [line for line in lines if line] == ["one", "\udcff", "three"]
+
+
+async def test_a_line_without_an_end_is_refused() -> None:
+    fd = os.open("/dev/zero", os.O_RDONLY)
+    send, _ = trio.open_memory_channel[str](10)
+    with pytest.raises(BadInput, match="more than"):
+        await read_lines(fd, lambda: None, send)
+    os.close(fd)

@@ -1,0 +1,176 @@
+"""The demo's conversation: what its questions may share with its facts, and what its talk may not give away."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from itertools import combinations, product
+
+import pytest
+
+from kernel.errors import BadInput
+from llmos.talk import (
+    LEADS,
+    NAMES,
+    NEAR_MISSES,
+    OPENINGS,
+    RELATIONS,
+    TOPICS,
+    Question,
+    content_words,
+    conversation,
+    right,
+)
+
+SEEDS = range(1, 61)
+
+
+def words(text: str) -> int:
+    """A stand-in for a tokenizer."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def skeletons() -> list[str]:
+    """Everything in a conversation that is no value: each text with its person and value cut out."""
+    texts = [text for relation in RELATIONS for text in (*relation.statements, *relation.questions)]
+    talk = [sentence for topic in TOPICS for sentence in topic]
+    return [text.replace("{n}", "#").replace("{v}", "#").lower() for text in (*texts, *talk, *LEADS, *OPENINGS, *NAMES)]
+
+
+def asked(gold: str) -> Question:
+    return Question("Which?", (gold,), 0, "", "")
+
+
+def test_there_is_enough_to_draw_from() -> None:
+    assert len(RELATIONS) >= 24
+    assert len(NAMES) == len(set(NAMES)) >= 60
+    assert sum(len(topic) for topic in TOPICS) >= 200
+    for relation in RELATIONS:
+        assert len(relation.statements) >= 3
+        assert len(relation.questions) >= 3
+        assert len(relation.values) == len(set(relation.values)) >= 12
+
+
+def test_no_value_stands_in_any_other_text_of_any_conversation() -> None:
+    texts = skeletons()
+    values = [value.lower() for relation in RELATIONS for value in relation.values]
+    assert [(value, text) for value in values for text in texts if value in text] == []
+    assert [(one, two) for one, two in combinations(values, 2) if one in two or two in one] == []
+
+
+def test_no_name_stands_in_the_talk_or_in_another_name() -> None:
+    names = {name.lower() for name in NAMES}
+    assert {word for text in skeletons() if text not in names for word in re.findall(r"\w+", text)}.isdisjoint(names)
+    assert [(one, two) for one, two in combinations(NAMES, 2) if one.lower() in two.lower()] == []
+
+
+def test_a_question_shares_at_most_one_content_word_with_any_phrasing_of_its_statement() -> None:
+    shared = []
+    for relation in RELATIONS:
+        for lead, statement, question in product(LEADS, relation.statements, relation.questions):
+            both = content_words(lead + statement.format(n="Marta", v="#")) & content_words(question.format(n="Marta"))
+            if len(both - content_words("Marta")) > 1:
+                shared.append((statement, question, sorted(both)))
+    assert shared == []
+
+
+def test_content_words_joins_inflections_and_drops_function_words() -> None:
+    assert content_words("She plays what he played, the players were playing") == content_words("play")
+    assert content_words("Who lives there? I lived here") == content_words("living")
+    assert content_words("studies") == content_words("studying") == content_words("student")
+    assert content_words("What does it do with them?") == frozenset()
+    assert len(content_words("Marta painted the kitchen")) == 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_conversation_keeps_its_promises(seed: int) -> None:
+    talk = conversation(seed, count=words)
+    sizes = [words(turn.text) for turn in talk.turns]
+    assert 6000 <= sum(sizes) < 6200
+    assert 1800 < sum(sizes[: talk.told]) <= 2400
+    assert sum(sizes[talk.told :]) >= 3600
+    assert 60 <= len(talk.turns) <= 100
+    assert sorted(turn.fact for turn in talk.turns if turn.fact is not None) == list(range(10))
+    assert sorted(question.fact for question in talk.questions) == list(range(10))
+    texts = [turn.text for turn in talk.turns]
+    assert len(set(texts)) == len(texts)
+    for question in talk.questions:
+        told = next(turn for turn in talk.turns if turn.fact == question.fact)
+        assert told.text.endswith(question.statement)
+        assert question.name in question.text
+        assert right(question, told.text)
+        named = [turn for turn in talk.turns if question.name in turn.text]
+        assert named == [told], "a person is named in one message"
+        assert len(content_words(told.text) & content_words(question.text) - content_words(question.name)) <= 1
+        assert len(question.misses) == NEAR_MISSES
+        assert question.gold[0] not in question.misses
+        for miss in question.misses:
+            holders = [turn for turn in talk.turns if right(asked(miss), turn.text)]
+            assert len(holders) == 1
+            assert holders[0].fact is None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_value_of_a_conversation_can_be_read_off_a_question(seed: int) -> None:
+    talk = conversation(seed, count=words)
+    for question in talk.questions:
+        for other in talk.questions:
+            assert not right(other, question.text)
+            assert not any(right(asked(miss), question.text) for miss in other.misses)
+
+
+def test_talk_turns_are_long_and_made_of_different_sentences() -> None:
+    talk = conversation(3, count=words)
+    chatter = [turn.text for turn in talk.turns if len(turn.text.split()) > 40]
+    assert all(50 <= len(text.split()) <= 110 for text in chatter)
+    sentences = [one for text in chatter[:30] for one in re.split(r"(?<=[.?]) ", text) if one not in OPENINGS]
+    assert len(set(sentences)) == len(sentences)
+
+
+def test_the_same_seed_gives_the_same_conversation_and_another_seed_another() -> None:
+    assert conversation(7, count=words) == conversation(7, count=words)
+    assert conversation(7, count=words) != conversation(8, count=words)
+
+
+def test_a_small_conversation_is_as_long_after_the_last_fact_as_before() -> None:
+    talk = conversation(1, facts=4, tokens=200, count=words)
+    sizes = [words(turn.text) for turn in talk.turns]
+    assert len(talk.questions) == 4
+    assert sum(sizes[talk.told :]) >= sum(sizes[: talk.told])
+
+
+def test_every_relation_can_be_drawn_at_once_up_to_the_names() -> None:
+    most = min(len(RELATIONS), len(NAMES) // (1 + NEAR_MISSES))
+    assert len(conversation(1, facts=most, count=words).questions) == most
+    for facts in (0, most + 1):
+        with pytest.raises(BadInput, match=f"{facts} facts: a conversation has 1 to {most}"):
+            conversation(1, facts=facts, count=words)
+
+
+@pytest.mark.parametrize(
+    ("gold", "reply", "is_right"),
+    [
+        ("parrot", "She keeps a PARROT.", True),
+        ("parrot", "She keeps parrots.", False),
+        ("parrot", "A rabbit, I think.", False),
+        ("parrot", "", False),
+        ("47", "It is number 47.", True),
+        ("47", "Number Forty-Seven.", True),
+        ("47", "forty seven", True),
+        ("47", "fortyseven", True),
+        ("47", "It is 147.", False),
+        ("47", "forty", False),
+        ("47", "seven and forty", False),
+        ("14", "fourteen", True),
+        ("14", "four teen", False),
+    ],
+)
+def test_a_reply_is_right_when_the_gold_stands_in_it_as_a_whole_word(gold: str, reply: str, is_right: bool) -> None:
+    assert right(asked(gold), reply) is is_right
+
+
+def test_the_conversation_of_a_seed_is_the_one_that_was_measured() -> None:
+    """A changed text or draw changes every published number: change the digest together with them."""
+    talk = conversation(1, count=lambda text: len(text.split()))
+    texts = [turn.text for turn in talk.turns] + [question.text for question in talk.questions]
+    assert hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16] == "334508b986c6cf38"
