@@ -365,10 +365,15 @@ class Kernel:
         part = self._measured(text, self._settings.window)[0]
         proc.space.data = self._page(proc.pid, part, Kind.CORE, Origin.KERNEL, Role.SYSTEM)
 
+    def _text_of(self, mask: tuple[str, ...], system: str) -> str:
+        """What stands in a text segment: the manual, then the instructions: small models copy what stands last."""
+        assert self.config is not None
+        return "\n\n".join(part for part in (self.iset.manual(mask, self.config.encoding), system) if part)
+
     def _text(self, proc: Process) -> None:
         """Give a process its text segment, shared with all that have the same."""
         assert self.config is not None
-        text = "\n\n".join(part for part in (proc.system, self.iset.manual(proc.mask, self.config.encoding)) if part)
+        text = self._text_of(proc.mask, proc.system)
         name = hashlib.blake2b(f"{self._costs.measure}/{text}".encode(), digest_size=12).hexdigest()
         if proc.space.text_key == name:
             return
@@ -380,16 +385,16 @@ class Kernel:
     def _tell(self, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0) -> None:
         """Append a kernel page; an empty text is nothing to tell."""
         room = self.budgets(proc).queue // 3
-        for part in self._measured(text, self._unit_text(proc)) if text else ():
+        for part in self._measured(text, self._unit_text()) if text else ():
             if room < len(part.ids):  # only results can be this long, and they can be asked for in smaller pages
                 return
             room -= len(part.ids)
             self._append(proc, self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group))
 
-    def _unit_text(self, proc: Process) -> int:
-        """Tokens of text that one kernel page may hold."""
+    def _unit_text(self) -> int:
+        """Tokens of text that one kernel page may hold: what may arrive at once anyway."""
         assert self.config is not None
-        return self.config.page_tokens
+        return max(self.config.page_tokens, pager.reply_max(self._settings))
 
     # Boot.
 
@@ -416,7 +421,7 @@ class Kernel:
         """Refuse a window in which a process of this directory, or an empty one, has no room."""
         self._divide(0)
         for proc in self.procs.values():
-            text = "\n\n".join(part for part in (proc.system, self.iset.manual(proc.mask, event.encoding)) if part)
+            text = self._text_of(proc.mask, proc.system)
             tokens = self._size(text)
             try:
                 limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
@@ -516,7 +521,7 @@ class Kernel:
 
     def _blocks_fit(self, event: Spawned) -> None:
         assert self.config is not None
-        text = "\n\n".join(part for part in (event.system, self.iset.manual(event.mask, self.config.encoding)) if part)
+        text = self._text_of(event.mask, event.system)
         tokens = self._size(text)
         limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
         if len(event.blocks) > BLOCKS_MAX:
@@ -591,7 +596,7 @@ class Kernel:
             proc.accounts.coalesced += 1
         else:
             text = self.iset.alert("timer", proc.mask, timer=timer.id, text=timer.text, late_s=late_s)
-            parts = self._measured(text, self._unit_text(proc))
+            parts = self._measured(text, self._unit_text())
             pages = [self._page(proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
             self._raise(proc, Line.TIMER, pages, timer=timer.id)
         if timer.every:
@@ -980,7 +985,7 @@ class Kernel:
         proc = self.procs[pid]
         self._emitted(proc)
         first = 0
-        for part in self._measured(text, self._unit_text(proc)):
+        for part in self._measured(text, self._unit_text()):
             entry = self._page(pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.SYSTEM, area=Area.ARCHIVE)
             first = first or entry.page
         proc.space.evicted += 1  # there is now something that a demand fault could bring in
@@ -1001,6 +1006,7 @@ class Kernel:
             until=until,
             limit=limit,
             cursor=cursor,
+            exclude=tuple(sorted(proc.space.resident() | proc.undelivered())),  # what is in view needs no search
             upto=self.counters.page,
         )
         self._wait(proc, what)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kernel.event import Hit
 
 SYSTEM = "You are a helpful assistant. Answer in one short sentence."
-LABELS = {"user": "user said", "assistant": "you said", "system": "note"}
+LABELS = {"user": "user", "assistant": "you", "system": "note"}
 HIT_CHARS_MAX = 400  # of one hit in a page of results; `read` shows the rest
 
 
@@ -64,7 +64,7 @@ def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool) -> str:
     for hit in hits:
         day = datetime.datetime.fromtimestamp(hit.at // 1_000_000_000, datetime.UTC).strftime("%Y-%m-%d")
         text = hit.text if len(hit.text) <= HIT_CHARS_MAX else hit.text[:HIT_CHARS_MAX] + " ..."
-        lines.append(f"page {hit.page}, {day}, {LABELS[hit.role]}: {text}")
+        lines.append(f"{text} (page {hit.page}, {LABELS[hit.role]}, {day})")
     return "\n".join(lines)
 
 

@@ -112,7 +112,8 @@ class LlamaCpu:
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Token ids of `text` as plain text: never a control token, nor one the frame is made of. Any thread.
 
-        Bytes that the vocabulary has no token for are left out: SmolLM2's lacks those of the planes above 3.
+        Bytes that the vocabulary has no token for are left out, so a text of such bytes only has no ids: SmolLM2's
+        vocabulary lacks control characters and the bytes of planes above 3.
         """
         ids = self._tokenize(text, special=False)
         if self._marks.keys().isdisjoint(ids):

@@ -1,0 +1,96 @@
+"""A real model in the whole machine: SmolLM2 talks, is paged, is asked, is preempted, and its directory changes hands."""
+
+from pathlib import Path
+
+import pytest
+
+from drivers.cpu.scripted import ScriptedCpu, echo
+from kernel.errors import BadInput
+from kernel.event import Message, Outcome
+from kernel.machine import Entry, Machine
+from llmos.init import powered
+from llmos.talk import conversation
+
+pytestmark = [pytest.mark.gguf, pytest.mark.slow]
+MODEL = "smollm2-135m"
+
+
+async def say(machine: Machine, pid: int, mid: str, text: str) -> tuple[str, set[int]]:
+    """The reply, and the pages that were brought in for it."""
+    faulted: set[int] = set()
+    async with machine.subscribe(-1) as published:
+        await machine.message(pid, mid, text)
+        async for item in published:
+            if isinstance(item, Entry):
+                faulted |= {page for note in item.notes if note.what == "fault" for page in note.pages}
+            elif isinstance(item, Message) and mid in item.answers:
+                return item.text, faulted
+    raise AssertionError("the machine stopped")
+
+
+async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_holds(tmp_path: Path) -> None:
+    async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=24"]) as machine:
+        pid = (await machine.spawn("p", None, {}, None)).pid
+        await say(machine, pid, "fact", "Ottilie moored the boat Kestrel at the old pier.")
+        page = machine.message_page("fact")
+        talk = conversation(7, facts=1, tokens=1500, count=lambda text: len(machine.layout.tokenize(text)))
+        for number, turn in enumerate(talk.turns):
+            if page not in machine.resident(pid):
+                break
+            await say(machine, pid, f"m{number}", turn.text)
+        assert page not in machine.resident(pid)
+        reply, faulted = await say(machine, pid, "question", "What is the name of the vessel that belongs to Ottilie?")
+        assert reply
+        assert page in faulted
+        (view,) = machine.processes()
+        assert 0 < view.kv <= 1024
+        assert view.prefill < 4 * (view.entered + view.emitted)  # the prefix is kept between turns
+        for entry in machine.log(0, 10_000):
+            for note in entry.notes:
+                assert not note.text.startswith(Outcome.FAILED)
+
+
+async def test_a_directory_opens_with_another_model_and_a_smaller_window(tmp_path: Path) -> None:
+    cpu = ScriptedCpu(echo)
+    async with powered(tmp_path, window=4096, cpu=cpu, changes=["cpu.reply=100"]) as machine:
+        pid = (await machine.spawn("p", ("send_message",), {"human": "Ada, likes tea"}, None)).pid
+        for number in range(30):
+            await say(machine, pid, f"a{number}", f"message {number} about bread, boats and the weather of the week")
+        before = len(machine.resident(pid))
+    async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=24"]) as machine:
+        (view,) = machine.processes()
+        assert view.queue_used <= view.queue_max
+        assert 0 < len(machine.resident(pid)) < before
+        reply, _ = await say(machine, pid, "b", "Hello, are you there?")
+        assert reply
+        (view,) = machine.processes()
+        assert view.kv <= 1024
+        assert [page.text for page in machine.history(pid, 2)] == ["Hello, are you there?", reply]
+
+
+async def test_a_window_larger_than_the_model_s_is_refused_and_the_directory_is_as_it_was(tmp_path: Path) -> None:
+    async with powered(tmp_path, cpu=ScriptedCpu(echo)) as machine:
+        pid = (await machine.spawn("p", None, {}, None)).pid
+        await say(machine, pid, "m", "hello")
+    with pytest.raises(BadInput, match="window 100000 is larger than the model's"):
+        async with powered(tmp_path, model=MODEL, window=100_000):
+            pass
+    async with powered(tmp_path, cpu=ScriptedCpu(echo)) as machine:
+        assert machine.window == 2048
+        assert [view.name for view in machine.processes()] == ["p"]
+
+
+async def test_two_processes_share_the_cpu_and_both_answer(tmp_path: Path) -> None:
+    async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=40", "sched.quantum=8"]) as machine:
+        pids = [(await machine.spawn(name, None, {}, None)).pid for name in ("one", "two")]
+        async with machine.subscribe(-1) as published:
+            for pid in pids:
+                await machine.message(pid, f"m{pid}", "Tell me about boats.")
+            answered = set()
+            async for item in published:
+                if isinstance(item, Message):
+                    answered.add(item.pid)
+                    if answered == set(pids):
+                        break
+        entries = [note for entry in machine.log(0, 10_000) for note in entry.notes if note.what == "run"]
+        assert any(note.text.startswith(Outcome.PREEMPTED) for note in entries)
