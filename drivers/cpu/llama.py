@@ -282,8 +282,11 @@ class LlamaCpu:
         if run.matcher is not None and not run.matcher.consume_tokens(run.ids):
             error = "the unfinished instruction does not fit what may be emitted now; begin again"
             return self._end(run, Outcome.ILLEGAL, error=error)
-        run.said = [token for page in job.pages if page.role is Role.ASSISTANT for token in page.ids]
-        run.blank = run.matcher is None and not run.decoder.decode(self._bytes(run.ids)).strip()
+        recalled = {token for page in job.pages if page.recalled for token in page.ids}  # what an answer is made of
+        said = {token for page in job.pages if page.role is Role.ASSISTANT for token in page.ids}
+        run.said = sorted(said - recalled)
+        said_before = run.decoder.decode(self._bytes(run.ids))  # streamed already; a part of a character stays in it
+        run.blank = run.matcher is None and not said_before.strip()
         self._rewind(run)
         while True:  # ends at an end mark, a complete grammar, the reply limit, the quantum or a preemption
             if run.matcher is not None and run.matcher.is_error():

@@ -28,8 +28,8 @@ def draw(seed: int, pid: int, instr: int, token: int) -> float:
 def pick(logits: Logits, emitted: Sequence[int], settings: Cpu, chance: float) -> int:
     """The next token after `emitted`: this instruction's tokens and those of the replies in view.
 
-    Changes `logits`, (vocabulary,) float32. The penalty is llama.cpp's: a positive logit is divided by `repeat`, a negative one multiplied (Keskar 2019).
-    At least one logit must be above -inf.
+    Changes `logits`, (vocabulary,) float32; at least one must be above -inf. The penalty is llama.cpp's: a positive
+    logit is divided by `repeat`, a negative one multiplied (Keskar 2019).
     """
     if emitted and settings.repeat != 1.0:
         seen = np.unique(np.asarray(emitted))

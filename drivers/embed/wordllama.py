@@ -9,6 +9,7 @@ Loading takes about a second and happens at the first use, on the thread that em
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,12 +30,13 @@ Vectors = npt.NDArray[np.float32]
 
 
 class WordLlamaEmbedder:
-    """Embeds with the l2_supercat table of 32,000 tokens in 256 dimensions. Not thread-safe: one thread's."""
+    """Embeds with the l2_supercat table of 32,000 tokens in 256 dimensions; one thread at a time, the others wait."""
 
     name = "wordllama-l2_supercat-256"
     dim = DIM
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # two threads in one buffer would mix their vectors
         self._tokenizer: Tokenizer | None = None
         self._table: Vectors = np.empty((0, DIM), np.float32)
         self._buffer: Vectors = np.empty((0, DIM), np.float32)
@@ -44,15 +46,16 @@ class WordLlamaEmbedder:
 
         Raises DeviceError if the package's files are missing.
         """
-        tokenizer = self._load()
         pooled = np.zeros((len(texts), DIM), np.float32)
-        for first in range(0, len(texts), BATCH):
-            batch = list(texts[first : first + BATCH])
-            for at, encoded in enumerate(tokenizer.encode_batch_fast(batch, add_special_tokens=False), first):
-                ids = encoded.ids[:TOKENS_MAX]
-                if ids:  # a reused buffer: a fresh one would cost its page faults on every text
-                    rows = np.take(self._table, ids, axis=0, out=self._buffer[: len(ids)], mode="clip")
-                    np.add.reduce(rows, axis=0, out=pooled[at])
+        with self._lock:
+            tokenizer = self._load()
+            for first in range(0, len(texts), BATCH):
+                batch = list(texts[first : first + BATCH])
+                for at, encoded in enumerate(tokenizer.encode_batch_fast(batch, add_special_tokens=False), first):
+                    ids = encoded.ids[:TOKENS_MAX]
+                    if ids:  # a reused buffer: a fresh one would cost its page faults on every text
+                        rows = np.take(self._table, ids, axis=0, out=self._buffer[: len(ids)], mode="clip")
+                        np.add.reduce(rows, axis=0, out=pooled[at])
         length = np.sqrt(np.einsum("ij,ij->i", pooled, pooled))
         pooled /= np.where(length > 0, length, np.float32(1))[:, np.newaxis]
         return pooled

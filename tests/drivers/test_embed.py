@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,14 @@ def test_a_vector_depends_on_its_text_alone(embedder):
     for at, text in enumerate(TEXTS):
         assert (embedder.embed([text])[0] == together[at]).all()
         assert (together[at] == together[at + len(TEXTS) * 99]).all()
+
+
+def test_two_threads_get_the_vectors_that_one_would(embedder):
+    texts = [[f"{word} " * 3_000] * 4 for word in ("garden", "violin", "rocket", "cheese")]
+    alone = [embedder.embed(some) for some in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for vectors, expected in zip(pool.map(embedder.embed, texts * 10), alone * 10, strict=True):
+            assert (vectors == expected).all()
 
 
 def test_what_means_the_same_is_nearer_than_what_does_not(embedder):

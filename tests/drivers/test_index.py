@@ -140,6 +140,13 @@ def test_a_search_sees_what_was_fed_before_it(bench):
         assert bench.found(f"room{n}")[0] == page
 
 
+def test_meaning_alone_finds_a_page_fed_after_the_first_search(bench):
+    bench.tell(*chatter(20))
+    bench.found("anything")
+    (page,) = bench.tell("The physician resides by a fjord.")
+    assert page in bench.found("Where does our doctor live?")
+
+
 def test_no_hit_is_ever_another_processes(bench):
     for text in chatter(60):
         for pid in (1, 2, 3):
@@ -155,11 +162,10 @@ def test_no_hit_is_ever_another_processes(bench):
 
 def test_what_other_processes_hold_changes_no_score(bench, tmp_path):
     alone = Bench(tmp_path / "alone")
-    for n, text in enumerate(chatter(40)):
+    for text in chatter(40):
         bench.tell(text, pid=1)
         bench.tell(f"violin violin {text}", pid=2)
         alone.tell(text, pid=1)
-        assert n < 40
     query = "the violin in the garden"
     assert [(h.seq, h.score, h.cover) for h in bench.ask(query).hits] == [
         (h.seq, h.score, h.cover) for h in alone.ask(query).hits
@@ -222,7 +228,7 @@ def test_a_demand_fault_searches_by_the_text_of_its_pages_and_does_not_find_them
     (question,) = bench.tell("Which city is Marta originally from?")
     answer = bench.ask(pages=(question,), neighbours=True)
     assert answer.hits[0].page == told
-    assert answer.hits[0].cover > 0.35  # clearly above the gate of 0.25
+    assert answer.hits[0].cover > 0.5  # the question's own page does not make its words known
     assert question not in [hit.page for hit in answer.hits]
 
 
@@ -322,6 +328,18 @@ def test_an_index_catches_up_with_what_was_committed_without_it(bench):
     bench.start()
     assert bench.found("Marta Lisbon")[0] == missed[-1].id
     assert (bench.index.applied, bench.index.lag()) == (511, 0)
+
+
+def test_pages_fed_while_the_truth_is_read_are_applied_once(tmp_path):
+    disk = MemoryDisk()
+    first = Bench(tmp_path / "first", disk)
+    pages = first.commit(first.pages(chatter(400)))
+    first.index.close()
+    late = Bench(tmp_path / "late", disk)
+    late.index.feed(pages)
+    assert late.found("", limit=1_000) == [page.id for page in pages]
+    late.index.close()
+    assert not late.index.damaged
 
 
 def test_a_feed_beyond_its_bound_is_read_from_the_disk(bench, monkeypatch):
@@ -561,6 +579,15 @@ def test_spaces_beyond_the_bound_leave_memory_and_come_back(tmp_path, monkeypatc
         for pid in (1, 2, 3):
             assert bench.ask("Marta", pid=pid).hits[0].text == f"Marta is number {pid}"
     bench.index.close()
+    for file in bench.folder.glob("*.hnsw"):
+        file.unlink()
+    store = module._Store.open(bench.folder, bench.disk, EMBEDDER, 10)
+    for pid in (1, 2):
+        store.search(Search(pid=pid, req=0, area=(Area.RECALL,), query="Marta", upto=bench.page))
+        assert store.tidy()
+    assert (bench.folder / "p1-recall.hnsw").exists(), "what was built is saved when it leaves"
+    assert [pid for pid, _ in store.spaces._loaded] == [2]
+    store.close(clean=True)
 
 
 def test_fusion_weighs_words_over_vectors_and_only_grows_at_its_end():

@@ -234,6 +234,19 @@ def test_a_reply_that_is_cut_within_a_character_ends_before_it(bench: Bench) -> 
     assert set(whole.text) == {"🙂"}
 
 
+@pytest.mark.parametrize("grammar", ["start: /🙂{6}/\n", None])
+def test_a_character_that_a_preemption_cuts_is_streamed_whole(bench: Bench, grammar: str | None) -> None:
+    prompt = bench.prompt((U, "Smile."))
+    ids, said = bench.cpu.tokenize("🙂")[:1], ""
+    assert bench.cpu.detokenize(ids) == "\ufffd"
+    while (trap := bench.run(prompt, grammar, ids=ids, quantum=1, reply=24)).outcome is Outcome.PREEMPTED:
+        ids, said = trap.ids, said + "".join(one.text for one in bench.streamed)
+    said += "".join(one.text for one in bench.streamed)
+    assert said.rstrip("\ufffd") == trap.text.rstrip("\ufffd")
+    if grammar:
+        assert said == "🙂" * 6
+
+
 def test_nothing_at_all_is_no_reply_without_a_grammar(bench: Bench) -> None:
     frame = bench.cpu.frame
     ended = (*bench.prompt((U, "Hello."))[: -len(frame.generate)], *frame.generate, *frame.suffix[A][:1])

@@ -138,11 +138,13 @@ def test_the_map_grows_until_a_commit_fits_while_others_read(tmp_path, monkeypat
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for n in range(1, 9):
-        disk.commit([Record("page", key(n), bytes(3_000_000))])  # each more than the first map
-    stop.set()
-    for reader in readers:
-        reader.join()
+    try:
+        for n in range(1, 9):
+            disk.commit([Record("page", key(n), bytes(3_000_000))])  # each more than the first map
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
     assert not wrong
     assert len(disk.scan("page")) == 9
     disk.close()
