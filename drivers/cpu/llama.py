@@ -285,8 +285,8 @@ class LlamaCpu:
         recalled = {token for page in job.pages if page.recalled for token in page.ids}  # what an answer is made of
         said = {token for page in job.pages if page.role is Role.ASSISTANT for token in page.ids}
         run.said = sorted(said - recalled)
-        said_before = run.decoder.decode(self._bytes(run.ids))  # streamed already; a part of a character stays in it
-        run.blank = run.matcher is None and not said_before.strip()
+        for n, token in enumerate(run.ids):
+            self._hear(run, token, first=n == 0)  # what is complete was streamed already; the rest is held back again
         self._rewind(run)
         while True:  # ends at an end mark, a complete grammar, the reply limit, the quantum or a preemption
             if run.matcher is not None and run.matcher.is_error():
@@ -370,7 +370,7 @@ class LlamaCpu:
                 raise DeviceError(f"grammar: {run.matcher.get_error()}")
             allowed = np.unpackbits(mask.view(np.uint8)[0], count=self._tokens, bitorder="little")
             logits[allowed == 0] = -np.inf
-        if run.blank:
+        if run.matcher is None and run.blank:
             logits[self._end_ids] = -np.inf
         if logits.max() == -np.inf:
             raise DeviceError("the grammar allows no token that this vocabulary has")
@@ -383,20 +383,28 @@ class LlamaCpu:
         """Append a token to the instruction, and stream the text that it completes."""
         if run.matcher is not None and not run.matcher.consume_token(token):
             raise DeviceError(f"grammar: token {token} is refused; {run.matcher.get_error()}")
-        piece = self._piece(token)
-        if not run.ids and self._leading_space:
-            piece = piece.removeprefix(b" ")
         run.first_at = run.first_at or time.time_ns()
+        text = self._hear(run, token, first=not run.ids)
         run.ids.append(token)
         run.pending.append(token)
         run.decoded += 1
-        text = run.decoder.decode(piece)
-        if text.strip():
-            run.blank = False
         if text:
             job = run.job
             offset = len(run.ids) - 1
             self._stream(Streamed(pid=job.pid, instr=job.instr, attempt=job.attempt, offset=offset, text=text))
+
+    def _hear(self, run: _Run, token: int, *, first: bool) -> str:
+        """The text that `token` completes; what ends within a character is held back, for it may yet be cut off."""
+        piece = self._piece(token)
+        if first and self._leading_space:
+            piece = piece.removeprefix(b" ")
+        run.held += run.decoder.decode(piece)
+        if run.decoder.getstate()[0]:
+            return ""
+        text, run.held = run.held, ""
+        if text.strip():
+            run.blank = False
+        return text
 
     def _cut_off(self, run: _Run) -> Trapped:
         """The reply limit is reached: what can stand alone is an instruction marked truncated, the rest is illegal."""
@@ -481,5 +489,6 @@ class _Run:
     prefill: int = 0
     decoded: int = 0
     first_at: int = 0
-    blank: bool = False  # nothing but white space so far, and no grammar: an end mark would be an empty message
+    held: str = ""  # emitted and not streamed, because a character is not complete
+    blank: bool = True  # nothing but white space so far: without a grammar, an end mark would be an empty message
     decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))

@@ -1,4 +1,4 @@
-"""A real model in the whole machine: SmolLM2 talks, is paged, is asked, is preempted, and its directory changes hands."""
+"""A real model in the whole machine: SmolLM2 talks, is paged, asked, preempted, and its directory changes hands."""
 
 from pathlib import Path
 

@@ -16,7 +16,8 @@ from syscalls.table import Table
 from tests.fakes import NS, PowerCut, Rig
 
 SEEDS = 12
-WORDS = tuple("amber birch cedar delta ember fjord grove heron islet jetty kelp larch maple north otter".split())
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron")
+WORDS += ("islet", "jetty", "kelp", "larch", "maple", "north", "otter")
 
 
 def program(job: Job) -> str:
