@@ -27,19 +27,26 @@ from kernel.machine import Machine
 from llmos.init import powered
 
 MASK: Final = ("send_message", "search")
-SYSTEM: Final = """\
-You look keys up in an archive, one search at a time. A value may itself be a key: then search for that value too. \
-When a search shows no value of what you searched for, the last value is the answer: send it.
+ASK: Final = "What is the final value of {key}? Search every value that you find, until there are no new results."
+EXAMPLE: Final = (  # a chain of two, in the words in which the kernel answers
+    "7c1f09de-52ab-4e0b-9c3d-1a6f0e84b2d7",
+    "b35d8e12-0f6a-49c7-8e21-d94c7a5f3b60",
+    "e90a4c7b-6d18-4f52-a3be-58c2f1d7096a",
+)
+SYSTEM: Final = f"""\
+You follow keys through an archive.
 
-Example: What is the final value of k1?
-{"op":"search","query":"k1"}
-key k1 has value k2
-{"op":"search","query":"k2"}
-key k2 has value k3
-{"op":"search","query":"k3"}
-0 results
-{"op":"send_message","text":"k3"}"""
-ASK: Final = "What is the final value of {key}?"
+Example
+user: {ASK.format(key=EXAMPLE[0])}
+assistant: {{"op":"search","query":"{EXAMPLE[0]}"}}
+system: 1 results:
+key {EXAMPLE[0]} has value {EXAMPLE[1]} (page 31, user, 2026-05-02)
+assistant: {{"op":"search","query":"{EXAMPLE[1]}"}}
+system: 1 results:
+key {EXAMPLE[1]} has value {EXAMPLE[2]} (page 48, user, 2026-05-02)
+assistant: {{"op":"search","query":"{EXAMPLE[2]}"}}
+system: no new results
+assistant: {{"op":"send_message","text":"{EXAMPLE[2]}"}}"""
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -114,7 +121,7 @@ async def measure(
     """Every level, sample by sample, on one machine."""
     found: dict[str, Level] = {}
     loaded = {level: load(data, level, samples) for level in levels}
-    changes = ["memory.fault=false", "memory.recall=0", "memory.data=0", "cpu.encoding=json", "cpu.reply=120"]
+    changes = ["memory.fault=false", "memory.recall=0", "memory.data=0", "cpu.encoding=json", "cpu.reply=160"]
     changes += ["memory.on_evict=nothing", "cpu.repeat=1.0"]
     with tempfile.TemporaryDirectory(prefix="llmos-kv-") as folder:
         async with powered(Path(folder), model=model, window=window, changes=changes) as machine:

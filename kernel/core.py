@@ -382,14 +382,17 @@ class Kernel:
             self._texts[name] = self._page(0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM)
         proc.space.text, proc.space.text_key = self._texts.get(name), name
 
-    def _tell(self, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0) -> None:
+    def _tell(
+        self, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0, shows: tuple[int, ...] = ()
+    ) -> None:
         """Append a kernel page; an empty text is nothing to tell."""
         room = self.budgets(proc).queue // 3
         for part in self._measured(text, self._unit_text()) if text else ():
             if room < len(part.ids):  # only results can be this long, and they can be asked for in smaller pages
                 return
             room -= len(part.ids)
-            self._append(proc, self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group))
+            entry = self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group)
+            self._append(proc, msgspec.structs.replace(entry, shows=shows) if shows else entry)
 
     def _unit_text(self) -> int:
         """Tokens of text that one kernel page may hold: what may arrive at once anyway."""
@@ -723,7 +726,7 @@ class Kernel:
             self._tell(proc, "error: the search did not complete in time; try again", Kind.RESULT, proc.space.group)
         else:
             text = self.iset.alert("hits", proc.mask, hits=event.hits, more=event.more)
-            self._tell(proc, text, Kind.RESULT, proc.space.group)
+            self._tell(proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in event.hits))
         self._after(proc)
 
     def _recall(self, proc: Process, hits: Iterable[Hit]) -> None:
@@ -994,9 +997,13 @@ class Kernel:
     def search(
         self, pid: int, query: str, areas: tuple[Area, ...], since: int, until: int, limit: int, cursor: int
     ) -> None:
-        """Search the process's pages; the turn goes on with the hits."""
+        """Search the process's pages; the turn goes on with the hits. What is in view needs no search.
+
+        Pages that earlier results quote are left out, too, but not where a cursor counts them.
+        """
         proc = self.procs[pid]
         self._emitted(proc)
+        seen = proc.space.resident() | proc.undelivered() | (set() if cursor else proc.space.shown())
         what = Search(
             pid=pid,
             req=proc.req + 1,
@@ -1006,7 +1013,7 @@ class Kernel:
             until=until,
             limit=limit,
             cursor=cursor,
-            exclude=tuple(sorted(proc.space.resident() | proc.undelivered())),  # what is in view needs no search
+            exclude=tuple(sorted(seen)),
             upto=self.counters.page,
         )
         self._wait(proc, what)

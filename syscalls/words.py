@@ -59,7 +59,7 @@ def loaded(mask: Sequence[str], found: Sequence[int], resident: Sequence[int]) -
 def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool) -> str:
     """The result of `search`: a line a hit."""
     if not hits:
-        return "0 results"
+        return "no new results"
     lines = [f"{len(hits)} results" + (", more with a higher cursor" if more else "") + ":"]
     for hit in hits:
         day = datetime.datetime.fromtimestamp(hit.at // 1_000_000_000, datetime.UTC).strftime("%Y-%m-%d")

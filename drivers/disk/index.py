@@ -317,7 +317,8 @@ class _Store:
         docs = self._lexical.docs(what.pid, [page for page, _ in ranked])
         places = [(docs[page], score) for page, score in ranked]
         covers = {doc.page: weights.cover(doc.text) for doc, _ in places}
-        if any(cover > ALL for cover in covers.values()):  # somebody has every rare word: who has none is noise
+        exact = all(any(c.isdigit() for c in word) for word in query.split())  # of identifiers vectors know nothing
+        if exact or any(cover > ALL for cover in covers.values()):  # who has no rare word is noise then
             places = [(doc, score) for doc, score in places if covers[doc.page] > 0]
         if what.neighbours:
             places = self._with_neighbours(places, scope)

@@ -23,6 +23,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     role: Role
     group: int = 0  # 0: alone
     pinned: bool = False
+    shows: tuple[int, ...] = ()  # pages whose text a result quotes
 
 
 class AddressSpace(msgspec.Struct, array_like=True):
@@ -49,6 +50,10 @@ class AddressSpace(msgspec.Struct, array_like=True):
     def resident(self) -> set[int]:
         """Numbers of all pages in the queue or the recall area."""
         return {entry.page for entry in self.queue} | {entry.page for entry in self.recall}
+
+    def shown(self) -> set[int]:
+        """Pages that are not resident and whose text results in the queue quote."""
+        return {page for entry in self.queue for page in entry.shows}
 
     def find(self, page: int) -> int:
         """Index of a page in the queue, or -1."""

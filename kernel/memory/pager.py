@@ -42,8 +42,8 @@ class Budgets(msgspec.Struct, frozen=True):
 
 
 def reply_max(settings: Settings) -> int:
-    """The reply limit in tokens: as set, or an eighth of the window up to 512."""
-    return settings.cpu.reply or min(512, settings.window // 8)
+    """The reply limit in tokens: as set, or a tenth of the window up to 512."""
+    return settings.cpu.reply or min(512, settings.window // 10)
 
 
 def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int) -> Budgets:
