@@ -156,7 +156,7 @@ def test_core_memory_is_a_delta_until_the_next_eviction_folds_it() -> None:
 
 
 def test_core_memory_that_would_outgrow_its_budget_is_refused_and_unchanged() -> None:
-    rig = Rig(play([op("core_append", block="human", text="x" * 1_200), op("yield")]), "window=4096")
+    rig = Rig(play([op("core_append", block="human", text="x" * 1_200), op("yield")]), "window=4096", "cpu.reply=500")
     pid = rig.spawn()
     rig.say(pid, "go")
     assert rig.proc(pid).blocks == {}
