@@ -573,7 +573,7 @@ class Machine:
         )
 
     def log(self, since: int, limit: int) -> list[Entry]:
-        """Notes of the steps after log number `since`, oldest first, at most `limit` entries; 0: the newest 1,000."""
+        """Notes of the steps after log number `since`, oldest first, of at most `limit` steps; 0: 1,000."""
         rows = self.disk.scan("journal", records.key(since + 1), limit=limit or 1_000)
         return [entry for _, value in rows if (entry := _entry(value)).notes]
 

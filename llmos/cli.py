@@ -349,10 +349,13 @@ def demo(
     words. An answer counts when the gold words stand in a reply of at most 60 tokens.
 
     \b
-    entered    tokens of pages from outside at their first entry
-    recalled   tokens brought in by faults
-    emitted    tokens decoded
-    prefill    tokens the CPU evaluated as prompt
+    resident       questions whose fact stood in the context when asked
+    recalled_right right answers
+    entered        tokens of pages from outside at their first entry
+    recalled       tokens brought in by faults
+    emitted        tokens decoded
+    prefill        tokens the CPU evaluated as prompt
+    max_kv_tokens  the driver's highest KV position, reply included
     """
     from llmos.demo import run
 

@@ -1,7 +1,8 @@
 """The demo: ten facts told in a long conversation, evicted, and asked for in other words, on a real model.
 
-Everything goes through the whole machine: a process on a GGUF, LMDB, the indexes, demand paging. `--no-paging` is the
-control: the same machine with the same budgets, which evicts as it does and brings nothing back.
+The counts are defined in `llmos demo --help`. Everything goes through the whole machine: a process on a GGUF, LMDB, the
+indexes, demand paging. `--no-paging` is the control: the same machine with the same budgets and the same policy, which
+brings nothing back; its evictions fall at the same points as far as the model's replies have the same lengths.
 """
 
 from __future__ import annotations
@@ -26,14 +27,6 @@ from llmos.talk import Question, conversation, right
 TOLD_TOKENS = 6_000  # of conversation before the first question, replies included
 REPLY_TOKENS = 60
 NAME = "demo"
-
-DEFINITIONS = """\
-Counted: `entered`: tokens of pages from outside (the user's messages, frame included) at their first entry;
-`recalled`: tokens brought in by faults, the recall block's head and labels included; `emitted`: tokens decoded;
-`prefill`: tokens the CPU evaluated as prompt; `resident`: questions whose fact stood in the context when it was asked;
-`recalled_right`: replies of at most 60 tokens with the gold words in them; `max_kv_tokens`: the driver's highest KV
-position, template and reply included. Every fact has left the context before the first question is asked.
-"""
 
 
 class Asked(msgspec.Struct, frozen=True):
