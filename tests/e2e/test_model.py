@@ -62,9 +62,7 @@ async def test_a_directory_opens_with_another_model_and_a_smaller_window(tmp_pat
         assert view.queue_used <= view.queue_max
         assert 0 < len(machine.resident(pid)) < before
         reply, _ = await say(machine, pid, "b", "Hello, are you there?")
-        assert reply
-        (view,) = machine.processes()
-        assert view.kv <= 1024
+        assert reply  # the kernel panics if the driver's position passes the window
         assert [page.text for page in machine.history(pid, 2)] == ["Hello, are you there?", reply]
 
 
