@@ -34,6 +34,7 @@ from kernel.event import (
     Message,
     Messaged,
     Note,
+    Placed,
     Preempt,
     Run,
     Search,
@@ -173,7 +174,7 @@ class Machine:
         self._timers_changed = trio.Event()
         self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
         self._inflight: dict[str, _Waiter] = {}
-        self._pages: OrderedDict[int, tuple[Page, tuple[int, ...]]] = OrderedDict()
+        self._pages: OrderedDict[int, Visible] = OrderedDict()
         self._measured: list[Record] = []  # ids of old pages by a new model, to be written with the next commit
         self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
         self._shown: set[tuple[int, int, int]] = set()  # attempts whose first tokens were streamed in this life
@@ -399,8 +400,8 @@ class Machine:
     def _job(self, run: Run) -> Job:
         found = self._visible([placed.page for placed in run.pages])
         pages = tuple(
-            Visible(page, placed.role, ids, placed.recalled)
-            for placed, (page, ids) in zip(run.pages, found, strict=True)
+            visible if visible.role is placed.role and not placed.recalled else _as_placed(visible, placed)
+            for placed, visible in zip(run.pages, found, strict=True)
         )
         name = (run.mask, run.encoding)
         if name not in self._grammars:
@@ -448,13 +449,13 @@ class Machine:
     # Pages and their ids.
 
     def _keep(self, page: Page, ids: tuple[int, ...]) -> None:
-        self._pages[page.id] = (page, ids)
+        self._pages[page.id] = Visible(page, page.role, ids)
         if len(self._pages) > PAGES_CACHED_MAX:
             self._pages.popitem(last=False)
 
-    def _visible(self, numbers: Sequence[int]) -> list[tuple[Page, tuple[int, ...]]]:
+    def _visible(self, numbers: Sequence[int]) -> list[Visible]:
         """Pages with their ids by the present model, from the cache or the disk; measured now if they never were."""
-        found: dict[int, tuple[Page, tuple[int, ...]]] = {}
+        found: dict[int, Visible] = {}
         for number in numbers:
             if number in self._pages:
                 found[number] = self._pages[number]
@@ -468,8 +469,8 @@ class Machine:
                 if row is None:
                     raise KernelPanic(f"page {number} is in a page table and not on disk")
                 page = msgspec.msgpack.decode(row, type=Page)
-                found[number] = (page, self._ids(page) if ids is None else records.unpack_ids(ids))
-                self._keep(*found[number])
+                self._keep(page, self._ids(page) if ids is None else records.unpack_ids(ids))
+                found[number] = self._pages[number]
         return [found[number] for number in numbers]
 
     def _ids(self, page: Page) -> tuple[int, ...]:
@@ -659,6 +660,10 @@ class Machine:
     def _publish_streams(self) -> None:
         while self._streams:
             self._publish(self._streams.popleft())
+
+
+def _as_placed(visible: Visible, placed: Placed) -> Visible:
+    return msgspec.structs.replace(visible, role=placed.role, recalled=placed.recalled)
 
 
 def _entry(value: bytes) -> Entry:

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from kernel.event import Outcome, Trapped
 from kernel.memory.page import Role
 from kernel.ports import Frame, Job, Post, Streamed
@@ -65,18 +67,19 @@ class ScriptedCpu:
         """Three bytes a token; the length stands in the top byte, so that ids are unambiguous."""
         raw = text.encode("utf-8", "replace")
         whole = len(raw) // 3 * 3
-        ids = [
-            3 << 24 | a << 16 | b << 8 | c
-            for a, b, c in zip(raw[:whole:3], raw[1:whole:3], raw[2:whole:3], strict=True)
-        ]
+        padded = np.zeros((whole // 3, 4), np.uint8)
+        padded[:, 0] = 3
+        padded[:, 1:] = np.frombuffer(raw, np.uint8, whole).reshape(-1, 3)
+        ids: list[int] = padded.view(">u4")[:, 0].tolist()
         if rest := raw[whole:]:
             ids.append(len(rest) << 24 | int.from_bytes(rest, "big"))
         return tuple(ids)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of ids; frame ids have none."""
-        raw = b"".join((i & 0xFFFFFF).to_bytes(i >> 24, "big") for i in ids if i < CONTROL)
-        return raw.decode("utf-8", "replace")
+        padded = np.array([i for i in ids if i < CONTROL], ">u4").view(np.uint8).reshape(-1, 4)
+        held = padded[:, 0:1] >= np.array([[3, 2, 1]], np.uint8)  # which of the last three bytes a token has
+        return padded[:, 1:][held].tobytes().decode("utf-8", "replace")
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         """Any window fits."""
