@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 1
+MODEL ?= smollm2-135m
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test check bench docs clean
+.PHONY: list demo run test check bench docs clean
 
 list:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -24,6 +25,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/.ready  ## ten facts told, evicted, and asked for, on SmolLM2-135M
 	@$(BIN)/llmos demo --seed $(SEED)
+
+run: $(VENV)/.ready  ## talk to a model: make run MODEL=path.gguf
+	@$(BIN)/llmos chat --model $(MODEL)
 
 check: $(VENV)/.ready  ## ruff, mypy --strict, fast tests: under a minute
 	$(BIN)/ruff check .
