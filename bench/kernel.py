@@ -21,13 +21,11 @@ import msgspec
 import trio
 
 from drivers.cpu.scripted import ScriptedCpu
-from drivers.disk.index import FusedIndex
+from drivers.disk.beside import IndexBeside
 from drivers.disk.lmdb import LmdbDisk
-from drivers.embed.wordllama import WordLlamaEmbedder
 from kernel.boot import Board, boot
 from kernel.event import Acked, Messaged, Search, Searched
 from kernel.machine import Machine
-from kernel.memory.page import Page
 from kernel.ports import Index, Job, Post
 from kernel.settings import Settings, apply
 from syscalls.table import Table
@@ -66,7 +64,7 @@ class NoIndex:
     def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
         self.post = post
 
-    def feed(self, pages: Sequence[Page]) -> None:
+    def feed(self, upto: int) -> None:
         pass
 
     def search(self, what: Search) -> None:
@@ -124,7 +122,8 @@ class Mix:
             case 4:
                 return f'{{"op":"search","query":"name{self.rng.randint(0, 20_000)} {self.rng.choice(WORDS)}"}}'
             case 5:
-                return f'{{"op":"pin","page":{last.id}}}'
+                small = min(job.pages[-4:], key=lambda page: len(page.ids)).page.id  # pins are bounded
+                return f'{{"op":"pin","page":{small}}}'
             case 6:
                 return f'{{"op":"unpin","page":{_number(last.text)}}}'
             case 7:
@@ -142,12 +141,11 @@ class Mix:
         machine.post(Messaged(source="user", pid=pid, mid="", parts=machine.layout(self.text(), 128)))
 
     def _append(self, pid: int) -> str:
-        """core_append, or the core_replace that empties the block before it outgrows its budget."""
+        """core_append, or the core_replace that takes the older text out before the block outgrows its budget."""
         block = self.block.setdefault(pid, [])
-        if len(block) == 3:
-            old, self.block[pid] = "\\n".join(block), []
-            return f'{{"op":"core_replace","block":"notes","old":"{old}","new":""}}'
-        block.append(self.text()[:160].strip())
+        if len(block) == 2:
+            return f'{{"op":"core_replace","block":"notes","old":"{block.pop(0)}","new":""}}'
+        block.append(self.text())
         return f'{{"op":"core_append","block":"notes","text":"{block[-1]}"}}'
 
 
@@ -177,7 +175,7 @@ async def _phase(
 async def _machine(directory: Path, processes: int, sync: str, mix: Mix, index: bool) -> Machine:
     settings = apply(Settings(), ["memory.data=0.2", "memory.recall=0.1", f"disk.sync={sync}"])
     disk = LmdbDisk(directory, sync=settings.disk.sync)
-    chosen: Index = FusedIndex(directory, disk, WordLlamaEmbedder()) if index else NoIndex()
+    chosen: Index = IndexBeside(directory, disk) if index else NoIndex()
     cpu = ScriptedCpu(mix, slots=processes)
     mix.machine = await boot(Board(cpu=cpu, disk=disk, index=chosen, settings=settings), Table())
     return mix.machine

@@ -51,6 +51,7 @@ from kernel.limits import (
     BLOCKS_MAX,
     FAILED_MAX,
     FAULT_DEADLINE_S,
+    HIT_TOKENS,
     ILLEGAL_MAX,
     NAME_CHARS_MAX,
     OUTBOX_MAX,
@@ -386,13 +387,17 @@ class Kernel:
         self, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0, shows: tuple[int, ...] = ()
     ) -> None:
         """Append a kernel page; an empty text is nothing to tell."""
-        room = self.budgets(proc).queue // 3
-        for part in self._measured(text, self._unit_text()) if text else ():
-            if room < len(part.ids):  # only results can be this long, and they can be asked for in smaller pages
-                return
+        room = self._told_max(proc)
+        for part in self._measured(text, min(room, self._unit_text())) if text else ():
             room -= len(part.ids)
+            if room < 0:  # only results can be this long, and they can be asked for in smaller pages
+                return
             entry = self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group)
             self._append(proc, msgspec.structs.replace(entry, shows=shows) if shows else entry)
+
+    def _told_max(self, proc: Process) -> int:
+        """Tokens that the kernel may say at a time."""
+        return self.budgets(proc).queue // 3
 
     def _unit_text(self) -> int:
         """Tokens of text that one kernel page may hold: what may arrive at once anyway."""
@@ -725,9 +730,20 @@ class Kernel:
         elif event.late:
             self._tell(proc, "error: the search did not complete in time; try again", Kind.RESULT, proc.space.group)
         else:
-            text = self.iset.alert("hits", proc.mask, hits=event.hits, more=event.more)
-            self._tell(proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in event.hits))
+            shown = self._fitting(proc, event.hits)
+            more = event.more or len(shown) < len(event.hits)
+            text = self.iset.alert("hits", proc.mask, hits=shown, more=more)
+            self._tell(proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in shown))
         self._after(proc)
+
+    def _fitting(self, proc: Process, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+        """The first hits that a result has room for, one at least; the others are found with a cursor."""
+        room = self._told_max(proc)
+        for at, hit in enumerate(hits):
+            room -= hit.tokens + HIT_TOKENS
+            if room < 0:
+                return hits[: max(1, at)]
+        return hits
 
     def _recall(self, proc: Process, hits: Iterable[Hit]) -> None:
         """Bring what was found into the recall area: the best that fit, the best one next to the message."""

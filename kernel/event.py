@@ -130,7 +130,7 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
     tokens: int
     score: float
     cover: float
-    text: str  # what the index holds: results show it, recall never does
+    text: str  # what the index holds: results show it; "" for a demand fault, which places the page itself
 
 
 class Searched(Event, frozen=True, kw_only=True):

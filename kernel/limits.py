@@ -14,6 +14,7 @@ FAILED_MAX: Final = 3  # failures of the CPU in a row before the process that ra
 TURN_SYSCALLS_MAX: Final = 16  # instructions of one turn; a chain without a bound is a runaway process
 TURN_TOKENS_MAX: Final = 4_096  # tokens emitted in one turn
 SEARCH_HITS_MAX: Final = 20  # hits of one page of search results
+HIT_TOKENS: Final = 24  # what a line of results says besides the page's text, at most
 READ_PAGES_MAX: Final = 8  # pages one `read` may bring in
 QUERY_CHARS_MAX: Final = 2_000  # a search query
 BLOCKS_MAX: Final = 16  # core memory blocks of one process

@@ -177,7 +177,7 @@ class Machine:
         self._pages: OrderedDict[int, Visible] = OrderedDict()
         self._measured: list[Record] = []  # ids of old pages by a new model, to be written with the next commit
         self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
-        self._shown: set[tuple[int, int, int]] = set()  # attempts whose first tokens were streamed in this life
+        self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
         self._stopped = trio.Event()
 
@@ -340,17 +340,18 @@ class Machine:
             steps.append((step, event.at, waiter))
             if isinstance(event, Trapped):
                 self._busy.discard(event.slot)
-        written = [record for step, _, _ in steps for record in step.records]
+        last = {(record.table, record.key): record for step, _, _ in steps for record in step.records}
+        written = list(last.values())  # of a key written twice, the last value alone
         if self._measured:
             written, self._measured = self._measured + written, []
         await self.commit(written)
-        fresh: list[Page] = []
+        newest = 0
         for step, _, _ in steps:
             for page, ids in step.pages:
                 self._keep(page, ids)
-                fresh.append(page)
-        if fresh:
-            self.index.feed(fresh)
+                newest = page.id
+        if newest:
+            self.index.feed(newest)
         for step, at, waiter in steps:
             if step.notes:
                 self._publish(Entry(step.lsn, at, step.notes))
@@ -407,9 +408,9 @@ class Machine:
         if name not in self._grammars:
             self._grammars[name] = self.iset.grammar(run.mask, run.encoding)
         tag = (run.pid, run.instr, run.attempt)
-        if run.ids and tag not in self._shown:  # a new attempt goes on from committed tokens: say them again
+        if run.ids and self._shown.get(run.pid) != tag:  # a new attempt goes on from committed tokens: say them again
             self.stream(Streamed(*tag, 0, self.cpu.detokenize(run.ids)))
-        self._shown = {one for one in self._shown if one[0] != run.pid} | {tag}
+        self._shown[run.pid] = tag
         prompt = self.layout.render(pages)
         return Job(
             run.slot,

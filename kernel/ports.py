@@ -109,14 +109,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     value: bytes | None
 
 
-class Disk(Protocol):
-    """The truth: ordered tables of bytes, written in transactions. Every method is complete when it returns."""
-
-    blocking: bool  # True: call `commit` in a worker thread
-
-    def commit(self, records: Sequence[Record]) -> None:
-        """Write all or nothing, in order; on return it is as durable as `disk.sync` says. Raises DeviceError."""
-        ...
+class Reads(Protocol):
+    """Ordered tables of bytes, as committed. Every method is complete when it returns."""
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The committed value of a key."""
@@ -130,6 +124,16 @@ class Disk(Protocol):
         self, table: str, start: bytes = b"", *, reverse: bool = False, limit: int = 0
     ) -> list[tuple[bytes, bytes]]:
         """Committed pairs from `start` on in key order (`reverse`: from the end, or from `start` down); 0: all."""
+        ...
+
+
+class Disk(Reads, Protocol):
+    """The truth: tables written in transactions."""
+
+    blocking: bool  # True: call `commit` in a worker thread
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Write all or nothing, in order; on return it is as durable as `disk.sync` says. Raises DeviceError."""
         ...
 
     def close(self) -> None:
@@ -146,8 +150,8 @@ class Index(Protocol):
         """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""
         ...
 
-    def feed(self, pages: Sequence[Page]) -> None:
-        """Committed pages in id order; returns at once."""
+    def feed(self, upto: int) -> None:
+        """Pages up to this id are committed; returns at once."""
         ...
 
     def search(self, what: Search) -> None:
@@ -217,6 +221,7 @@ __all__ = [
     "Job",
     "Measure",
     "Post",
+    "Reads",
     "Record",
     "Streamed",
     "Tracer",

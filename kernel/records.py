@@ -59,9 +59,12 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+_KEYS: Final = (struct.Struct(""), struct.Struct(">Q"), struct.Struct(">2Q"))  # by how many numbers
+
+
 def key(*numbers: int) -> bytes:
-    """Numbers as a key that sorts like them."""
-    return struct.pack(f">{len(numbers)}Q", *numbers)
+    """One or two numbers as a key that sorts like them."""
+    return _KEYS[len(numbers)].pack(*numbers)
 
 
 def unkey(raw: bytes) -> tuple[int, ...]:
@@ -92,9 +95,8 @@ def unpack_ids(raw: bytes) -> tuple[int, ...]:
 
 
 def digest(record: Record) -> int:
-    """The record's share of the state hash; 0 for a deleted one."""
+    """The record's share of the state hash; 0 for a deleted one. In each table keys or values have one length."""
     if record.value is None or record.table in UNHASHED:
         return 0
-    h = hashlib.blake2b(record.key, digest_size=16, person=record.table.encode())
-    h.update(record.value)
+    h = hashlib.blake2b(record.key + record.value, digest_size=16, person=record.table.encode())
     return int.from_bytes(h.digest(), "little")

@@ -57,9 +57,8 @@ async def powered(
     changes: list[str] | None = None,
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line."""
-    from drivers.disk.index import FusedIndex
+    from drivers.disk.beside import IndexBeside
     from drivers.disk.lmdb import LmdbDisk
-    from drivers.embed.wordllama import WordLlamaEmbedder
 
     probe = LmdbDisk(directory)
     try:
@@ -73,7 +72,7 @@ async def powered(
         board = Board(
             cpu=processor(cpu, chosen, settings) if isinstance(cpu, str) else cpu,
             disk=disk,
-            index=FusedIndex(directory, disk, WordLlamaEmbedder(), exact_max=settings.disk.exact_max),
+            index=IndexBeside(directory, disk, exact_max=settings.disk.exact_max),
             settings=settings,
         )
         machine = await boot(board, Table())

@@ -47,7 +47,8 @@ NS = 1_000_000_000
 class WordIndex:
     """ports.Index by shared words, exact and in memory; answers at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: MemoryDisk) -> None:
+        self.disk = disk
         self.pages: dict[int, Page] = {}
         self.words: dict[int, set[str]] = {}
         self.applied = 0
@@ -55,9 +56,10 @@ class WordIndex:
     def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
         self.post, self.sizes = post, sizes
 
-    def feed(self, pages: Sequence[Page]) -> None:
-        for page in pages:
-            self.applied = max(self.applied, page.id)
+    def feed(self, upto: int) -> None:
+        for _, value in self.disk.scan("page", records.key(self.applied + 1)):
+            page = msgspec.msgpack.decode(value, type=Page)
+            self.applied = page.id
             if page.area is not Area.NONE:
                 self.pages[page.id] = page
                 self.words[page.id] = _words(page.searched)
@@ -115,7 +117,7 @@ class Rig:
         self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding)
         self.layout = Layout(self.cpu.frame, self.cpu.tokenize, self.cpu.measure_id())
         self.kernel = Kernel(Table(), self.layout)
-        self.index = WordIndex()
+        self.index = WordIndex(self.disk)
         self.inbox: list[AnyEvent] = []
         self.armed: dict[int, int] = {}
         self.jobs: list[Job] = []
@@ -126,7 +128,7 @@ class Rig:
         tables = {name: self.disk.scan(name) for name in ("proc", "timer", "outbox")}
         self.kernel.load(tables, self.disk.get("meta", b"kernel"), state_hash)
         self.index.start(self.post, self.sizes)
-        self.index.feed([msgspec.msgpack.decode(value, type=Page) for _, value in self.disk.scan("page")])
+        self.index.feed(self.kernel.counters.page)
         self.cpu.open(self.settings.window, self.post, lambda _: None)
         answer = self.do(
             Booted(
@@ -157,7 +159,7 @@ class Rig:
             if self.cut_at == 0:
                 raise PowerCut
         self.disk.commit(step.records)
-        self.index.feed([page for page, _ in step.pages])
+        self.index.feed(self.kernel.counters.page)
         self.messages += step.messages
         for effect in step.effects:
             match effect:

@@ -8,11 +8,11 @@ With `token_s` 0 a run is complete when `start` returns; otherwise one thread a 
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from kernel.event import Outcome, Trapped
 from kernel.memory.page import Role
@@ -55,7 +55,8 @@ class ScriptedCpu:
         self.program, self.slots, self.encoding = program, slots, encoding
         self.token_s, self.failures = token_s, failures
         self._stop = [threading.Event() for _ in range(slots)]
-        self._kept: list[tuple[int, ...]] = [()] * slots  # ids in "KV", so that prefill counts are honest
+        self._kept = [b""] * slots  # ids in "KV", four bytes each, so that prefill counts are honest
+        self._begun: dict[int, tuple[tuple[int, ...], str, tuple[int, ...]]] = {}  # (instr, attempt), text, ids
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -66,20 +67,17 @@ class ScriptedCpu:
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Three bytes a token; the length stands in the top byte, so that ids are unambiguous."""
         raw = text.encode("utf-8", "replace")
-        whole = len(raw) // 3 * 3
-        padded = np.zeros((whole // 3, 4), np.uint8)
-        padded[:, 0] = 3
-        padded[:, 1:] = np.frombuffer(raw, np.uint8, whole).reshape(-1, 3)
-        ids: list[int] = padded.view(">u4")[:, 0].tolist()
-        if rest := raw[whole:]:
-            ids.append(len(rest) << 24 | int.from_bytes(rest, "big"))
-        return tuple(ids)
+        whole, rest = divmod(len(raw), 3)
+        padded = bytearray(b"\3") * (4 * whole)
+        for place in range(3):
+            padded[place + 1 :: 4] = raw[place : 3 * whole : 3]
+        ids = struct.unpack(f">{whole}I", padded)
+        return (*ids, rest << 24 | int.from_bytes(raw[-rest:], "big")) if rest else ids
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of ids; frame ids have none."""
-        padded = np.array([i for i in ids if i < CONTROL], ">u4").view(np.uint8).reshape(-1, 4)
-        held = padded[:, 0:1] >= np.array([[3, 2, 1]], np.uint8)  # which of the last three bytes a token has
-        return padded[:, 1:][held].tobytes().decode("utf-8", "replace")
+        pieces = [(one & 0xFFFFFF).to_bytes(one >> 24, "big") for one in ids if one < CONTROL]
+        return b"".join(pieces).decode("utf-8", "replace")
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         """Any window fits."""
@@ -110,45 +108,59 @@ class ScriptedCpu:
     def _run(self, job: Job) -> None:
         if self.failures > 0:
             self.failures -= 1
-            self._trap(job, Outcome.FAILED, (), error="the script says that the device fails")
+            self._trap(job, Outcome.FAILED, (), "", error="the script says that the device fails")
             return
-        text = self.program(job)
-        ids = self.tokenize(text)
-        emitted, first_at, outcome = len(job.ids), 0, Outcome.PREEMPTED
-        while True:  # a token a round; ends with the text, the reply limit, the quantum or a stop
-            if emitted >= len(ids):
-                outcome = Outcome.SYSCALL if ids else Outcome.ILLEGAL
-                break
-            if emitted >= job.reply:
-                prose = self.encoding == "prose" and not text.startswith("!")
-                outcome = Outcome.SYSCALL if prose else Outcome.ILLEGAL
-                break
-            if emitted - len(job.ids) >= job.quantum or self._stop[job.slot].is_set():
-                break
-            if self.token_s:
-                time.sleep(self.token_s)  # the device's own time, in its own thread
-                self._stream(
-                    Streamed(job.pid, job.instr, job.attempt, emitted, self.detokenize(ids[emitted : emitted + 1]))
-                )
+        known, text, ids = self._begun.get(job.pid, ((), "", ()))
+        if not job.ids or known != (job.instr, job.attempt):  # a preempted instruction goes on as it began
+            text = self.program(job)
+            ids = self.tokenize(text)
+            self._begun[job.pid] = ((job.instr, job.attempt), text, ids)
+        end = min(len(ids), job.reply, len(job.ids) + job.quantum)
+        emitted, first_at = len(job.ids), 0
+        while self.token_s and emitted < end and not self._stop[job.slot].is_set():
+            time.sleep(self.token_s)  # the device's own time, in its own thread
+            piece = self.detokenize(ids[emitted : emitted + 1])
+            self._stream(Streamed(job.pid, job.instr, job.attempt, emitted, piece))
             emitted += 1
             first_at = first_at or time.time_ns()
-        cut = emitted < len(ids) and outcome is not Outcome.PREEMPTED
-        error = "the syscall reached the reply limit" if cut else "" if ids else "nothing was emitted"
-        self._trap(job, outcome, ids[:emitted], first_at=first_at, truncated=cut, error=error)
+        if not self.token_s and emitted < end:
+            emitted, first_at = end, time.time_ns()
+        error = ""
+        if emitted >= len(ids):
+            outcome = Outcome.SYSCALL if ids else Outcome.ILLEGAL
+            error = "" if ids else "nothing was emitted"
+        elif emitted >= job.reply:
+            prose = self.encoding == "prose" and not text.startswith("!")
+            outcome = Outcome.SYSCALL if prose else Outcome.ILLEGAL
+            error = "the syscall reached the reply limit"
+        else:
+            outcome = Outcome.PREEMPTED
+        whole = emitted >= len(ids) and text.isascii()  # its ids are its text then
+        self._trap(
+            job,
+            outcome,
+            ids[:emitted],
+            text if whole else self.detokenize(ids[:emitted]),
+            first_at=first_at,
+            truncated=outcome is not Outcome.PREEMPTED and emitted < len(ids),
+            error=error,
+        )
 
     def _trap(
         self,
         job: Job,
         outcome: Outcome,
         ids: tuple[int, ...],
+        text: str,
         *,
         first_at: int = 0,
         truncated: bool = False,
         error: str = "",
     ) -> None:
-        kept, prompt = self._kept[job.slot], job.prompt + job.ids
-        shared = _shared(kept, prompt)
-        self._kept[job.slot] = job.prompt + ids
+        prompt = len(job.prompt) + len(job.ids)
+        run = array("I", job.prompt + ids).tobytes()
+        shared = min(_shared(self._kept[job.slot], run), prompt - 1)  # the last token's logits are wanted
+        self._kept[job.slot] = run
         self._post(
             Trapped(
                 source=f"cpu{job.slot}",
@@ -157,25 +169,25 @@ class ScriptedCpu:
                 instr=job.instr,
                 attempt=job.attempt,
                 outcome=outcome,
-                text=self.detokenize(ids),
+                text=text,
                 ids=ids,
                 truncated=truncated,
                 error=error,
                 first_at=first_at,
                 prompt=len(job.prompt),
-                prefill=len(prompt) - min(shared, len(prompt) - 1),
+                prefill=prompt - shared,
                 decoded=max(0, len(ids) - len(job.ids)),
                 kv=len(job.prompt) + len(ids),
             )
         )
 
 
-def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the longest common prefix, by halving: tuples compare faster than a loop over them."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:  # one[:low] == other[:low] always; high shrinks or low grows
+def _shared(one: bytes, other: bytes) -> int:
+    """How many ids of four bytes two runs begin with in common: by halving, for bytes compare faster than a loop."""
+    low, high = 0, min(len(one), len(other)) // 4
+    while low < high:  # the first `low` ids are equal always; high shrinks or low grows
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if one[4 * low : 4 * middle] == other[4 * low : 4 * middle]:
             low = middle
         else:
             high = middle - 1

@@ -28,8 +28,9 @@ import msgspec
 from kernel.memory.page import Area, Page, Role
 
 PAGE_BITS: Final = 40  # page ids below 2^40, pids below 2^23: a key is a positive 64-bit integer
+PAGE_MASK: Final = (1 << PAGE_BITS) - 1
 TERMS_MAX: Final = 12  # words of one query that are matched
-WORDS_MAX: Final = 48  # words of one query that are counted; a longer text is cut to its most telling ones
+WORDS_MAX: Final = 16  # words of one query that are counted; a longer text is cut to its most telling ones
 MATCHES_MAX: Final = 1_000  # newest matches of one word that are ranked; a word with more is common
 POSTINGS_MAX: Final = 2_000  # matches of one query that are ranked, unless its three rarest words alone have more
 COMMON_SHARE: Final = 0.1  # of a process's pages: a word in more of them is left out if a rarer one exists,
@@ -68,6 +69,8 @@ _STOP: Final = frozenset(
 )
 _WORD: Final = re.compile(r"[^\W_]+(?:[-.:/@+][^\W_]+)*")
 _PIECE: Final = re.compile(r"[^\W_]+")
+_SENTENCE: Final = re.compile(r"[.!?\n]")
+_DIGIT: Final = re.compile(r"\d")
 
 
 class Term(msgspec.Struct, frozen=True):
@@ -114,9 +117,7 @@ class Weights(msgspec.Struct, frozen=True):
         total = sum(self.worth)
         if not total:
             return 0.0
-        pieces = _PIECE.findall(_fold(text))
-        stems = {stem(piece) for piece in pieces}
-        line = f" {' '.join(pieces)} " if any(term.exact for term in self.terms) else ""
+        stems, line = _read(text)
         found = 0.0
         for term, worth in zip(self.terms, self.worth, strict=True):
             if (f" {term.stem} " in line) if term.exact else (term.stem in stems):
@@ -146,15 +147,15 @@ def parse(query: str) -> tuple[Term, ...]:
     end = 0
     plain = unicodedata.normalize("NFC", query)
     for found in _WORD.finditer(plain):
-        fresh = fresh or any(mark in plain[end : found.start()] for mark in ".!?\n")
+        fresh = fresh or _SENTENCE.search(plain, end, found.start()) is not None
         end = found.end()
         word = found.group()
-        digits = any(char.isdigit() for char in word)
+        digits = _DIGIT.search(word) is not None
         if len(word) > 2 and (digits or "@" in word) and not word.isalnum():
             pieces = _PIECE.findall(_fold(word))
             _add(terms, Term(f'"{" ".join(pieces)}"', " ".join(pieces), exact=True, name=True))
         else:
-            for piece in _PIECE.findall(word):
+            for piece in _PIECE.findall(word) if not word.isalnum() else (word,):
                 small = _fold(piece)
                 if small not in _STOP and (len(small) > 1 or not small.isascii() or digits):
                     name = digits or (piece[0].isupper() and not fresh)
@@ -173,7 +174,7 @@ def _add(terms: dict[str, Term], term: Term) -> None:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -193,6 +194,13 @@ def stem(word: str) -> str:
         elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
             word = word[:-1]
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
+
+
+@functools.lru_cache(maxsize=4_096)
+def _read(text: str) -> tuple[frozenset[str], str]:
+    """The stems of a text's words, and its words in a line."""
+    pieces = _PIECE.findall(_fold(text))
+    return frozenset([stem(piece) for piece in pieces]), f" {' '.join(pieces)} "
 
 
 class Lexical:
@@ -262,7 +270,7 @@ class Lexical:
         where, filters = _filters(scope)
         length = f"{1 - SIZE_WEIGHT} + {SIZE_WEIGHT} * size / {SIZE_PIVOT}.0"
         found = self._sql.execute(
-            f"SELECT json_group_array(json_array(key - {low}, score)) FROM ("
+            f"SELECT json_group_array(json_array(key & {PAGE_MASK}, score)) FROM ("
             f" SELECT m.key AS key, m.w * {1 + SATURATION} / (1 + {SATURATION} * ({length})) AS score"
             f" FROM (SELECT key, sum(w) AS w FROM ({' UNION ALL '.join(parts)}) GROUP BY key) m"
             " JOIN doc ON doc.key = m.key"
@@ -276,8 +284,8 @@ class Lexical:
         low, high = _bounds(scope)
         where, filters = _filters(scope)
         found = self._sql.execute(
-            f"SELECT json_group_array(key - {low}) FROM (SELECT key FROM doc WHERE pid = ? AND key BETWEEN ? AND ?"
-            f" AND {where} ORDER BY at, key LIMIT ? OFFSET ?)",
+            f"SELECT json_group_array(key & {PAGE_MASK}) FROM (SELECT key FROM doc"
+            f" WHERE pid = ? AND key BETWEEN ? AND ? AND {where} ORDER BY at, key LIMIT ? OFFSET ?)",
             [scope.pid, low, high, *filters, limit, skip],
         ).fetchone()[0]
         return _ints.decode(found)
@@ -285,7 +293,7 @@ class Lexical:
     def docs(self, pid: int, pages: Collection[int]) -> dict[int, Doc]:
         """The stored pages among `pages`."""
         base = key_of(pid, 0)
-        return self._docs("key IN (SELECT value FROM json_each(?))", [_json(base + page for page in pages)], base)
+        return self._docs("key IN (SELECT value FROM json_each(?))", [_json(base + page for page in pages)])
 
     def neighbours(self, docs: Collection[Doc], scope: Scope) -> dict[tuple[Area, int], Doc]:
         """By area and seq, the pages of `scope` that stand right before or after one of `docs`."""
@@ -295,7 +303,6 @@ class Lexical:
         found = self._docs(
             f"pid = ? AND seq IN (SELECT value FROM json_each(?)) AND key BETWEEN ? AND ? AND {where}",
             [scope.pid, _json(seqs), low, high, *filters],
-            low,
             by="doc_seq",
         )
         return {(doc.area, doc.seq): doc for doc in found.values()}
@@ -309,9 +316,9 @@ class Lexical:
         self._sql.execute("INSERT INTO fts(fts, rank) VALUES ('merge', ?)", (-MERGE_PAGES if start else MERGE_PAGES,))
         return self._sql.total_changes - before >= 2  # FTS5's own sign that there was something to merge
 
-    def _docs(self, where: str, values: list[object], base: int, by: str = "") -> dict[int, Doc]:
+    def _docs(self, where: str, values: list[object], by: str = "") -> dict[int, Doc]:
         found = self._sql.execute(
-            f"SELECT json_group_array(json_array(key - {base}, seq, area, role, at, text))"
+            f"SELECT json_group_array(json_array(key & {PAGE_MASK}, seq, area, role, at, text))"
             f" FROM doc {'INDEXED BY ' + by if by else ''} WHERE {where}",
             values,
         ).fetchone()[0]
@@ -321,18 +328,28 @@ class Lexical:
         """In how many rows each expression matches, up to MATCHES_MAX, in one statement."""
         if not matches:
             return []
-        room = 8
-        while room < len(matches):
-            room *= 2
-        # Few lengths, so that the statements stay prepared: `""` matches nothing.
-        padded = [*matches, *['""'] * (room - len(matches))]
-        less = f" AND rowid NOT IN ({', '.join(map(str, without))})" if without else ""
-        one = f"(SELECT count(*) FROM (SELECT 1 FROM fts WHERE fts MATCH ? AND rowid BETWEEN ? AND ?{less} LIMIT ?))"
+        # Few lengths, so that the statements stay prepared: `""` matches nothing, and no row is -1.
+        padded = [*matches, *['""'] * (_room(len(matches)) - len(matches))]
+        apart = [*without, *[-1] * (_room(len(without)) - len(without))]
+        first = 4 + len(apart)
+        less = ", ".join(f"?{4 + at}" for at in range(len(apart)))
+        one = (
+            "(SELECT count(*) FROM (SELECT 1 FROM fts WHERE fts MATCH ?{} AND rowid BETWEEN ?1 AND ?2"
+            f" AND rowid NOT IN ({less}) LIMIT ?3))"
+        )
         found = self._sql.execute(
-            f"SELECT json_array({', '.join([one] * room)})",
-            [value for match in padded for value in (match, low, high, MATCHES_MAX)],
+            f"SELECT json_array({', '.join(one.format(first + at) for at in range(len(padded)))})",
+            [low, high, MATCHES_MAX, *apart, *padded],
         ).fetchone()[0]
         return _ints.decode(found)[: len(matches)]
+
+
+def _room(n: int) -> int:
+    """The least of 4, 8, 16, ... that is not below `n`."""
+    room = 4
+    while room < n:
+        room *= 2
+    return room
 
 
 def _choose(counts: Sequence[int], pages: int) -> list[int]:

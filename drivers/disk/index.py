@@ -1,10 +1,10 @@
 """The search index of a machine: words and vectors of its pages, derived from the disk's table `page`.
 
-Guarantees: committed pages only, applied in id order by one thread, which alone touches SQLite and the graphs; texts,
-words, vectors and the number of the last applied page change in one SQLite transaction. The index is built anew when
-it is missing, damaged, ahead of the truth, of another truth, or made by another embedder; it is never the reason why a
-kernel stops: a search that fails is answered late and empty, after an error in applying all are, and the next start
-rebuilds.
+Guarantees: committed pages only, read from the disk and applied in id order by one thread, which alone touches SQLite
+and the graphs; texts, words, vectors and the number of the last applied page change in one SQLite transaction. The
+index is built anew when it is missing, damaged, ahead of the truth, of another truth, or made by another embedder; it
+is never the reason why a kernel stops: a search that fails is answered late and empty, after an error in applying all
+are, and the next start rebuilds.
 A search sees the pages of its process with ids up to its `upto` and no others, whatever has been applied since: while
 the vector spaces are exact its answer is a function of these pages alone, and the same after a crash.
 
@@ -22,7 +22,6 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -33,11 +32,10 @@ from drivers.disk import fts, hnsw
 from kernel.errors import DeviceError
 from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
-from kernel.ports import Disk, Post
+from kernel.ports import Post, Reads
 
 FORMAT: Final = 1  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
-WAITING_MAX: Final = 16_384  # fed pages held in memory; beyond it they are read from the disk when their turn comes
 ALL: Final = 0.99  # of a query's rare words, in `cover`
 DEPTH: Final = 100  # places of each ranking that are fused
 # Reciprocal rank, 1 / (pivot + place). Cormack's 60 is so flat that vectors at 0.3 shuffle the words' best: on LoCoMo
@@ -70,7 +68,7 @@ class Embedder(Protocol):
 class FusedIndex:
     """An Index in the folder `path`, derived from `disk`. Its methods never wait, `close` excepted."""
 
-    def __init__(self, path: str | Path, disk: Disk, embedder: Embedder, exact_max: int = 4096) -> None:
+    def __init__(self, path: str | Path, disk: Reads, embedder: Embedder, exact_max: int = 4096) -> None:
         """`exact_max`: vectors of a process and area up to which vector search is exact."""
         self.applied = 0
         self.damaged = ""  # the first error; the next start rebuilds
@@ -80,31 +78,25 @@ class FusedIndex:
         self._embedder = embedder
         self._exact_max = exact_max
         self._wake = threading.Condition()  # guards what follows
-        self._waiting: deque[Page] = deque()  # fed pages, all after `_target`
-        self._target = 0  # pages up to this id are read from the disk, later ones come from `_waiting`
         self._fed = 0  # highest page id known to be committed
         self._asked: list[_Asked] = []
         self._stop_at = 0.0  # monotonic second by which to stop; 0: go on
         self._thread = threading.Thread(target=self._serve, name="index", daemon=True)
 
-    def start(self, post: Post, sizes: Sizes) -> None:
-        """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""
-        self._post, self._sizes = post, sizes
+    def start(self, post: Post, sizes: Sizes, changed: Callable[[], None] = lambda: None) -> None:
+        """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry.
+
+        `changed` is called on the index's thread when `applied` or `damaged` are new.
+        """
+        self._post, self._sizes, self._changed = post, sizes, changed
         last = self._disk.scan("page", reverse=True, limit=1)
-        self._target = self._fed = int.from_bytes(last[0][0], "big") if last else 0
+        self._fed = int.from_bytes(last[0][0], "big") if last else 0
         self._thread.start()
 
-    def feed(self, pages: Sequence[Page]) -> None:
-        """Committed pages in id order; returns at once."""
-        if not pages:
-            return
+    def feed(self, upto: int) -> None:
+        """Pages up to this id are committed; returns at once."""
         with self._wake:
-            self._fed = pages[-1].id
-            if len(self._waiting) + len(pages) > WAITING_MAX:
-                self._waiting.clear()
-                self._target = self._fed
-            else:
-                self._waiting.extend(pages)
+            self._fed = max(self._fed, upto)
             self._wake.notify()
 
     def search(self, what: Search) -> None:
@@ -118,12 +110,12 @@ class FusedIndex:
         """Pages fed and not yet applied, by their ids."""
         return max(0, self._fed - self.applied)
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool = False) -> None:
         """Apply what was fed, for CLOSE_S at most; save, stop. Searches that still wait are not answered."""
         if not self._thread.is_alive():
             return
         with self._wake:
-            self._stop_at = time.monotonic() + CLOSE_S
+            self._stop_at = time.monotonic() + (0 if at_once else CLOSE_S)
             self._wake.notify()
         self._thread.join()
 
@@ -133,24 +125,24 @@ class FusedIndex:
         try:
             store = _Store.open(self._folder, self._disk, self._embedder, self._exact_max)
             self.applied = store.applied
+            self._changed()
         except Exception as exc:  # the last ditch, here and below: a derived index never takes the kernel with it
             self._note(exc)
             self._dead = True
         idle = False  # nothing is left to be done but what may come
         stop = False
         while not stop:
-            ready, batch, stop = self._take(wait=idle or self._dead)
+            ready, behind, stop = self._take(wait=idle or self._dead)
             for asked in ready:
                 self._answer(store, asked)
             if store is None or self._dead or stop:
                 continue
             try:
-                if self.applied < self._target:
-                    batch = self._from_truth()
-                if batch:
-                    store.apply(batch)
+                if behind:
+                    store.apply(self._from_truth())
                     self.applied = store.applied
-                idle = not batch and not store.tidy()
+                    self._changed()
+                idle = not behind and not store.tidy()
             except Exception as exc:
                 self._note(exc)
                 self._dead = True
@@ -160,15 +152,14 @@ class FusedIndex:
             except Exception as exc:
                 self._note(exc)
 
-    def _take(self, *, wait: bool) -> tuple[list[_Asked], list[Page], bool]:
-        """Searches to answer, fed pages to apply, whether to stop; with `wait`, only once there is one of them."""
+    def _take(self, *, wait: bool) -> tuple[list[_Asked], bool, bool]:
+        """Searches to answer, whether there are pages to apply, whether to stop; with `wait`, once one is so."""
         with self._wake:
             while True:
                 now = time.monotonic()
                 due = float("inf") if self._dead else now
                 ready = [one for one in self._asked if one.what.upto <= self.applied or one.deadline <= due]
-                behind = self.applied < self._target
-                work = not self._dead and (behind or bool(self._waiting))
+                work = not self._dead and self.applied < self._fed
                 stop = bool(self._stop_at) and (not work or now >= self._stop_at)
                 if ready or work or stop or not wait:
                     break
@@ -177,18 +168,13 @@ class FusedIndex:
             if ready:
                 answered = set(map(id, ready))
                 self._asked = [one for one in self._asked if id(one) not in answered]
-            batch: list[Page] = []
-            while self._waiting and len(batch) < BATCH and not behind:
-                page = self._waiting.popleft()
-                if page.id > self.applied:  # reading the truth may have run ahead of what was fed
-                    batch.append(page)
-            return ready, batch, stop
+            return ready, work, stop
 
     def _from_truth(self) -> list[Page]:
         """The next committed pages."""
         found = self._disk.scan("page", _page_key(self.applied + 1), limit=BATCH)
         if not found:
-            raise DeviceError(f"index: page {self._target} was fed and is not on the disk")
+            raise DeviceError(f"index: page {self._fed} was fed and is not on the disk")
         return [_page.decode(value) for _, value in found]
 
     def _answer(self, store: _Store | None, asked: _Asked) -> None:
@@ -215,6 +201,7 @@ class FusedIndex:
         if not isinstance(exc, DeviceError):
             with contextlib.suppress(OSError):
                 (self._folder / "damaged").write_text(self.damaged + "\n")
+        self._changed()
 
 
 class _Asked(msgspec.Struct, frozen=True, eq=False):
@@ -227,7 +214,7 @@ class _Asked(msgspec.Struct, frozen=True, eq=False):
 class _Store:
     """What the thread owns: one SQLite connection with its words, texts, vectors and graphs."""
 
-    def __init__(self, folder: Path, disk: Disk, embedder: Embedder, exact_max: int) -> None:
+    def __init__(self, folder: Path, disk: Reads, embedder: Embedder, exact_max: int) -> None:
         self._disk = disk
         self._embedder = embedder
         self._sql = sqlite3.connect(folder / "index.sqlite", isolation_level=None)
@@ -238,7 +225,7 @@ class _Store:
         self._tidying = False
 
     @classmethod
-    def open(cls, folder: Path, disk: Disk, embedder: Embedder, exact_max: int) -> _Store:
+    def open(cls, folder: Path, disk: Reads, embedder: Embedder, exact_max: int) -> _Store:
         """The index in `folder`, or an empty one if what lies there cannot be trusted."""
         folder.mkdir(parents=True, exist_ok=True)
         for trusted in ((folder / "index.sqlite").exists() and not (folder / "damaged").exists(), False):
@@ -323,7 +310,12 @@ class _Store:
         if what.neighbours:
             places = self._with_neighbours(places, scope)
         shown = places[what.cursor : what.cursor + what.limit]
-        return [_hit(doc, score, weights.cover(doc.text)) for doc, score in shown], len(places) >= end
+        hits = []
+        for doc, score in shown:
+            cover = covers.get(doc.page)
+            hit = _hit(doc, score, weights.cover(doc.text) if cover is None else cover)
+            hits.append(msgspec.structs.replace(hit, text="") if what.pages else hit)  # a fault shows the page itself
+        return hits, len(places) >= end
 
     def close(self, *, clean: bool) -> None:
         """Save the graphs; `clean`: the next start need not check the file."""

@@ -40,7 +40,81 @@ READERS_MAX: Final = 512  # reader slots; each thread that reads holds at most o
 Sync = Literal["full", "group", "off"]
 
 
-class LmdbDisk:
+class _Reads:
+    """The reading half of a disk. Each method is one transaction of its own."""
+
+    _tables: dict[str, Any]
+
+    def _reading(self) -> contextlib.AbstractContextManager[Any]:
+        raise NotImplementedError
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The committed value of a key."""
+        with self._reading() as txn:
+            value: bytes | None = txn.get(key, db=self._tables[table])
+            return value
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The committed values of several keys, in the order of `keys`, in one read."""
+        with self._reading() as txn:
+            db = self._tables[table]
+            return [txn.get(key, db=db) for key in keys]
+
+    def scan(
+        self, table: str, start: bytes = b"", *, reverse: bool = False, limit: int = 0
+    ) -> list[tuple[bytes, bytes]]:
+        """Committed pairs from `start` on in key order (`reverse`: from the end, or from `start` down); 0: all."""
+        found: list[tuple[bytes, bytes]] = []
+        with self._reading() as txn, txn.cursor(db=self._tables[table]) as cursor:
+            if reverse:
+                ok = cursor.last() if not start else _at_or_below(cursor, start)
+                pairs = cursor.iterprev() if ok else iter(())
+            else:
+                ok = cursor.set_range(start) if start else cursor.first()
+                pairs = cursor.iternext() if ok else iter(())
+            for pair in pairs:
+                found.append(pair)
+                if len(found) == limit:
+                    break
+        return found
+
+
+class LmdbReader(_Reads):
+    """What another process has committed to the disk at `path`, which it holds open. Read only; any thread."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises BadInput if there is no such disk."""
+        self.path = Path(path)
+        file = self.path / "data.mdb"
+        try:
+            self._env = lmdb.open(
+                str(path), readonly=True, create=False, max_dbs=len(TABLES), max_readers=READERS_MAX, readahead=False
+            )
+            self._tables = {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
+        except lmdb.Error as exc:
+            raise BadInput(f"{file} cannot be read as a machine's disk: {exc}") from exc
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._env.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Any]:
+        try:
+            with self._begin() as txn:
+                yield txn
+        except lmdb.Error as exc:
+            raise DeviceError(f"disk: reading {self.path} failed: {exc}") from exc
+
+    def _begin(self) -> Any:
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError:  # the writer's map has grown: take its size
+            self._env.set_mapsize(0)
+            return self._env.begin()
+
+
+class LmdbDisk(_Reads):
     """A Disk in a directory. `commit` blocks for the fsync (milliseconds): call it in a worker thread."""
 
     blocking = True
@@ -88,36 +162,6 @@ class LmdbDisk:
             except lmdb.Error as exc:
                 raise DeviceError(f"disk: commit to {self.path} failed, nothing of it was written: {exc}") from exc
 
-    def get(self, table: str, key: bytes) -> bytes | None:
-        """The committed value of a key."""
-        with self._reading() as txn:
-            value: bytes | None = txn.get(key, db=self._tables[table])
-            return value
-
-    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The committed values of several keys, in the order of `keys`, in one read."""
-        with self._reading() as txn:
-            db = self._tables[table]
-            return [txn.get(key, db=db) for key in keys]
-
-    def scan(
-        self, table: str, start: bytes = b"", *, reverse: bool = False, limit: int = 0
-    ) -> list[tuple[bytes, bytes]]:
-        """Committed pairs from `start` on in key order (`reverse`: from the end, or from `start` down); 0: all."""
-        found: list[tuple[bytes, bytes]] = []
-        with self._reading() as txn, txn.cursor(db=self._tables[table]) as cursor:
-            if reverse:
-                ok = cursor.last() if not start else _at_or_below(cursor, start)
-                pairs = cursor.iterprev() if ok else iter(())
-            else:
-                ok = cursor.set_range(start) if start else cursor.first()
-                pairs = cursor.iternext() if ok else iter(())
-            for pair in pairs:
-                found.append(pair)
-                if len(found) == limit:
-                    break
-        return found
-
     def close(self) -> None:
         """Flush and let go of the directory. Again has no effect."""
         if self._closed:
@@ -135,7 +179,7 @@ class LmdbDisk:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
         try:
-            with self._gate.shared(), self._env.begin(buffers=False) as txn:
+            with self._gate.shared(), self._env.begin() as txn:
                 yield txn
         except lmdb.Error as exc:
             raise DeviceError(f"disk: reading {self.path} failed: {exc}") from exc
@@ -218,6 +262,7 @@ def _environment(path: Path, sync: Sync) -> lmdb.Environment:
             metasync=sync != "off",
             readahead=False,  # reads are of scattered small records
         )
+        env.reader_check()  # slots of readers that were killed
     except lmdb.Error as exc:
         raise BadInput(f"{file} cannot be opened as a machine's disk: {_reason(exc, size)}") from exc
     need = (env.info()["last_pgno"] + 1) * env.stat()["psize"] if size else 0

@@ -69,10 +69,11 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
     Nothing leaves while the arrival fits. The turn's own pages go only if all others are gone, oldest first. Returns
     the victims in prompt order; the stub is none of them. O(queue).
     """
-    excess = space.used() + arriving - limits.queue
+    wanted = space.used() + arriving
+    excess = wanted - limits.queue
     if excess <= 0:
         return []
-    goal = max(excess, space.used() + arriving - int(low * limits.queue))
+    goal = max(excess, wanted - int(low * limits.queue))
     turn = {entry.page for entry in space.queue[space.turn :]}
     fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind is Kind.STUB}
     chosen = policy.evict(goal, turn | fixed)
@@ -81,8 +82,9 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
     if freed < excess:
         chosen += policy.evict(excess - freed, fixed)
         _with_groups(space, policy, chosen, fixed)
-    victims = [entry for entry in space.queue if entry.page in set(chosen)]
-    remove(space, {entry.page for entry in victims})
+    going = set(chosen)
+    victims = [entry for entry in space.queue if entry.page in going]
+    remove(space, going)
     if space.used() + arriving > limits.queue:
         raise KernelPanic(f"queue of {space.used()} + {arriving} tokens exceeds {limits.queue} after eviction")
     return victims

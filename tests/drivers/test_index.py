@@ -82,7 +82,7 @@ class Bench:
 
     def tell(self, *texts: str, pid: int = 1, area: Area = Area.RECALL) -> list[int]:
         pages = self.commit(self.pages(texts, pid, area))
-        self.index.feed(pages)
+        self.index.feed(pages[-1].id)
         return [page.id for page in pages]
 
     def ask(self, query: str = "", **kwargs: object) -> Searched:
@@ -336,19 +336,10 @@ def test_pages_fed_while_the_truth_is_read_are_applied_once(tmp_path):
     pages = first.commit(first.pages(chatter(400)))
     first.index.close()
     late = Bench(tmp_path / "late", disk)
-    late.index.feed(pages)
+    late.index.feed(pages[-1].id)
     assert late.found("", limit=1_000) == [page.id for page in pages]
     late.index.close()
     assert not late.index.damaged
-
-
-def test_a_feed_beyond_its_bound_is_read_from_the_disk(bench, monkeypatch):
-    monkeypatch.setattr(module, "WAITING_MAX", 50)
-    pages = bench.commit(bench.pages(chatter(1_000)))
-    for at in range(0, 1_000, 20):
-        bench.index.feed(pages[at : at + 20])
-    assert len(bench.found("", limit=2_000)) == 1_000
-    assert len(bench.index._waiting) <= 50
 
 
 def rebuilt(bench: Bench, embedder: module.Embedder = EMBEDDER) -> bool:
@@ -441,7 +432,7 @@ CRASH = """
             n += 1
             pages.append(Page(n, n % 3, n // 3, Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, n, f"word{n} said"))
         disk.commit([Record("page", p.id.to_bytes(8, "big"), msgspec.msgpack.encode(p)) for p in pages])
-        index.feed(pages)
+        index.feed(n)
         print(n, index.applied, flush=True)
 """
 

@@ -32,7 +32,8 @@ async def machine(
 ) -> AsyncIterator[Machine]:
     """A running machine, drained and stopped at the end."""
     cpu = ScriptedCpu(program, token_s=token_s)
-    running = await boot(Board(cpu, disk or MemoryDisk(), WordIndex(), Settings()), Table())
+    disk = disk or MemoryDisk()
+    running = await boot(Board(cpu, disk, WordIndex(disk), Settings()), Table())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.run)
         try:
@@ -311,7 +312,8 @@ async def test_a_subscriber_that_falls_behind_the_bound_is_told_where_to_resume(
 async def test_a_daemon_that_stops_says_so_and_clients_see_the_end(tmp_path: Path) -> None:
     path = tmp_path / "kernel.sock"
     async with trio.open_nursery() as nursery:
-        running = await boot(Board(ScriptedCpu(echo), MemoryDisk(), WordIndex(), Settings()), Table())
+        disk = MemoryDisk()
+        running = await boot(Board(ScriptedCpu(echo), disk, WordIndex(disk), Settings()), Table())
         nursery.start_soon(running.run)
         async with serving(path, running), connect(path) as client:
             await client.ask(wire.Subscribe(id=0), wire.Ok)
