@@ -69,18 +69,21 @@ from kernel.memory.policy import Policy, make
 from kernel.ports import InstructionSet, Measure, Record
 from kernel.process import Move, Process, State, Timer
 from kernel.records import Counters, JournalEntry
-from kernel.scheduler.rr import RoundRobin
+from kernel.scheduler import Scheduler
+from kernel.scheduler import make as make_scheduler
+from kernel.scheduler.fair import NICE_MAX, NICE_MIN
 from kernel.settings import Settings
 
 NS = 1_000_000_000
 
 
 class Slot(msgspec.Struct):
-    """A hardware thread: who runs in it. `pid` 0: free."""
+    """A hardware thread: who runs in it. `pid` 0: free. `yielding`: it was asked to stop at its next token."""
 
     pid: int = 0
     instr: int = 0
     attempt: int = 0
+    yielding: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ class Kernel:
         self.names: dict[str, int] = {}
         self.timers: dict[int, Timer] = {}
         self.hash = 0
-        self.ready = RoundRobin()
+        self.ready: Scheduler = make_scheduler("rr", 1)  # until Booted says which
         self.slots: list[Slot] = []
         self.config: Booted | None = None
         self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
@@ -161,6 +164,7 @@ class Kernel:
         self._said: list[Message] = []
         self._emission: Trapped | None = None
         self._answer = 0
+        self._ran = 0  # the process whose trap this step is
 
     def step(self, event: AnyEvent) -> Step:
         """Apply one event. Raises KernelPanic, and nothing else, when the state turns out to be impossible."""
@@ -412,13 +416,14 @@ class Kernel:
         self._budgets.clear()
         try:
             make(event.settings.memory.policy, None)
+            ready = make_scheduler(event.settings.sched.policy, event.settings.sched.quantum)
             self._fits(event)
         except BadInput:
             self.config = old
             raise
         self._policies.clear()
         self.slots = [Slot() for _ in range(event.slots)]
-        self.ready = RoundRobin()  # its order is not on disk: boot begins with the lowest number
+        self.ready = ready  # its order is not on disk: boot begins with the lowest number
         self._note("boot", text=f"{event.model}, window {event.settings.window}, {len(self.procs)} processes")
         for proc in self.procs.values():
             self._resume(proc, event)
@@ -475,7 +480,7 @@ class Kernel:
         if proc.wait is not None:
             self._effects.append(proc.wait)
         if proc.state is State.READY:
-            self.ready.add(proc.pid)
+            self._queue(proc)
 
     def _resized_pending(self, one: Pending, event: Booted) -> Pending:
         role = Role.USER if one.line is Line.USER else Role.SYSTEM
@@ -514,12 +519,14 @@ class Kernel:
             self._note("spawn", proc, text=f"{name} again, with its memory")
             self._boundary(proc)
             return
+        if not NICE_MIN <= event.nice <= NICE_MAX:
+            raise BadInput(f"nice {event.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
         if len(self.procs) >= PROCESSES_MAX:
             raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
         self._blocks_fit(event)
         self.counters.pid += 1
         mask = tuple(call for call in self.iset.names if call in event.mask)
-        proc = Process(self.counters.pid, name, mask, event.system, dict(event.blocks), AddressSpace())
+        proc = Process(self.counters.pid, name, mask, event.system, dict(event.blocks), AddressSpace(), nice=event.nice)
         self.procs[proc.pid], self.names[name] = proc, proc.pid
         self._answer = proc.pid
         self._dirty[proc.pid] = proc
@@ -645,7 +652,7 @@ class Kernel:
         if asked and memory.fault and memory.recall and proc.space.evicted:
             self._wait(proc, self._demand(proc, asked), demand=True)
         else:
-            self.ready.add(proc.pid)
+            self._queue(proc)
 
     def _deliver(self, proc: Process, one: Pending) -> list[int]:
         """Append what an interrupt brings; returns the user's pages among it."""
@@ -798,8 +805,12 @@ class Kernel:
 
     # The CPU.
 
+    def _queue(self, proc: Process) -> None:
+        """A process became ready, perhaps because the instruction that it trapped with is done."""
+        self.ready.add(proc.pid, proc.nice, ran=proc.pid == self._ran)
+
     def _schedule(self) -> None:
-        """Fill free slots with ready processes."""
+        """Fill free slots with ready processes, and ask for one back if the policy says so."""
         settings = self._settings
         for index, slot in enumerate(self.slots):
             if slot.pid:
@@ -815,7 +826,7 @@ class Kernel:
             if not proc.ids or proc.restarted:
                 proc.attempt += 1
                 proc.restarted = False
-            slot.pid, slot.instr, slot.attempt = pid, proc.instr, proc.attempt
+            slot.pid, slot.instr, slot.attempt, slot.yielding = pid, proc.instr, proc.attempt, False
             assert self.config is not None
             self._effects.append(
                 Run(
@@ -826,12 +837,23 @@ class Kernel:
                     tuple(proc.space.placed()),
                     proc.mask,
                     self.config.encoding,
-                    settings.sched.quantum,
+                    self.ready.quantum(pid),
                     pager.reply_max(settings),
                     settings.window,
                     proc.ids,
                 )
             )
+        self._displace()
+
+    def _displace(self) -> None:
+        """Ask one slot back, at its next token, if the policy puts who waits before who runs there."""
+        if not len(self.ready) or any(slot.yielding or not slot.pid for slot in self.slots):
+            return
+        running = {slot.pid: index for index, slot in enumerate(self.slots)}
+        victim = self.ready.displaces([pid for pid in running if self.procs[pid].state is State.RUNNING])
+        if victim is not None:
+            self.slots[running[victim]].yielding = True
+            self._effects.append(Preempt(running[victim]))
 
     def _trapped(self, event: Trapped) -> None:
         """The CPU entered the kernel; a trap of a run that nobody waits for only frees its slot."""
@@ -840,6 +862,8 @@ class Kernel:
             return
         slot.pid = 0
         proc = self.procs[event.pid]
+        self._ran = proc.pid
+        self.ready.spent(proc.pid, proc.nice, event.decoded)
         self._dirty[proc.pid] = proc
         if event.kv > self._settings.window:
             raise KernelPanic(f"process {proc.pid} reached position {event.kv} of window {self._settings.window}")
@@ -857,7 +881,7 @@ class Kernel:
         match event.outcome:
             case Outcome.PREEMPTED:
                 proc.ids = event.ids
-                self.ready.add(proc.pid)
+                self._queue(proc)
                 return
             case Outcome.FAILED:
                 self._device_failed(proc, event.error)
@@ -874,7 +898,7 @@ class Kernel:
         if proc.failed_row >= FAILED_MAX:
             self.end(proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
             return
-        self.ready.add(proc.pid)
+        self._queue(proc)
 
     def _instruction(self, proc: Process, event: Trapped) -> None:
         self._emission = event
@@ -1106,7 +1130,7 @@ class Kernel:
             assert proc.space.used() <= limits.queue
             assert sum(entry.tokens for entry in proc.space.recall) <= limits.recall
             assert (proc.space.data.tokens if proc.space.data else 0) <= limits.data
-            assert (proc.pid in self.ready.ready) == (proc.state is State.READY), (proc.pid, proc.state)
+            assert (proc.pid in self.ready) == (proc.state is State.READY), (proc.pid, proc.state)
             assert (proc.wait is not None) == (proc.state is State.BLOCKED)
             if proc.state is State.RUNNING:
                 assert proc.pid in running

@@ -62,6 +62,7 @@ class Spawned(Event, frozen=True, kw_only=True):
     mask: tuple[str, ...]  # names of the syscalls it may emit
     blocks: dict[str, str] = {}
     system: str = ""  # system instructions, before the manual
+    nice: int = 0
 
 
 class Messaged(Event, frozen=True, kw_only=True):

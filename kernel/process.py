@@ -109,6 +109,7 @@ class Process(msgspec.Struct, array_like=True):
     failed_row: int = 0
     accounts: Accounts = msgspec.field(default_factory=Accounts)
     policy: Any = None  # what the replacement policy keeps of this process
+    nice: int = 0  # -20 to 19: the higher, the smaller its share of the CPU
 
     def undelivered(self) -> set[int]:
         """Pages of pending interrupts: on disk and indexed, and not to be seen before their delivery."""

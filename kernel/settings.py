@@ -41,9 +41,9 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The scheduler's: a quantum in tokens."""
+    """The scheduler's: `quantum` in tokens, of the lowest level in mlfq, without effect in fifo."""
 
-    policy: Literal["rr"] = "rr"
+    policy: str = "rr"
     quantum: Annotated[int, Meta(ge=1, le=4096)] = 128
 
 

@@ -150,6 +150,12 @@ def spawn(
         list[str] | None, typer.Option("--block", metavar="NAME=TEXT", help="A block of core memory.")
     ] = None,
     system: Annotated[str | None, typer.Option("--system", help="Instructions before the manual.")] = None,
+    nice: Annotated[
+        int,
+        typer.Option(
+            "--nice", metavar="N", help="-20 to 19: the higher, the smaller its share under sched.policy fair."
+        ),
+    ] = 0,
     directory: Dir = None,
     as_json: Json = False,
 ) -> None:
@@ -171,7 +177,8 @@ def spawn(
             raise BadInput(f"--block {one}: NAME=TEXT is wanted")
         blocks[key] = text
     names = None if mask is None else tuple(call.strip() for call in mask.split(","))
-    ok = call(socket_of(directory), wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system), wire.Ok)
+    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice)
+    ok = call(socket_of(directory), request, wire.Ok)
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})
     else:

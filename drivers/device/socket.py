@@ -246,7 +246,8 @@ class Connection:
                 size = sum(len(text.encode()) for text in texts)
                 if size > MESSAGE_BYTES_MAX:
                     raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
-                return done(number, await machine.spawn(request.name, request.mask, request.blocks, request.system))
+                answer = await machine.spawn(request.name, request.mask, request.blocks, request.system, request.nice)
+                return done(number, answer)
             case wire.Kill():
                 event = Killed(source="client", pid=machine.find(request.proc))
                 return done(number, await machine.submit(event))

@@ -62,6 +62,7 @@ class Spawn(Request, frozen=True, kw_only=True):
     mask: tuple[str, ...] | None = None
     blocks: dict[str, str] = {}
     system: str | None = None
+    nice: int = 0
 
 
 class Kill(Request, frozen=True, kw_only=True):

@@ -368,6 +368,7 @@ def test_a_window_too_small_is_refused_with_the_sum() -> None:
         (Spawned(name="x", mask=()), "mask is empty"),
         (Spawned(name="x", mask=("fly",)), "mask fly: syscalls are"),
         (Spawned(name="p", mask=("yield",)), "exists and is idle"),
+        (Spawned(name="x", mask=("yield",), nice=20), "nice 20: -20 to 19"),
         (Spawned(name="x", mask=("yield",), blocks={"b": "x" * 5_000}), "core blocks of"),
         (Killed(pid=99), "no process 99; processes are p"),
     ],
