@@ -63,7 +63,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
         raise BadInput(step.error)
     measure = Record("set", b"measure", layout.costs.measure.encode())
     await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
-    board.index.start(machine.post, machine.sizes)
+    board.index.start(machine.post, machine.pages.sizes)
     machine.began(step)
     return machine
 

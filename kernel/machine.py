@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,7 +19,7 @@ import trio
 
 from kernel import records
 from kernel.core import Kernel, Step
-from kernel.errors import BadInput, KernelError, KernelPanic
+from kernel.errors import BadInput, KernelError
 from kernel.event import (
     Acked,
     AnyEffect,
@@ -30,11 +30,9 @@ from kernel.event import (
     Filed,
     Killed,
     Load,
-    Loaded,
     Message,
     Messaged,
     Note,
-    Placed,
     Preempt,
     Run,
     Search,
@@ -47,13 +45,13 @@ from kernel.limits import (
     INBOX_MAX,
     MESSAGE_BYTES_MAX,
     MID_CHARS_MAX,
-    PAGES_CACHED_MAX,
     SUBSCRIBER_QUEUE_MAX,
 )
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
 from kernel.memory.prompt import Layout
-from kernel.ports import Cpu, Disk, Index, InstructionSet, Job, Record, Streamed, Visible
+from kernel.pages import Pages
+from kernel.ports import Cpu, Disk, Index, InstructionSet, Record, Streamed
 from kernel.process import Process, State
 from kernel.records import JournalEntry
 from kernel.settings import Settings
@@ -161,6 +159,7 @@ class Machine:
         self.kernel, self.layout, self.iset = kernel, layout, iset
         self.cpu, self.disk, self.index = cpu, disk, index
         self.settings, self.clock = settings, clock
+        self.pages = Pages(disk, layout, iset)
         self.window, self.model = settings.window, cpu.model
         self.stopping = False
         self.steps = 0
@@ -174,9 +173,6 @@ class Machine:
         self._timers_changed = trio.Event()
         self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
         self._inflight: dict[str, _Waiter] = {}
-        self._pages: OrderedDict[int, Visible] = OrderedDict()
-        self._measured: list[Record] = []  # ids of old pages by a new model, to be written with the next commit
-        self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
         self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
         self._stopped = trio.Event()
@@ -275,7 +271,7 @@ class Machine:
     def began(self, step: Step) -> None:
         """Perform what the boot's step derived; called once, after its commit."""
         for page, ids in step.pages:
-            self._keep(page, ids)
+            self.pages.keep(page, ids)
         for effect in step.effects:
             self.perform(effect)
 
@@ -342,13 +338,12 @@ class Machine:
                 self._busy.discard(event.slot)
         last = {(record.table, record.key): record for step, _, _ in steps for record in step.records}
         written = list(last.values())  # of a key written twice, the last value alone
-        if self._measured:
-            written, self._measured = self._measured + written, []
+        written = self.pages.measured() + written
         await self.commit(written)
         newest = 0
         for step, _, _ in steps:
             for page, ids in step.pages:
-                self._keep(page, ids)
+                self.pages.keep(page, ids)
                 newest = page.id
         if newest:
             self.index.feed(newest)
@@ -381,14 +376,13 @@ class Machine:
             case Run():
                 if self.stopping:
                     return  # derived again at the next boot
-                self._busy.add(effect.slot)
-                self.cpu.start(self._job(effect))
+                self._run(effect)
             case Preempt():
                 self.cpu.preempt(effect.slot)
             case Search():
                 self.index.search(effect)
             case Load():
-                self.post(self._load(effect))
+                self.post(self.pages.load(effect))
             case Arm():
                 self._armed[effect.timer] = effect.due
                 heapq.heappush(self._timers, (effect.due, effect.timer))
@@ -398,100 +392,13 @@ class Machine:
             case Deliver():
                 pass  # published with its step; it stands in the outbox for those who come later
 
-    def _job(self, run: Run) -> Job:
-        found = self._visible([placed.page for placed in run.pages])
-        pages = tuple(
-            visible if visible.role is placed.role and not placed.recalled else _as_placed(visible, placed)
-            for placed, visible in zip(run.pages, found, strict=True)
-        )
-        name = (run.mask, run.encoding)
-        if name not in self._grammars:
-            self._grammars[name] = self.iset.grammar(run.mask, run.encoding)
+    def _run(self, run: Run) -> None:
+        self._busy.add(run.slot)
         tag = (run.pid, run.instr, run.attempt)
         if run.ids and self._shown.get(run.pid) != tag:  # a new attempt goes on from committed tokens: say them again
             self.stream(Streamed(*tag, 0, self.cpu.detokenize(run.ids)))
         self._shown[run.pid] = tag
-        prompt = self.layout.render(pages)
-        return Job(
-            run.slot,
-            run.pid,
-            run.instr,
-            run.attempt,
-            pages,
-            prompt,
-            run.ids,
-            self._grammars[name],
-            run.quantum,
-            run.reply,
-            run.window,
-        )
-
-    def _load(self, what: Load) -> Loaded:
-        rows = self.disk.get_many("page", [records.key(number) for number in what.pages])
-        pages = [msgspec.msgpack.decode(row, type=Page) for row in rows if row is not None]
-        mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
-        sizes = self.sizes([page.id for page in mine])
-        kinds = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}
-        return Loaded(
-            source="disk",
-            pid=what.pid,
-            req=what.req,
-            pages=tuple(
-                (
-                    page.id,
-                    size,
-                    page.role if page.kind is not Kind.ARCHIVE else Role.SYSTEM,
-                    kinds.get(page.kind, page.kind),
-                )
-                for page, size in zip(mine, sizes, strict=True)
-            ),
-        )
-
-    # Pages and their ids.
-
-    def _keep(self, page: Page, ids: tuple[int, ...]) -> None:
-        self._pages[page.id] = Visible(page, page.role, ids)
-        if len(self._pages) > PAGES_CACHED_MAX:
-            self._pages.popitem(last=False)
-
-    def _visible(self, numbers: Sequence[int]) -> list[Visible]:
-        """Pages with their ids by the present model, from the cache or the disk; measured now if they never were."""
-        found: dict[int, Visible] = {}
-        for number in numbers:
-            if number in self._pages:
-                found[number] = self._pages[number]
-                self._pages.move_to_end(number)
-        wanted = [number for number in numbers if number not in found]
-        if wanted:
-            measure = self.layout.costs.measure
-            rows = self.disk.get_many("page", [records.key(number) for number in wanted])
-            packed = self.disk.get_many("ids", [records.ids_key(measure, number) for number in wanted])
-            for number, row, ids in zip(wanted, rows, packed, strict=True):
-                if row is None:
-                    raise KernelPanic(f"page {number} is in a page table and not on disk")
-                page = msgspec.msgpack.decode(row, type=Page)
-                self._keep(page, self._ids(page) if ids is None else records.unpack_ids(ids))
-                found[number] = self._pages[number]
-        return [found[number] for number in numbers]
-
-    def _ids(self, page: Page) -> tuple[int, ...]:
-        ids = self.layout.tokenize(page.text)
-        key = records.ids_key(self.layout.costs.measure, page.id)
-        self._measured.append(Record("ids", key, records.pack_ids(ids)))
-        return ids
-
-    def sizes(self, numbers: Sequence[int]) -> list[int]:
-        """Token counts of pages by the present model, without frame. Callable from the index's thread."""
-        measure = self.layout.costs.measure
-        packed = self.disk.get_many("ids", [records.ids_key(measure, number) for number in numbers])
-        found = []
-        for number, ids in zip(numbers, packed, strict=True):
-            if ids is None:
-                page = self.page(number)
-                found.append(len(self._ids(page)) if page is not None else 0)
-            else:
-                found.append(len(ids) // 4)
-        return found
+        self.cpu.start(self.pages.job(run))
 
     # Timers.
 
@@ -588,8 +495,7 @@ class Machine:
 
     def page(self, number: int) -> Page | None:
         """A page by number."""
-        row = self.disk.get("page", records.key(number))
-        return None if row is None else msgspec.msgpack.decode(row, type=Page)
+        return self.pages.page(number)
 
     def message_page(self, mid: str) -> int:
         """The first page of the message with that id; 0 if there is none."""
@@ -661,10 +567,6 @@ class Machine:
     def _publish_streams(self) -> None:
         while self._streams:
             self._publish(self._streams.popleft())
-
-
-def _as_placed(visible: Visible, placed: Placed) -> Visible:
-    return msgspec.structs.replace(visible, role=placed.role, recalled=placed.recalled)
 
 
 def _entry(value: bytes) -> Entry:

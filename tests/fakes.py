@@ -22,7 +22,6 @@ from kernel.event import (
     Disarm,
     Hit,
     Load,
-    Loaded,
     Message,
     Messaged,
     Preempt,
@@ -33,9 +32,10 @@ from kernel.event import (
     TimerFired,
 )
 from kernel.machine import page_tokens_max
-from kernel.memory.page import Area, Kind, Page
+from kernel.memory.page import Area, Page
 from kernel.memory.prompt import Layout
-from kernel.ports import Job, Post, Visible
+from kernel.pages import Pages
+from kernel.ports import Job, Post
 from kernel.process import Process
 from kernel.records import JournalEntry
 from kernel.settings import Settings, apply
@@ -116,7 +116,9 @@ class Rig:
         """Load what the disk holds and begin again; all that was only in memory is gone."""
         self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding)
         self.layout = Layout(self.cpu.frame, self.cpu.tokenize, self.cpu.measure_id())
-        self.kernel = Kernel(Table(), self.layout)
+        table = Table()
+        self.kernel = Kernel(table, self.layout)
+        self.pages = Pages(self.disk, self.layout, table)
         self.index = WordIndex(self.disk)
         self.inbox: list[AnyEvent] = []
         self.armed: dict[int, int] = {}
@@ -127,7 +129,7 @@ class Rig:
         state_hash = msgspec.msgpack.decode(last[0][1], type=JournalEntry).hash if last else bytes(16)
         tables = {name: self.disk.scan(name) for name in ("proc", "timer", "outbox")}
         self.kernel.load(tables, self.disk.get("meta", b"kernel"), state_hash)
-        self.index.start(self.post, self.sizes)
+        self.index.start(self.post, self.pages.sizes)
         self.index.feed(self.kernel.counters.page)
         self.cpu.open(self.settings.window, self.post, lambda _: None)
         answer = self.do(
@@ -170,7 +172,7 @@ class Rig:
                 case Search():
                     self.index.search(effect)
                 case Load():
-                    self._load(effect)
+                    self.post(self.pages.load(effect))
                 case Arm():
                     self.armed[effect.timer] = effect.due
                 case Disarm():
@@ -224,40 +226,7 @@ class Rig:
         """What the process would see now, in prompt order."""
         return [self.page(placed.page).text for placed in self.proc(pid).space.placed()]
 
-    def sizes(self, numbers: Sequence[int]) -> list[int]:
-        return [len(self.cpu.tokenize(self.page(number).text)) for number in numbers]
-
     def _run(self, run: Run) -> None:
-        pages = tuple(
-            Visible(page := self.page(placed.page), placed.role, self.cpu.tokenize(page.text), placed.recalled)
-            for placed in run.pages
-        )
-        prompt = self.layout.render(pages)
-        grammar = Table().grammar(run.mask, run.encoding)
-        job = Job(
-            run.slot,
-            run.pid,
-            run.instr,
-            run.attempt,
-            pages,
-            prompt,
-            run.ids,
-            grammar,
-            run.quantum,
-            run.reply,
-            run.window,
-        )
+        job = self.pages.job(run)
         self.jobs.append(job)
         self.cpu.start(job)
-
-    def _load(self, what: Load) -> None:
-        pages = [self.page(number) for number in what.pages if self.disk.get("page", records.key(number))]
-        mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
-        self.post(
-            Loaded(
-                source="disk",
-                pid=what.pid,
-                req=what.req,
-                pages=tuple((page.id, self.sizes([page.id])[0], page.role, "result") for page in mine),
-            )
-        )

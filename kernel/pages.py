@@ -1,0 +1,134 @@
+"""Pages as a machine handles them: their texts and ids, from a cache or the disk, and what is made of them: a job for
+the CPU, the answer to a `read`, the sizes of hits.
+
+Ids are those the page was emitted or measured as; a page that the present model has never measured is measured when it
+is first wanted, and its ids go to the disk with the next commit (`measured`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from kernel import records
+from kernel.errors import KernelPanic
+from kernel.event import Load, Loaded, Run
+from kernel.limits import PAGES_CACHED_MAX
+from kernel.memory.page import Kind, Page, Role
+from kernel.memory.prompt import Layout
+from kernel.ports import Disk, InstructionSet, Job, Record, Visible
+
+READ_AS = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}  # the kind of a page that `read` brings back
+
+
+class Pages:
+    """The pages of a machine. `sizes` may be called from any thread, the rest by the machine alone."""
+
+    def __init__(self, disk: Disk, layout: Layout, iset: InstructionSet) -> None:
+        self._disk, self._layout, self._iset = disk, layout, iset
+        self._kept: OrderedDict[int, Visible] = OrderedDict()
+        self._measured: list[Record] = []
+        self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
+
+    def keep(self, page: Page, ids: tuple[int, ...]) -> None:
+        """A committed page with its ids; the one that was not placed for longest goes."""
+        self._kept[page.id] = Visible(page, page.role, ids)
+        if len(self._kept) > PAGES_CACHED_MAX:
+            self._kept.popitem(last=False)
+
+    def measured(self) -> list[Record]:
+        """The ids measured since the last call, to be committed."""
+        found, self._measured = self._measured, []
+        return found
+
+    def page(self, number: int) -> Page | None:
+        """A page by number, from the disk."""
+        row = self._disk.get("page", records.key(number))
+        return None if row is None else msgspec.msgpack.decode(row, type=Page)
+
+    def job(self, run: Run) -> Job:
+        """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt)."""
+        pages = tuple(
+            visible
+            if visible.role is placed.role and not placed.recalled
+            else msgspec.structs.replace(visible, role=placed.role, recalled=placed.recalled)
+            for placed, visible in zip(run.pages, self._visible([placed.page for placed in run.pages]), strict=True)
+        )
+        name = (run.mask, run.encoding)
+        if name not in self._grammars:
+            self._grammars[name] = self._iset.grammar(run.mask, run.encoding)
+        return Job(
+            slot=run.slot,
+            pid=run.pid,
+            instr=run.instr,
+            attempt=run.attempt,
+            pages=pages,
+            prompt=self._layout.render(pages),
+            ids=run.ids,
+            grammar=self._grammars[name],
+            quantum=run.quantum,
+            reply=run.reply,
+            window=run.window,
+        )
+
+    def load(self, what: Load) -> Loaded:
+        """Those of the pages asked for that exist, belong to the process and can be read."""
+        rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
+        pages = [msgspec.msgpack.decode(row, type=Page) for row in rows if row is not None]
+        mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
+        sizes = self.sizes([page.id for page in mine])
+        return Loaded(
+            source="disk",
+            pid=what.pid,
+            req=what.req,
+            pages=tuple(
+                (
+                    page.id,
+                    size,
+                    page.role if page.kind is not Kind.ARCHIVE else Role.SYSTEM,
+                    READ_AS.get(page.kind, page.kind),
+                )
+                for page, size in zip(mine, sizes, strict=True)
+            ),
+        )
+
+    def sizes(self, numbers: Sequence[int]) -> list[int]:
+        """Token counts of pages by the present model, without frame."""
+        measure = self._layout.costs.measure
+        packed = self._disk.get_many("ids", [records.ids_key(measure, number) for number in numbers])
+        found = []
+        for number, ids in zip(numbers, packed, strict=True):
+            if ids is None:
+                page = self.page(number)
+                found.append(len(self._ids(page)) if page is not None else 0)
+            else:
+                found.append(len(ids) // 4)
+        return found
+
+    def _visible(self, numbers: Sequence[int]) -> list[Visible]:
+        found: dict[int, Visible] = {}
+        for number in numbers:
+            if number in self._kept:
+                found[number] = self._kept[number]
+                self._kept.move_to_end(number)
+        wanted = [number for number in numbers if number not in found]
+        if wanted:
+            measure = self._layout.costs.measure
+            rows = self._disk.get_many("page", [records.key(number) for number in wanted])
+            packed = self._disk.get_many("ids", [records.ids_key(measure, number) for number in wanted])
+            for number, row, ids in zip(wanted, rows, packed, strict=True):
+                if row is None:
+                    raise KernelPanic(f"page {number} is in a page table and not on disk")
+                page = msgspec.msgpack.decode(row, type=Page)
+                self.keep(page, self._ids(page) if ids is None else records.unpack_ids(ids))
+                found[number] = self._kept[number]
+        return [found[number] for number in numbers]
+
+    def _ids(self, page: Page) -> tuple[int, ...]:
+        ids = self._layout.tokenize(page.text)
+        self._measured.append(
+            Record("ids", records.ids_key(self._layout.costs.measure, page.id), records.pack_ids(ids))
+        )
+        return ids
