@@ -41,7 +41,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
         )
     layout = Layout(cpu.frame, cpu.tokenize, cpu.measure_id())
     kernel = Kernel(table, layout)
-    _load(kernel, disk)
+    load(kernel, disk)
     resized, measured = _measure_anew(kernel, disk, layout)
     machine = Machine(kernel, layout, table, cpu, disk, board.index, settings, board.clock)
     cpu.open(settings.window, machine.post, machine.stream)
@@ -68,7 +68,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     return machine
 
 
-def _load(kernel: Kernel, disk: Disk) -> None:
+def load(kernel: Kernel, disk: Disk) -> None:
     """The state of the last commit, and the hash that was journaled with it."""
     last = disk.scan("journal", reverse=True, limit=1)
     state_hash = msgspec.msgpack.decode(last[0][1], type=JournalEntry).hash if last else bytes(16)

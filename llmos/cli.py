@@ -34,6 +34,7 @@ bench = typer.Typer(
 Examples:
   llmos bench kernel --processes 16 --seconds 20
   llmos bench nested-kv --model smollm2-135m --levels 1-2
+  llmos bench sched --seeds 5
 
 Measure this machine.""",
 )
@@ -386,6 +387,23 @@ def bench_kernel(
     from bench.kernel import run
 
     run(processes, sync, seconds, as_json)
+
+
+@bench.command("sched", short_help="What the scheduling policies do to those who wait.")
+def bench_sched(
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Seeds 1 to this one.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench sched
+      llmos bench sched --seeds 1 --json
+
+    Runs 40 interactive processes, 8 batch ones, 4 blocked ones and a runaway under each policy, in virtual time.
+    """
+    from bench.sched import run
+
+    run(seeds, as_json)
 
 
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")

@@ -14,6 +14,7 @@ import msgspec
 from drivers.cpu.scripted import Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from kernel import records
+from kernel.boot import load
 from kernel.core import Kernel, Step
 from kernel.event import (
     AnyEvent,
@@ -37,7 +38,6 @@ from kernel.memory.prompt import Layout
 from kernel.pages import Pages
 from kernel.ports import Job, Post
 from kernel.process import Process
-from kernel.records import JournalEntry
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
@@ -125,10 +125,7 @@ class Rig:
         self.jobs: list[Job] = []
         self.messages: list[Message] = []
         self.n = 0
-        last = self.disk.scan("journal", reverse=True, limit=1)
-        state_hash = msgspec.msgpack.decode(last[0][1], type=JournalEntry).hash if last else bytes(16)
-        tables = {name: self.disk.scan(name) for name in ("proc", "timer", "outbox")}
-        self.kernel.load(tables, self.disk.get("meta", b"kernel"), state_hash)
+        load(self.kernel, self.disk)
         self.index.start(self.post, self.pages.sizes)
         self.index.feed(self.kernel.counters.page)
         self.cpu.open(self.settings.window, self.post, lambda _: None)

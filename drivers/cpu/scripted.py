@@ -13,6 +13,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from kernel.event import Outcome, Trapped
 from kernel.memory.page import Role
@@ -41,6 +42,14 @@ def echo(job: Job) -> str:
     return f'{{"op":"send_message","text":"you said: {escaped}"}}'
 
 
+class Plan(NamedTuple):
+    """What an instruction will be, as text and ids, and how many of the ids its run may reach."""
+
+    text: str
+    ids: tuple[int, ...]
+    end: int
+
+
 class ScriptedCpu:
     """ports.Cpu over a program. `failures` runs, from the first on, fail as a device would."""
 
@@ -56,7 +65,7 @@ class ScriptedCpu:
         self.token_s, self.failures = token_s, failures
         self._stop = [threading.Event() for _ in range(slots)]
         self._kept = [b""] * slots  # ids in "KV", four bytes each, so that prefill counts are honest
-        self._begun: dict[int, tuple[tuple[int, ...], str, tuple[int, ...]]] = {}  # (instr, attempt), text, ids
+        self._begun: dict[int, tuple[tuple[int, int], Plan]] = {}  # by process: (instr, attempt), what it says
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -106,25 +115,38 @@ class ScriptedCpu:
             thread.join(5)
 
     def _run(self, job: Job) -> None:
-        if self.failures > 0:
-            self.failures -= 1
-            self._trap(job, Outcome.FAILED, (), "", error="the script says that the device fails")
+        planned = self._plan(job)
+        if planned is None:
             return
-        known, text, ids = self._begun.get(job.pid, ((), "", ()))
-        if not job.ids or known != (job.instr, job.attempt):  # a preempted instruction goes on as it began
-            text = self.program(job)
-            ids = self.tokenize(text)
-            self._begun[job.pid] = ((job.instr, job.attempt), text, ids)
-        end = min(len(ids), job.reply, len(job.ids) + job.quantum)
         emitted, first_at = len(job.ids), 0
-        while self.token_s and emitted < end and not self._stop[job.slot].is_set():
+        while self.token_s and emitted < planned.end and not self._stop[job.slot].is_set():
             time.sleep(self.token_s)  # the device's own time, in its own thread
-            piece = self.detokenize(ids[emitted : emitted + 1])
+            piece = self.detokenize(planned.ids[emitted : emitted + 1])
             self._stream(Streamed(job.pid, job.instr, job.attempt, emitted, piece))
             emitted += 1
             first_at = first_at or time.time_ns()
-        if not self.token_s and emitted < end:
-            emitted, first_at = end, time.time_ns()
+        if not self.token_s and emitted < planned.end:
+            emitted, first_at = planned.end, time.time_ns()
+        self._finish(job, planned, emitted, first_at)
+
+    def _plan(self, job: Job) -> Plan | None:
+        """What the program says, and how far this run may go; None if the device fails instead."""
+        if self.failures > 0:
+            self.failures -= 1
+            self._trap(job, Outcome.FAILED, (), "", error="the script says that the device fails")
+            return None
+        known, planned = self._begun.get(job.pid, ((0, 0), None))
+        if planned is None or not job.ids or known != (job.instr, job.attempt):
+            text = self.program(job)
+            planned = Plan(text, self.tokenize(text), 0)
+        end = min(len(planned.ids), job.reply, len(job.ids) + job.quantum)
+        planned = Plan(planned.text, planned.ids, end)
+        self._begun[job.pid] = ((job.instr, job.attempt), planned)  # a preempted instruction goes on as it began
+        return planned
+
+    def _finish(self, job: Job, planned: Plan, emitted: int, first_at: int) -> None:
+        """The trap of a run that has come as far as `emitted`."""
+        text, ids = planned.text, planned.ids
         error = ""
         if emitted >= len(ids):
             outcome = Outcome.SYSCALL if ids else Outcome.ILLEGAL

@@ -1,8 +1,9 @@
 """Fair shares by stride scheduling: each process's pass grows with the tokens it emits, slower the lower its nice is,
 and who has the smallest pass runs next (Waldspurger, Stride Scheduling, 1995).
 
-A process that was away comes back with the pass of who ran last: it gets its share from now on and no arrears. All in
-integers, so it is the same on every machine.
+A slice is an eighth of the quantum, for shares are only as even as slices are short: over 500 tokens of 8 processes
+Jain's index is 0.50 with slices of 128 tokens, 0.996 with 16 (`llmos bench sched`). A process that was away comes back
+with the pass of who ran last: it gets its share from now on and no arrears. All in integers, the same on every machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
+SLICES: Final = 8  # of a quantum
 ONE: Final = 1 << 20  # stride of weight 1
 WEIGHT: Final = 1_024  # of nice 0; each step of nice is a factor of 1.25, as in Linux
 NICE_MIN: Final = -20
@@ -22,7 +24,7 @@ class Fair:
     """A heap of (pass, arrival, process); entries of processes that have left are skipped."""
 
     def __init__(self, quantum: int) -> None:
-        self._quantum = quantum
+        self._slice = max(1, quantum // SLICES)
         self._pass: dict[int, int] = {}
         self._heap: list[tuple[int, int, int]] = []
         self._ready: dict[int, int] = {}  # process -> arrival, which says which entry of the heap holds
@@ -54,7 +56,7 @@ class Fair:
 
     def quantum(self, pid: int) -> int:
         """The same for all: shares come from how often a process runs."""
-        return self._quantum
+        return self._slice
 
     def spent(self, pid: int, nice: int, tokens: int) -> None:
         """Its pass moves on."""
@@ -65,8 +67,8 @@ class Fair:
         return None
 
     def bound(self, ready: int) -> int | None:
-        """Nobody is ahead by more than a quantum, so each other runs twice at most; and who runs ends its quantum."""
-        return (2 * ready + 1) * self._quantum
+        """Nobody is ahead by more than a slice, so each other runs twice at most; and who runs ends its slice."""
+        return (2 * ready + 1) * self._slice
 
     def _head(self) -> tuple[int, int, int] | None:
         while self._heap:  # ends: each round takes one out

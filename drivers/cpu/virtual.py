@@ -1,0 +1,77 @@
+"""The scripted CPU in virtual time: a token takes `token_ns` of a clock that somebody else turns.
+
+A run is complete when it starts: its trap is put on the clock for the time at which its last token would come. A
+preemption moves the trap to the end of the token that is under way. No thread, no waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from drivers.cpu.scripted import Plan, Program, ScriptedCpu
+from kernel.ports import Job
+
+
+class Clock(Protocol):
+    """Virtual time, in ns."""
+
+    now: int
+
+    def call_at(self, when: int, source: str, call: Callable[[], None]) -> None:
+        """Call when the time has come; calls of one time go by source, then in the order they were asked for."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    job: Job
+    planned: Plan
+    began: int
+    end: int  # tokens that it will have emitted, those resumed from included
+
+
+class VirtualCpu(ScriptedCpu):
+    """ports.Cpu over a program and a clock. A prompt takes no time: KV is kept for every process."""
+
+    def __init__(
+        self,
+        program: Program,
+        clock: Clock,
+        *,
+        token_ns: int,
+        slots: int = 1,
+        encoding: str = "json",
+        failures: int = 0,
+    ) -> None:
+        super().__init__(program, slots=slots, encoding=encoding, failures=failures)
+        self._clock, self._token_ns = clock, token_ns
+        self._runs: list[_Running | None] = [None] * slots
+
+    def start(self, job: Job) -> None:
+        """Put the run's end on the clock."""
+        planned = self._plan(job)
+        if planned is not None:
+            run = self._runs[job.slot] = _Running(job, planned, self._clock.now, planned.end)
+            self._call(run)
+
+    def preempt(self, slot: int) -> None:
+        """End the run with the token under way."""
+        run = self._runs[slot]
+        if run is not None:
+            under_way = len(run.job.ids) + (self._clock.now - run.began) // self._token_ns + 1
+            if under_way < run.end:
+                run.end = under_way
+                self._call(run)
+
+    def _call(self, run: _Running) -> None:
+        when = run.began + (run.end - len(run.job.ids)) * self._token_ns
+        end = run.end
+
+        def trap() -> None:
+            if self._runs[run.job.slot] is run and run.end == end:  # not one that was preempted meanwhile
+                self._runs[run.job.slot] = None
+                self._finish(run.job, run.planned, end, run.began + self._token_ns)
+
+        self._clock.call_at(when, f"cpu{run.job.slot}", trap)

@@ -1,0 +1,140 @@
+"""A machine in virtual time: the same kernel, disk, pages and ports as machine.py, in a plain loop over a heap.
+
+Everything that will happen stands on the heap by (time, source, number): events, and calls of devices that have their
+own times. One is taken at a time, stepped, committed and performed before the next, so a run is a function of what was
+put on the heap: no thread, no clock, no waiting. For benches and scenarios; the daemon runs machine.py.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+import msgspec
+
+from kernel.boot import load
+from kernel.core import Kernel, Step
+from kernel.errors import BadInput
+from kernel.event import (
+    AnyEffect,
+    AnyEvent,
+    Arm,
+    Booted,
+    Deliver,
+    Disarm,
+    Load,
+    Messaged,
+    Preempt,
+    Run,
+    Search,
+    TimerFired,
+)
+from kernel.machine import page_tokens_max
+from kernel.memory.prompt import Layout
+from kernel.pages import Pages
+from kernel.ports import Cpu, Disk, Index, InstructionSet
+from kernel.settings import Settings
+
+Watch = Callable[[AnyEvent, Step], None]
+"""Called with each event and what it did, after its commit and before its effects."""
+
+
+class VirtualMachine:
+    """A machine whose time is `now`, in ns. Drivers that take time are given it as their clock."""
+
+    def __init__(self, start: int = 0) -> None:
+        self.now = start
+        self.steps = 0
+        self.watch: Watch = lambda event, step: None
+        self._heap: list[tuple[int, str, int, AnyEvent | Callable[[], None]]] = []
+        self._put = 0
+        self._numbers: dict[str, int] = {}
+        self._armed: dict[int, int] = {}
+
+    def boot(self, iset: InstructionSet, cpu: Cpu, disk: Disk, index: Index, settings: Settings) -> Step:
+        """Load what the disk holds and begin. Raises BadInput if the machine cannot work like this."""
+        self.cpu, self.disk, self.index, self.settings = cpu, disk, index, settings
+        self.layout = Layout(cpu.frame, cpu.tokenize, cpu.measure_id())
+        self.kernel = Kernel(iset, self.layout)
+        self.pages = Pages(disk, self.layout, iset)
+        load(self.kernel, disk)
+        cpu.open(settings.window, self.post, lambda _: None)
+        index.start(self.post, self.pages.sizes)
+        return self.do(
+            Booted(
+                source="boot",
+                settings=settings,
+                costs=self.layout.costs,
+                model=cpu.model,
+                encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
+                slots=cpu.slots,
+                page_tokens=page_tokens_max(settings),
+            )
+        )
+
+    def post(self, event: AnyEvent) -> None:
+        """An event of now, or of its own time if that is later."""
+        self._push(max(self.now, event.at), event.source, event)
+
+    def call_at(self, when: int, source: str, call: Callable[[], None]) -> None:
+        """Call when the time has come."""
+        self._push(when, source, call)
+
+    def say(self, pid: int, text: str, mid: str = "") -> Messaged:
+        """A user's message for a process, to be posted."""
+        return Messaged(source="user", pid=pid, mid=mid, parts=self.layout(text, page_tokens_max(self.settings)))
+
+    def do(self, event: AnyEvent) -> Step:
+        """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
+        number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
+        event = msgspec.structs.replace(event, at=self.now, n=number)
+        step = self.kernel.step(event)
+        self.steps += 1
+        if step.error:
+            raise BadInput(step.error)
+        self.disk.commit([*self.pages.measured(), *step.records])
+        for page, ids in step.pages:
+            self.pages.keep(page, ids)
+        if step.pages:
+            self.index.feed(step.pages[-1][0].id)
+        self.watch(event, step)
+        for effect in step.effects:
+            self._perform(effect)
+        return step
+
+    def run(self, until: int) -> None:
+        """Let everything happen that happens before `until`, which is the time then."""
+        while self._heap and self._heap[0][0] < until:  # ends with the heap, or with time: a token takes some
+            self.now, _, _, what = heapq.heappop(self._heap)
+            if isinstance(what, msgspec.Struct):
+                self.do(what)
+            else:
+                what()
+        self.now = until
+
+    def _push(self, when: int, source: str, what: AnyEvent | Callable[[], None]) -> None:
+        self._put += 1
+        heapq.heappush(self._heap, (when, source, self._put, what))
+
+    def _perform(self, effect: AnyEffect) -> None:
+        match effect:
+            case Run():
+                self.cpu.start(self.pages.job(effect))
+            case Preempt():
+                self.cpu.preempt(effect.slot)
+            case Search():
+                self.index.search(effect)
+            case Load():
+                self.post(self.pages.load(effect))
+            case Arm():
+                self._armed[effect.timer] = effect.due
+                self._push(max(self.now, effect.due), "timer", lambda: self._fire(effect.timer, effect.due))
+            case Disarm():
+                self._armed.pop(effect.timer, None)
+            case Deliver():
+                pass
+
+    def _fire(self, timer: int, due: int) -> None:
+        if self._armed.get(timer) == due:
+            del self._armed[timer]
+            self.do(TimerFired(source="timer", timer=timer))
