@@ -30,7 +30,9 @@ from kernel.memory.page import Area, Page, Role
 PAGE_BITS: Final = 40  # page ids below 2^40, pids below 2^23: a key is a positive 64-bit integer
 PAGE_MASK: Final = (1 << PAGE_BITS) - 1
 TERMS_MAX: Final = 12  # words of one query that are matched
-WORDS_MAX: Final = 16  # words of one query that are counted; a longer text is cut to its most telling ones
+WORDS_MAX: Final = (
+    16  # words of one query that are counted; a longer text is cut to its questions, names and long words
+)
 MATCHES_MAX: Final = 400  # newest matches of one word that are ranked; a word with more is common
 POSTINGS_MAX: Final = 2_000  # matches of one query that are ranked, unless its three rarest words alone have more
 COMMON_SHARE: Final = 0.1  # of a process's pages: a word in more of them is left out if a rarer one exists,
@@ -143,27 +145,40 @@ def parse(query: str) -> tuple[Term, ...]:
     A UUID, a date or an address (pieces joined by punctuation, with a digit or an @) is one exact phrase.
     """
     terms: dict[str, Term] = {}
+    asked: set[str] = set()  # stems of the words in questions
+    sentence: list[str] = []
     fresh = True  # a sentence starts, where a capital letter says nothing
     end = 0
     plain = unicodedata.normalize("NFC", query)
     for found in _WORD.finditer(plain):
-        fresh = fresh or _SENTENCE.search(plain, end, found.start()) is not None
+        mark = _SENTENCE.search(plain, end, found.start())
+        if mark is not None:
+            if mark.group() == "?":
+                asked.update(sentence)
+            sentence.clear()
+            fresh = True
         end = found.end()
         word = found.group()
         digits = _DIGIT.search(word) is not None
         if len(word) > 2 and (digits or "@" in word) and not word.isalnum():
             pieces = _PIECE.findall(_fold(word))
+            sentence.append(" ".join(pieces))
             _add(terms, Term(f'"{" ".join(pieces)}"', " ".join(pieces), exact=True, name=True))
         else:
             for piece in _PIECE.findall(word) if not word.isalnum() else (word,):
                 small = _fold(piece)
                 if small not in _STOP and (len(small) > 1 or not small.isascii() or digits):
                     name = digits or (piece[0].isupper() and not fresh)
+                    sentence.append(stem(small))
                     _add(terms, Term(f'"{piece}"', stem(small), exact=False, name=name))
         fresh = False
+    if "?" in plain[end:]:
+        asked.update(sentence)
     if len(terms) <= WORDS_MAX:
         return tuple(terms.values())
-    telling = sorted(terms.values(), key=lambda term: (not term.name, -len(term.stem)))[:WORDS_MAX]
+    telling = sorted(terms.values(), key=lambda term: (term.stem not in asked, not term.name, -len(term.stem)))[
+        :WORDS_MAX
+    ]
     return tuple(term for term in terms.values() if term in telling)
 
 

@@ -293,6 +293,14 @@ def test_any_text_is_stored_and_shown_as_it_was(shared, text):
     assert hits[page] == text.replace("\x00", "\ufffd")
 
 
+def test_of_a_long_text_the_questions_and_names_are_looked_for():
+    talk = " ".join(f"extraordinar{chr(97 + n % 26)}{chr(97 + n % 25)}" for n in range(40))
+    terms = fts.parse(f"We walked with Ulla. {talk}. So what is my cat called? {talk}!")
+    stems = {term.stem for term in terms}
+    assert len(terms) == fts.WORDS_MAX
+    assert {"cat", "ulla"} <= stems
+
+
 @pytest.mark.parametrize(
     ("query", "text"),
     [
