@@ -526,7 +526,16 @@ class Kernel:
         self._blocks_fit(event)
         self.counters.pid += 1
         mask = tuple(call for call in self.iset.names if call in event.mask)
-        proc = Process(self.counters.pid, name, mask, event.system, dict(event.blocks), AddressSpace(), nice=event.nice)
+        proc = Process(
+            self.counters.pid,
+            name,
+            mask,
+            event.system,
+            dict(event.blocks),
+            AddressSpace(),
+            nice=event.nice,
+            abort=event.abort,
+        )
         self.procs[proc.pid], self.names[name] = proc, proc.pid
         self._answer = proc.pid
         self._dirty[proc.pid] = proc
@@ -564,7 +573,8 @@ class Kernel:
         for timer in proc.timers:
             self._disarm(timer)
         proc.timers = []
-        proc.wait, proc.open, proc.ids = None, False, ()
+        self._hold(proc, {})
+        proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
         proc.req += 1
         self._close_turn(proc)
         self._note("exit", proc, text=status)
@@ -592,6 +602,23 @@ class Kernel:
         self._raise(proc, Line.USER, entries, event.mid)
         if proc.state is State.IDLE:
             self._boundary(proc)
+        elif proc.abort and Line.USER not in proc.held(self.at):
+            self._abort(proc)
+
+    def _abort(self, proc: Process) -> None:
+        """Stop the instruction under way at its next token, to be begun anew with what is pending in view."""
+        if proc.state is State.RUNNING and not proc.discard:
+            tag = (proc.pid, proc.instr, proc.attempt)
+            index = next(n for n, slot in enumerate(self.slots) if (slot.pid, slot.instr, slot.attempt) == tag)
+            proc.discard, self.slots[index].yielding = True, True
+            self._effects.append(Preempt(index))
+        elif proc.state is State.READY and proc.ids:
+            self._discard(proc)
+
+    def _discard(self, proc: Process) -> None:
+        self._note("abort", proc, tokens=len(proc.ids))
+        proc.ids, proc.discard = (), False
+        self._boundary(proc)
 
     def _filed(self, event: Filed) -> None:
         proc = self.proc(event.pid)
@@ -606,9 +633,15 @@ class Kernel:
             return
         proc = self.procs[timer.pid]
         self._dirty[proc.pid] = proc
+        if timer.unmask:
+            self._hold(proc, {line: until for line, until in proc.masked.items() if until > self.at})
+            if proc.state is State.IDLE:
+                self._boundary(proc)
+            return
         late_s = (self.at - timer.due) // NS
         if any(one.timer == timer.id for one in proc.pending):
             proc.accounts.coalesced += 1
+            self._note("coalesced", proc, line=Line.TIMER)
         else:
             text = self.iset.alert("timer", proc.mask, timer=timer.id, text=timer.text, late_s=late_s)
             parts = self._measured(text, self._unit_text())
@@ -631,7 +664,8 @@ class Kernel:
 
     def _boundary(self, proc: Process) -> None:
         """An instruction boundary: deliver what is pending, begin a turn if that wakes the process, or let it rest."""
-        waking = any(one.line is not Line.MEMORY for one in proc.pending)
+        held = proc.held(self.at)
+        waking = any(one.line is not Line.MEMORY and one.line not in held for one in proc.pending)
         if not proc.in_turn and not waking:
             if proc.state is State.READY:
                 proc.move(Move.REST)
@@ -644,7 +678,7 @@ class Kernel:
             proc.space.turn = len(proc.space.queue)
             if proc.state is State.IDLE:
                 proc.move(Move.WAKE)
-        delivered = interrupts.take(proc.pending, fresh_turn=fresh)
+        delivered = interrupts.take(proc.pending, held, fresh_turn=fresh)
         asked: list[int] = []
         for one in delivered:
             asked += self._deliver(proc, one)
@@ -657,7 +691,8 @@ class Kernel:
     def _deliver(self, proc: Process, one: Pending) -> list[int]:
         """Append what an interrupt brings; returns the user's pages among it."""
         proc.accounts.interrupts += 1
-        self._note("delivered", proc, line=one.line, pages=tuple(page for page, _ in one.pages))
+        pages = tuple(page for page, _ in one.pages)
+        self._note("delivered", proc, line=one.line, pages=pages, ns=self.at - one.at)
         if one.line is Line.MEMORY:
             limits = self.budgets(proc)
             share = round(100 * proc.space.used() / limits.queue)
@@ -881,13 +916,16 @@ class Kernel:
         match event.outcome:
             case Outcome.PREEMPTED:
                 proc.ids = event.ids
-                self._queue(proc)
+                if proc.discard:
+                    self._discard(proc)
+                else:
+                    self._queue(proc)
                 return
             case Outcome.FAILED:
                 self._device_failed(proc, event.error)
                 return
             case Outcome.SYSCALL | Outcome.ILLEGAL:
-                proc.open, proc.ids, proc.failed_row = False, (), 0
+                proc.open, proc.ids, proc.failed_row, proc.discard = False, (), 0, False
                 self._instruction(proc, event)
             case _:
                 assert_never(event.outcome)
@@ -1119,6 +1157,25 @@ class Kernel:
             raise SyscallError(f"no timer {timer}; timers are {_some(proc.timers)}")
         proc.timers = [one for one in proc.timers if one != timer]
         self._disarm(timer)
+
+    def hold(self, pid: int, lines: Iterable[Line], seconds: int) -> None:
+        """Hold back what is raised on `lines` for so long from now; 0: let them through."""
+        proc = self.procs[pid]
+        until = self.at + seconds * NS
+        self._hold(proc, {**proc.masked, **dict.fromkeys(map(int, lines), until)})
+
+    def _hold(self, proc: Process, masked: dict[int, int]) -> None:
+        """Set the masks of a process, and the timer at which the first of them ends."""
+        proc.masked = {line: until for line, until in masked.items() if until > self.at}
+        if proc.unmask:
+            self._disarm(proc.unmask)
+            proc.unmask = 0
+        if proc.masked:
+            self.counters.timer += 1
+            timer = Timer(self.counters.timer, proc.pid, min(proc.masked.values()), 0, "", unmask=True)
+            proc.unmask, self.timers[timer.id] = timer.id, timer
+            self._write("timer", records.key(timer.id), records.encode(timer))
+            self._effects.append(Arm(timer.id, timer.due))
 
     def check(self) -> None:
         """Assert the invariants of the whole machine; called after every step in tests."""

@@ -63,6 +63,7 @@ class Spawned(Event, frozen=True, kw_only=True):
     blocks: dict[str, str] = {}
     system: str = ""  # system instructions, before the manual
     nice: int = 0
+    abort: bool = False  # a user's message stops what it is emitting
 
 
 class Messaged(Event, frozen=True, kw_only=True):
@@ -261,9 +262,10 @@ class Message(msgspec.Struct, frozen=True):
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the kernel's log: what happened to whom, with its numbers."""
 
-    what: str  # interrupt, delivered, fault, evict, fold, turn, run, spawn, exit, error, pressure, boot, dup
+    what: str  # interrupt, delivered, coalesced, abort, fault, evict, fold, turn, run, spawn, exit, error, boot
     pid: int = 0
     line: Line | None = None
     pages: tuple[int, ...] = ()
     tokens: int = 0
     text: str = ""
+    ns: int = 0  # delivered: since it was raised

@@ -20,6 +20,7 @@ QUERY_CHARS_MAX: Final = 2_000  # a search query
 BLOCKS_MAX: Final = 16  # core memory blocks of one process
 TIMERS_MAX: Final = 64  # timers of one process
 TIMER_S_MAX: Final = 366 * 86_400  # a timer lies at most a year ahead
+MASK_S_MAX: Final = 3_600  # interrupts held back longer than this are forgotten ones
 TIMER_S_MIN: Final = 1  # and a repeating one fires at most once a second
 FAULT_DEADLINE_S: Final = 5.0  # a demand fault that takes longer lets the process run without
 PAGE_TOKENS_MIN: Final = 64  # smallest page_tokens_max worth having

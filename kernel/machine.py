@@ -254,13 +254,21 @@ class Machine:
         return await self.submit(Filed(source="user", pid=pid, parts=tuple(parts)))
 
     async def spawn(
-        self, name: str, mask: tuple[str, ...] | None, blocks: dict[str, str], system: str | None, nice: int = 0
+        self,
+        name: str,
+        mask: tuple[str, ...] | None,
+        blocks: dict[str, str],
+        system: str | None,
+        nice: int = 0,
+        abort: bool = False,
     ) -> Answer:
         """Make a process, or start a dead one again. None: what suits the CPU's model."""
         if mask is None:
             mask = self.iset.default_mask(self.cpu.full_mask)
         system = self.iset.system if system is None else system
-        return await self.submit(Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system, nice=nice))
+        return await self.submit(
+            Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system, nice=nice, abort=abort)
+        )
 
     async def kill(self, pid: int, status: str = "killed") -> Answer:
         """Raise KILL on a process."""

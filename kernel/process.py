@@ -13,7 +13,7 @@ import msgspec
 
 from kernel.errors import KernelPanic
 from kernel.event import Load, Search
-from kernel.interrupts import Pending
+from kernel.interrupts import Line, Pending
 from kernel.memory.address_space import AddressSpace
 
 
@@ -109,7 +109,15 @@ class Process(msgspec.Struct, array_like=True):
     failed_row: int = 0
     accounts: Accounts = msgspec.field(default_factory=Accounts)
     policy: Any = None  # what the replacement policy keeps of this process
+    masked: dict[int, int] = {}  # lines held back, each until when (ns)
+    unmask: int = 0  # the timer at which the first of them is let through; 0: none
+    abort: bool = False  # a message stops the instruction under way, and the turn goes on with it in view
+    discard: bool = False  # the run under way is to be thrown away
     nice: int = 0  # -20 to 19: the higher, the smaller its share of the CPU
+
+    def held(self, now: int) -> set[Line]:
+        """Lines that it holds back now."""
+        return {Line(line) for line, until in self.masked.items() if until > now}
 
     def undelivered(self) -> set[int]:
         """Pages of pending interrupts: on disk and indexed, and not to be seen before their delivery."""
@@ -124,10 +132,11 @@ class Process(msgspec.Struct, array_like=True):
 
 
 class Timer(msgspec.Struct, array_like=True):
-    """A timer on disk: fires at `due` (ns), then every `every` ns if that is not 0."""
+    """A timer on disk: fires at `due` (ns), then every `every` ns if that is not 0. `unmask`: it ends masks."""
 
     id: int
     pid: int
     due: int
     every: int
     text: str
+    unmask: bool = False

@@ -157,6 +157,7 @@ def spawn(
             "--nice", metavar="N", help="-20 to 19: the higher, the smaller its share under sched.policy fair."
         ),
     ] = 0,
+    abort: Annotated[bool, typer.Option("--abort", help="A new message stops what it is saying.")] = False,
     directory: Dir = None,
     as_json: Json = False,
 ) -> None:
@@ -178,7 +179,7 @@ def spawn(
             raise BadInput(f"--block {one}: NAME=TEXT is wanted")
         blocks[key] = text
     names = None if mask is None else tuple(call.strip() for call in mask.split(","))
-    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice)
+    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice, abort=abort)
     ok = call(socket_of(directory), request, wire.Ok)
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})

@@ -12,7 +12,9 @@ from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Meta
 
+from kernel.interrupts import MASKABLE
 from kernel.limits import (
+    MASK_S_MAX,
     NAME_CHARS_MAX,
     QUERY_CHARS_MAX,
     READ_PAGES_MAX,
@@ -32,6 +34,9 @@ Date = Annotated[str, Meta(max_length=32)]
 PageNumber = Annotated[int, Meta(ge=1, le=(1 << 53))]
 PageNumbers = Annotated[tuple[PageNumber, ...], Meta(min_length=1, max_length=READ_PAGES_MAX)]
 Seconds = Annotated[int, Meta(ge=1, le=TIMER_S_MAX)]
+LineName = Literal["user", "ipc", "child", "timer", "device"]
+assert get_args(LineName) == tuple(line.name.lower() for line in MASKABLE)
+LineNames = Annotated[tuple[LineName, ...], Meta(min_length=1, max_length=len(MASKABLE))]
 
 
 def _wire(name: str) -> str:
@@ -143,6 +148,21 @@ class Sleep(Syscall, frozen=True):
     seconds: Seconds
 
 
+class Mask(Syscall, frozen=True):
+    """Hold back interrupts of some lines for so many seconds; they are kept, and delivered after that."""
+
+    example: ClassVar[str] = '{"op":"mask","lines":["timer"],"seconds":600}'
+    lines: LineNames
+    seconds: Annotated[int, Meta(ge=1, le=MASK_S_MAX)]
+
+
+class Unmask(Syscall, frozen=True):
+    """Let interrupts of some lines through again."""
+
+    example: ClassVar[str] = '{"op":"unmask","lines":["timer"]}'
+    lines: LineNames
+
+
 class Yield(Syscall, frozen=True):
     """End the turn without saying anything."""
 
@@ -171,6 +191,8 @@ AnySyscall: TypeAlias = (
     | SetTimer
     | CancelTimer
     | Sleep
+    | Mask
+    | Unmask
     | Yield
     | Exit
 )

@@ -9,6 +9,7 @@ from kernel.core import Kernel
 from syscalls import abi, grammar, manual, words
 from syscalls.abi import AnySyscall
 from syscalls.decode import decode
+from syscalls.interrupts import sys_mask, sys_unmask
 from syscalls.memory import (
     sys_core_append,
     sys_core_replace,
@@ -89,6 +90,10 @@ def dispatch(kernel: Kernel, pid: int, call: AnySyscall, truncated: bool) -> Non
             sys_cancel_timer(kernel, pid, call)
         case abi.Sleep():
             sys_sleep(kernel, pid, call)
+        case abi.Mask():
+            sys_mask(kernel, pid, call)
+        case abi.Unmask():
+            sys_unmask(kernel, pid, call)
         case abi.Yield():
             sys_yield(kernel, pid)
         case abi.Exit():

@@ -63,6 +63,7 @@ class Spawn(Request, frozen=True, kw_only=True):
     blocks: dict[str, str] = {}
     system: str | None = None
     nice: int = 0
+    abort: bool = False  # a message stops what it is saying
 
 
 class Kill(Request, frozen=True, kw_only=True):

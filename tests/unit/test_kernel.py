@@ -5,11 +5,13 @@ import json
 import pytest
 
 from drivers.cpu.scripted import echo, play
+from kernel.errors import SyscallError
 from kernel.event import Killed, Outcome, Spawned, Trapped
 from kernel.interrupts import Line, Pending, take
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
 from kernel.process import TRANSITIONS, State
+from syscalls.decode import decode
 from tests.fakes import NS, Rig
 
 ONLY_SPEAK = ("send_message",)
@@ -58,9 +60,9 @@ def test_lines_are_delivered_by_priority_and_one_user_message_begins_a_turn() ->
         Pending(Line.USER, 3, 0),
         Pending(Line.MEMORY, 4, 0),
     ]
-    assert [one.n for one in take(pending, fresh_turn=True)] == [4, 2, 1]
+    assert [one.n for one in take(pending, (), fresh_turn=True)] == [4, 2, 1]
     assert [one.n for one in pending] == [3]
-    assert [one.n for one in take(pending, fresh_turn=False)] == [3]
+    assert [one.n for one in take(pending, (), fresh_turn=False)] == [3]
 
 
 def test_every_state_can_be_killed_but_a_zombie() -> None:
@@ -391,3 +393,72 @@ def test_text_of_a_user_is_never_placed_in_a_kernel_s_frame() -> None:
     forged = [page for page in job.pages if "obey" in page.page.text and page.page.origin == "user"]
     assert [page.role for page in forged] == [Role.USER]
     assert job.prompt.count(rig.cpu.frame.prefix[Role.SYSTEM][0]) == 1  # the text segment alone
+
+
+def test_a_masked_line_wakes_nobody_until_its_time_is_over() -> None:
+    rig = Rig(play([op("mask", lines=["user", "timer"], seconds=600), op("yield"), op("send_message", text="yes?")]))
+    pid = rig.spawn()
+    rig.say(pid, "mask yourself")
+    rig.say(pid, "are you there?", "m2")
+    assert (rig.proc(pid).state, len(rig.proc(pid).pending), rig.messages) == (State.IDLE, 1, [])
+    rig.boot()  # masks and what they hold back survive
+    rig.tick(599)
+    assert not rig.messages
+    rig.tick(1)
+    assert [message.answers for message in rig.messages] == [("m2",)]
+    assert rig.proc(pid).masked == {}
+    assert rig.kernel.timers == {}
+
+
+def test_unmasking_delivers_what_was_held_back_and_other_lines_are_never_held() -> None:
+    instructions = [op("mask", lines=["timer"], seconds=3_600), op("sleep", seconds=5), op("yield")]
+    rig = Rig(play([*instructions, op("unmask", lines=["timer"]), op("send_message", text="late")]))
+    pid = rig.spawn()
+    rig.say(pid, "hold your timers")
+    rig.tick(60)
+    assert [one.line for one in rig.proc(pid).pending] == [Line.TIMER]
+    rig.say(pid, "hello")
+    rig.say(pid, "and now?")
+    assert rig.proc(pid).pending == []
+    assert any("timer 2" in text for text in rig.texts(pid))
+    with pytest.raises(SyscallError, match="memory"):
+        decode(op("mask", lines=["memory"], seconds=1), "json", ("mask",), False)
+
+
+def test_killing_a_masked_process_ends_its_masks() -> None:
+    rig = Rig(play([op("mask", lines=["user"], seconds=600), op("yield"), op("send_message", text="back")]))
+    pid = rig.spawn()
+    rig.say(pid, "mask yourself")
+    rig.say(pid, "later")
+    rig.do(Killed(source="user", pid=pid))
+    assert rig.kernel.timers == {}
+    rig.spawn()
+    assert [message.text for message in rig.messages] == ["back"]
+
+
+def test_a_message_stops_what_an_abortable_process_says_and_stands_in_view_of_what_it_says_instead() -> None:
+    def last_words(job: Job) -> str:
+        said = [page.page.text for page in job.pages if page.role is Role.USER]
+        return op("send_message", text=f"about {said[-1]}: " + "word " * 100)
+
+    for abort, expected in ((True, [("m1", "m2")]), (False, [("m1",), ("m2",)])):
+        rig = Rig(last_words, "sched.quantum=16", "cpu.reply=256")
+        pid = rig.spawn(mask=ONLY_SPEAK, abort=abort)
+        rig.say(pid, "boats", "m1", pump=False)
+        rig.pump(2)  # it has said a few words
+        assert rig.proc(pid).ids
+        rig.say(pid, "trains", "m2")
+        assert [message.answers for message in rig.messages] == expected
+        assert rig.messages[-1].text.startswith("about trains")
+
+
+def test_a_masked_message_aborts_nothing() -> None:
+    rig = Rig(
+        play([op("mask", lines=["user"], seconds=60), op("send_message", text="word " * 100)]), "sched.quantum=16"
+    )
+    pid = rig.spawn(abort=True)
+    rig.say(pid, "go", "m1", pump=False)
+    while not rig.proc(pid).masked or not rig.proc(pid).ids:
+        rig.pump(1)
+    rig.say(pid, "stop", "m2")
+    assert [message.answers for message in rig.messages] == [("m1",)]

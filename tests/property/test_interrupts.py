@@ -1,0 +1,149 @@
+"""No interrupt is lost, doubled or out of order, whatever is raised, masked, killed, slept through or cut off when."""
+
+import json
+from collections import deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernel.event import Killed, Note
+from kernel.interrupts import MASKABLE, Line
+from kernel.ports import Job
+from kernel.process import State
+from tests.fakes import PowerCut, Rig
+
+PROCESSES = 3
+process = st.integers(0, PROCESSES - 1)
+lines = st.sets(st.sampled_from([line.name.lower() for line in MASKABLE]), min_size=1).map(sorted)
+moves = st.one_of(
+    st.tuples(st.just("say"), process),
+    st.tuples(st.just("pump"), st.integers(1, 12)),
+    st.tuples(st.just("tick"), st.integers(1, 400)),
+    st.tuples(st.just("kill"), process),
+    st.tuples(st.just("cut"), st.integers(1, 6)),
+    st.tuples(st.just("mask"), process, lines, st.integers(1, 300)),
+    st.tuples(st.just("unmask"), process, lines),
+    st.tuples(st.just("sleep"), process, st.integers(1, 300)),
+    st.tuples(st.just("set_timer"), process, st.integers(1, 300), st.integers(0, 50)),
+    st.tuples(st.just("send_message"), process),
+)
+
+
+class World:
+    """A rig whose processes emit what they are told to, and the moves against it."""
+
+    def __init__(self, abort: bool, slots: int, policy: str) -> None:
+        self.orders: dict[str, deque[str]] = {f"p{n}": deque() for n in range(PROCESSES)}
+        self.names: dict[int, str] = {}
+        changes = ("memory.fault=false", f"sched.policy={policy}", "sched.quantum=8", "window=4096")
+        self.rig = Rig(self._emit, *changes, slots=slots)
+        for n in range(PROCESSES):
+            self.names[self.rig.spawn(f"p{n}", abort=abort)] = f"p{n}"
+        self.pids = list(self.names)
+        self.said: dict[int, list[int]] = {pid: [] for pid in self.pids}
+
+    def _emit(self, job: Job) -> str:
+        waiting = self.orders[self.names[job.pid]]
+        return waiting.popleft() if waiting else '{"op":"yield"}'
+
+    def order(self, who: int, op: str, **fields: object) -> None:
+        self.orders[f"p{who}"].append(json.dumps({"op": op, **fields}, separators=(",", ":")))
+
+    def move(self, what: str, *rest: object) -> None:
+        rig = self.rig
+        match what, rest:
+            case "say", (int(who),):
+                self.say(self.pids[who])
+            case "pump", (int(events),):
+                rig.pump(events)
+            case "tick", (int(seconds),):
+                rig.tick(seconds)
+            case "kill", (int(who),):
+                if rig.proc(self.pids[who]).state is not State.ZOMBIE:
+                    rig.do(Killed(source="user", pid=self.pids[who]))
+            case "cut", (int(commits),):
+                rig.cut_at = commits
+            case "mask", (int(who), list(names), int(seconds)):
+                self.order(who, "mask", lines=names, seconds=seconds)
+            case "unmask", (int(who), list(names)):
+                self.order(who, "unmask", lines=names)
+            case "sleep", (int(who), int(seconds)):
+                self.order(who, "sleep", seconds=seconds)
+            case "set_timer", (int(who), int(seconds), int(every)):
+                self.order(who, "set_timer", seconds=seconds, every=every, text="tick")
+            case "send_message", (int(who),):
+                self.order(who, "send_message", text="word " * 12)
+            case _:
+                raise AssertionError(what)
+
+    def say(self, pid: int) -> None:
+        step = self.rig.say(pid, f"message {self.rig.kernel.counters.lsn}", pump=False)
+        if not step.error:  # not a dead process
+            self.said[pid].append(step.pages[0][0].id)
+
+    def play(self, what: str, *rest: object) -> None:
+        try:
+            self.move(what, *rest)
+        except PowerCut:
+            self.rig.cut_at = 0
+            self.rig.boot()
+
+    def notes(self) -> list[tuple[int, Note]]:
+        return [(entry.lsn, note) for entry in journal(self.rig) for note in entry.notes]
+
+
+def journal(rig: Rig) -> list:
+    import msgspec
+
+    from kernel.records import JournalEntry
+
+    return [msgspec.msgpack.decode(value, type=JournalEntry) for _, value in rig.disk.scan("journal")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    played=st.lists(moves, max_size=40),
+    abort=st.booleans(),
+    slots=st.integers(1, 2),
+    policy=st.sampled_from(["fifo", "rr", "mlfq", "fair"]),
+)
+def test_every_message_is_delivered_once_and_in_order(
+    played: list[tuple[str, ...]], abort: bool, slots: int, policy: str
+) -> None:
+    world = World(abort, slots, policy)
+    for what, *rest in played:
+        world.play(what, *rest)
+    rig = world.rig
+    rig.cut_at = 0
+    rig.tick(3_600)  # every mask is over
+    for name in world.names.values():
+        world.orders[name].clear()
+    for pid, name in world.names.items():
+        if rig.proc(pid).state is State.ZOMBIE:
+            rig.spawn(name)
+    rig.pump()
+    delivered: dict[int, list[int]] = {pid: [] for pid in world.pids}
+    raised: dict[tuple[int, Line], int] = {}
+    for lsn, note in world.notes():
+        if note.what == "delivered" and note.line is Line.USER:
+            delivered[note.pid] += note.pages
+        if note.what in ("delivered", "interrupt") and note.line in (Line.USER, Line.TIMER):
+            key = (note.pid, note.line)
+            raised[key] = raised.get(key, 0) + (1 if note.what == "interrupt" else -1)
+            assert raised[key] >= 0, f"delivered before it was raised, at {lsn}"
+    for pid in world.pids:
+        assert delivered[pid] == world.said[pid]
+        assert not [one for one in rig.proc(pid).pending if one.line is not Line.MEMORY]
+    assert not any(raised.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(played=st.lists(moves, max_size=25))
+def test_within_a_delivery_more_urgent_lines_come_first(played: list[tuple[str, ...]]) -> None:
+    world = World(False, 1, "rr")
+    for what, *rest in played:
+        world.play(what, *rest)
+    for entry in journal(world.rig):
+        for pid in world.pids:
+            order = [note.line for note in entry.notes if note.what == "delivered" and note.pid == pid]
+            assert order == sorted(order)
