@@ -564,9 +564,8 @@ class Kernel:
 
     def end(self, proc: Process, status: str) -> None:
         """Make a zombie: its turn is over, its timers are gone, its memory and its pending messages stay."""
-        for index, slot in enumerate(self.slots):
-            if slot.pid == proc.pid and proc.state is State.RUNNING:
-                self._effects.append(Preempt(index))
+        if proc.state is State.RUNNING:
+            self._stop(proc)
         proc.move(Move.KILL)
         proc.status = status
         self.ready.remove(proc.pid)
@@ -608,10 +607,8 @@ class Kernel:
     def _abort(self, proc: Process) -> None:
         """Stop the instruction under way at its next token, to be begun anew with what is pending in view."""
         if proc.state is State.RUNNING and not proc.discard:
-            tag = (proc.pid, proc.instr, proc.attempt)
-            index = next(n for n, slot in enumerate(self.slots) if (slot.pid, slot.instr, slot.attempt) == tag)
-            proc.discard, self.slots[index].yielding = True, True
-            self._effects.append(Preempt(index))
+            proc.discard = True
+            self._stop(proc)
         elif proc.state is State.READY and proc.ids:
             self._discard(proc)
 
@@ -884,11 +881,17 @@ class Kernel:
         """Ask one slot back, at its next token, if the policy puts who waits before who runs there."""
         if not len(self.ready) or any(slot.yielding or not slot.pid for slot in self.slots):
             return
-        running = {slot.pid: index for index, slot in enumerate(self.slots)}
-        victim = self.ready.displaces([pid for pid in running if self.procs[pid].state is State.RUNNING])
+        victim = self.ready.displaces([slot.pid for slot in self.slots])
         if victim is not None:
-            self.slots[running[victim]].yielding = True
-            self._effects.append(Preempt(running[victim]))
+            self._stop(self.procs[victim])
+
+    def _stop(self, proc: Process) -> None:
+        """Ask for the slot of a running process back, at its next token."""
+        tag = (proc.pid, proc.instr, proc.attempt)  # a process that was killed may have a slot of an earlier life, too
+        for index, slot in enumerate(self.slots):
+            if (slot.pid, slot.instr, slot.attempt) == tag and not slot.yielding:
+                slot.yielding = True
+                self._effects.append(Preempt(index))
 
     def _trapped(self, event: Trapped) -> None:
         """The CPU entered the kernel; a trap of a run that nobody waits for only frees its slot."""
@@ -1179,7 +1182,7 @@ class Kernel:
 
     def check(self) -> None:
         """Assert the invariants of the whole machine; called after every step in tests."""
-        running = [slot.pid for slot in self.slots if slot.pid]
+        running = [(slot.pid, slot.instr, slot.attempt) for slot in self.slots if slot.pid]
         assert len(running) == len(set(running))
         for proc in self.procs.values():
             proc.space.check()
@@ -1190,7 +1193,7 @@ class Kernel:
             assert (proc.pid in self.ready) == (proc.state is State.READY), (proc.pid, proc.state)
             assert (proc.wait is not None) == (proc.state is State.BLOCKED)
             if proc.state is State.RUNNING:
-                assert proc.pid in running
+                assert (proc.pid, proc.instr, proc.attempt) in running
 
 
 def render_blocks(blocks: dict[str, str]) -> str:

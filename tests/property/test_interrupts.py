@@ -15,17 +15,23 @@ from tests.fakes import PowerCut, Rig
 PROCESSES = 3
 process = st.integers(0, PROCESSES - 1)
 lines = st.sets(st.sampled_from([line.name.lower() for line in MASKABLE]), min_size=1).map(sorted)
+call = st.one_of(
+    st.builds(lambda names, s: {"op": "mask", "lines": names, "seconds": s}, lines, st.integers(1, 300)),
+    st.builds(lambda names: {"op": "unmask", "lines": names}, lines),
+    st.builds(lambda s: {"op": "sleep", "seconds": s}, st.integers(1, 300)),
+    st.builds(
+        lambda s, every: {"op": "set_timer", "seconds": s, "every": every, "text": "tick"}, *[st.integers(1, 99)] * 2
+    ),
+    st.just({"op": "send_message", "text": "word " * 12, "more": True}),
+    st.just({"op": "send_message", "text": "word " * 12}),
+)
 moves = st.one_of(
+    st.tuples(st.just("order"), process, st.lists(call, min_size=1, max_size=4)),
     st.tuples(st.just("say"), process),
-    st.tuples(st.just("pump"), st.integers(1, 12)),
+    st.tuples(st.just("pump"), st.integers(1, 8)),
     st.tuples(st.just("tick"), st.integers(1, 400)),
     st.tuples(st.just("kill"), process),
     st.tuples(st.just("cut"), st.integers(1, 6)),
-    st.tuples(st.just("mask"), process, lines, st.integers(1, 300)),
-    st.tuples(st.just("unmask"), process, lines),
-    st.tuples(st.just("sleep"), process, st.integers(1, 300)),
-    st.tuples(st.just("set_timer"), process, st.integers(1, 300), st.integers(0, 50)),
-    st.tuples(st.just("send_message"), process),
 )
 
 
@@ -46,9 +52,6 @@ class World:
         waiting = self.orders[self.names[job.pid]]
         return waiting.popleft() if waiting else '{"op":"yield"}'
 
-    def order(self, who: int, op: str, **fields: object) -> None:
-        self.orders[f"p{who}"].append(json.dumps({"op": op, **fields}, separators=(",", ":")))
-
     def move(self, what: str, *rest: object) -> None:
         rig = self.rig
         match what, rest:
@@ -63,16 +66,9 @@ class World:
                     rig.do(Killed(source="user", pid=self.pids[who]))
             case "cut", (int(commits),):
                 rig.cut_at = commits
-            case "mask", (int(who), list(names), int(seconds)):
-                self.order(who, "mask", lines=names, seconds=seconds)
-            case "unmask", (int(who), list(names)):
-                self.order(who, "unmask", lines=names)
-            case "sleep", (int(who), int(seconds)):
-                self.order(who, "sleep", seconds=seconds)
-            case "set_timer", (int(who), int(seconds), int(every)):
-                self.order(who, "set_timer", seconds=seconds, every=every, text="tick")
-            case "send_message", (int(who),):
-                self.order(who, "send_message", text="word " * 12)
+            case "order", (int(who), list(calls)):
+                self.orders[f"p{who}"] += [json.dumps(one, separators=(",", ":")) for one in calls]
+                self.say(self.pids[who])
             case _:
                 raise AssertionError(what)
 
@@ -100,9 +96,9 @@ def journal(rig: Rig) -> list:
     return [msgspec.msgpack.decode(value, type=JournalEntry) for _, value in rig.disk.scan("journal")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
-    played=st.lists(moves, max_size=40),
+    played=st.lists(moves, min_size=8, max_size=40),
     abort=st.booleans(),
     slots=st.integers(1, 2),
     policy=st.sampled_from(["fifo", "rr", "mlfq", "fair"]),
@@ -115,6 +111,7 @@ def test_every_message_is_delivered_once_and_in_order(
         world.play(what, *rest)
     rig = world.rig
     rig.cut_at = 0
+    rig.pump()
     rig.tick(3_600)  # every mask is over
     for name in world.names.values():
         world.orders[name].clear()
