@@ -40,6 +40,7 @@ from kernel.event import (
     TimerFired,
     Trapped,
 )
+from kernel.latency import Latency
 from kernel.limits import (
     BATCH_MAX,
     INBOX_MAX,
@@ -160,6 +161,7 @@ class Machine:
         self.cpu, self.disk, self.index = cpu, disk, index
         self.settings, self.clock = settings, clock
         self.pages = Pages(disk, layout, iset)
+        self.latency = Latency()
         self.window, self.model = settings.window, cpu.model
         self.stopping = False
         self.steps = 0
@@ -341,6 +343,7 @@ class Machine:
         steps: list[tuple[Step, int, _Waiter | None]] = []
         for event, waiter in batch:
             step = self.kernel.step(event)
+            self.latency.observe(event, self.kernel.at, step.notes)
             steps.append((step, event.at, waiter))
             if isinstance(event, Trapped):
                 self._busy.discard(event.slot)

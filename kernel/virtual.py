@@ -29,6 +29,7 @@ from kernel.event import (
     Search,
     TimerFired,
 )
+from kernel.latency import Latency
 from kernel.machine import page_tokens_max
 from kernel.memory.prompt import Layout
 from kernel.pages import Pages
@@ -45,6 +46,7 @@ class VirtualMachine:
     def __init__(self, start: int = 0) -> None:
         self.now = start
         self.steps = 0
+        self.latency = Latency()
         self.watch: Watch = lambda event, step: None
         self._heap: list[tuple[int, str, int, AnyEvent | Callable[[], None]]] = []
         self._put = 0
@@ -89,6 +91,7 @@ class VirtualMachine:
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
         event = msgspec.structs.replace(event, at=self.now, n=number)
         step = self.kernel.step(event)
+        self.latency.observe(event, self.now, step.notes)
         self.steps += 1
         if step.error:
             raise BadInput(step.error)

@@ -34,7 +34,6 @@ bench = typer.Typer(
 Examples:
   llmos bench kernel --processes 16 --seconds 20
   llmos bench nested-kv --model smollm2-135m --levels 1-2
-  llmos bench sched --seeds 5
 
 Measure this machine.""",
 )
@@ -139,6 +138,26 @@ def ps(directory: Dir = None, as_json: Json = False) -> None:
         print_json({"processes": found.processes})
     else:
         print_rich(pictures.ps(found.processes))
+
+
+@app.command(short_help="Interrupts by line, and how long they take.")
+def irqs(directory: Dir = None, as_json: Json = False) -> None:
+    """\b
+    Examples:
+      llmos irqs
+      llmos irqs --json
+
+    Interrupts since the daemon booted: from raised to delivered, and to the first token after that.
+    """
+    from drivers.device import wire
+    from llmos import pictures
+    from llmos.client import call
+
+    found = call(socket_of(directory), wire.Irqs(id=0), wire.Interrupts)
+    if as_json:
+        print_json({"lines": {name: pictures.account(one) for name, one in found.lines.items()}})
+    else:
+        print_rich(pictures.irqs(found.lines))
 
 
 @app.command(short_help="Make a process, or start a dead one again.")

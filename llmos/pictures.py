@@ -1,4 +1,4 @@
-"""What the terminal shows of a machine: `ps`, `dmesg`, and `pmap`, the address space as a bar of cells.
+"""What the terminal shows of a machine: `ps`, `irqs`, `dmesg`, and `pmap`, the address space as a bar of cells.
 
 Pure functions from views to rich renderables and lines; nothing here asks a daemon. Where colours are off, letters
 tell the segments apart.
@@ -7,7 +7,7 @@ tell the segments apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kernel.event import Note
+from kernel.latency import Account, Histogram
 from kernel.machine import Entry, Map, ProcessView
 from kernel.process import State
 
@@ -85,6 +86,58 @@ def ps(processes: Iterable[ProcessView]) -> RenderableType:
             Text(one.status),
         )
     return table
+
+
+def account(one: Account) -> dict[str, object]:
+    """An interrupt line's account as JSON has it: latencies in milliseconds, buckets by their upper edges in us."""
+
+    def summary(histogram: Histogram) -> dict[str, object]:
+        return {
+            "p50_ms": round(histogram.quantile_ms(0.5), 3),
+            "p99_ms": round(histogram.quantile_ms(0.99), 3),
+            "max_ms": round(histogram.largest_ns / 1e6, 3),
+            "below_us": {str(2**n): count for n, count in enumerate(histogram.counts) if count},
+        }
+
+    return {
+        "raised": one.raised,
+        "delivered": one.delivered,
+        "coalesced": one.coalesced,
+        "to_delivery": summary(one.to_delivery),
+        "to_token": summary(one.to_token),
+    }
+
+
+def irqs(lines: Mapping[str, Account]) -> RenderableType:
+    """One line an interrupt line, with its histograms from 1 us to 1,000 s."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (
+        "LINE",
+        "RAISED",
+        "DELIVERED",
+        "COALESCED",
+        "P50 MS",
+        "P99 MS",
+        "TO DELIVERY",
+        "P50 MS",
+        "P99 MS",
+        "TO TOKEN",
+    ):
+        table.add_column(name, justify="left" if name in ("LINE", "TO DELIVERY", "TO TOKEN") else "right", no_wrap=True)
+    for name, one in lines.items():
+        row = [name, str(one.raised), str(one.delivered), str(one.coalesced)]
+        for histogram in (one.to_delivery, one.to_token):
+            any_ = any(histogram.counts)
+            row += [f"{histogram.quantile_ms(share):.1f}" if any_ else "" for share in (0.5, 0.99)]
+            row.append(_spark(histogram.counts[:31]))
+        table.add_row(*row)
+    return table
+
+
+def _spark(counts: Sequence[int]) -> str:
+    """Counts as bars of a character each, the tallest full."""
+    top = max(counts)
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts) if top else ""
 
 
 class Stretch(msgspec.Struct, frozen=True):

@@ -259,6 +259,9 @@ class Connection:
                     pid = machine.find(request.proc)
                     views = [view for view in views if view.pid == pid]
                 return wire.Processes(id=number, processes=tuple(views))
+            case wire.Irqs():
+                lines = {line.name.lower(): account for line, account in machine.latency.lines.items()}
+                return wire.Interrupts(id=number, lines=lines)
             case wire.Pmap():
                 return wire.Mapped(id=number, map=machine.pmap(request.proc))
             case wire.Dmesg():

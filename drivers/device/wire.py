@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from kernel.errors import BadInput
 from kernel.event import Message
+from kernel.latency import Account
 from kernel.machine import Entry, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
@@ -78,6 +79,10 @@ class Ps(Request, frozen=True, kw_only=True):
     proc: Proc | None = None
 
 
+class Irqs(Request, frozen=True, kw_only=True):
+    """Interrupts by line since boot, with their latencies. Answer: Interrupts."""
+
+
 class Pmap(Request, frozen=True, kw_only=True):
     """The address space of a process. Answer: Mapped."""
 
@@ -130,7 +135,7 @@ class Stop(Request, frozen=True, kw_only=True):
     """Drain and stop the kernel; Ok comes before it does."""
 
 
-AnyCommand: TypeAlias = Send | Spawn | Kill | Ps | Pmap | Dmesg | Outbox | Ack | History | Info | Stop
+AnyCommand: TypeAlias = Send | Spawn | Kill | Ps | Irqs | Pmap | Dmesg | Outbox | Ack | History | Info | Stop
 AnyRequest: TypeAlias = Hello | Subscribe | AnyCommand
 OPS: Final = tuple(str(request.__struct_config__.tag) for request in get_args(AnyRequest))
 
@@ -157,6 +162,13 @@ class Processes(Line, frozen=True, kw_only=True):
 
     id: int
     processes: tuple[ProcessView, ...]
+
+
+class Interrupts(Line, frozen=True, kw_only=True):
+    """Answer to Irqs, by name of the line."""
+
+    id: int
+    lines: dict[str, Account]
 
 
 class Mapped(Line, frozen=True, kw_only=True):
@@ -230,7 +242,7 @@ class Ended(Line, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-AnyAnswer: TypeAlias = Ok | Failed | Processes | Mapped | Entries | Messages | Pages | Serving
+AnyAnswer: TypeAlias = Ok | Failed | Processes | Interrupts | Mapped | Entries | Messages | Pages | Serving
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush
 
