@@ -785,7 +785,7 @@ class Kernel:
         return hits
 
     def _recall(self, proc: Process, hits: Iterable[Hit]) -> None:
-        """Bring what was found into the recall area: the best that fit, the best one next to the message."""
+        """Bring what was found into the recall area: the best that fit, the best one first."""
         memory, costs = self._settings.memory, self._costs
         room = self.budgets(proc).recall - costs.recall
         resident = proc.space.resident() | proc.undelivered()
@@ -802,7 +802,7 @@ class Kernel:
                 resident.add(hit.page)
         if not chosen:
             return
-        proc.space.recall = chosen[::-1]
+        proc.space.recall = chosen
         tokens = sum(entry.tokens for entry in chosen)
         proc.accounts.faults += len(chosen)
         proc.accounts.recalled += tokens + costs.recall
