@@ -1,18 +1,18 @@
-"""Fakes with behaviour: an index of words in memory, and a rig that runs a kernel without trio, clock or thread.
+"""A rig that runs a kernel without trio, clock or thread.
 
-The rig is the machine's loop on one stack: post, sort, step, commit, perform. It can lose power at any commit and boot
+It is the machine's loop on one stack: post, sort, step, commit, perform. It can lose power at any commit and boot
 again from what the disk holds, and it checks the kernel's invariants after every step.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from drivers.cpu.scripted import Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
+from drivers.disk.words import WordIndex
 from kernel import records
 from kernel.boot import load
 from kernel.core import Kernel, Step
@@ -21,78 +21,25 @@ from kernel.event import (
     Arm,
     Booted,
     Disarm,
-    Hit,
     Load,
     Message,
     Messaged,
     Preempt,
     Run,
     Search,
-    Searched,
     Spawned,
     TimerFired,
 )
 from kernel.machine import page_tokens_max
-from kernel.memory.page import Area, Page
+from kernel.memory.page import Page
 from kernel.memory.prompt import Layout
 from kernel.pages import Pages
-from kernel.ports import Job, Post
+from kernel.ports import Job
 from kernel.process import Process
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
 NS = 1_000_000_000
-
-
-class WordIndex:
-    """ports.Index by shared words, exact and in memory; answers at once."""
-
-    def __init__(self, disk: MemoryDisk) -> None:
-        self.disk = disk
-        self.pages: dict[int, Page] = {}
-        self.words: dict[int, set[str]] = {}
-        self.applied = 0
-
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
-        self.post, self.sizes = post, sizes
-
-    def feed(self, upto: int) -> None:
-        for _, value in self.disk.scan("page", records.key(self.applied + 1)):
-            page = msgspec.msgpack.decode(value, type=Page)
-            self.applied = page.id
-            if page.area is not Area.NONE:
-                self.pages[page.id] = page
-                self.words[page.id] = _words(page.searched)
-
-    def search(self, what: Search) -> None:
-        assert what.upto <= self.applied or not self.pages
-        query = _words(what.query or " ".join(self.pages[page].searched for page in what.pages if page in self.pages))
-        found = []
-        for page in self.pages.values():
-            if page.pid != what.pid or page.area not in what.area or page.id in what.exclude:
-                continue
-            shared = len(query & self.words[page.id])
-            if shared and what.since <= page.at and (not what.until or page.at <= what.until):
-                found.append((shared / len(query), page))
-        found.sort(key=lambda one: (-one[0], one[1].id))
-        chosen = found[what.cursor : what.cursor + what.limit]
-        sizes = self.sizes([page.id for _, page in chosen])
-        hits = tuple(
-            Hit(page.id, page.seq, page.role, page.at, size, score, score, page.searched)
-            for (score, page), size in zip(chosen, sizes, strict=True)
-        )
-        more = len(found) > what.cursor + what.limit
-        self.post(Searched(source="index", pid=what.pid, req=what.req, hits=hits, more=more))
-
-    def lag(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        pass
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower()))
 
 
 class PowerCut(Exception):
