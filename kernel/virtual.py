@@ -40,6 +40,9 @@ Watch = Callable[[AnyEvent, Step], None]
 """Called with each event and what it did, after its commit and before its effects."""
 
 
+LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
+
+
 class VirtualMachine:
     """A machine whose time is `now`, in ns. Drivers that take time are given it as their clock."""
 
@@ -114,6 +117,12 @@ class VirtualMachine:
             else:
                 what()
         self.now = until
+
+    def lose_power(self) -> None:
+        """Forget all that devices were about to do; what users will do, the disk and the time remain. Then boot."""
+        self._heap = [one for one in self._heap if not isinstance(one[3], msgspec.Struct) and one[1] in LASTING]
+        heapq.heapify(self._heap)
+        self._armed.clear()
 
     def _push(self, when: int, source: str, what: AnyEvent | Callable[[], None]) -> None:
         self._put += 1

@@ -452,6 +452,61 @@ def bench_nested_kv(
     run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)
 
 
+@app.command(name="run", short_help="Play a scenario in virtual time.")
+def run_scenario(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of one that comes with llmos.")],
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the scenario's own.")] = None,
+    trace_file: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")
+    ] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Print everything that happened.")] = False,
+    as_json: Json = False,
+) -> int:
+    """\b
+    Examples:
+      llmos run storm --timeline
+      llmos run mine.toml --trace mine.trace.json --json
+
+    Play a scenario with scripted CPUs in virtual time: the same file and seed give the same hash everywhere. The exit
+    status is 1 if an expectation is broken. The format is described in docs/scenarios.md.
+    """
+    import time
+
+    import msgspec
+
+    from kernel.errors import BadInput
+    from llmos import scenario
+
+    began = time.perf_counter()
+    builtin = {path.stem: path for path in sorted((Path(__file__).parent / "scenarios").glob("*.toml"))}
+    path = Path(file)
+    if not path.exists():
+        if file not in builtin:
+            raise BadInput(f"{file}: no such file; scenarios that come with llmos are {', '.join(builtin)}")
+        path = builtin[file]
+    wanted = scenario.read(path)
+    ran = scenario.play(wanted, seed)
+    if trace_file is not None:
+        try:
+            trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(scenario.trace(ran))}))
+        except OSError as exc:
+            raise BadInput(f"--trace {trace_file}: {exc.strerror}; name a file that can be written") from exc
+    if as_json:
+        found = {"ok": ran.ok, "events": ran.events, "hash": ran.hash, "virtual_s": ran.virtual_s}
+        found |= {"wall_s": round(time.perf_counter() - began, 3), "interrupts": ran.interrupts}
+        print_json(found | ({} if ran.ok else {"broken": ran.broken}))
+        return 0 if ran.ok else 1
+    print(f"{wanted.title}. {wanted.teaches}")
+    if timeline:
+        for one in ran.timeline:
+            print(f"  {one}")
+    if ran.ok:
+        print(f"ok: {ran.events} events in {ran.virtual_s:g} s of virtual time, hash {ran.hash}")
+        return 0
+    print(f"broken: expected {ran.broken}")
+    return 1
+
+
 def progress(what: str, done: int, total: int) -> None:
     """A line on standard error that is redrawn on a terminal, and printed once at the end elsewhere."""
     share = f" {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else f" {done / 1e6:,.0f} MB" if done else ""

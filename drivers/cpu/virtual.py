@@ -53,24 +53,27 @@ class VirtualCpu(ScriptedCpu):
         """Put the run's end on the clock."""
         planned = self._plan(job)
         if planned is not None:
-            run = self._runs[job.slot] = _Running(job, planned, self._clock.now, planned.end)
-            self._call(run)
+            self._begin(job, planned, self._clock.now)
 
     def preempt(self, slot: int) -> None:
         """End the run with the token under way."""
         run = self._runs[slot]
         if run is not None:
-            under_way = len(run.job.ids) + (self._clock.now - run.began) // self._token_ns + 1
+            under_way = len(run.job.ids) + max(0, self._clock.now - run.began) // self._token_ns + 1
             if under_way < run.end:
                 run.end = under_way
                 self._call(run)
+
+    def _begin(self, job: Job, planned: Plan, began: int) -> None:
+        run = self._runs[job.slot] = _Running(job, planned, began, planned.end)
+        self._call(run)
 
     def _call(self, run: _Running) -> None:
         when = run.began + (run.end - len(run.job.ids)) * self._token_ns
         end = run.end
 
         def trap() -> None:
-            if self._runs[run.job.slot] is run and run.end == end:  # not one that was preempted meanwhile
+            if self._runs[run.job.slot] is run and (run.end, self._clock.now) == (end, when):  # nothing moved it
                 self._runs[run.job.slot] = None
                 self._finish(run.job, run.planned, end, run.began + self._token_ns)
 
