@@ -42,8 +42,9 @@ bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
 	$(BIN)/llmos bench kernel
 	@for seed in 1 2 3 4 5; do $(BIN)/llmos demo --seed $$seed --json; done
 
-docs: $(VENV)/.ready  ## regenerate docs/syscalls.md from the ABI
+docs: $(VENV)/.ready  ## regenerate docs/syscalls.md from the ABI, and the outputs in docs/scenarios.md
 	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md
+	$(BIN)/python -m tests.tutorial
 
 clean:  ## remove what the targets made, models and data directories excepted
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

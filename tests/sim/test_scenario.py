@@ -11,6 +11,7 @@ import pytest
 
 from kernel.errors import BadInput
 from llmos import scenario
+from tests import tutorial
 
 FOLDER = Path(scenario.__file__).parent / "scenarios"
 FILES = sorted(FOLDER.glob("*.toml"))
@@ -145,3 +146,12 @@ def test_a_seed_moves_what_is_spread() -> None:
     text = edited('at = "1s"', 'at = "1s"\nspread = "10s"')
     assert len({scenario.play(scenario.parse(text), seed).hash for seed in (1, 2)}) == 2
     assert len({scenario.play(scenario.parse(text), 1).hash for _ in range(2)}) == 1
+
+
+def test_the_tutorial_shows_what_its_commands_print() -> None:
+    page = tutorial.PAGE.read_text()
+    assert tutorial.filled(page) == page, "run `make docs`"
+    for file in FILES:
+        assert f"| `{file.stem}` | {scenario.read(file).teaches} |" in page
+    for what in scenario.WHATS:
+        assert f"`{what}`" in page

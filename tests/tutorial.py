@@ -1,0 +1,47 @@
+"""Fills the console blocks of docs/scenarios.md with what their commands print: `make docs`; a test compares.
+
+A toml block that has a title is the scenario from there on; one without is added to it for the next command alone, and
+a comment `<!-- old -> new -->` edits it for the next command alone.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PAGE = Path(__file__).parents[1] / "docs" / "scenarios.md"
+BLOCK = re.compile(
+    r"```toml\n(?P<toml>.*?)```|<!-- (?P<old>.*?) -> (?P<new>.*?) -->|```console\n\$ (?P<command>.*?)\n.*?```", re.S
+)
+
+
+def filled(page: str) -> str:
+    """The page with its outputs made anew."""
+    base = text = ""
+
+    def block(found: re.Match[str]) -> str:
+        nonlocal base, text
+        if found["toml"] is not None:
+            if "title =" in found["toml"]:
+                base = text = found["toml"]
+            else:
+                text = f"{base}\n{found['toml']}"
+        elif found["old"] is not None:
+            assert found["old"] in base
+            text = base.replace(found["old"], found["new"])
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / "tea.toml").write_text(text)
+                command = [sys.executable, "-m", *shlex.split(found["command"])]
+                done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            text = base
+            return f"```console\n$ {found['command']}\n{done.stdout}{done.stderr}```"
+        return found[0]
+
+    return BLOCK.sub(block, page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text()))
