@@ -1140,13 +1140,13 @@ class Kernel:
             self._evicted(proc, victims)
         pager.pressure(space, self.budgets(proc), self._settings.memory.warn)
 
-    def set_timer(self, pid: int, seconds: int, text: str, every: int) -> Timer:
-        """Arm a timer of the process."""
+    def set_timer(self, pid: int, due: int, text: str, every: int) -> Timer:
+        """Arm a timer of the process, for `due` (ns) and then every so many seconds."""
         proc = self.procs[pid]
         if len(proc.timers) >= TIMERS_MAX:
             raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {_some(proc.timers)}")
         self.counters.timer += 1
-        timer = Timer(self.counters.timer, pid, self.at + seconds * NS, every * NS, text)
+        timer = Timer(self.counters.timer, pid, due, every * NS, text)
         self.timers[timer.id] = timer
         proc.timers = [*proc.timers, timer.id]
         self._write("timer", records.key(timer.id), records.encode(timer))

@@ -125,11 +125,12 @@ class Evict(Syscall, frozen=True):
 
 
 class SetTimer(Syscall, frozen=True):
-    """Be interrupted in so many seconds, and every so many seconds after if every is given."""
+    """Be interrupted in so many seconds, or at a time in UTC, and every so many seconds after if every is given."""
 
     example: ClassVar[str] = '{"op":"set_timer","seconds":3600,"text":"Ask about the exam."}'
-    seconds: Seconds
     text: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
+    seconds: Annotated[int, Meta(ge=0, le=TIMER_S_MAX)] = 0
+    at: Date = ""
     every: Annotated[int, Meta(ge=0, le=TIMER_S_MAX)] = 0
 
 

@@ -6,17 +6,37 @@ import datetime
 
 from kernel.core import Kernel
 from kernel.errors import SyscallError
-from kernel.limits import TIMER_S_MIN
+from kernel.limits import TIMER_S_MAX, TIMER_S_MIN
 from syscalls.abi import CancelTimer, SetTimer, Sleep
+
+NS = 1_000_000_000
 
 
 def sys_set_timer(kernel: Kernel, pid: int, call: SetTimer) -> None:
-    """One-shot, or repeating with `every`."""
+    """One-shot, or repeating with `every`; relative, or absolute with `at`."""
     if 0 < call.every < TIMER_S_MIN:
         raise SyscallError(f"every {call.every}: at least {TIMER_S_MIN} s")
-    timer = kernel.set_timer(pid, call.seconds, call.text, call.every)
-    due = datetime.datetime.fromtimestamp(timer.due // 1_000_000_000, datetime.UTC)
-    kernel.answer(pid, f"ok: timer {timer.id} at {due:%Y-%m-%d %H:%M:%S} UTC")
+    if bool(call.seconds) == bool(call.at):
+        raise SyscallError("a timer needs seconds or at, and not both")
+    due = _time(call.at, kernel.at) if call.at else kernel.at + call.seconds * NS
+    timer = kernel.set_timer(pid, due, call.text, call.every)
+    when = datetime.datetime.fromtimestamp(timer.due // NS, datetime.UTC)
+    kernel.answer(pid, f"ok: timer {timer.id} at {when:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _time(text: str, now: int) -> int:
+    """Nanoseconds of a time in UTC that lies ahead."""
+    try:
+        given = datetime.datetime.fromisoformat(text)
+        due = int((given if given.tzinfo else given.replace(tzinfo=datetime.UTC)).timestamp()) * NS
+    except (ValueError, OverflowError) as exc:
+        raise SyscallError(f"at {text!r} is no time; write 2026-01-31 08:00") from exc
+    if not now < due <= now + TIMER_S_MAX * NS:
+        here = datetime.datetime.fromtimestamp(now // NS, datetime.UTC)
+        raise SyscallError(
+            f"at {text} is not ahead, or more than {TIMER_S_MAX // 86_400} days; it is {here:%Y-%m-%d %H:%M} UTC"
+        )
+    return due
 
 
 def sys_cancel_timer(kernel: Kernel, pid: int, call: CancelTimer) -> None:
@@ -27,5 +47,5 @@ def sys_cancel_timer(kernel: Kernel, pid: int, call: CancelTimer) -> None:
 
 def sys_sleep(kernel: Kernel, pid: int, call: Sleep) -> None:
     """A timer and the end of the turn."""
-    kernel.set_timer(pid, call.seconds, "you woke up", 0)
+    kernel.set_timer(pid, kernel.at + call.seconds * NS, "you woke up", 0)
     kernel.rest(pid)

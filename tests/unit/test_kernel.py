@@ -462,3 +462,24 @@ def test_a_masked_message_aborts_nothing() -> None:
         rig.pump(1)
     rig.say(pid, "stop", "m2")
     assert [message.answers for message in rig.messages] == [("m1",)]
+
+
+def test_a_timer_may_be_set_for_a_time_that_lies_ahead() -> None:
+    calls = [
+        op("set_timer", at="1970-01-01 01:00", text="one o'clock"),
+        op("set_timer", at="1970-01-01 00:00", text="gone by"),
+        op("set_timer", at="noon", text="what"),
+        op("set_timer", text="when"),
+    ]
+    rig = Rig(play([*calls, op("yield")]))
+    pid = rig.spawn()
+    rig.say(pid, "remind me")
+    texts = rig.texts(pid)
+    assert "ok: timer 1 at 1970-01-01 01:00:00 UTC" in texts
+    assert any("1970-01-01 00:00 is not ahead" in text and "it is 1970-01-01 00:16 UTC" in text for text in texts)
+    assert any("'noon' is no time" in text for text in texts)
+    assert any("needs seconds or at" in text for text in texts)
+    rig.tick(3_599 - 1_000)
+    assert rig.proc(pid).accounts.interrupts == 1
+    rig.tick(1)
+    assert rig.proc(pid).accounts.interrupts == 2
