@@ -475,7 +475,7 @@ def run_scenario(
     import msgspec
 
     from kernel.errors import BadInput
-    from llmos import scenario
+    from llmos import play, scenario
 
     began = time.perf_counter()
     builtin = {path.stem: path for path in sorted((Path(__file__).parent / "scenarios").glob("*.toml"))}
@@ -485,10 +485,10 @@ def run_scenario(
             raise BadInput(f"{file}: no such file; scenarios that come with llmos are {', '.join(builtin)}")
         path = builtin[file]
     wanted = scenario.read(path)
-    ran = scenario.play(wanted, seed)
+    ran = play.play(wanted, seed)
     if trace_file is not None:
         try:
-            trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(scenario.trace(ran))}))
+            trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(play.trace(ran))}))
         except OSError as exc:
             raise BadInput(f"--trace {trace_file}: {exc.strerror}; name a file that can be written") from exc
     if as_json:

@@ -16,6 +16,7 @@ Not here: what the tables hold (machine.py), derived indexes (index.py).
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import errno
 import fcntl
@@ -40,13 +41,14 @@ READERS_MAX: Final = 512  # reader slots; each thread that reads holds at most o
 Sync = Literal["full", "group", "off"]
 
 
-class _Reads:
+class _Reads(abc.ABC):
     """The reading half of a disk. Each method is one transaction of its own."""
 
     _tables: dict[str, Any]
 
+    @abc.abstractmethod
     def _reading(self) -> contextlib.AbstractContextManager[Any]:
-        raise NotImplementedError
+        """A transaction to read in. Raises DeviceError, also for what goes wrong within it."""
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The committed value of a key."""

@@ -11,6 +11,7 @@ import pytest
 
 from kernel.errors import BadInput
 from llmos import scenario
+from llmos.play import play, trace
 from tests import tutorial
 
 FOLDER = Path(scenario.__file__).parent / "scenarios"
@@ -31,7 +32,7 @@ def edited(old: str, new: str) -> str:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_scenario_holds_and_repeats(file: Path) -> None:
-    runs = [scenario.play(scenario.read(file)) for _ in range(3)]
+    runs = [play(scenario.read(file)) for _ in range(3)]
     assert runs[0].ok, runs[0].broken
     assert len({ran.hash for ran in runs}) == 1
 
@@ -60,7 +61,7 @@ def test_a_broken_expectation_is_exit_status_1_with_the_timeline_around_it(tmp_p
     assert done.returncode == 1
     assert "3 of (what 'said', process 'barber'), but there were 2" in done.stdout
     never = scenario.parse(edited("is = 2", "most = 2") + '\n[[expect]]\nnever = { what = "said", text = "Bob" }\n')
-    assert "\n> " in scenario.play(never).broken
+    assert "\n> " in play(never).broken
 
 
 @pytest.mark.parametrize(
@@ -131,8 +132,8 @@ def test_ten_thousand_malformed_files_are_error_messages_or_run() -> None:
 
 
 def test_a_trace_has_slots_interrupts_and_windows() -> None:
-    ran = scenario.play(scenario.read(FOLDER / "inversion.toml"))
-    events = list(scenario.trace(ran))
+    ran = play(scenario.read(FOLDER / "inversion.toml"))
+    events = list(trace(ran))
     json.dumps(events)
     runs = [event for event in events if event["ph"] == "X"]
     assert {event["name"] for event in runs} == {"novelist", "alarm"}
@@ -144,8 +145,8 @@ def test_a_trace_has_slots_interrupts_and_windows() -> None:
 
 def test_a_seed_moves_what_is_spread() -> None:
     text = edited('at = "1s"', 'at = "1s"\nspread = "10s"')
-    assert len({scenario.play(scenario.parse(text), seed).hash for seed in (1, 2)}) == 2
-    assert len({scenario.play(scenario.parse(text), 1).hash for _ in range(2)}) == 1
+    assert len({play(scenario.parse(text), seed).hash for seed in (1, 2)}) == 2
+    assert len({play(scenario.parse(text), 1).hash for _ in range(2)}) == 1
 
 
 def test_the_tutorial_shows_what_its_commands_print() -> None:
