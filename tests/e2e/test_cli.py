@@ -18,7 +18,23 @@ import pytest
 
 from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, shown
 
-COMMANDS = ["boot", "chat", "ps", "spawn", "send", "kill", "dmesg", "pmap", "stop", "pull", "doctor", "demo", "bench"]
+COMMANDS = [
+    "boot",
+    "chat",
+    "ps",
+    "spawn",
+    "send",
+    "kill",
+    "dmesg",
+    "pmap",
+    "stop",
+    "pull",
+    "doctor",
+    "demo",
+    "bench",
+    "irqs",
+    "run",
+]
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +120,26 @@ def test_spawn_takes_a_mask_and_blocks_and_kill_makes_a_zombie(daemon: Path) -> 
     one_line(llmos(daemon, "kill", "clerk"), "dead already")
     one_line(llmos(daemon, "send", "clerk", "hello"), "dead")
     assert llmos(daemon, "spawn", "clerk").returncode == 0
+
+
+def test_irqs_count_what_was_raised_and_delivered(daemon: Path) -> None:
+    llmos(daemon, "send", "main", "hello", "--wait")
+    user = json.loads(llmos(daemon, "irqs", "--json").stdout)["lines"]["user"]
+    assert user["raised"] == user["delivered"] >= 1
+    assert 0 < user["to_token"]["p50_ms"] <= user["to_token"]["max_ms"]
+    assert "TO DELIVERY" in llmos(daemon, "irqs").stdout
+
+
+def test_run_plays_a_scenario_that_comes_along_and_names_those_there_are(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "llmos", "run", *arguments], capture_output=True, text=True, check=False
+        )
+
+    found = json.loads(run("two_users", "--json", "--trace", str(tmp_path / "trace.json")).stdout)
+    assert {"ok", "events", "hash", "virtual_s", "wall_s", "interrupts"} == set(found)
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    one_line(run("nothing_of_the_kind"), "no such file", "storm")
 
 
 def test_pmap_draws_the_whole_window(daemon: Path) -> None:
