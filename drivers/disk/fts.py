@@ -51,6 +51,7 @@ CREATE TABLE doc(key INTEGER PRIMARY KEY, pid INTEGER NOT NULL, seq INTEGER NOT 
 CREATE INDEX doc_seq ON doc(pid, seq);
 CREATE INDEX doc_at ON doc(pid, at);
 CREATE VIRTUAL TABLE fts USING fts5(text, content='', columnsize=0, tokenize='porter unicode61');
+INSERT INTO fts(fts, rank) VALUES ('automerge', 2);  -- a word is looked up in each segment: as few as can be
 """
 
 _STOP: Final = frozenset(
