@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import msgspec
 import trio
@@ -27,6 +28,7 @@ from kernel.boot import Board, boot
 from kernel.event import Acked, Messaged, Search, Searched
 from kernel.machine import Machine
 from kernel.ports import Index, Job, Post
+from kernel.process import State
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
@@ -86,7 +88,7 @@ class Mix:
         self.rng = Random(seed)
         self.at: dict[int, int] = {}
         self.block: dict[int, list[str]] = {}
-        self.filling = False
+        self.doing: Literal["mix", "fill", "rest"] = "mix"
         self.began: dict[int, float] = {}
         self.spent: list[float] = []
         self.done = 0
@@ -103,7 +105,9 @@ class Mix:
             self.spent.append(now - self.began[job.pid])
         self.began[job.pid] = now
         self.done += 1
-        if self.filling:
+        if self.doing == "rest":
+            return '{"op":"yield"}'
+        if self.doing == "fill":
             if job.instr % 12 == 0:  # within the turn's budget
                 self.say(job.pid)
                 return '{"op":"yield"}'
@@ -201,11 +205,14 @@ async def measure(
             whole, lag = await _phase(machine, mix, seconds)
             spent = sorted(mix.spent)
             progress(f"storing {STORED} messages")
-            mix.filling, target = True, machine.kernel.counters.page + STORED
+            mix.doing, target = "fill", machine.kernel.counters.page + STORED
             await _phase(machine, mix, 600.0, lambda: machine.kernel.counters.page >= target)
-            while machine.index.lag():  # ends: nothing is fed any more
+            mix.doing = "rest"  # all wait for their users, who say nothing until the index has caught up
+            while machine.index.lag() or any(p.state is not State.IDLE for p in machine.kernel.procs.values()):
                 await trio.sleep(0.1)
-            mix.filling = False
+            mix.doing = "mix"
+            for pid in machine.kernel.procs:
+                mix.say(pid)
             progress(f"whole kernel with {machine.kernel.counters.page} pages, {seconds:.0f} s")
             await _phase(machine, mix, 1.0)
             after, lag_after = await _phase(machine, mix, seconds)
