@@ -57,6 +57,7 @@ from kernel.limits import (
     OUTBOX_MAX,
     PENDING_MAX,
     PROCESSES_MAX,
+    THRASH_WINDOWS,
     TIMERS_MAX,
     TURN_SYSCALLS_MAX,
     TURN_TOKENS_MAX,
@@ -71,6 +72,7 @@ from kernel.process import Move, Process, State, Timer
 from kernel.records import Counters, JournalEntry
 from kernel.scheduler import Scheduler
 from kernel.scheduler import make as make_scheduler
+from kernel.scheduler.admission import Admission
 from kernel.scheduler.fair import NICE_MAX, NICE_MIN
 from kernel.settings import Settings
 
@@ -112,12 +114,14 @@ class Kernel:
         self.timers: dict[int, Timer] = {}
         self.hash = 0
         self.ready: Scheduler = make_scheduler("rr", 1)  # until Booted says which
+        self.admission = Admission(0, 0)
         self.slots: list[Slot] = []
         self.config: Booted | None = None
         self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
         self._policies: dict[int, Policy] = {}
         self._budgets: dict[int, Budgets] = {}  # by text tokens
         self._texts: dict[str, Entry] = {}
+        self._seen: dict[int, int] = {}  # tokens of a process's prompt, as it is, that the CPU has evaluated already
         self._begin(0)
 
     # Records and steps.
@@ -327,6 +331,7 @@ class Kernel:
     def _evicted(self, proc: Process, victims: list[Entry]) -> None:
         """Account for victims, fold core memory, since the prefix is broken anyway, and leave the stub."""
         space = proc.space
+        self._seen.pop(proc.pid, None)
         proc.accounts.evictions += len(victims)
         gone = [entry for entry in victims if entry.kind is not Kind.STUB]
         space.evicted += len(gone)
@@ -424,6 +429,9 @@ class Kernel:
         self._policies.clear()
         self.slots = [Slot() for _ in range(event.slots)]
         self.ready = ready  # its order is not on disk: boot begins with the lowest number
+        sched = event.settings.sched
+        self.admission = Admission(sched.flight, THRASH_WINDOWS * event.settings.window if sched.suspend else 0)
+        self._seen.clear()
         self._note("boot", text=f"{event.model}, window {event.settings.window}, {len(self.procs)} processes")
         for proc in self.procs.values():
             self._resume(proc, event)
@@ -461,6 +469,9 @@ class Kernel:
             proc.policy = None
         if proc.state is State.RUNNING:
             proc.move(Move.REBOOT)
+            self._dirty[proc.pid] = proc
+        elif proc.state is State.SUSPENDED:  # boot judges anew who has room
+            proc.move(Move.RESUME)
             self._dirty[proc.pid] = proc
         if proc.ids:
             proc.restarted = True  # whoever saw tokens of this attempt has lost the connection
@@ -569,6 +580,7 @@ class Kernel:
         proc.move(Move.KILL)
         proc.status = status
         self.ready.remove(proc.pid)
+        self.admission.leave(proc.pid)
         for timer in proc.timers:
             self._disarm(timer)
         proc.timers = []
@@ -611,6 +623,8 @@ class Kernel:
             self._stop(proc)
         elif proc.state is State.READY and proc.ids:
             self._discard(proc)
+        elif proc.state is State.SUSPENDED:
+            proc.discard = bool(proc.ids)
 
     def _discard(self, proc: Process) -> None:
         self._note("abort", proc, tokens=len(proc.ids))
@@ -667,10 +681,12 @@ class Kernel:
             if proc.state is State.READY:
                 proc.move(Move.REST)
                 self.ready.remove(proc.pid)
+                self.admission.leave(proc.pid)
             return
         fresh = not proc.in_turn
         if fresh:
             proc.in_turn = True
+            self.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
             proc.accounts.turns += 1
             proc.space.turn = len(proc.space.queue)
             if proc.state is State.IDLE:
@@ -803,6 +819,7 @@ class Kernel:
         if not chosen:
             return
         proc.space.recall = chosen
+        self._seen.pop(proc.pid, None)
         tokens = sum(entry.tokens for entry in chosen)
         proc.accounts.faults += len(chosen)
         proc.accounts.recalled += tokens + costs.recall
@@ -838,11 +855,45 @@ class Kernel:
     # The CPU.
 
     def _queue(self, proc: Process) -> None:
-        """A process became ready, perhaps because the instruction that it trapped with is done."""
-        self.ready.add(proc.pid, proc.nice, ran=proc.pid == self._ran)
+        """A process became ready, perhaps because the instruction that it trapped with is done; it may have to wait."""
+        if self.admission.enter(proc.pid, proc.nice, self._working_set):
+            self.ready.add(proc.pid, proc.nice, ran=proc.pid == self._ran)
+        else:
+            self._suspend(proc)
+
+    def _working_set(self, pid: int) -> int:
+        return self.procs[pid].space.size()
+
+    def _suspend(self, proc: Process) -> None:
+        proc.move(Move.SUSPEND)
+        self.ready.remove(proc.pid)
+        self._dirty[proc.pid] = proc
+        self._note("suspend", proc, tokens=proc.space.size())
+
+    def _admit(self) -> None:
+        """Suspend whom the CPU's memory has no room for, and let in whom it has room for again."""
+        while (pid := self.admission.victim(self._working_set)) is not None:  # ends: one goes outside each time
+            proc = self.procs[pid]
+            if proc.state is State.READY:
+                self._suspend(proc)
+            elif proc.state is State.RUNNING:  # suspended when it has come to its next token
+                self._stop(proc)
+        while (pid := self.admission.next(self._working_set)) is not None:  # ends: one comes in each time
+            proc = self.procs[pid]
+            if proc.state is State.SUSPENDED:
+                proc.move(Move.RESUME)
+                self._dirty[pid] = proc
+                self._note("resume", proc, tokens=proc.space.size())
+                if proc.discard:
+                    self._discard(proc)
+                elif proc.ids:
+                    self._queue(proc)
+                else:
+                    self._boundary(proc)
 
     def _schedule(self) -> None:
         """Fill free slots with ready processes, and ask for one back if the policy says so."""
+        self._admit()
         settings = self._settings
         for index, slot in enumerate(self.slots):
             if slot.pid:
@@ -909,6 +960,7 @@ class Kernel:
         counts.emitted += event.decoded
         counts.prefill += event.prefill
         counts.kv = max(counts.kv, event.kv)
+        self._worked(proc, event)
         if proc.state is not State.RUNNING or (proc.instr, proc.attempt) != (event.instr, event.attempt):
             return  # killed meanwhile, and perhaps started again
         proc.turn_tokens += event.decoded
@@ -932,6 +984,16 @@ class Kernel:
                 self._instruction(proc, event)
             case _:
                 assert_never(event.outcome)
+
+    def _worked(self, proc: Process, event: Trapped) -> None:
+        """See how much of a run's work was done before, and lost to another process meanwhile."""
+        seen, prompt = self._seen.get(proc.pid, 0), event.prompt + len(event.ids) - event.decoded
+        again = max(0, event.prefill - max(1, prompt - seen)) if seen else 0
+        if event.outcome is not Outcome.FAILED:
+            self._seen[proc.pid] = event.kv
+        share = self.admission.observe(event.prefill + event.decoded, again)
+        if share:
+            self._note("thrash", text=f"{100 * share:.0f} % of the CPU's work was done before")
 
     def _device_failed(self, proc: Process, error: str) -> None:
         proc.failed_row += 1
@@ -998,6 +1060,7 @@ class Kernel:
     def _close_turn(self, proc: Process) -> None:
         """The turn joins the queue and what was recalled for it is dropped."""
         proc.in_turn = False
+        self._seen.pop(proc.pid, None)
         proc.turn_syscalls = proc.turn_tokens = 0
         proc.answers = ()
         proc.space.recall = []

@@ -262,7 +262,9 @@ class Message(msgspec.Struct, frozen=True):
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the kernel's log: what happened to whom, with its numbers."""
 
-    what: str  # interrupt, delivered, coalesced, abort, fault, evict, fold, turn, run, spawn, exit, error, boot
+    what: (
+        str  # interrupt, delivered, coalesced, abort, fault, evict, fold, turn, run, thrash, suspend, spawn, exit, ...
+    )
     pid: int = 0
     line: Line | None = None
     pages: tuple[int, ...] = ()

@@ -45,6 +45,8 @@ class Sched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     policy: str = "rr"
     quantum: Annotated[int, Meta(ge=1, le=4096)] = 128
+    flight: Annotated[int, Meta(ge=0)] = 0  # tokens of all processes in a turn together; 0: no limit
+    suspend: bool = True  # against thrashing
 
 
 class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from kernel.ports import Frame, Job, Post, Streamed
 
 Program = Callable[[Job], str]
 
+KV_TOKENS = 1 << 22
 CONTROL = 1 << 30  # ids of the frame: beyond any three bytes
 FRAME = Frame(
     begin=(CONTROL,),
@@ -43,15 +45,19 @@ def echo(job: Job) -> str:
 
 
 class Plan(NamedTuple):
-    """What an instruction will be, as text and ids, and how many of the ids its run may reach."""
+    """What an instruction will be, as text and ids; how many of the ids its run may reach; its prefill."""
 
     text: str
     ids: tuple[int, ...]
     end: int
+    prefill: int
 
 
 class ScriptedCpu:
-    """ports.Cpu over a program. `failures` runs, from the first on, fail as a device would."""
+    """ports.Cpu over a program. `failures` runs, from the first on, fail as a device would.
+
+    Of `kv` tokens the CPU keeps their evaluation, of whole processes, the latest that ran; prefill is counted by that.
+    """
 
     window_max = 1 << 20
     model = "scripted"
@@ -59,12 +65,22 @@ class ScriptedCpu:
     frame = FRAME
 
     def __init__(
-        self, program: Program, *, slots: int = 1, encoding: str = "json", token_s: float = 0.0, failures: int = 0
+        self,
+        program: Program,
+        *,
+        slots: int = 1,
+        encoding: str = "json",
+        token_s: float = 0.0,
+        failures: int = 0,
+        kv: int = KV_TOKENS,
     ) -> None:
         self.program, self.slots, self.encoding = program, slots, encoding
         self.token_s, self.failures = token_s, failures
         self._stop = [threading.Event() for _ in range(slots)]
-        self._kept = [b""] * slots  # ids in "KV", four bytes each, so that prefill counts are honest
+        self._kv_max = kv
+        self._kept: OrderedDict[int, bytes] = OrderedDict()  # by process: ids in KV, four bytes each
+        self._kept_tokens = 0
+        self._keeping = threading.Lock()
         self._begun: dict[int, tuple[tuple[int, int], Plan]] = {}  # by process: (instr, attempt), what it says
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -133,14 +149,14 @@ class ScriptedCpu:
         """What the program says, and how far this run may go; None if the device fails instead."""
         if self.failures > 0:
             self.failures -= 1
-            self._trap(job, Outcome.FAILED, (), "", error="the script says that the device fails")
+            self._trap(job, Outcome.FAILED, (), "", 0, error="the script says that the device fails")
             return None
         known, planned = self._begun.get(job.pid, ((0, 0), None))
         if planned is None or not job.ids or known != (job.instr, job.attempt):
             text = self.program(job)
-            planned = Plan(text, self.tokenize(text), 0)
+            planned = Plan(text, self.tokenize(text), 0, 0)
         end = min(len(planned.ids), job.reply, len(job.ids) + job.quantum)
-        planned = Plan(planned.text, planned.ids, end)
+        planned = Plan(planned.text, planned.ids, end, self._evaluate(job))
         self._begun[job.pid] = ((job.instr, job.attempt), planned)  # a preempted instruction goes on as it began
         return planned
 
@@ -163,10 +179,27 @@ class ScriptedCpu:
             outcome,
             ids[:emitted],
             text if whole else self.detokenize(ids[:emitted]),
+            planned.prefill,
             first_at=first_at,
             truncated=outcome is not Outcome.PREEMPTED and emitted < len(ids),
             error=error,
         )
+
+    def _evaluate(self, job: Job) -> int:
+        """Bring a prompt into KV; how many tokens were not there. The last one is evaluated always, for its logits."""
+        ids = job.prompt + job.ids
+        run = array("I", ids).tobytes()
+        shared = min(_shared(self._kept.get(job.pid, b""), run), len(ids) - 1)
+        self._keep(job.pid, run)
+        return len(ids) - shared
+
+    def _keep(self, pid: int, run: bytes) -> None:
+        """Hold a process's ids in KV; those who ran longest ago make room."""
+        with self._keeping:
+            self._kept_tokens += (len(run) - len(self._kept.pop(pid, b""))) // 4
+            self._kept[pid] = run
+            while self._kept_tokens > self._kv_max and len(self._kept) > 1:  # ends: one goes each time
+                self._kept_tokens -= len(self._kept.popitem(last=False)[1]) // 4
 
     def _trap(
         self,
@@ -174,15 +207,14 @@ class ScriptedCpu:
         outcome: Outcome,
         ids: tuple[int, ...],
         text: str,
+        prefill: int,
         *,
         first_at: int = 0,
         truncated: bool = False,
         error: str = "",
     ) -> None:
-        prompt = len(job.prompt) + len(job.ids)
-        run = array("I", job.prompt + ids).tobytes()
-        shared = min(_shared(self._kept[job.slot], run), prompt - 1)  # the last token's logits are wanted
-        self._kept[job.slot] = run
+        if outcome is not Outcome.FAILED:
+            self._keep(job.pid, array("I", job.prompt + ids).tobytes())
         self._post(
             Trapped(
                 source=f"cpu{job.slot}",
@@ -197,7 +229,7 @@ class ScriptedCpu:
                 error=error,
                 first_at=first_at,
                 prompt=len(job.prompt),
-                prefill=prompt - shared,
+                prefill=prefill,
                 decoded=max(0, len(ids) - len(job.ids)),
                 kv=len(job.prompt) + len(ids),
             )

@@ -1,7 +1,8 @@
 """The scripted CPU in virtual time: a token takes `token_ns` of a clock that somebody else turns.
 
-A run is complete when it starts: its trap is put on the clock for the time at which its last token would come. A
-preemption moves the trap to the end of the token that is under way. No thread, no waiting.
+A prompt token that is not in KV takes `prefill_ns` before the first. A run is complete when it starts: its trap is put
+on the clock for the time at which its last token would come. A preemption moves the trap to the end of the token that
+is under way. No thread, no waiting.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from drivers.cpu.scripted import Plan, Program, ScriptedCpu
+from drivers.cpu.scripted import KV_TOKENS, Plan, Program, ScriptedCpu
 from kernel.ports import Job
 
 
@@ -30,10 +31,11 @@ class _Running:
     planned: Plan
     began: int
     end: int  # tokens that it will have emitted, those resumed from included
+    due: int = 0  # when its trap comes
 
 
 class VirtualCpu(ScriptedCpu):
-    """ports.Cpu over a program and a clock. A prompt takes no time: KV is kept for every process."""
+    """ports.Cpu over a program and a clock."""
 
     def __init__(
         self,
@@ -44,9 +46,11 @@ class VirtualCpu(ScriptedCpu):
         slots: int = 1,
         encoding: str = "json",
         failures: int = 0,
+        kv: int = KV_TOKENS,
+        prefill_ns: int = 0,
     ) -> None:
-        super().__init__(program, slots=slots, encoding=encoding, failures=failures)
-        self._clock, self._token_ns = clock, token_ns
+        super().__init__(program, slots=slots, encoding=encoding, failures=failures, kv=kv)
+        self._clock, self._token_ns, self._prefill_ns = clock, token_ns, prefill_ns
         self._runs: list[_Running | None] = [None] * slots
 
     def start(self, job: Job) -> None:
@@ -65,15 +69,16 @@ class VirtualCpu(ScriptedCpu):
                 self._call(run)
 
     def _begin(self, job: Job, planned: Plan, began: int) -> None:
+        began += planned.prefill * self._prefill_ns
         run = self._runs[job.slot] = _Running(job, planned, began, planned.end)
         self._call(run)
 
     def _call(self, run: _Running) -> None:
-        when = run.began + (run.end - len(run.job.ids)) * self._token_ns
+        when = run.due = run.began + (run.end - len(run.job.ids)) * self._token_ns
         end = run.end
 
         def trap() -> None:
-            if self._runs[run.job.slot] is run and (run.end, self._clock.now) == (end, when):  # nothing moved it
+            if self._runs[run.job.slot] is run and (run.end, run.due) == (end, when):  # nothing moved it
                 self._runs[run.job.slot] = None
                 self._finish(run.job, run.planned, end, run.began + self._token_ns)
 

@@ -43,6 +43,11 @@ class AddressSpace(msgspec.Struct, array_like=True):
         """Tokens of the queue, turn included. O(pages)."""
         return sum([entry.tokens for entry in self.queue])
 
+    def size(self) -> int:
+        """Tokens of the whole prompt: the working set. O(pages)."""
+        heads = sum(head.tokens for head in (self.text, self.data) if head is not None)
+        return heads + self.used() + sum(entry.tokens for entry in self.recall)
+
     def pinned(self) -> int:
         """Tokens of pinned pages in the queue."""
         return sum(entry.tokens for entry in self.queue if entry.pinned)
