@@ -39,6 +39,7 @@ from kernel.event import (
     Outcome,
     Part,
     Preempt,
+    Raised,
     Run,
     Search,
     Searched,
@@ -212,6 +213,8 @@ class Kernel:
                 self._filed(event)
             case Killed():
                 self._killed(event)
+            case Raised():
+                self._raised(event)
             case TimerFired():
                 self._fired(event)
             case Trapped():
@@ -598,13 +601,32 @@ class Kernel:
         proc.pending.append(Pending(line, proc.raised, self.at, stored, mid, timer))
         self._note("interrupt", proc, line=line)
 
-    def _messaged(self, event: Messaged) -> None:
-        proc = self.proc(event.pid)
+    def _target(self, pid: int) -> Process:
+        """A process that something from outside interrupts. Raises BadInput if it is dead or can take no more."""
+        proc = self.proc(pid)
         if proc.state is State.ZOMBIE:
             raise BadInput(f"process {proc.name} is dead ({proc.status}); spawn it again and it keeps its memory")
         if len(proc.pending) >= PENDING_MAX:
             raise BadInput(f"queue full: {proc.name} has {PENDING_MAX} undelivered interrupts; retry after 5 s")
         self._dirty[proc.pid] = proc
+        return proc
+
+    def _raised(self, event: Raised) -> None:
+        if event.line not in interrupts.OUTSIDE:
+            allowed = ", ".join(line.name for line in interrupts.OUTSIDE)
+            raise BadInput(f"line {event.line.name} has a source of its own; {allowed} can be raised")
+        proc = self._target(event.pid)
+        self._raise(proc, event.line, self._alert(proc, "raised", line=event.line.name.lower(), text=event.text))
+        if proc.state is State.IDLE:
+            self._boundary(proc)
+
+    def _alert(self, proc: Process, what: str, **numbers: object) -> list[Entry]:
+        """Pages of the kernel's for an interrupt that is yet to be delivered."""
+        parts = self._measured(self.iset.alert(what, proc.mask, **numbers), self._unit_text())
+        return [self._page(proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
+
+    def _messaged(self, event: Messaged) -> None:
+        proc = self._target(event.pid)
         entries = [
             self._page(proc.pid, part, Kind.MESSAGE, Origin.USER, Role.USER, area=Area.RECALL) for part in event.parts
         ]
@@ -654,9 +676,7 @@ class Kernel:
             proc.accounts.coalesced += 1
             self._note("coalesced", proc, line=Line.TIMER)
         else:
-            text = self.iset.alert("timer", proc.mask, timer=timer.id, text=timer.text, late_s=late_s)
-            parts = self._measured(text, self._unit_text())
-            pages = [self._page(proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
+            pages = self._alert(proc, "timer", timer=timer.id, text=timer.text, late_s=late_s)
             self._raise(proc, Line.TIMER, pages, timer=timer.id)
         if timer.every:
             timer.due += timer.every * ((self.at - timer.due) // timer.every + 1)
@@ -1254,6 +1274,8 @@ class Kernel:
             assert sum(entry.tokens for entry in proc.space.recall) <= limits.recall
             assert (proc.space.data.tokens if proc.space.data else 0) <= limits.data
             assert (proc.pid in self.ready) == (proc.state is State.READY), (proc.pid, proc.state)
+            outside = proc.pid in self.admission.outside
+            assert outside if proc.state is State.SUSPENDED else not (outside and proc.state is State.READY)
             assert (proc.wait is not None) == (proc.state is State.BLOCKED)
             if proc.state is State.RUNNING:
                 assert (proc.pid, proc.instr, proc.attempt) in running

@@ -88,6 +88,14 @@ class Killed(Event, frozen=True, kw_only=True):
     status: str = "killed"
 
 
+class Raised(Event, frozen=True, kw_only=True):
+    """Something happened on a line that brings a text of the machine's: IPC, CHILD or DEVICE."""
+
+    pid: int
+    line: Line
+    text: str
+
+
 class TimerFired(Event, frozen=True, kw_only=True):
     """A timer of the kernel's came due; `at` is when it was noticed."""
 
@@ -160,7 +168,9 @@ class Acked(Event, frozen=True, kw_only=True):
     upto: int
 
 
-AnyEvent: TypeAlias = Booted | Spawned | Messaged | Filed | Killed | TimerFired | Trapped | Searched | Loaded | Acked
+AnyEvent: TypeAlias = (
+    Booted | Spawned | Messaged | Filed | Killed | Raised | TimerFired | Trapped | Searched | Loaded | Acked
+)
 
 
 class Effect(msgspec.Struct, frozen=True, tag=True):

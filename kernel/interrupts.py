@@ -27,6 +27,7 @@ class Line(enum.IntEnum):
     DEVICE = 6
 
 
+OUTSIDE: Final = (Line.IPC, Line.CHILD, Line.DEVICE)  # which an event may raise with a text
 MASKABLE: Final = (Line.USER, Line.IPC, Line.CHILD, Line.TIMER, Line.DEVICE)
 
 

@@ -48,6 +48,7 @@ class VirtualMachine:
 
     def __init__(self, start: int = 0) -> None:
         self.now = start
+        self.commit_ns = 0  # how long the disk takes for a transaction; what happens meanwhile waits
         self.steps = 0
         self.latency = Latency()
         self.watch: Watch = lambda event, step: None
@@ -99,6 +100,7 @@ class VirtualMachine:
         if step.error:
             raise BadInput(step.error)
         self.disk.commit([*self.pages.measured(), *step.records])
+        self.now += self.commit_ns
         for page, ids in step.pages:
             self.pages.keep(page, ids)
         if step.pages:
@@ -111,12 +113,13 @@ class VirtualMachine:
     def run(self, until: int) -> None:
         """Let everything happen that happens before `until`, which is the time then."""
         while self._heap and self._heap[0][0] < until:  # ends with the heap, or with time: a token takes some
-            self.now, _, _, what = heapq.heappop(self._heap)
+            when, _, _, what = heapq.heappop(self._heap)
+            self.now = max(self.now, when)
             if isinstance(what, msgspec.Struct):
                 self.do(what)
             else:
                 what()
-        self.now = until
+        self.now = max(self.now, until)
 
     def lose_power(self) -> None:
         """Forget all that devices were about to do; what users will do, the disk and the time remain. Then boot."""

@@ -13,19 +13,20 @@ from typing import Any, Final
 
 import msgspec
 
+from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.disk.words import WordIndex
 from kernel.core import Step
 from kernel.errors import KernelError
-from kernel.event import AnyEvent, Killed, Run, Search, Spawned, Trapped
+from kernel.event import AnyEvent, Killed, Raised, Run, Search, Spawned, Trapped
 from kernel.interrupts import Line
 from kernel.limits import FAULT_DEADLINE_S
 from kernel.ports import Job
 from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.virtual import VirtualMachine
-from llmos.scenario import NS, EventSpec, Expect, Pattern, Scenario, ns
+from llmos.scenario import NS, EventSpec, Expect, MachineSpec, Pattern, Scenario, ns
 from syscalls.table import Table
 
 AROUND: Final = 6  # lines of the timeline shown on either side of what broke an expectation
@@ -62,8 +63,9 @@ class Ran(msgspec.Struct, frozen=True):
 class _Cpu(VirtualCpu):
     """A virtual CPU that may stall: what runs ends later by as long, and what starts meanwhile waits for its end."""
 
-    def __init__(self, program: Callable[[Job], str], clock: VirtualMachine, *, token_ns: int, slots: int) -> None:
-        super().__init__(program, clock, token_ns=token_ns, slots=slots)
+    def __init__(self, program: Callable[[Job], str], clock: VirtualMachine, spec: MachineSpec) -> None:
+        kv = spec.kv or KV_TOKENS
+        super().__init__(program, clock, token_ns=ns(spec.token), prefill_ns=ns(spec.prefill), slots=spec.slots, kv=kv)
         self._stalled_until = 0
 
     def stall(self, length: int) -> None:
@@ -107,7 +109,7 @@ class _Play:
     def boot(self) -> None:
         """Switch the machine on, with what the disk holds."""
         spec, machine = self.scenario.machine, self.machine
-        self.cpu = _Cpu(self._program, machine, token_ns=ns(spec.token), slots=spec.slots)
+        self.cpu = _Cpu(self._program, machine, spec)
         self.index = WordIndex(self.disk)
         settings = apply(Settings(), list(spec.set))
         machine.watch = self._watch
@@ -179,6 +181,10 @@ class _Play:
                 for who in event.to:
                     self.said += 1
                     machine.do(machine.say(self._pid(who), event.say, f"s{self.said}"))
+            elif event.raise_ is not None:
+                for who in event.to:
+                    line = Line[event.raise_.upper()]
+                    machine.do(Raised(source="scenario", pid=self._pid(who), line=line, text=event.text))
             elif event.kill is not None:
                 machine.do(Killed(source="user", pid=self._pid(event.kill)))
             elif event.start is not None:
@@ -191,6 +197,9 @@ class _Play:
             elif event.silence is not None:
                 self.index.silent = True
                 machine.call_at(machine.now + ns(event.silence), "index", self.index.speak)
+            elif event.slow is not None and event.lasts is not None:
+                machine.commit_ns = ns(event.slow)
+                machine.call_at(machine.now + ns(event.lasts), "watch", self._recover)
             elif event.cut is not None:
                 self._cut(ns(event.cut))
         except KernelError as exc:
@@ -208,6 +217,9 @@ class _Play:
     def _restore(self) -> None:
         self.off = False
         self.boot()
+
+    def _recover(self) -> None:
+        self.machine.commit_ns = 0
 
     def _pid(self, name: str) -> int:
         return self.machine.kernel.names[name]

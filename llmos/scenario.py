@@ -38,6 +38,8 @@ class MachineSpec(_Strict, frozen=True, kw_only=True):
 
     slots: Annotated[int, Meta(ge=1, le=1_024)] = 1
     token: Duration = "20ms"
+    prefill: Duration = "0ms"  # a prompt token that is not in KV
+    kv: Annotated[int, Meta(ge=0)] = 0  # tokens that the CPU keeps the evaluation of; 0: of every process
     set: tuple[str, ...] = ()
 
 
@@ -66,15 +68,19 @@ class EventSpec(_Strict, frozen=True, kw_only=True):
     spread: Duration = "0s"  # each time is later by a random share of this
     to: tuple[Name, ...] = ()
     say: str | None = None
+    raise_: Literal["ipc", "child", "device"] | None = msgspec.field(name="raise", default=None)
+    text: str = ""  # what the raised line brings
     kill: Name | None = None
     start: Name | None = None
     fails: Annotated[int, Meta(ge=1, le=1_000)] | None = None  # the CPU's next runs
     stall: Duration | None = None  # of the CPU
     silence: Duration | None = None  # of the index
+    slow: Duration | None = None  # what a transaction takes, while it `lasts`
+    lasts: Duration | None = None
     cut: Duration | None = None  # of the power
 
 
-VERBS: Final = ("say", "kill", "start", "fails", "stall", "silence", "cut")
+VERBS: Final = ("say", "raise", "kill", "start", "fails", "stall", "silence", "slow", "cut")
 
 
 class Pattern(_Strict, frozen=True, kw_only=True):
@@ -142,11 +148,26 @@ def parse(text: str, name: str = "scenario") -> Scenario:
     try:
         scenario = msgspec.toml.decode(text, type=Scenario)
     except (msgspec.DecodeError, RecursionError) as exc:  # tomllib's own message names line and column
-        raise BadInput(f"{name}: {exc}") from exc
+        raise BadInput(f"{name}: {_with_lines(str(exc), text)}") from exc
     wrong = list(_mistakes(scenario))
     if wrong:
-        raise BadInput(f"{name}: {'; '.join(wrong)}")
+        raise BadInput(f"{name}: {_with_lines('; '.join(wrong), text)}")
     return scenario
+
+
+def _with_lines(message: str, text: str) -> str:
+    """A message with the line of each [[events]] and [[expect]] that it names by number."""
+    lines: dict[str, list[int]] = {"events": [], "expect": []}
+    for number, line in enumerate(text.splitlines(), 1):
+        head = re.match(r"\s*\[\[\s*(events|expect)\s*\]\]", line)
+        if head:
+            lines[head.group(1)].append(number)
+
+    def line_of(found: re.Match[str]) -> str:
+        heads, at = lines[found.group(1)], int(found.group(2))
+        return f"{found.group()} (line {heads[at]})" if at < len(heads) else found.group()
+
+    return re.sub(r"\b(events|expect)\[(\d+)\]", line_of, message)
 
 
 def _mistakes(scenario: Scenario) -> Iterator[str]:
@@ -180,11 +201,15 @@ def _event_mistakes(scenario: Scenario) -> Iterator[str]:
         where = f"events[{n}]"
         if sum(when is not None for when in (event.at, event.every, event.after)) != 1:
             yield f"{where}: one of at, every and after"
-        verbs = [verb for verb in VERBS if getattr(event, verb) is not None]
+        verbs = [verb for verb in VERBS if getattr(event, "raise_" if verb == "raise" else verb) is not None]
         if len(verbs) != 1:
             yield f"{where}: one of {', '.join(VERBS)}; given are {', '.join(verbs) or 'none'}"
-        if (event.say is not None) != bool(event.to):
-            yield f"{where}: say and to go together"
+        if (event.say is not None or event.raise_ is not None) != bool(event.to):
+            yield f"{where}: to goes with say or raise"
+        if bool(event.text.strip()) != (event.raise_ is not None):
+            yield f"{where}: raise and a text that is not empty go together"
+        if (event.slow is not None) != (event.lasts is not None):
+            yield f"{where}: slow and lasts go together"
         if event.say is not None and not event.say.strip():
             yield f"{where}: say is empty"
         for who in (*event.to, *filter(None, (event.kill, event.start))):
@@ -233,5 +258,5 @@ def _expectation_mistakes(where: str, expect: Expect, scenario: Scenario) -> Ite
 
 WHATS: Final = (
     *("boot", "spawn", "interrupt", "delivered", "coalesced", "abort", "said", "run", "fault", "evict", "fold", "turn"),
-    *("exit", "error", "event", "refused", "cut"),
+    *("thrash", "suspend", "resume", "exit", "error", "event", "refused", "cut"),
 )

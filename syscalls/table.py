@@ -29,6 +29,7 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "rest": words.rest,
     "pressure": words.pressure,
     "timer": words.timer,
+    "raised": words.raised,
     "budget": words.budget,
     "loaded": words.loaded,
     "hits": words.hits,

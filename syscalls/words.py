@@ -43,6 +43,11 @@ def timer(mask: Sequence[str], timer: int, text: str, late_s: int) -> str:
     return f"[kernel] timer {timer}{late}: {text}"
 
 
+def raised(mask: Sequence[str], line: str, text: str) -> str:
+    """Something happened on another line: of a process, a child or a device."""
+    return f"[kernel] {line}: {text}"
+
+
 def budget(mask: Sequence[str], syscalls: int, tokens: int) -> str:
     """A turn ended because its budget was spent."""
     return f"[kernel] The turn was ended after {syscalls} syscalls and {tokens} tokens, its budget."

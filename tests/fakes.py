@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from drivers.cpu.scripted import Program, ScriptedCpu
+from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.disk.words import WordIndex
 from kernel import records
@@ -50,18 +50,24 @@ class Rig:
     """A machine on one stack. `cut_at` > 0: power is lost instead of that commit, counted from now."""
 
     def __init__(
-        self, program: Program, *changes: str, disk: MemoryDisk | None = None, slots: int = 1, encoding: str = "json"
+        self,
+        program: Program,
+        *changes: str,
+        disk: MemoryDisk | None = None,
+        slots: int = 1,
+        encoding: str = "json",
+        kv: int = KV_TOKENS,
     ) -> None:
         self.disk = disk or MemoryDisk()
         self.settings = apply(Settings(), list(changes))
-        self.program, self.encoding, self.slots = program, encoding, slots
+        self.program, self.encoding, self.slots, self.kv = program, encoding, slots, kv
         self.now = 1_000 * NS
         self.cut_at = 0
         self.boot()
 
     def boot(self) -> None:
         """Load what the disk holds and begin again; all that was only in memory is gone."""
-        self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding)
+        self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding, kv=self.kv)
         self.layout = Layout(self.cpu.frame, self.cpu.tokenize, self.cpu.measure_id())
         table = Table()
         self.kernel = Kernel(table, self.layout)

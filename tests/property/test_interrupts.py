@@ -6,8 +6,9 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.event import Killed, Note
-from kernel.interrupts import MASKABLE, Line
+from drivers.cpu.scripted import KV_TOKENS
+from kernel.event import Killed, Note, Raised
+from kernel.interrupts import MASKABLE, OUTSIDE, Line
 from kernel.ports import Job
 from kernel.process import State
 from tests.fakes import PowerCut, Rig
@@ -28,6 +29,7 @@ call = st.one_of(
 moves = st.one_of(
     st.tuples(st.just("order"), process, st.lists(call, min_size=1, max_size=4)),
     st.tuples(st.just("say"), process),
+    st.tuples(st.just("raise"), process, st.sampled_from(sorted(OUTSIDE))),
     st.tuples(st.just("pump"), st.integers(1, 8)),
     st.tuples(st.just("tick"), st.integers(1, 400)),
     st.tuples(st.just("kill"), process),
@@ -38,11 +40,11 @@ moves = st.one_of(
 class World:
     """A rig whose processes emit what they are told to, and the moves against it."""
 
-    def __init__(self, abort: bool, slots: int, policy: str) -> None:
+    def __init__(self, abort: bool, slots: int, policy: str, flight: int = 0, kv: int = KV_TOKENS) -> None:
         self.orders: dict[str, deque[str]] = {f"p{n}": deque() for n in range(PROCESSES)}
         self.names: dict[int, str] = {}
         changes = ("memory.fault=false", f"sched.policy={policy}", "sched.quantum=8", "window=4096")
-        self.rig = Rig(self._emit, *changes, slots=slots)
+        self.rig = Rig(self._emit, *changes, f"sched.flight={flight}", slots=slots, kv=kv)
         for n in range(PROCESSES):
             self.names[self.rig.spawn(f"p{n}", abort=abort)] = f"p{n}"
         self.pids = list(self.names)
@@ -57,6 +59,8 @@ class World:
         match what, rest:
             case "say", (int(who),):
                 self.say(self.pids[who])
+            case "raise", (int(who), Line() as line):
+                rig.do(Raised(source="device", pid=self.pids[who], line=line, text="it is so"))
             case "pump", (int(events),):
                 rig.pump(events)
             case "tick", (int(seconds),):
@@ -102,11 +106,13 @@ def journal(rig: Rig) -> list:
     abort=st.booleans(),
     slots=st.integers(1, 2),
     policy=st.sampled_from(["fifo", "rr", "mlfq", "fair"]),
+    flight=st.sampled_from([0, 1, 1_500]),
+    kv=st.sampled_from([KV_TOKENS, 1]),
 )
 def test_every_message_is_delivered_once_and_in_order(
-    played: list[tuple[str, ...]], abort: bool, slots: int, policy: str
+    played: list[tuple[str, ...]], abort: bool, slots: int, policy: str, flight: int, kv: int
 ) -> None:
-    world = World(abort, slots, policy)
+    world = World(abort, slots, policy, flight, kv)
     for what, *rest in played:
         world.play(what, *rest)
     rig = world.rig
@@ -124,7 +130,7 @@ def test_every_message_is_delivered_once_and_in_order(
     for lsn, note in world.notes():
         if note.what == "delivered" and note.line is Line.USER:
             delivered[note.pid] += note.pages
-        if note.what in ("delivered", "interrupt") and note.line in (Line.USER, Line.TIMER):
+        if note.what in ("delivered", "interrupt") and note.line in (Line.USER, Line.TIMER, *OUTSIDE):
             key = (note.pid, note.line)
             raised[key] = raised.get(key, 0) + (1 if note.what == "interrupt" else -1)
             assert raised[key] >= 0, f"delivered before it was raised, at {lsn}"
