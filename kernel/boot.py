@@ -11,10 +11,10 @@ from collections.abc import Callable
 import msgspec
 
 from kernel import records
-from kernel.core import Kernel
+from kernel.core import Kernel, Watch
 from kernel.errors import BadInput
 from kernel.event import Booted
-from kernel.machine import Machine, page_tokens_max
+from kernel.machine import Machine, page_tokens_max, unwatched
 from kernel.memory.page import Page
 from kernel.memory.prompt import Layout
 from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
@@ -30,6 +30,7 @@ class Board(msgspec.Struct):
     index: Index
     settings: Settings
     clock: Callable[[], int] = time.time_ns
+    watch: Watch = unwatched
 
 
 async def boot(board: Board, table: InstructionSet) -> Machine:
@@ -44,27 +45,27 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     load(kernel, disk)
     resized, measured = _measure_anew(kernel, disk, layout)
     machine = Machine(kernel, layout, table, cpu, disk, board.index, settings, board.clock)
+    machine.watch = board.watch
     cpu.open(settings.window, machine.post, machine.stream)
-    step = kernel.step(
-        Booted(
-            at=board.clock(),
-            source="boot",
-            settings=settings,
-            costs=layout.costs,
-            model=cpu.model,
-            encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
-            slots=cpu.slots,
-            page_tokens=page_tokens_max(settings),
-            resized=resized,
-        )
+    booted = Booted(
+        at=board.clock(),
+        source="boot",
+        settings=settings,
+        costs=layout.costs,
+        model=cpu.model,
+        encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
+        slots=cpu.slots,
+        page_tokens=page_tokens_max(settings),
+        resized=resized,
     )
+    step = kernel.step(booted)
     if step.error:
         cpu.close()
         raise BadInput(step.error)
     measure = Record("set", b"measure", layout.costs.measure.encode())
     await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
     board.index.start(machine.post, machine.pages.sizes)
-    machine.began(step)
+    machine.began(booted, step)
     return machine
 
 

@@ -11,7 +11,7 @@ a process, a turn, an address space. The methods under "For syscalls" are what h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
 import msgspec
@@ -100,6 +100,10 @@ class Step(msgspec.Struct, frozen=True):
     pid: int = 0
     pages: tuple[tuple[Page, tuple[int, ...]], ...] = ()  # made by this step, with their ids
     messages: tuple[Message, ...] = ()  # put into the outbox by this step
+
+
+Watch = Callable[[AnyEvent, Step], None]
+"""Called with each event and what it did, after its commit and before its effects."""
 
 
 class Kernel:
@@ -1292,4 +1296,4 @@ def _some(values: Iterable[object]) -> str:
     return ", ".join(found[:12]) + (", ..." if len(found) > 12 else "") if found else "none"
 
 
-__all__ = ["Event", "Kernel", "Step", "render_blocks"]
+__all__ = ["Event", "Kernel", "Step", "Watch", "render_blocks"]

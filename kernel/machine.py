@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from kernel import records
-from kernel.core import Kernel, Step
+from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput, KernelError
 from kernel.event import (
     Acked,
@@ -144,6 +144,10 @@ class _Waiter:
         return self.answer
 
 
+def unwatched(event: AnyEvent, step: Step) -> None:
+    """Nobody watches."""
+
+
 class Machine:
     """A booted kernel with its devices. Made by boot.boot; `run` is its life."""
 
@@ -163,6 +167,7 @@ class Machine:
         self.settings, self.clock = settings, clock
         self.pages = Pages(disk, layout, iset)
         self.latency = Latency()
+        self.watch: Watch = unwatched
         self.window, self.model = settings.window, cpu.model
         self.stopping = False
         self.steps = 0
@@ -279,10 +284,11 @@ class Machine:
 
     # The loop.
 
-    def began(self, step: Step) -> None:
+    def began(self, event: AnyEvent, step: Step) -> None:
         """Perform what the boot's step derived; called once, after its commit."""
         for page, ids in step.pages:
             self.pages.keep(page, ids)
+        self.watch(event, step)
         for effect in step.effects:
             self.perform(effect)
 
@@ -343,11 +349,11 @@ class Machine:
 
     async def _take(self, batch: list[tuple[AnyEvent, _Waiter | None]]) -> None:
         """Step a batch, commit it, and let its effects out."""
-        steps: list[tuple[Step, int, _Waiter | None]] = []
+        steps: list[tuple[Step, AnyEvent, _Waiter | None]] = []
         for event, waiter in batch:
             step = self.kernel.step(event)
             self.latency.observe(event, self.kernel.at, step.notes)
-            steps.append((step, event.at, waiter))
+            steps.append((step, event, waiter))
             if isinstance(event, Trapped):
                 self._busy.discard(event.slot)
         last = {(record.table, record.key): record for step, _, _ in steps for record in step.records}
@@ -361,9 +367,11 @@ class Machine:
                 newest = page.id
         if newest:
             self.index.feed(newest)
-        for step, at, waiter in steps:
+        for step, event, waiter in steps:
+            if not step.error:
+                self.watch(event, step)
             if step.notes:
-                self._publish(Entry(step.lsn, at, step.notes))
+                self._publish(Entry(step.lsn, event.at, step.notes))
             for message in step.messages:
                 self._publish(message)
             for effect in step.effects:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Costs, Hit, Note, Part, Search
+from kernel.event import AnyEvent, Costs, Hit, Part, Search
 from kernel.memory.page import Page, Role
 
 Post = Callable[[AnyEvent], None]
@@ -204,12 +204,6 @@ class InstructionSet(Protocol):
         ...
 
 
-class Tracer(Protocol):
-    """Sees every note as its step commits."""
-
-    def __call__(self, lsn: int, at: int, notes: Sequence[Note]) -> None: ...
-
-
 __all__ = [
     "AnyEvent",
     "Cpu",
@@ -224,6 +218,5 @@ __all__ = [
     "Reads",
     "Record",
     "Streamed",
-    "Tracer",
     "Visible",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from kernel.boot import load
-from kernel.core import Kernel, Step
+from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput
 from kernel.event import (
     AnyEffect,
@@ -35,10 +35,6 @@ from kernel.memory.prompt import Layout
 from kernel.pages import Pages
 from kernel.ports import Cpu, Disk, Index, InstructionSet
 from kernel.settings import Settings
-
-Watch = Callable[[AnyEvent, Step], None]
-"""Called with each event and what it did, after its commit and before its effects."""
-
 
 LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
 

@@ -455,27 +455,30 @@ def bench_nested_kv(
 @app.command(name="run", short_help="Play a scenario in virtual time.")
 def run_scenario(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of one that comes with llmos.")],
+    cpu: Annotated[str, typer.Option("--cpu", help="scripted, or a model: a GGUF file or a pulled name.")] = "scripted",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the scenario's own.")] = None,
     trace_file: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")
     ] = None,
-    timeline: Annotated[bool, typer.Option("--timeline", help="Print everything that happened.")] = False,
+    everything: Annotated[bool, typer.Option("--timeline", help="Print everything that happened.")] = False,
     as_json: Json = False,
 ) -> int:
     """\b
     Examples:
       llmos run storm --timeline
       llmos run mine.toml --trace mine.trace.json --json
+      llmos run two_users --cpu smollm2-135m --timeline
 
-    Play a scenario with scripted CPUs in virtual time: the same file and seed give the same hash everywhere. The exit
-    status is 1 if an expectation is broken. The format is described in docs/scenarios.md.
+    Play a scenario with scripted CPUs in virtual time: the same file and seed give the same hash everywhere. With a
+    model the same file is played in real time, and the model decides what the processes say. The exit status is 1 if
+    an expectation is broken. The format is described in docs/scenarios.md.
     """
     import time
 
     import msgspec
 
     from kernel.errors import BadInput
-    from llmos import play, scenario
+    from llmos import play, scenario, timeline
 
     began = time.perf_counter()
     builtin = {path.stem: path for path in sorted((Path(__file__).parent / "scenarios").glob("*.toml"))}
@@ -485,10 +488,15 @@ def run_scenario(
             raise BadInput(f"{file}: no such file; scenarios that come with llmos are {', '.join(builtin)}")
         path = builtin[file]
     wanted = scenario.read(path)
-    ran = play.play(wanted, seed)
+    if cpu == "scripted":
+        ran = play.play(wanted, seed)
+    else:
+        from llmos import live
+
+        ran = live.play(wanted, cpu, seed, lambda text: print(f"llmos: {text}", file=sys.stderr, flush=True))
     if trace_file is not None:
         try:
-            trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(play.trace(ran))}))
+            trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(timeline.trace(ran))}))
         except OSError as exc:
             raise BadInput(f"--trace {trace_file}: {exc.strerror}; name a file that can be written") from exc
     if as_json:
@@ -497,11 +505,12 @@ def run_scenario(
         print_json(found | ({} if ran.ok else {"broken": ran.broken}))
         return 0 if ran.ok else 1
     print(f"{wanted.title}. {wanted.teaches}")
-    if timeline:
+    if everything:
         for one in ran.timeline:
             print(f"  {one}")
     if ran.ok:
-        print(f"ok: {ran.events} events in {ran.virtual_s:g} s of virtual time, hash {ran.hash}")
+        kind = "virtual" if cpu == "scripted" else "real"
+        print(f"ok: {ran.events} events in {ran.virtual_s:g} s of {kind} time, hash {ran.hash}")
         return 0
     print(f"broken: expected {ran.broken}")
     return 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -132,6 +133,13 @@ def ns(duration: str) -> int:
     )
 
 
+def times(event: EventSpec, rng: Random) -> list[int]:
+    """When an event happens, in ns after the beginning or after the event that it follows."""
+    step, spread = ns(event.every or "0s"), ns(event.spread)
+    first = step or ns(event.at or "0s") + (ns(event.by) if event.after is not None else 0)
+    return [first + n * step + (rng.randrange(spread) if spread else 0) for n in range(event.times)]
+
+
 def read(path: Path) -> Scenario:
     """A scenario's file. Raises BadInput naming what is wrong in it, and where."""
     try:
@@ -149,9 +157,21 @@ def parse(text: str, name: str = "scenario") -> Scenario:
         scenario = msgspec.toml.decode(text, type=Scenario)
     except (msgspec.DecodeError, RecursionError) as exc:  # tomllib's own message names line and column
         raise BadInput(f"{name}: {_with_lines(str(exc), text)}") from exc
+    try:
+        return check(scenario, name)
+    except BadInput as exc:
+        raise BadInput(_with_lines(str(exc), text)) from exc
+
+
+def check(scenario: Scenario, name: str = "scenario") -> Scenario:
+    """A scenario made in Python, or read. Raises BadInput with every mistake that can be told apart."""
+    try:
+        msgspec.convert(msgspec.to_builtins(scenario), Scenario)
+    except msgspec.ValidationError as exc:
+        raise BadInput(f"{name}: {exc}") from exc
     wrong = list(_mistakes(scenario))
     if wrong:
-        raise BadInput(f"{name}: {_with_lines('; '.join(wrong), text)}")
+        raise BadInput(f"{name}: {'; '.join(wrong)}")
     return scenario
 
 
