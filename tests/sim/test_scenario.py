@@ -11,7 +11,8 @@ import pytest
 
 from kernel.errors import BadInput
 from llmos import scenario
-from llmos.play import play, trace
+from llmos.play import play
+from llmos.timeline import trace
 from tests import tutorial
 
 FOLDER = Path(scenario.__file__).parent / "scenarios"
