@@ -426,6 +426,25 @@ def bench_sched(
     run(seeds, as_json)
 
 
+@bench.command("interrupts", short_help="A storm of interrupts, and a week of timers.")
+def bench_interrupts(
+    processes: Annotated[int, typer.Option("--processes", min=1, max=100_000, help="Of the storm.")] = 1_000,
+    interrupts: Annotated[int, typer.Option("--interrupts", min=1, max=10_000_000, help="Of the storm.")] = 100_000,
+    days: Annotated[float, typer.Option("--days", min=0.05, max=366, help="Of hourly timers.")] = 7.0,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench interrupts --json
+      llmos bench interrupts --processes 100 --interrupts 1000 --days 1
+
+    In virtual time: what a storm over many processes loses (nothing), and how long a week of timers takes.
+    """
+    from bench.interrupts import run
+
+    run(processes, interrupts, days, as_json)
+
+
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")
 def bench_nested_kv(
     model: Annotated[str, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")] = "smollm2-135m",
