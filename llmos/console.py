@@ -53,7 +53,7 @@ INPUT_BYTES_MAX: Final = 1 << 21  # a line without an end is not held beyond thi
 LINES_MAX: Final = 256  # lines read ahead of the daemon; beyond it the input waits
 LOSSES_MAX: Final = 5  # connections lost in a row without a message in between
 RESPAWNS_MAX: Final = 3  # times a dead process is started for one line
-SHOWN_NOTES: Final = ("interrupt", "fault", "evict", "fold", "turn", "error", "exit")
+SHOWN_NOTES: Final = ("interrupt", "fault", "evict", "fold", "turn", "suspend", "resume", "thrash", "error", "exit")
 HELP: Final = "/ps processes, /pmap address space, /quit leave, /help this; // begins a line with a slash"
 
 # A JSON string as far as it has come; a half escape or half a surrogate pair is left for the next token.

@@ -1,7 +1,5 @@
 """Load control: who may compete for the CPU, who has to wait outside, and who comes back."""
 
-from collections.abc import Callable
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,7 +61,10 @@ def test_a_span_of_waste_lowers_the_number_inside_until_nobody_waits() -> None:
 def test_nobody_is_in_two_places_and_somebody_is_inside(moves: list[tuple[int, int, bool]], flight: int) -> None:
     gate = Admission(flight, 500)
     nice: dict[int, int] = {}
-    size: Callable[[int], int] = lambda pid: 50 + 30 * pid  # noqa: E731
+
+    def size(pid: int) -> int:
+        return 50 + 30 * pid
+
     for pid, how, leaves in moves:
         if leaves:
             gate.leave(pid)
