@@ -485,8 +485,7 @@ def run_scenario(
     """\b
     Examples:
       llmos run storm --timeline
-      llmos run mine.toml --trace mine.trace.json --json
-      llmos run two_users --cpu smollm2-135m --timeline
+      llmos run mine.toml --cpu smollm2-135m --trace mine.trace.json --json
 
     Play a scenario with scripted CPUs in virtual time: the same file and seed give the same hash everywhere. With a
     model the same file is played in real time, and the model decides what the processes say. The exit status is 1 if
