@@ -47,8 +47,24 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     machine = Machine(kernel, layout, table, cpu, disk, board.index, settings, board.clock)
     machine.watch = board.watch
     cpu.open(settings.window, machine.post, machine.stream)
-    booted = Booted(
-        at=board.clock(),
+    event = booted(cpu, layout, settings, at=board.clock(), resized=resized)
+    step = kernel.step(event)
+    if step.error:
+        cpu.close()
+        raise BadInput(step.error)
+    measure = Record("set", b"measure", layout.costs.measure.encode())
+    await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
+    board.index.start(machine.post, machine.pages.sizes)
+    machine.began(event, step)
+    return machine
+
+
+def booted(
+    cpu: Cpu, layout: Layout, settings: Settings, *, at: int = 0, resized: dict[int, int] | None = None
+) -> Booted:
+    """The first event of a machine of this CPU, whose pages have been measured anew as `resized` says."""
+    return Booted(
+        at=at,
         source="boot",
         settings=settings,
         costs=layout.costs,
@@ -56,17 +72,8 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
         encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
         slots=cpu.slots,
         page_tokens=page_tokens_max(settings),
-        resized=resized,
+        resized=resized or {},
     )
-    step = kernel.step(booted)
-    if step.error:
-        cpu.close()
-        raise BadInput(step.error)
-    measure = Record("set", b"measure", layout.costs.measure.encode())
-    await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
-    board.index.start(machine.post, machine.pages.sizes)
-    machine.began(booted, step)
-    return machine
 
 
 def load(kernel: Kernel, disk: Disk) -> None:

@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel.boot import load
+from kernel.boot import booted, load
 from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput
 from kernel.event import (
     AnyEffect,
     AnyEvent,
     Arm,
-    Booted,
     Deliver,
     Disarm,
     Load,
@@ -62,17 +61,7 @@ class VirtualMachine:
         load(self.kernel, disk)
         cpu.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sizes)
-        return self.do(
-            Booted(
-                source="boot",
-                settings=settings,
-                costs=self.layout.costs,
-                model=cpu.model,
-                encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
-                slots=cpu.slots,
-                page_tokens=page_tokens_max(settings),
-            )
-        )
+        return self.do(booted(cpu, self.layout, settings))
 
     def post(self, event: AnyEvent) -> None:
         """An event of now, or of its own time if that is later."""

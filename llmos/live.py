@@ -190,11 +190,11 @@ class _Live:
         self.timeline.watch(event, step, lambda pid: kernel.procs[pid].space.used() if kernel else 0)
         for effect in step.effects:
             if isinstance(effect, Search) and effect.deadline_s:
-                self.nursery.start_soon(self._deadline, effect)
+                self.nursery.start_soon(self._deadline, self.index, effect)
 
-    async def _deadline(self, what: Search) -> None:
+    async def _deadline(self, index: _Index, what: Search) -> None:
         await trio.sleep(what.deadline_s)
-        self.index.give_up(what)
+        index.give_up(what)
 
     async def _look(self, at: int, who: str) -> None:
         await self._until(at)
@@ -265,9 +265,13 @@ class _Live:
         await self.nursery.start(self._on)
 
     def _later(self, wait: str, call: Callable[[], None]) -> None:
+        """End a fault, unless the power was cut meanwhile and took the device with it."""
+        power = self.power
+
         async def later() -> None:
             await trio.sleep(ns(wait) / NS)
-            call()
+            if self.power is power:
+                call()
 
         self.nursery.start_soon(later)
 

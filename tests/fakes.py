@@ -14,12 +14,11 @@ from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.disk.words import WordIndex
 from kernel import records
-from kernel.boot import load
+from kernel.boot import booted, load
 from kernel.core import Kernel, Step
 from kernel.event import (
     AnyEvent,
     Arm,
-    Booted,
     Disarm,
     Load,
     Message,
@@ -82,17 +81,7 @@ class Rig:
         self.index.start(self.post, self.pages.sizes)
         self.index.feed(self.kernel.counters.page)
         self.cpu.open(self.settings.window, self.post, lambda _: None)
-        answer = self.do(
-            Booted(
-                source="boot",
-                settings=self.settings,
-                costs=self.layout.costs,
-                model="scripted",
-                encoding=self.encoding,
-                slots=self.slots,
-                page_tokens=page_tokens_max(self.settings),
-            )
-        )
+        answer = self.do(booted(self.cpu, self.layout, self.settings))
         assert not answer.error, answer.error
 
     def post(self, event: AnyEvent) -> None:

@@ -63,7 +63,7 @@ class Admission:
 
     def victim(self, size: Size) -> int | None:
         """Who has to go outside now: of the nicest inside who came last; None: all may stay."""
-        if len(self._inside) < 2 or not self._over(list(self._inside), size):
+        if not self._limited or len(self._inside) < 2 or not self._over(list(self._inside), size):
             return None
         pid = max(reversed(self._inside), key=lambda one: self._inside[one])
         self.outside[pid] = self._inside.pop(pid)
@@ -82,7 +82,11 @@ class Admission:
         return share
 
     def _room(self, pid: int, size: Size) -> bool:
-        return not self._inside or not self._over([*self._inside, pid], size)
+        return not self._limited or not self._inside or not self._over([*self._inside, pid], size)
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self._most or self._flight)
 
     def _over(self, pids: list[int], size: Size) -> bool:
         if self._most and len(pids) > self._most:
