@@ -303,8 +303,10 @@ class Kernel:
         policy = self._policies.get(proc.pid)
         if policy is None:
             name, state = proc.policy or ("", None)
-            policy = make(self._settings.memory.policy, state if name == self._settings.memory.policy else None)
-            if name != self._settings.memory.policy:  # another policy's state says nothing: admit what is resident
+            chosen, queue = self._settings.memory.policy, self.budgets(proc).queue
+            policy = make(chosen, queue, state if name == chosen else None)
+            policy.capacity = queue
+            if name != chosen:  # another policy's state says nothing: admit what is resident
                 for entry in proc.space.queue:
                     if entry.kind is not Kind.STUB:
                         policy.admit(entry.page, entry.tokens, entry.kind)
@@ -427,7 +429,7 @@ class Kernel:
         old, self.config = self.config, event
         self._budgets.clear()
         try:
-            make(event.settings.memory.policy, None)
+            make(event.settings.memory.policy, event.settings.window)
             ready = make_scheduler(event.settings.sched.policy, event.settings.sched.quantum)
             self._fits(event)
         except BadInput:

@@ -63,17 +63,23 @@ def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int) -> Bu
     return found
 
 
+def batch(used: int, arriving: int, queue: int, low: float) -> int:
+    """Tokens that leave so that `arriving` fit into a `queue` holding `used`: none, or all above the `low` mark."""
+    wanted = used + arriving
+    return max(wanted - queue, wanted - int(low * queue)) if wanted > queue else 0
+
+
 def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: int, low: float) -> list[Entry]:
     """Take out of the queue what must leave so that `arriving` tokens fit, down to the `low` mark in one batch.
 
     Nothing leaves while the arrival fits. The turn's own pages go only if all others are gone, oldest first. Returns
     the victims in prompt order; the stub is none of them. O(queue).
     """
-    wanted = space.used() + arriving
-    excess = wanted - limits.queue
+    used = space.used()
+    excess = used + arriving - limits.queue
     if excess <= 0:
         return []
-    goal = max(excess, wanted - int(low * limits.queue))
+    goal = batch(used, arriving, limits.queue, low)
     turn = {entry.page for entry in space.queue[space.turn :]}
     fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind is Kind.STUB}
     chosen = policy.evict(goal, turn | fixed)

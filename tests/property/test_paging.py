@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from kernel import records
 from kernel.memory.page import Kind, Origin
+from kernel.memory.policy import POLICIES
 from kernel.ports import Job
 from kernel.process import State
 from tests.fakes import Rig
@@ -20,7 +21,7 @@ class PagerAgainstModel(RuleBasedStateMachine):
     """The program emits what the rules queued; the model is the list of all that was said."""
 
     @initialize(
-        policy=st.sampled_from(["fifo", "lru"]),
+        policy=st.sampled_from(sorted(POLICIES)),
         low=st.sampled_from([0.2, 0.5, 0.8]),
         stub=st.sampled_from(["stub", "nothing"]),
         window=st.sampled_from([2048, 3000]),

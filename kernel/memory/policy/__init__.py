@@ -1,21 +1,34 @@
 """Replacement policies: which pages of a queue go when tokens are wanted. One policy a file, five verbs each.
 
-A policy sees page numbers, token counts and kinds, never text. The pager owns pins, budgets and what eviction leaves.
+A policy sees page numbers, token counts and kinds, never text; the order in which pages were admitted is their order
+in the prompt. The pager owns pins, budgets and what eviction leaves. Residency is mandatory: an admitted page is in,
+however large, and what a paper calls the size of a segment is a target in tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+import difflib
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from kernel.errors import BadInput
 from kernel.memory.page import Kind
+from kernel.memory.policy.arc import Arc
+from kernel.memory.policy.clock import Clock
 from kernel.memory.policy.fifo import Fifo
+from kernel.memory.policy.gdsf import Gdsf
 from kernel.memory.policy.lru import Lru
+from kernel.memory.policy.pin_on_fault import PinOnFault
+from kernel.memory.policy.s3fifo import S3Fifo
+from kernel.memory.policy.sieve import Sieve
 
 
 class Policy(Protocol):
     """The five verbs, and the state that goes to disk with the PCB."""
+
+    capacity: int  # tokens that the pager lets it hold; the pager may change it at any time
 
     def miss(self, page: int) -> None:
         """`page` was wanted and is not resident."""
@@ -42,11 +55,63 @@ class Policy(Protocol):
         ...
 
 
-POLICIES: Final[dict[str, Callable[[Any], Policy]]] = {"fifo": Fifo, "lru": Lru}
+Maker = Callable[[int, Any], Policy]
 
 
-def make(name: str, state: Any) -> Policy:
-    """The policy of that name, going on from `state` (None: empty). Raises BadInput for an unknown name."""
+class Described(msgspec.Struct, frozen=True):
+    """A policy as listed: what it does in a sentence, who described it, what an access costs."""
+
+    make: Maker
+    does: str
+    reference: str
+    cost: str
+
+
+POLICIES: Final[dict[str, Described]] = {
+    "fifo": Described(Fifo, "The page resident longest goes.", "Belady 1966", "O(1)"),
+    "lru": Described(Lru, "The page whose last reference is oldest goes.", "Mattson et al. 1970", "O(1)"),
+    "clock": Described(Clock, "First in, first out, but a page hit since gets a second round.", "Corbato 1968", "O(1)"),
+    "arc": Described(
+        Arc,
+        "Two lists, seen once and seen again; ghosts of both shift the border between them.",
+        "Megiddo and Modha, FAST 2003",
+        "O(1)",
+    ),
+    "s3fifo": Described(
+        S3Fifo,
+        "A small queue sorts out what is seen once; the rest goes round in a main queue.",
+        "Yang et al., SOSP 2023",
+        "O(1)",
+    ),
+    "sieve": Described(
+        Sieve, "One queue and a hand that spares what was hit and never moves it.", "Zhang et al., NSDI 2024", "O(1)"
+    ),
+    "gdsf": Described(
+        Gdsf,
+        "The page with the fewest references per token goes; what goes raises the bar for the rest.",
+        "Cherkasova 1998",
+        "O(log n)",
+    ),
+    "pin_on_fault": Described(
+        PinOnFault,
+        "First in, first out, but a page that faulted back stays until nothing else is left.",
+        "Pichay, arXiv 2603.09023",
+        "O(1)",
+    ),
+}
+
+
+def make(name: str, capacity: int, state: Any = None) -> Policy:
+    """The policy of that name for `capacity` tokens, going on from `state` (None: empty).
+
+    Raises BadInput for an unknown name.
+    """
     if name not in POLICIES:
-        raise BadInput(f"memory.policy {name}: no such policy; policies are {', '.join(sorted(POLICIES))}")
-    return POLICIES[name](state)
+        raise BadInput(f"memory.policy {name}: {unknown(name, POLICIES)}")
+    return POLICIES[name].make(capacity, state)
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not `known`."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f"no such policy; {f'did you mean {close[0]}? ' if close else ''}policies are {', '.join(sorted(known))}"

@@ -11,4 +11,4 @@ class Lru(Fifo):
     def hit(self, page: int) -> None:
         """Referenced now: last in the order."""
         if page in self.order:
-            self.order[page] = self.order.pop(page)
+            self.order.move_to_end(page)

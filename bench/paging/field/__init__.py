@@ -1,0 +1,66 @@
+"""The rest of the field: policies that are compared and not worth running live, by the same five verbs.
+
+They keep no state between runs: `state` is empty and `make` ignores it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.paging.field.classes import Classes
+from bench.paging.field.lfu import Lfu
+from bench.paging.field.lirs import Lirs
+from bench.paging.field.lru_k import LruK
+from bench.paging.field.rand import Random
+from bench.paging.field.sink import SinkWindow
+from bench.paging.field.two_q import TwoQ
+from bench.paging.field.wtinylfu import WTinyLfu
+from kernel.errors import BadInput
+from kernel.memory.policy import POLICIES, Described, Policy, unknown
+
+FIELD: Final[dict[str, Described]] = {
+    "lfu": Described(
+        Lfu, "The page with the fewest references since admission goes.", "Maffeis 1993; ties by age", "O(1)"
+    ),
+    "lru_k": Described(
+        LruK, "The page whose last reference but one is oldest goes.", "O'Neil et al., SIGMOD 1993, K = 2", "O(log n)"
+    ),
+    "two_q": Described(
+        TwoQ, "A queue for what is new, whose ghosts join an LRU list.", "Johnson and Shasha, VLDB 1994", "O(1)"
+    ),
+    "lirs": Described(
+        Lirs,
+        "Pages with short gaps between references stay, the others share 1 %.",
+        "Jiang and Zhang, SIGMETRICS 2002",
+        "O(1)",
+    ),
+    "wtinylfu": Described(
+        WTinyLfu,
+        "A small window, and a main part that only what is asked for more often may enter.",
+        "Einziger et al., TOS 2017",
+        "O(1)",
+    ),
+    "random": Described(Random, "Any page goes, by a seed.", "Belady 1966", "O(1)"),
+    "sink_window": Described(
+        SinkWindow, "The first pages stay, the rest is a sliding window.", "Xiao et al., ICLR 2024", "O(1)"
+    ),
+    "classes": Described(
+        Classes, "Results and calls go before what was said, the oldest of a class first.", "context editing", "O(1)"
+    ),
+}
+EVERY: Final[dict[str, Described]] = {**POLICIES, **FIELD}
+
+
+def make(name: str, capacity: int, seed: int = 0) -> Policy:
+    """Any policy by name; `seed` is for those that draw. Raises BadInput for an unknown name.
+
+    `pin_on_fault(NAME)` pins around another policy than first in, first out.
+    """
+    outer, found, inner = name.partition("(")
+    if found and outer == "pin_on_fault" and inner.endswith(")"):
+        from kernel.memory.policy.pin_on_fault import PinOnFault
+
+        return PinOnFault(capacity, None, lambda tokens, _: make(inner[:-1], tokens, seed))
+    if name not in EVERY:
+        raise BadInput(f"--policy {name}: {unknown(name, EVERY)}")
+    return EVERY[name].make(capacity, seed if name == "random" else None)

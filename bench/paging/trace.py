@@ -1,0 +1,212 @@
+"""Reference strings: what a process saw, wanted and generated, turn by turn; read and written in three formats.
+
+A `Part` is one string with one budget; a workload is a list of them. Its turns come from an iterator, so that a trace
+is never held as a whole unless its maker has it anyway.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+import msgspec
+
+from kernel.errors import BadInput
+from kernel.memory.page import Kind
+
+GENERATED: Final = 100  # tokens that the model emits a turn
+
+
+class Ref(NamedTuple):
+    """A page as it arrives or is wanted: number, tokens, kind."""
+
+    page: int
+    tokens: int
+    kind: Kind = Kind.MESSAGE
+
+
+class Turn(NamedTuple):
+    """One turn of process `pid`: pages that arrive for the first time, then pages that are wanted, in order.
+
+    `query` is what a search for the wanted pages may know: the question's text and nothing else.
+    """
+
+    new: tuple[Ref, ...] = ()
+    refs: tuple[Ref, ...] = ()
+    query: str = ""
+    pid: int = 0
+
+
+class Part(msgspec.Struct, frozen=True, eq=False):
+    """One reference string. `turns` starts it anew each time; `rank` ranks all pages that arrived before a turn."""
+
+    name: str
+    turns: Callable[[], Iterable[Turn]]
+    rank: Callable[[int, Turn], Sequence[int]] | None = None  # (index of the turn, turn) -> pages, best first
+    pins: frozenset[int] = frozenset()  # pages that never leave
+    unit: bool = False  # every page has size 1
+    pids: int = 1
+
+
+def of(name: str, refs: Sequence[tuple[int, int]], **more: Any) -> Part:
+    """A part of plain references (page, tokens), a turn each."""
+    turns = [Turn(refs=(Ref(page, tokens),)) for page, tokens in refs]
+    return Part(name, lambda: turns, unit=all(tokens == 1 for _, tokens in refs), **more)
+
+
+# Formats.
+
+RECORD: Final = struct.Struct("<IQIq")  # libCacheSim's oracleGeneral: time, id, size, next access (virtual time, -1)
+FORMATS: Final = ("oracleGeneral", "csv", "jsonl")
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file, unpacked if its name ends with .gz. Raises BadInput if it cannot be read."""
+    try:
+        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    except OSError as exc:
+        raise BadInput(f"{path}: {exc.strerror or exc}") from exc
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's name says. Raises BadInput for none."""
+    names = path.name.removesuffix(".gz").split(".")
+    found = next((name for name in FORMATS if name in names), None)
+    if found is None:
+        raise BadInput(
+            f"{path}: a trace's name ends with {', '.join('.' + name for name in FORMATS)}, or these and .gz"
+        )
+    return found
+
+
+def oracle_general(path: Path, *, unit: bool = False) -> Iterator[Turn]:
+    """A request a turn, streamed. `unit`: every object has size 1."""
+    with opened(path) as file:
+        while block := file.read(RECORD.size * 4096):
+            if len(block) % RECORD.size:
+                raise BadInput(f"{path}: ends inside a record of {RECORD.size} bytes")
+            for _, page, size, _ in RECORD.iter_unpack(block):
+                yield Turn(refs=(Ref(page, 1 if unit else max(1, size)),))
+
+
+def write_oracle_general(turns: Iterable[Turn], path: Path) -> int:
+    """The references of all turns; how many there were. Arrivals count as references there."""
+    refs = [ref for turn in turns for ref in (*turn.new, *turn.refs)]
+    after: list[int] = [-1] * len(refs)
+    seen: dict[int, int] = {}
+    for at in range(len(refs) - 1, -1, -1):
+        after[at] = seen.get(refs[at].page, -1)
+        seen[refs[at].page] = at
+    with _out(path) as file:
+        for at, ref in enumerate(refs):
+            file.write(RECORD.pack(at & 0xFFFFFFFF, ref.page, ref.tokens, after[at]))
+    return len(refs)
+
+
+HEADER: Final = ("turn", "pid", "what", "page", "tokens", "kind", "query")
+
+
+def read_csv(path: Path) -> Iterator[Turn]:
+    """A page a line, columns by name: `page` is needed, `turn`, `pid`, `what` (new, ref), `tokens`, `kind`, `query` not.
+
+    Lines of one turn stand together; without `turn` each line is one.
+    """
+    with opened(path) as file:
+        rows = csv.DictReader(line.decode("utf-8", "replace") for line in file)
+        current: dict[str, Any] = {}
+        for number, row in enumerate(rows, 2):
+            try:
+                at = row.get("turn") or number
+                ref = Ref(int(row["page"]), int(row.get("tokens") or 1), Kind(row.get("kind") or "message"))
+                if ref.tokens < 1:
+                    raise ValueError("tokens below 1")
+                if current and current["at"] != at:
+                    yield _turn(current)
+                    current = {}
+                if not current:
+                    current = {"at": at, "new": [], "refs": [], "query": "", "pid": int(row.get("pid") or 0)}
+                current["query"] = row.get("query") or current["query"]
+                current["new" if row.get("what") == "new" else "refs"].append(ref)
+            except (KeyError, TypeError, ValueError) as exc:
+                raise BadInput(f"{path}:{number}: {exc}; columns are {', '.join(HEADER)}") from exc
+        if current:
+            yield _turn(current)
+
+
+def write_csv(turns: Iterable[Turn], path: Path) -> int:
+    """All of it; how many pages were written."""
+    import io
+
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(HEADER)
+    count = 0
+    with _out(path) as file:
+        for at, turn in enumerate(turns):
+            for what, refs in (("new", turn.new), ("ref", turn.refs)):
+                for ref in refs:
+                    out.writerow((at, turn.pid, what, ref.page, ref.tokens, ref.kind.value, turn.query))
+                    count += 1
+            file.write(text.getvalue().encode())
+            text.seek(0)
+            text.truncate()
+    return count
+
+
+class _Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A turn in JSON, as `llmos trace record` writes it: pages are [number, tokens, kind]."""
+
+    new: list[tuple[int, int, Kind]] = []
+    refs: list[tuple[int, int, Kind]] = []
+    query: str = ""
+    pid: int = 0
+
+
+def read_jsonl(path: Path) -> Iterator[Turn]:
+    """A turn a line."""
+    decoder = msgspec.json.Decoder(_Line)
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                found = decoder.decode(line)
+            except msgspec.DecodeError as exc:
+                raise BadInput(f"{path}:{number}: {exc}") from exc
+            yield Turn(tuple(map(_ref, found.new)), tuple(map(_ref, found.refs)), found.query, found.pid)
+
+
+def write_jsonl(turns: Iterable[Turn], path: Path) -> int:
+    """All of it; how many pages were written."""
+    count = 0
+    with _out(path) as file:
+        for turn in turns:
+            line = _Line([tuple(ref) for ref in turn.new], [tuple(ref) for ref in turn.refs], turn.query, turn.pid)
+            file.write(msgspec.json.encode(line) + b"\n")
+            count += len(turn.new) + len(turn.refs)
+    return count
+
+
+def read(path: Path) -> Iterator[Turn]:
+    """The turns of a file in any of the formats, by its name."""
+    return {"oracleGeneral": oracle_general, "csv": read_csv, "jsonl": read_jsonl}[format_of(path)](path)
+
+
+def write(turns: Iterable[Turn], path: Path) -> int:
+    """Write in the format that the name says; how many pages were written."""
+    makers = {"oracleGeneral": write_oracle_general, "csv": write_csv, "jsonl": write_jsonl}
+    return makers[format_of(path)](turns, path)
+
+
+def _ref(found: tuple[int, int, Kind]) -> Ref:
+    return Ref(*found)
+
+
+def _turn(found: dict[str, Any]) -> Turn:
+    return Turn(tuple(found["new"]), tuple(found["refs"]), found["query"], found["pid"])
+
+
+def _out(path: Path) -> IO[bytes]:
+    return gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")

@@ -1,0 +1,62 @@
+"""How a window is divided between the queue and what is recalled, learned from what would have been found (ghost hits).
+
+Each time a page is drawn on, two numbers say under which divisions it would have been in view: how many tokens entered
+the queue after it (its age), and how many a search would have brought in before it (its place). The share that would
+have served the recent ones best is the one to take. As ARC does with two lists (Megiddo and Modha 2003), with a
+histogram in place of a random walk. O(STEPS) an observation, no randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+STEPS: Final = 20  # shares are multiples of 1 / STEPS
+FIRST: Final = 0.5  # before anything was seen
+MOST: Final = 0.95
+FADE: Final = 0.99  # an observation's weight after another one
+PRIOR: Final = 4.0  # observations that the first share is worth
+MARGIN: Final = 0.02  # of the weight seen, by which another share must be better
+
+
+class Split:
+    """`served[k]`: faded sum of what the share k / STEPS would have served."""
+
+    def __init__(self, budget: int, state: Any = None) -> None:
+        self.budget = budget
+        served, weight, place = state or ([0.0] * (STEPS + 1), 0.0, round(FIRST * STEPS))
+        self.served: list[float] = list(served)
+        self.weight: float = weight
+        self.place: int = place
+
+    @property
+    def share(self) -> float:
+        """The part of the budget that recall should have."""
+        return self.place / STEPS
+
+    def observe(self, age: float, place: float, low: float) -> None:
+        """A page was drawn on: tokens admitted since it was, tokens ranked before it and with it (inf: not found).
+
+        A queue that is emptied down to the `low` mark holds a page of an age between both marks part of the time.
+        """
+        for k in range(STEPS + 1):
+            recall = self.budget * k / STEPS
+            queue = self.budget - recall
+            inside = min(1.0, max(0.0, (queue - age) / max(1.0, queue * (1.0 - low)))) if age < queue else 0.0
+            self.served[k] = self.served[k] * FADE + (1.0 if place <= recall else inside)
+        self.weight = self.weight * FADE + 1.0
+
+    def settle(self) -> bool:
+        """Take the best share if it is clearly better; True if the share has changed."""
+        first = round(FIRST * STEPS)
+        allowed = range(round(MOST * STEPS) + 1)
+        scores = {k: self.served[k] - PRIOR * abs(k - first) / STEPS for k in allowed}
+        best = max(scores, key=lambda k: (scores[k], -abs(k - self.place)))
+        if scores[best] <= scores[self.place] + MARGIN * self.weight:
+            return False
+        self.place = best
+        return True
+
+    def state(self) -> Sequence[Any]:
+        """For the disk."""
+        return [self.served, self.weight, self.place]
