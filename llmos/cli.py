@@ -445,6 +445,55 @@ def bench_interrupts(
     run(processes, interrupts, days, as_json)
 
 
+@bench.command("paging", short_help="Paging policies beside the optimum.")
+def bench_paging(
+    workload: Annotated[str, typer.Option("--workload", help="By name, or a trace file.")] = "",
+    policy: Annotated[str, typer.Option("--policy", help="`llmos policies` lists them; several with commas.")] = "ours",
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Tokens of queue and recall.")] = 4096,
+    low: Annotated[float | None, typer.Option("--low-water", min=0.0, max=1.0, help="1: page by page.")] = None,
+    recall: Annotated[str, typer.Option("--recall", help="Share of the budget that recall has, or auto.")] = "",
+    pager: Annotated[str, typer.Option("--pager", help="search, or perfect: each fault is brought in.")] = "",
+    path: Annotated[str, typer.Option("--path", help="Recall stands apart (area) or joins the queue.")] = "area",
+    local: Annotated[bool, typer.Option("--local", help="Each process has its part of the budget.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    data: Annotated[Path | None, typer.Option("--data", help="The benchmark data; default $LLMOS_DATA.")] = None,
+    no_bounds: Annotated[bool, typer.Option("--no-bounds", help="Leave the optimum out.")] = False,
+    sweep: Annotated[Path | None, typer.Option("--sweep", metavar="DIR", help="All cells, into DIR; resumes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench paging --workload locomo-live --policy lru --budget 4096 --json
+      llmos bench paging --workload synthetic/zipf --policy ours,lru,gdsf --budget 8192
+      llmos bench paging --workload loop --policy lirs --budget 500
+      llmos bench paging --sweep out
+
+    \b
+    One cell: a workload goes through a policy, and stands beside the optimum.
+    Without data: synthetic/zipf, loop, scan, phase, sized, thrash, and own.
+    With it: locomo-late, locomo-live, docs, nested-kv, git, git/h11, git/msgspec,
+    git/trio, mix, cloudphysics, lirs, and each of its traces by name.
+    \b
+    faults       references to pages that were not resident; hit = 1 - faults / references
+    opt_hit      the best that demand paging can do with all of the budget
+    regret_pp    opt_hit - hit in percentage points; a search can bring it below 0
+    cost_ratio   tokens of faults and recall, and of keeping, over the least possible
+    prefill_amplification   prefill of the queue over tokens that arrived, recall apart
+    """
+    from kernel.errors import BadInput
+
+    if sweep is not None:
+        from bench.paging.sweep import sweep as run_sweep
+
+        run_sweep(sweep, data, seed)
+        return
+    if not workload:
+        raise BadInput("--workload is missing; --help names them, and --sweep DIR runs all cells")
+    from bench.paging.run import run
+
+    run(workload, policy, budget, low, recall, pager, path, local, seed, data, not no_bounds, as_json)
+
+
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")
 def bench_nested_kv(
     model: Annotated[str, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")] = "smollm2-135m",

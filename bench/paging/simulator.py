@@ -11,7 +11,7 @@ token KEEP a generated token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -72,7 +72,7 @@ def run(part: Part, make: Callable[[int], Policy], budget: int, options: Options
     rank = part.rank if options.pager == "search" else None
     for index, turn in enumerate(part.turns()):
         memory = memories[turn.pid % count]
-        memory.turn(turn, (lambda index=index, turn=turn: rank(index, turn)) if rank and turn.query else None)
+        memory.turn(turn, rank(index, turn) if rank and turn.query else ())
         if count > 1:  # the others' pages stay resident meanwhile
             counts.kept += KEEP * GENERATED * sum(other.used for other in memories if other is not memory)
     return counts
@@ -102,7 +102,7 @@ class Memory:
         self.arrived = 0
         self.sizes: dict[int, int] = {}  # pages that arrived: what a search can find
 
-    def turn(self, turn: Turn, rank: Callable[[], Iterable[int]] | None = None) -> None:
+    def turn(self, turn: Turn, ranking: Sequence[int] = ()) -> None:
         """Arrivals, recall, references; then the model generates, and recall is dropped."""
         counts, own = self.counts, set(self.pins)
         for ref in turn.new:
@@ -110,9 +110,7 @@ class Memory:
             if ref.page not in self.resident:
                 self._bring(ref, own)
             own.add(ref.page)
-        ranking: list[int] = []
-        if rank is not None:
-            ranking = list(rank())
+        if ranking:
             self._recall(ranking, own)
         if turn.query or turn.refs:
             missing = 0
@@ -211,7 +209,7 @@ class Memory:
                     break
         self.counts.recalled += self.recalled
 
-    def _learn(self, ranking: list[int], turn: Turn) -> None:
+    def _learn(self, ranking: Sequence[int], turn: Turn) -> None:
         """Tell the split at which age and place each wanted page was, and follow it."""
         assert self.split is not None
         wanted = {ref.page for ref in turn.refs}
@@ -240,7 +238,8 @@ class Prompt:
     def __init__(self) -> None:
         self.tokens: list[int] = []  # by place; 0: has left
         self.blocks: list[int] = []
-        self.fresh = 0  # tokens that were never prefilled
+        self.fresh = 0  # tokens that came in this turn, whether they stayed or not
+        self.here = 0  # those that stayed
         self.mark = 0  # places from here on are of this turn
         self.cut = -1  # the first place that has changed in this turn, -1: none
 
@@ -252,6 +251,7 @@ class Prompt:
         self.tokens.append(tokens)
         self.blocks[-1] += tokens
         self.fresh += tokens
+        self.here += tokens
         return place
 
     def remove(self, place: int) -> int:
@@ -260,7 +260,7 @@ class Prompt:
         self.tokens[place] = 0
         self.blocks[place // self.BLOCK] -= tokens
         if place >= self.mark:
-            self.fresh -= tokens
+            self.here -= tokens
         elif self.cut < 0 or place < self.cut:
             self.cut = place
         return tokens
@@ -271,6 +271,6 @@ class Prompt:
         if self.cut >= 0:
             block = self.cut // self.BLOCK
             behind = sum(self.blocks[block + 1 :]) + sum(self.tokens[self.cut : (block + 1) * self.BLOCK])
-            total = max(total, behind)  # what is new stands behind it
-        self.fresh, self.mark, self.cut = 0, len(self.tokens), -1
+            total += behind - self.here  # what is new stands behind it, too
+        self.fresh, self.here, self.mark, self.cut = 0, 0, len(self.tokens), -1
         return total

@@ -11,7 +11,7 @@ import gzip
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
@@ -64,10 +64,10 @@ RECORD: Final = struct.Struct("<IQIq")  # libCacheSim's oracleGeneral: time, id,
 FORMATS: Final = ("oracleGeneral", "csv", "jsonl")
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> BinaryIO:
     """The file, unpacked if its name ends with .gz. Raises BadInput if it cannot be read."""
     try:
-        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        return cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb"))
     except OSError as exc:
         raise BadInput(f"{path}: {exc.strerror or exc}") from exc
 
@@ -111,7 +111,7 @@ HEADER: Final = ("turn", "pid", "what", "page", "tokens", "kind", "query")
 
 
 def read_csv(path: Path) -> Iterator[Turn]:
-    """A page a line, columns by name: `page` is needed, `turn`, `pid`, `what` (new, ref), `tokens`, `kind`, `query` not.
+    """A page a line, columns by name: `page`; if wanted `turn`, `pid`, `what` (new, ref), `tokens`, `kind`, `query`.
 
     Lines of one turn stand together; without `turn` each line is one.
     """
@@ -158,32 +158,40 @@ def write_csv(turns: Iterable[Turn], path: Path) -> int:
 
 
 class _Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A turn in JSON, as `llmos trace record` writes it: pages are [number, tokens, kind]."""
+    """A turn in JSON, as `llmos trace record` writes it: pages are [number, tokens, kind], texts those of `new`."""
 
     new: list[tuple[int, int, Kind]] = []
     refs: list[tuple[int, int, Kind]] = []
     query: str = ""
     pid: int = 0
+    texts: list[str] = []
 
 
-def read_jsonl(path: Path) -> Iterator[Turn]:
-    """A turn a line."""
+def read_jsonl(path: Path) -> tuple[list[Turn], list[str]]:
+    """A turn a line, and the texts of pages 1, 2, ... ([] if any is missing)."""
     decoder = msgspec.json.Decoder(_Line)
+    turns: list[Turn] = []
+    texts: dict[int, str] = {}
     with opened(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 found = decoder.decode(line)
             except msgspec.DecodeError as exc:
                 raise BadInput(f"{path}:{number}: {exc}") from exc
-            yield Turn(tuple(map(_ref, found.new)), tuple(map(_ref, found.refs)), found.query, found.pid)
+            turns.append(Turn(tuple(map(_ref, found.new)), tuple(map(_ref, found.refs)), found.query, found.pid))
+            texts.update(zip((ref.page for ref in turns[-1].new), found.texts, strict=False))
+    pages = {ref.page for turn in turns for ref in (*turn.new, *turn.refs)}
+    whole = pages == set(range(1, len(pages) + 1)) == set(texts)
+    return turns, [texts[page] for page in sorted(texts)] if whole else []
 
 
-def write_jsonl(turns: Iterable[Turn], path: Path) -> int:
-    """All of it; how many pages were written."""
+def write_jsonl(turns: Iterable[Turn], path: Path, texts: Sequence[str] = ()) -> int:
+    """All of it, with the texts of pages 1, 2, ... if there are any; how many pages were written."""
     count = 0
     with _out(path) as file:
         for turn in turns:
-            line = _Line([tuple(ref) for ref in turn.new], [tuple(ref) for ref in turn.refs], turn.query, turn.pid)
+            said = [texts[ref.page - 1] for ref in turn.new] if texts else []
+            line = _Line(list(turn.new), list(turn.refs), turn.query, turn.pid, said)
             file.write(msgspec.json.encode(line) + b"\n")
             count += len(turn.new) + len(turn.refs)
     return count
@@ -191,7 +199,11 @@ def write_jsonl(turns: Iterable[Turn], path: Path) -> int:
 
 def read(path: Path) -> Iterator[Turn]:
     """The turns of a file in any of the formats, by its name."""
-    return {"oracleGeneral": oracle_general, "csv": read_csv, "jsonl": read_jsonl}[format_of(path)](path)
+    form = format_of(path)
+    if form == "jsonl":
+        yield from read_jsonl(path)[0]
+    else:
+        yield from (oracle_general if form == "oracleGeneral" else read_csv)(path)
 
 
 def write(turns: Iterable[Turn], path: Path) -> int:
@@ -208,5 +220,5 @@ def _turn(found: dict[str, Any]) -> Turn:
     return Turn(tuple(found["new"]), tuple(found["refs"]), found["query"], found["pid"])
 
 
-def _out(path: Path) -> IO[bytes]:
-    return gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")
+def _out(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb"))

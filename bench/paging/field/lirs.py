@@ -1,4 +1,4 @@
-"""LIRS (Jiang and Zhang 2002): pages with short gaps between references stay (LIR), the others (HIR) share a small queue.
+"""LIRS (Jiang and Zhang 2002): pages with short gaps between references stay (LIR), the others (HIR) share a queue.
 
 Sizes are tokens: HIR pages should have 1 % of the capacity. The stack holds LIR pages and every page referenced since
 the least recent of them, resident or not. O(1) an access, amortised.

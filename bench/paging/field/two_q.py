@@ -1,4 +1,4 @@
-"""2Q, the full version (Johnson and Shasha 1994): A1in for new pages, A1out for its ghosts, Am for those that came back.
+"""2Q, the full version (Johnson and Shasha 1994): A1in for new pages, A1out for ghosts, Am for those that came back.
 
 Sizes are tokens: A1in should have a quarter of the capacity, A1out remembers half of it. O(1) an access.
 """

@@ -1,4 +1,4 @@
-"""First in, first out: the page resident longest goes (Belady 1966). O(1) an access, O(victims + pinned) an eviction."""
+"""First in, first out: the page resident longest goes (Belady 1966). O(1) an access, O(victims + pinned) to evict."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Container
 from typing import Any, Final
 
 from kernel.memory.page import Kind
-from kernel.memory.policy.sized import Sized
 from kernel.memory.policy.fifo import Fifo
+from kernel.memory.policy.sized import Sized
 
 GHOSTS: Final = 4  # capacities of evicted pages that are remembered
 

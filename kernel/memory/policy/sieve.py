@@ -1,6 +1,6 @@
 """SIEVE (Zhang et al., NSDI 2024): one queue in order of admission, and a hand that moves from its old end to its new.
 
-What was hit is spared once and, unlike in CLOCK, stays where it is, so that new pages are sorted out soon. O(1) an access.
+What was hit is spared once and, unlike in CLOCK, stays where it is: new pages are sorted out soon. O(1) an access.
 """
 
 from __future__ import annotations

@@ -1,0 +1,244 @@
+"""One cell: a workload under a policy and a budget, beside what would have been possible."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.paging import bounds, field, simulator, store, workloads
+from bench.paging.simulator import Counts, Options
+from bench.paging.trace import Part
+from bench.paging.workloads import Workload
+from kernel.errors import BadInput
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """The figures of `llmos bench paging`; null where a workload has nothing to count, or bounds were not wanted."""
+
+    workload: str
+    policy: str
+    budget: int
+    low_water: float
+    recall: float | None  # null: the share was found while running
+    pager: str
+    path: str
+    local: bool
+    seed: int
+    faults: int
+    references: int
+    hit: float
+    token_hit: float
+    question_complete: float
+    opt_hit: float | None
+    regret_pp: float | None
+    headroom_closed: float | None  # (hit - hit of LRU) / (opt_hit - hit of LRU), perfect pager, page by page
+    cost_ratio: float | None
+    prefill_amplification: float
+    recall_tokens_per_question: float
+    evictions: int
+    bound: str
+    cost_bound: str
+    seconds: float  # of the simulation alone
+    bound_seconds: float
+    requests_per_s: int
+
+
+def options(
+    workload: Workload, low: float | None, recall: str, pager: str, path: str, local: bool, ours: bool
+) -> Options:
+    """What was asked for, else the workload's own. Raises BadInput for what cannot be."""
+    chosen = pager or workload.pager
+    if chosen not in ("search", "perfect"):
+        raise BadInput(f"--pager {chosen}: it is search or perfect")
+    if path not in ("area", "queue"):
+        raise BadInput(f"--path {path}: it is area or queue")
+    if chosen == "search" and not workload.searchable:
+        raise BadInput(f"--pager search: {workload.name} has no texts to search; take --pager perfect")
+    if local and any(part.pids == 1 for part in workload.parts):
+        raise BadInput(f"--local: {workload.name} has one process; mix has several")
+    share: float | None
+    if recall == "auto" or (not recall and ours and chosen == "search"):
+        share = None
+    else:
+        try:
+            share = float(recall) if recall else (workload.recall if chosen == workload.pager else 0.0)
+        except ValueError:
+            raise BadInput(f"--recall {recall}: it is auto or a share from 0 to 0.95") from None
+        if not 0.0 <= share <= 0.95:
+            raise BadInput(f"--recall {recall}: it is auto or a share from 0 to 0.95")
+    return Options(workload.low if low is None else low, share, chosen, path, local)  # type: ignore[arg-type]
+
+
+def simulate(workload: Workload, policy: str, budget: int, chosen: Options, seed: int) -> Counts:
+    """The sum over the workload's parts."""
+    total = Counts()
+    for part in workload.parts:
+        total.add(simulator.run(part, functools.partial(field.make, policy, seed=seed), budget, chosen))
+    return total
+
+
+class Optimum(msgspec.Struct, frozen=True):
+    """Bounds of a whole workload under a budget, and LRU for the headroom."""
+
+    faults: float
+    cost: float
+    lru: int
+    how: str
+    cost_how: str
+    seconds: float
+
+
+def optimum(workload: Workload, budget: int, limit_s: float = bounds.TIME_LIMIT_S) -> Optimum:
+    """The sum over the parts; each is kept in the store, by what its string is."""
+    lru = simulate(workload, "lru", budget, Options(1.0, 0.0, "perfect"), 0).faults
+    found = [_optimum(part, budget, limit_s) for part in workload.parts]
+    return Optimum(
+        faults=sum(one[0].value for one in found),
+        cost=sum(one[1].value for one in found),
+        lru=lru,
+        how="+".join(sorted({one[0].how for one in found})),
+        cost_how="+".join(sorted({one[1].how for one in found})),
+        seconds=round(sum(bound.seconds for one in found for bound in one), 3),
+    )
+
+
+def _optimum(part: Part, budget: int, limit_s: float) -> tuple[bounds.Bound, bounds.Bound]:
+    key = store.digest("bound", 3, string_digest(part), budget, limit_s, bounds.ENTRIES_MAX)
+    return store.cached(
+        "bound",
+        key,
+        tuple[bounds.Bound, bounds.Bound],
+        lambda: (bounds.faults(part, budget, limit_s), bounds.cost(part, budget, limit_s)),
+    )
+
+
+@functools.cache
+def string_digest(part: Part) -> str:
+    """Names a part's string: what arrives and is wanted when, and what is pinned."""
+    return store.digest(
+        [([ref[:2] for ref in turn.new], [ref[:2] for ref in turn.refs]) for turn in part.turns()], sorted(part.pins)
+    )
+
+
+def cell(workload: Workload, policy: str, budget: int, chosen: Options, seed: int, best: Optimum | None) -> Cell:
+    """Simulate and compare."""
+    for part in workload.parts:
+        if part.rank is not None and chosen.pager == "search":  # rankings are made before the clock runs
+            first = next(((at, turn) for at, turn in enumerate(part.turns()) if turn.query), None)
+            if first is not None:
+                part.rank(*first)
+    began = time.perf_counter()
+    counts = simulate(workload, policy, budget, chosen, seed)
+    seconds = time.perf_counter() - began
+    hit = 1 - counts.faults / max(1, counts.references)
+    opt = 1 - best.faults / max(1, counts.references) if best else None
+    room = (best.lru - best.faults) / max(1, counts.references) if best else 0.0
+    return Cell(
+        workload=workload.name,
+        policy=policy,
+        budget=budget,
+        low_water=chosen.low,
+        recall=chosen.recall,
+        pager=chosen.pager,
+        path=chosen.path,
+        local=chosen.local,
+        seed=seed,
+        faults=counts.faults,
+        references=counts.references,
+        hit=round(hit, 5),
+        token_hit=round(1 - counts.fault_tokens / max(1, counts.reference_tokens), 5),
+        question_complete=round(counts.complete / max(1, counts.questions), 5),
+        opt_hit=None if opt is None else round(opt, 5),
+        regret_pp=None if opt is None else round(100 * (opt - hit), 3),
+        headroom_closed=round((hit - opt) / room + 1, 3) if opt is not None and room > 1e-9 else None,
+        cost_ratio=round(counts.cost / best.cost, 4) if best and best.cost else None,
+        prefill_amplification=round(counts.prefilled / max(1, counts.arrived), 3),
+        recall_tokens_per_question=round(counts.recalled / max(1, counts.questions), 1),
+        evictions=counts.evictions,
+        bound=best.how if best else "",
+        cost_bound=best.cost_how if best else "",
+        seconds=round(seconds, 4),
+        bound_seconds=best.seconds if best else 0.0,
+        requests_per_s=round((counts.references + counts.evictions) / max(1e-9, seconds)),
+    )
+
+
+def run(
+    workload: str,
+    policy: str,
+    budget: int,
+    low: float | None,
+    recall: str,
+    pager: str,
+    path: str,
+    local: bool,
+    seed: int,
+    data: Path | None,
+    with_bounds: bool,
+    as_json: bool,
+) -> None:
+    """`llmos bench paging` for one cell."""
+    names = [one.strip() for one in policy.split(",")]
+    for name in names:
+        field.make(name, budget)  # its name is checked before anything long begins
+    loaded = workloads.load(workload, data, seed, budget)
+    every = [options(loaded, low, recall, pager, path, local, name == "ours") for name in names]
+    console = Console(stderr=True)
+    with console.status(f"{loaded.name} at {budget:,} tokens") if console.is_terminal else console.capture():
+        best = optimum(loaded, budget) if with_bounds else None
+        cells = [cell(loaded, name, budget, chosen, seed, best) for name, chosen in zip(names, every, strict=True)]
+    if as_json:
+        for one in cells:
+            print(json.dumps(msgspec.to_builtins(one)))
+        return
+    Console().print(table(cells))
+
+
+def table(cells: list[Cell]) -> Table:
+    """For people."""
+    first = cells[0]
+    shown = Table(
+        title=f"{first.workload}, {first.budget:,} tokens, {first.pager} pager, {first.references:,} references"
+    )
+    for name in (
+        "policy",
+        "recall",
+        "low",
+        "hit",
+        "optimum",
+        "regret pp",
+        "headroom",
+        "complete",
+        "cost",
+        "prefill",
+        "recall/question",
+        "s",
+    ):
+        shown.add_column(name, justify="left" if name == "policy" else "right")
+    for one in sorted(cells, key=lambda one: -one.hit):
+        shown.add_row(
+            one.policy,
+            "auto" if one.recall is None else f"{one.recall:g}",
+            f"{one.low_water:g}",
+            f"{100 * one.hit:.2f} %",
+            _percent(one.opt_hit),
+            "" if one.regret_pp is None else f"{one.regret_pp:.2f}",
+            _percent(one.headroom_closed),
+            f"{100 * one.question_complete:.1f} %",
+            "" if one.cost_ratio is None else f"{one.cost_ratio:.2f} x",
+            f"{one.prefill_amplification:.2f} x",
+            f"{one.recall_tokens_per_question:.0f}",
+            f"{one.seconds:.2f}",
+        )
+    return shown
+
+
+def _percent(share: Any) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
