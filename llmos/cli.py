@@ -37,6 +37,16 @@ Examples:
 
 Measure this machine.""",
 )
+traces = typer.Typer(
+    rich_markup_mode=None,
+    help="""\b
+Examples:
+  llmos trace record ~/.local/share/llmos mine.jsonl.gz
+  llmos trace convert mine.jsonl.gz mine.oracleGeneral.bin
+
+Reference strings for `llmos bench paging`.""",
+)
+app.add_typer(traces, name="trace", short_help="Reference strings for `llmos bench paging`.")
 app.add_typer(bench, name="bench", short_help="Measure this machine.")
 
 Dir = Annotated[Path | None, typer.Option("--dir", help="Data directory; default $LLMOS_DIR, or ~/.local/share/llmos.")]
@@ -366,6 +376,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Of the facts and the talk.")] = 1,
     window: Annotated[int, typer.Option("--window", help="Tokens of context.")] = 2048,
     no_paging: Annotated[bool, typer.Option("--no-paging", help="Evict the same pages and bring none back.")] = False,
+    keep: Annotated[Path | None, typer.Option("--dir", help="Keep the machine in this new data directory.")] = None,
     as_json: Json = False,
 ) -> None:
     """\b
@@ -387,7 +398,11 @@ def demo(
     """
     from llmos.demo import run
 
-    run(model=model, seed=seed, window=window, paging=not no_paging, as_json=as_json)
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        from kernel.errors import BadInput
+
+        raise BadInput(f"--dir {keep}: the demo wants a new directory, and this one is not empty")
+    run(model=model, seed=seed, window=window, paging=not no_paging, keep=keep, as_json=as_json)
 
 
 @bench.command("kernel", short_help="Durable syscalls a second.")
@@ -492,6 +507,101 @@ def bench_paging(
     from bench.paging.run import run
 
     run(workload, policy, budget, low, recall, pager, path, local, seed, data, not no_bounds, as_json)
+
+
+@traces.command("record", short_help="What a process drew on, from its machine's directory.")
+def trace_record(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A data directory; a kernel may run on it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="To write: .jsonl, .csv or .oracleGeneral, or with .gz.")
+    ],
+    process: Annotated[str, typer.Option("--process", metavar="PROC", help="By name or number.")] = "",
+) -> None:
+    """\b
+    Examples:
+      llmos trace record ~/.local/share/llmos mine.jsonl.gz
+      llmos trace record work mine.csv --process main
+      llmos bench paging --workload mine.jsonl.gz --policy lru
+
+    Write what a process was told and said, and which pages its replies drew on, as a reference string. JSONL holds the
+    texts, so that searches can be simulated; the other formats hold numbers only.
+    """
+    from bench.paging import record, trace
+
+    trace.format_of(file)
+    turns, texts = record.record(directory, process)
+    count = trace.write_jsonl(turns, file, texts) if trace.format_of(file) == "jsonl" else trace.write(turns, file)
+    typer.echo(f"{file}: {len(turns)} turns, {sum(len(turn.refs) for turn in turns)} references, {count} pages in all")
+
+
+@traces.command("git", short_help="Commits as tasks over a repository.")
+def trace_git(
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="A local clone.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To write, .jsonl or .jsonl.gz.")],
+    suffixes: Annotated[str, typer.Option("--suffixes", help="Of the files that count.")] = ".py,.c,.h,.rs,.go,.js,.ts",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Commits, the oldest first; 0: all.")] = 0,
+) -> None:
+    """\b
+    Examples:
+      llmos trace git ~/src/trio trio.jsonl.gz
+      llmos bench paging --workload trio.jsonl.gz --policy gdsf
+
+    Each commit is a task that reads the windows of 100 lines it changes. Texts are not written.
+    """
+    from bench.paging import repository as maker
+    from bench.paging import trace
+
+    turns = maker.tasks(repository, tuple(one for one in suffixes.split(",") if one), limit)
+    count = trace.write(turns, file)
+    typer.echo(f"{file}: {len(turns)} tasks, {count} references")
+
+
+@traces.command("convert", short_help="From one format to another.")
+def trace_convert(
+    source: Annotated[Path, typer.Argument(metavar="FROM")],
+    target: Annotated[Path, typer.Argument(metavar="TO", help=".oracleGeneral.bin, .csv or .jsonl, or these and .gz.")],
+) -> None:
+    """\b
+    Examples:
+      llmos trace convert cloudPhysicsIO.oracleGeneral.bin.gz blocks.csv
+      llmos trace convert mine.jsonl.gz mine.oracleGeneral.bin
+
+    Formats are told by the names: libCacheSim's oracleGeneral, CSV, and JSONL. In oracleGeneral arrivals are requests.
+    """
+    from bench.paging import trace
+
+    trace.format_of(target)
+    typer.echo(f"{target}: {trace.write(trace.read(source), target)} pages")
+
+
+@app.command("policies", short_help="Paging policies, and what each does.")
+def list_policies(as_json: Json = False) -> None:
+    """\b
+    Examples:
+      llmos policies
+      llmos chat --set memory.policy=gdsf
+
+    Those marked live can be a machine's memory.policy; all of them run in `llmos bench paging`.
+    """
+    import json
+
+    from bench.paging.field import EVERY
+    from kernel.memory.policy import POLICIES
+
+    rows = [
+        {"name": name, "live": name in POLICIES, "does": one.does, "reference": one.reference, "cost": one.cost}
+        for name, one in EVERY.items()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("policy", "live", "what it does", "reference", "an access")
+    for row in rows:
+        table.add_row(*("live" if value is True else str(value or "") for value in row.values()))
+    Console().print(table)
 
 
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")

@@ -184,11 +184,11 @@ async def _ask(session: _Session, question: Question, facts: _Facts) -> Asked:
     return asked
 
 
-def run(model: str | None, seed: int, window: int, paging: bool, as_json: bool) -> None:
+def run(model: str | None, seed: int, window: int, paging: bool, keep: Path | None, as_json: bool) -> None:
     """`llmos demo`: play and print; the transcript goes to stderr where stdout carries JSON."""
     console = Console(stderr=as_json, highlight=False)
     with tempfile.TemporaryDirectory(prefix="llmos-demo-") as folder:
-        outcome, asked = trio.run(play, model, seed, window, paging, console, Path(folder))
+        outcome, asked = trio.run(play, model, seed, window, paging, console, keep or Path(folder))
     if as_json:
         print(json.dumps(msgspec.to_builtins(outcome)))
         return

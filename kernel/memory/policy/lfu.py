@@ -16,6 +16,9 @@ class Lfu:
         self.capacity = capacity
         self.count: dict[int, int] = {}
         self.lists: dict[int, OrderedDict[int, int]] = {}
+        for count, pages in state or ():
+            for page, tokens in pages:
+                self._put(page, tokens, count)
 
     def miss(self, page: int) -> None:
         """Nothing to learn from a miss."""
@@ -53,8 +56,8 @@ class Lfu:
             del self.count[page]
 
     def state(self) -> Any:
-        """None is kept."""
-        return []
+        """The lists, by count."""
+        return [(count, list(pages.items())) for count, pages in sorted(self.lists.items())]
 
     def _put(self, page: int, tokens: int, count: int) -> None:
         self.count[page] = count
