@@ -177,6 +177,18 @@ def _program(found: Intervals, budget: int, gains: list[float], limit_s: float) 
     return sure + float(-bound), "dual"
 
 
+def relaxed(found: Intervals, budget: int, gains: list[float]) -> float:
+    """The linear relaxation's sum of gains: what no set of intervals that fits exceeds."""
+    value = np.array(gains)
+    sizes = np.array([found.sizes[start] for start in found.starts], dtype=np.float64)
+    first, after = np.array(found.starts, dtype=np.int64) + 1, np.array(found.ends, dtype=np.int64)
+    open_ = first < after
+    sure = float(value[~open_].sum())
+    if not open_.any():
+        return sure
+    return sure + _relaxed(value[open_], sizes[open_], first[open_], after[open_], _room(found, budget))
+
+
 def _tight(room: Floats, ends: Ints, least: int) -> Ints:
     """Places that are tighter than each later one before the next end."""
     found: list[int] = []
