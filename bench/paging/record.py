@@ -1,7 +1,7 @@
 """A reference string out of a machine's data directory: what one process was told and said, and what it drew on.
 
 Each user message begins a turn: it and the reply before it arrive, and the pages that the new reply drew on are its
-references (kernel/memory/attribution.py), besides those that the process asked to read. The directory is only
+references (attribution.py), besides those that the process asked to read. The directory is only
 read, and a kernel may run on it meanwhile.
 """
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from bench.paging.attribution import Attribution
 from bench.paging.trace import Ref, Turn
 from drivers.disk.lmdb import LmdbReader
 from kernel import records
 from kernel.errors import BadInput
 from kernel.event import Loaded
-from kernel.memory.attribution import Attribution
 from kernel.memory.page import Area, Kind, Origin, Page
 from kernel.process import Process
 

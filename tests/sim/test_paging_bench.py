@@ -11,9 +11,9 @@ import pytest
 from bench.paging import field, record, repository, simulator, store, sweep, trace, workloads
 from bench.paging.run import Cell, cell, optimum
 from bench.paging.simulator import Options
+from bench.paging.split import Split
 from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
-from kernel.memory.split import Split
 from llmos.cli import _status
 
 DATA = Path(os.environ.get("LLMOS_DATA") or "absent")
