@@ -89,8 +89,8 @@ class Memory:
         self.pins = pins
         self.counts = counts
         self.split = Split(budget) if options.recall is None and options.pager == "search" else None
-        share = (self.split.share if self.split else 0.0) if options.recall is None else options.recall
-        self.room = int(budget * share)  # of the recall area
+        self.full = self.split is None  # what was never evicted need not be recalled: all is queue until it is full
+        self.room = int(budget * (options.recall or 0.0))  # of the recall area
         self.queue = budget - self.room
         self.policy = make(self.queue)
         self.resident: dict[int, int] = {}  # page -> place in the order of admission
@@ -158,6 +158,9 @@ class Memory:
             if recall:
                 self.counts.recalled += ref.tokens
             return
+        if not self.full and self.used + ref.tokens > self.queue:
+            self.full = True
+            self._divide()
         goal = batch(self.used, ref.tokens, self.queue, self.options.low)
         if goal and not self._evict(goal, self.used + ref.tokens - self.queue, own):
             return
@@ -213,21 +216,28 @@ class Memory:
         """Tell the split at which age and place each wanted page was, and follow it."""
         assert self.split is not None
         wanted = {ref.page for ref in turn.refs}
-        place: dict[int, int] = {}
-        before = 0
+        ahead: list[tuple[float, int]] = []
+        found: dict[int, int] = {}  # page -> how many were ranked before it
         for page in ranking:
             if page in wanted:
-                place[page] = before + self.sizes[page]
-            if page not in self.resident:
-                before += self.sizes[page]
-        for page in wanted:
-            age = self.arrived - self.born[page] if page in self.born else float("inf")
-            self.split.observe(age, place.get(page, float("inf")), self.options.low)
-        if self.split.settle():
-            self.room = int(self.budget * self.split.share)
-            self.queue = self.policy.capacity = self.budget - self.room
-            if self.used > self.queue:
-                self._evict(self.used - self.queue, 0, set(self.pins))
+                found[page] = len(ahead)
+            ahead.append((self._age(page), self.sizes[page]))
+        for ref in turn.refs:
+            before = ahead[: found[ref.page]] if ref.page in found else None
+            self.split.observe(self._age(ref.page), ref.tokens, before, self.options.low)
+        if self.split.settle() and self.full:
+            self._divide()
+
+    def _age(self, page: int) -> float:
+        return self.arrived - self.born[page] if page in self.born else float("inf")
+
+    def _divide(self) -> None:
+        """Give recall the share that the split has found."""
+        assert self.split is not None
+        self.room = int(self.budget * self.split.share)
+        self.queue = self.policy.capacity = self.budget - self.room
+        if self.used > self.queue:
+            self._evict(self.used - self.queue, 0, set(self.pins))
 
 
 class Prompt:

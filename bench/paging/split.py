@@ -1,13 +1,14 @@
 """How a window is divided between the queue and what is recalled, learned from what would have been found (ghost hits).
 
-Each time a page is drawn on, two numbers say under which divisions it would have been in view: how many tokens entered
-the queue after it (its age), and how many a search would have brought in before it (its place). The share that would
-have served the recent ones best is the one to take. As ARC does with two lists (Megiddo and Modha 2003), with a
+Each time a page is drawn on, its age (tokens that entered the queue after it) and the pages that a search ranked before
+it say under which divisions it would have been in view. The share that would have served the recent ones best is the one
+to take. As ARC does with two lists (Megiddo and Modha 2003), with a
 histogram in place of a random walk. O(STEPS) an observation, no randomness.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,16 +35,24 @@ class Split:
         """The part of the budget that recall should have."""
         return self.place / STEPS
 
-    def observe(self, age: float, place: float, low: float) -> None:
-        """A page was drawn on: tokens admitted since it was, tokens ranked before it and with it (inf: not found).
+    def observe(self, age: float, tokens: int, ahead: Sequence[tuple[float, int]] | None, low: float) -> None:
+        """A page of `tokens` was drawn on: tokens admitted since it was (inf: longer ago than is known).
 
-        A queue that is emptied down to the `low` mark holds a page of an age between both marks part of the time.
+        `ahead` has age and tokens of each page that a search ranked before it (None: the search did not find it). Under
+        a share those of them compete for the recall area that are too old for the queue. A queue that is emptied down
+        to the `low` mark holds a page of an age between both marks part of the time.
         """
+        rivals = [0] * (STEPS + 2)
+        for old, size in ahead or ():
+            rivals[max(0, math.ceil((1 - min(old, self.budget) / self.budget) * STEPS))] += size
+        place = tokens
         for k in range(STEPS + 1):
+            place += rivals[k]
             recall = self.budget * k / STEPS
             queue = self.budget - recall
             inside = min(1.0, max(0.0, (queue - age) / max(1.0, queue * (1.0 - low)))) if age < queue else 0.0
-            self.served[k] = self.served[k] * FADE + (1.0 if place <= recall else inside)
+            found = ahead is not None and place <= recall
+            self.served[k] = self.served[k] * FADE + (1.0 if found else inside)
         self.weight = self.weight * FADE + 1.0
 
     def settle(self) -> bool:

@@ -210,10 +210,17 @@ def test_each_process_has_its_part():
 
 
 def test_the_split_follows_what_would_have_been_found():
-    for age, place, low, high in ((10_000, 300, 0.3, 0.5), (200, float("inf"), 0.0, 0.5), (10_000, 880, 0.88, 0.95)):
+    inf = float("inf")
+    cases = [  # age, what was ranked before it, and the shares that serve it
+        (10_000, [(inf, 250)], 0.3, 0.5),
+        (200, None, 0.0, 0.5),
+        (10_000, [(inf, 830)], 0.88, 0.95),
+        (900, [(100, 400), (inf, 100)], 0.15, 0.5),  # the young one is no rival while the queue holds it
+    ]
+    for age, ahead, low, high in cases:
         split = Split(1_000)
         for _ in range(60):
-            split.observe(age, place, 1.0)
+            split.observe(age, 50, ahead, 1.0)
             split.settle()
         assert low <= split.share <= high
         assert Split(1_000, split.state()).share == split.share

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from bench.paging.field.classes import Classes
+from bench.paging.field.lfu import Lfu
 from bench.paging.field.lirs import Lirs
 from bench.paging.field.lru_k import LruK
 from bench.paging.field.rand import Random
@@ -18,6 +19,12 @@ from kernel.errors import BadInput
 from kernel.memory.policy import POLICIES, Described, Policy, unknown
 
 FIELD: Final[dict[str, Described]] = {
+    "lfu": Described(
+        Lfu,
+        "The page with the fewest references since admission goes, the oldest of these first.",
+        "Maffeis 1993",
+        "O(counts)",
+    ),
     "lru_k": Described(
         LruK, "The page whose last reference but one is oldest goes.", "O'Neil et al., SIGMOD 1993, K = 2", "O(log n)"
     ),

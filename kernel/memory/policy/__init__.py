@@ -19,7 +19,6 @@ from kernel.memory.policy.arc import Arc
 from kernel.memory.policy.clock import Clock
 from kernel.memory.policy.fifo import Fifo
 from kernel.memory.policy.gdsf import Gdsf
-from kernel.memory.policy.lfu import Lfu
 from kernel.memory.policy.lru import Lru
 from kernel.memory.policy.ours import Ours
 from kernel.memory.policy.pin_on_fault import PinOnFault
@@ -73,12 +72,6 @@ POLICIES: Final[dict[str, Described]] = {
     "fifo": Described(Fifo, "The page resident longest goes.", "Belady 1966", "O(1)"),
     "lru": Described(Lru, "The page whose last reference is oldest goes.", "Mattson et al. 1970", "O(1)"),
     "clock": Described(Clock, "First in, first out, but a page hit since gets a second round.", "Corbato 1968", "O(1)"),
-    "lfu": Described(
-        Lfu,
-        "The page with the fewest references since admission goes, the oldest of these first.",
-        "Maffeis 1993",
-        "O(counts)",
-    ),
     "arc": Described(
         Arc,
         "Two lists, seen once and seen again; ghosts of both shift the border between them.",
@@ -102,7 +95,7 @@ POLICIES: Final[dict[str, Described]] = {
     ),
     "ours": Described(
         Ours,
-        "Five policies run as shadows, and the queue follows the one that has faulted least lately.",
+        "Six policies run as shadows, and the queue follows the one that has faulted least lately.",
         "experts: Blum and Burch 1997, Ari et al. 2002",
         "O(log n)",
     ),

@@ -1,28 +1,37 @@
-"""Ours: shadows of five policies run beside each other, and the queue follows the one that has faulted least lately.
+"""Ours: shadows of six policies run beside each other, and the queue follows the one that has faulted least lately.
 
 A shadow is a policy over page numbers alone, with the capacity of the real queue and its batches; what it holds says
 what it would have kept. Victims are the pages that the leader's shadow has let go, the least recently used first, so
 that after a change of leader the queue grows alike eviction by eviction and is never rebuilt. The leader changes only
 when another shadow is clearly better by faded counts of faults (experts: Blum and Burch 1997; of caches: Ari et al.
-2002). The five fail in different places: LRU on loops and on what is wanted often, GDSF where size says nothing, LFU
-where interest moves, SIEVE in small queues, Refault everywhere but in loops. O(log n) an access, five times.
+2002). They fail in different places: LRU on loops and on what is wanted often, GDSF where size says nothing, counts
+with a long half-life where interest moves, SIEVE in small queues, Refault everywhere but in loops. O(log n) an access,
+six times.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Container
 from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.aged import Aged
 from kernel.memory.policy.gdsf import Gdsf
-from kernel.memory.policy.lfu import Lfu
 from kernel.memory.policy.lru import Lru
 from kernel.memory.policy.refault import Refault
 from kernel.memory.policy.sieve import Sieve
 
-EXPERTS: Final[tuple[Callable[[int, Any], Any], ...]] = (Lru, Gdsf, Sieve, Lfu, Refault)  # the first one leads at first
-FADE: Final = 0.995  # a fault's weight after another reference
+EXPERTS: Final[tuple[Callable[[int, Any], Any], ...]] = (  # the first one leads at first
+    Lru,
+    Aged,
+    functools.partial(Aged, half=10.0),
+    Gdsf,
+    Sieve,
+    Refault,
+)
+FADE: Final = 0.998  # a fault's weight after another reference
 MARGIN: Final = 0.5  # faults, faded, by which another shadow must be better
 
 
