@@ -1,9 +1,9 @@
 """How a window is divided between the queue and what is recalled, learned from what would have been found (ghost hits).
 
-Each time a page is drawn on, its age (tokens that entered the queue after it) and the pages that a search ranked before
-it say under which divisions it would have been in view. The share that would have served the recent ones best is the one
-to take. As ARC does with two lists (Megiddo and Modha 2003), with a
-histogram in place of a random walk. O(STEPS) an observation, no randomness.
+Each time a page is drawn on, its age (tokens that entered the queue after it) and the pages that a search ranked
+before it say under which divisions it would have been in view; the share that would have served the recent ones best
+is the one to take. As ARC does with two lists (Megiddo and Modha 2003), with a histogram in place of a random walk.
+O(STEPS + what was ranked) an observation, no randomness.
 """
 
 from __future__ import annotations
