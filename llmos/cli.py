@@ -468,7 +468,7 @@ def bench_paging(
     low: Annotated[float | None, typer.Option("--low-water", min=0.0, max=1.0, help="1: page by page.")] = None,
     recall: Annotated[str, typer.Option("--recall", help="Share of the budget that recall has, or auto.")] = "",
     pager: Annotated[str, typer.Option("--pager", help="search, or perfect: each fault is brought in.")] = "",
-    path: Annotated[str, typer.Option("--path", help="Recall stands apart (area) or joins the queue.")] = "area",
+    path: Annotated[str, typer.Option("--path", help="Recalled pages: area, queue, or drawn.")] = "",
     local: Annotated[bool, typer.Option("--local", help="Each process has its part of the budget.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     data: Annotated[Path | None, typer.Option("--data", help="The benchmark data; default $LLMOS_DATA.")] = None,
@@ -494,6 +494,10 @@ def bench_paging(
     regret_pp    opt_hit - hit in percentage points; a search can bring it below 0
     cost_ratio   tokens of faults and recall, and of keeping, over the least possible
     prefill_amplification   prefill of the queue over tokens that arrived, recall apart
+    \b
+    --path area   recalled pages stand apart and are dropped after the turn
+           drawn  those of them that the turn drew on join the queue (ours)
+           queue  all of them join the queue
     """
     from kernel.errors import BadInput
 

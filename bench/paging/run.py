@@ -57,8 +57,9 @@ def options(
     chosen = pager or workload.pager
     if chosen not in ("search", "perfect"):
         raise BadInput(f"--pager {chosen}: it is search or perfect")
-    if path not in ("area", "queue"):
-        raise BadInput(f"--path {path}: it is area or queue")
+    path = path or ("drawn" if ours and chosen == "search" else "area")
+    if path not in ("area", "queue", "drawn"):
+        raise BadInput(f"--path {path}: it is area, queue or drawn")
     if chosen == "search" and not workload.searchable:
         raise BadInput(f"--pager search: {workload.name} has no texts to search; take --pager perfect")
     if local and any(part.pids == 1 for part in workload.parts):

@@ -25,7 +25,7 @@ from kernel.memory.policy import Policy
 # generated token, which takes as long as 4.2 prefilled ones: 12e3 / 491e6 * 4.2.
 KEEP: Final = 1e-4
 Pager = Literal["search", "perfect"]
-Path = Literal["area", "queue"]
+Path = Literal["area", "queue", "drawn"]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -123,8 +123,12 @@ class Memory:
         counts.kept += KEEP * GENERATED * (self.used + self.recalled)
         if self.split is not None and ranking and turn.refs:
             self._learn(ranking, turn)
+        drawn = [ref for ref in turn.refs if ref.page in self.recall] if self.options.path == "drawn" else ()
         self.recall.clear()
         self.recalled = 0
+        for ref in drawn:  # what the turn drew on joins the queue
+            if ref.page not in self.resident:
+                self._bring(ref, own)
 
     def _reference(self, ref: Ref, own: set[int]) -> bool:
         """True if it faults."""
