@@ -6,10 +6,11 @@ SEED ?= 1
 MODEL ?= smollm2-135m
 
 .DEFAULT_GOAL := list
-.PHONY: list demo run test check bench docs clean
+.PHONY: list demo run test check bench bench-paging docs clean
+SWEEP ?= build/paging
 
 list:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 # One stamp for the whole set-up. pip compiles llama.cpp here: about 6 minutes on two cores, once.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -41,6 +42,9 @@ test: $(VENV)/.ready  ## all tests, a real model included
 bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
 	$(BIN)/llmos bench kernel
 	@for seed in 1 2 3 4 5; do $(BIN)/llmos demo --seed $$seed --json; done
+
+bench-paging: $(VENV)/.ready  ## all paging policies over all workloads: LLMOS_DATA=DIR make bench-paging
+	$(BIN)/llmos bench paging --sweep $(SWEEP)
 
 docs: $(VENV)/.ready  ## regenerate docs/syscalls.md from the ABI, and the outputs in docs/scenarios.md
 	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md

@@ -79,6 +79,7 @@ def sweep(out: Path, data: Path | None, seed: int) -> None:
                     console.print(
                         f"{job.workload} at {job.budget:,}: {len(made)} cells, {time.monotonic() - began:.0f} s"
                     )
+    cells.sort(key=lambda one: (WORKLOADS.index(one.workload), one.budget))
     (out / "report.md").write_text(report(cells))
     pictures(cells, out)
     Console().print(f"{out}/report.md: {len(cells):,} cells, {time.monotonic() - began:.0f} s")

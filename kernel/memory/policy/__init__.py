@@ -103,7 +103,7 @@ POLICIES: Final[dict[str, Described]] = {
         PinOnFault,
         "First in, first out, but a page that faulted back stays until nothing else is left.",
         "Pichay, arXiv 2603.09023",
-        "O(1)",
+        "O(held)",
     ),
 }
 

@@ -1,7 +1,7 @@
 """Fault pinning (Pichay, arXiv 2603.09023): a page that was evicted and wanted back is kept until nothing else is left.
 
-A wrapper: any policy chooses among the others; in the registry it is first in, first out, as there. O(1) an access
-beside the inner policy's.
+A wrapper: any policy chooses among the others; in the registry it is first in, first out, as there. An
+eviction passes the pages that are held.
 """
 
 from __future__ import annotations
