@@ -83,7 +83,7 @@ def part(refs: list[int], tokens: list[int], pins: frozenset[int] = frozenset(),
 
 
 @pytest.mark.parametrize("name", [*sorted(field.EVERY), "pin_on_fault(lru)"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     refs=strings,
     tokens=sizes,
@@ -149,7 +149,7 @@ def test_pages_touched_once_do_not_tell_the_eight_apart(tokens, low):
     assert len(left) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(refs=strings, tokens=sizes, budget=st.integers(20, 200), low=st.sampled_from([0.5, 1.0]), share=shares)
 def test_no_policy_is_better_than_the_optimum(refs, tokens, budget, low, share):
     pytest.importorskip("scipy")

@@ -97,7 +97,7 @@ POLICIES: Final[dict[str, Described]] = {
         Ours,
         "Six policies run as shadows, and the queue follows the one that has faulted least lately.",
         "experts: Blum and Burch 1997, Ari et al. 2002",
-        "O(log n)",
+        "O(log n); O(n) to evict",
     ),
     "pin_on_fault": Described(
         PinOnFault,

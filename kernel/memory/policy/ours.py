@@ -6,7 +6,7 @@ that after a change of leader the queue grows alike eviction by eviction and is 
 when another shadow is clearly better by faded counts of faults (experts: Blum and Burch 1997; of caches: Ari et al.
 2002). They fail in different places: LRU on loops and on what is wanted often, GDSF where size says nothing, counts
 with a long half-life where interest moves, SIEVE in small queues, Refault everywhere but in loops. O(log n) an access,
-six times.
+six times; an eviction passes the pages that the leader still wants.
 """
 
 from __future__ import annotations
