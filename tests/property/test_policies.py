@@ -83,7 +83,7 @@ def part(refs: list[int], tokens: list[int], pins: frozenset[int] = frozenset(),
 
 
 @pytest.mark.parametrize("name", [*sorted(field.EVERY), "pin_on_fault(lru)"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     refs=strings,
     tokens=sizes,
@@ -149,7 +149,7 @@ def test_pages_touched_once_do_not_tell_the_eight_apart(tokens, low):
     assert len(left) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(refs=strings, tokens=sizes, budget=st.integers(20, 200), low=st.sampled_from([0.5, 1.0]), share=shares)
 def test_no_policy_is_better_than_the_optimum(refs, tokens, budget, low, share):
     pytest.importorskip("scipy")
@@ -217,9 +217,9 @@ def test_thrashing_tasks_cost_ours_no_more_than_half_again_the_optimum():
     pytest.importorskip("scipy")
     from bench.paging.workloads import thrash
 
-    for seed, rounds in ((1, 4), (2, 8)):
-        string = thrash(2048, seed, tasks=12, rounds=rounds)
-        best = bounds.faults(string, 2048).value
+    for seed, rounds in ((1, 3), (2, 8)):
+        string = thrash(2048, seed, tasks=8, rounds=rounds)
+        best = bounds.faults(string, 2048, 3.0).value  # or the program's own bound after 3 s, which is lower
         counts = {
             name: simulator.run(string, lambda t, name=name: field.make(name, t), 2048, PERFECT).faults
             for name in ("ours", "lru")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.paging import field, record, repository, simulator, store, sweep, trace, workloads
+from bench.paging.attribution import Attribution
 from bench.paging.run import Cell, cell, optimum
 from bench.paging.simulator import Options
 from bench.paging.split import Split
@@ -297,3 +298,54 @@ def test_settings_are_fitted_on_the_other_workloads(tmp_path):
 def test_a_machine_without_pages_is_named(tmp_path):
     with pytest.raises(BadInput, match="cannot be read"):
         record.record(tmp_path, "")
+
+
+async def test_a_machine_records_what_it_drew_on(tmp_path, capsys):
+    from kernel.event import Message
+    from llmos.init import powered
+
+    said = [
+        "The boat is called Heron.",
+        "My aunt keeps nine parrots in Lisbon.",
+        "It rains.",
+        "What is the boat called?",
+    ]
+    async with powered(tmp_path / "machine", cpu="scripted") as machine:
+        pid = (await machine.spawn("clerk", ("send_message",), {}, None)).pid
+        async with machine.subscribe(-1) as published:
+            for number, text in enumerate(said):
+                await machine.message(pid, f"m{number}", text)
+                async for item in published:
+                    if isinstance(item, Message) and item.ends:
+                        break
+    file = tmp_path / "mine.jsonl.gz"
+    assert _status(["trace", "record", str(tmp_path / "machine"), str(file), "--process", "clerk"]) == 0
+    turns, texts = trace.read_jsonl(file)
+    assert [turn.query for turn in turns] == said
+    assert texts[0] == said[0]
+    assert all(ref.tokens > 5 for turn in turns for ref in turn.new)
+    assert workloads.load(str(file), None, 1, 64).pager == "search"
+    assert _status(["trace", "convert", str(file), str(tmp_path / "mine.csv")]) == 0
+    assert "pages" in capsys.readouterr().out
+    assert list(trace.read(tmp_path / "mine.csv"))[0].new == turns[0].new
+    with pytest.raises(BadInput, match="no process dog; there are clerk"):
+        record.record(tmp_path / "machine", "dog")
+
+
+def test_what_a_reply_drew_on():
+    known = Attribution()
+    for page, text in enumerate(["The boat is called Heron.", "Nine parrots live in Lisbon.", "It rains today."], 1):
+        known.add(page, text)
+    assert known.drawn("What is the boat called?", "She is called Heron.") == [1]
+    assert known.drawn("How many parrots?", "Nine, I think.") == [2]
+    assert known.drawn("Are you well?", "Quite.") == []
+
+
+def test_the_list_of_policies(capsys):
+    assert _status(["policies", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    live = {"fifo", "lru", "clock", "arc", "s3fifo", "sieve", "gdsf", "ours", "pin_on_fault"}
+    assert {name for name, row in rows.items() if row["live"]} == live
+    others = {"lfu", "lru_k", "two_q", "lirs", "wtinylfu", "random", "sink_window", "classes"}
+    assert set(rows) == live | others
+    assert all(row["does"].endswith(".") and row["reference"] and row["cost"].startswith("O(") for row in rows.values())
