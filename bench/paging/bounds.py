@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import importlib.util
 import math
 import os
 import sys
@@ -136,6 +137,7 @@ def _program(found: Intervals, budget: int, gains: list[float], limit_s: float) 
     it. Where that makes too large a program the occupancy of each place is a variable, which is sparse but gives the
     solver no knapsacks to cut, and only the linear relaxation is solved.
     """
+    _scipy()
     room = _room(found, budget)
     width = {at: found.ends[at] - found.starts[at] for at, gain in enumerate(gains) if gain > 0}
     sure = sum(gains[at] for at, places in width.items() if places == 1)  # nothing stands between both references
@@ -232,13 +234,15 @@ def _relaxed(value: Floats, sizes: Floats, first: Ints, after: Ints, room: Float
     return float(-result.fun)
 
 
+def _scipy() -> None:
+    """Raises BadInput if scipy is not installed."""
+    if importlib.util.find_spec("scipy") is None:
+        raise BadInput("the optimum needs scipy: pip install 'llmos[bench]'; or leave it out with --no-bounds")
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """HiGHS writes to the process's standard output in some cases, which would tear JSON."""
-    try:
-        import scipy.optimize  # noqa: F401  # its absence is said before descriptors are moved
-    except ImportError as exc:
-        raise BadInput("the optimum needs scipy: pip install 'llmos[bench]'; or leave it out with --no-bounds") from exc
     sys.stdout.flush()
     kept = os.dup(1)
     sink = os.open(os.devnull, os.O_WRONLY)

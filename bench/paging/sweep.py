@@ -289,6 +289,7 @@ def pictures(cells: Sequence[Cell], out: Path) -> None:
         matplotlib.use("agg")
         from matplotlib import pyplot
     except ImportError:
+        Console(stderr=True).print("no pictures without matplotlib: pip install 'llmos[bench]'")
         return
     found = fitted(cells, LOWS)
     for workload in dict.fromkeys(name for name, _ in found):
