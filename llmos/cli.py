@@ -496,7 +496,7 @@ def bench_paging(
     prefill_amplification   prefill of the queue over tokens that arrived, recall apart
     \b
     --path area   recalled pages stand apart and are dropped after the turn
-           drawn  those of them that the turn drew on join the queue (ours)
+           drawn  those of them that the turn drew on join the queue (ours; perfect pager)
            queue  all of them join the queue
     """
     from kernel.errors import BadInput

@@ -57,7 +57,7 @@ def options(
     chosen = pager or workload.pager
     if chosen not in ("search", "perfect"):
         raise BadInput(f"--pager {chosen}: it is search or perfect")
-    path = path or ("drawn" if ours and chosen == "search" else "area")
+    path = path or ("drawn" if ours or chosen == "perfect" else "area")  # what faulted was drawn on
     if path not in ("area", "queue", "drawn"):
         raise BadInput(f"--path {path}: it is area, queue or drawn")
     if chosen == "search" and not workload.searchable:

@@ -144,7 +144,7 @@ class Memory:
         counts.faults += 1
         counts.fault_tokens += ref.tokens
         if self.options.pager == "perfect":
-            self._bring(ref, own, recall=bool(self.room) and self.options.path == "area")
+            self._bring(ref, own, recall=bool(self.room) and self.options.path != "queue")
         return True
 
     def _bring(self, ref: Ref, own: set[int], *, recall: bool = False) -> None:
