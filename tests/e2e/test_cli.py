@@ -166,7 +166,11 @@ def test_dmesg_shows_the_journal_and_goes_on_from_a_number(daemon: Path) -> None
 
 
 def test_dmesg_follows(daemon: Path) -> None:
-    process = subprocess.Popen(command(daemon, "dmesg", "--follow"), stdout=subprocess.PIPE)
+    process = subprocess.Popen(  # a shell's background jobs inherit SIGINT ignored
+        command(daemon, "dmesg", "--follow"),
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     out = bytearray()
 
