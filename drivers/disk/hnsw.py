@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.disk.fts import Scope
+from kernel import failpoint
 from kernel.memory.page import Area, Page
 
 M: Final = 16  # links a vector
@@ -133,7 +134,9 @@ class Space:
         aside = file.with_suffix(".part")
         self._graph.save_index(str(aside))
         crc = _crc(aside)
+        failpoint.passing("index.graph.inside")
         os.replace(aside, file)
+        failpoint.passing("index.graph.after")
         self.saved = self.built
         return crc
 

@@ -29,6 +29,7 @@ from typing import Final, Protocol
 import msgspec
 
 from drivers.disk import fts, hnsw
+from kernel import failpoint
 from kernel.errors import DeviceError
 from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
@@ -252,6 +253,7 @@ class _Store:
         """Index pages in id order: words, vectors and the number of the last one, in one transaction."""
         indexed = [page for page in pages if page.area is not Area.NONE]
         vectors = self._embedder.embed([page.searched for page in indexed]) if indexed else None
+        failpoint.passing("index.apply.before")
         self._sql.execute("BEGIN IMMEDIATE")
         try:
             chunks: list[hnsw.Chunk] = []
@@ -260,11 +262,13 @@ class _Store:
                 chunks = self.spaces.add(indexed, vectors)
             self._set("applied", pages[-1].id)
             self._set("digest", _digest(pages[-1]))
+            failpoint.passing("index.apply.inside")
             self._sql.execute("COMMIT")
         except BaseException:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
             raise
+        failpoint.passing("index.apply.after")
         self.spaces.admit(chunks)
         self.applied = pages[-1].id
         self._loose += len(indexed)
@@ -343,6 +347,7 @@ class _Store:
         return list(seen.values())
 
     def _create(self) -> None:
+        failpoint.passing("index.create")
         self._pragmas()
         self._sql.executescript(SCHEMA + fts.SCHEMA + hnsw.SCHEMA)
         self._sql.execute(f"PRAGMA user_version = {FORMAT}")

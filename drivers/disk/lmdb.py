@@ -8,10 +8,15 @@ directory: `kernel.lock` is held by flock for as long as the disk is open, and s
 Durability by `sync`: `full` and `group` fsync data and meta page in each commit (they differ in how many steps the
 machine puts into one). `off` still fsyncs the data, but leaves the meta page to the operating system: a power cut may
 lose the last commits, and never damages the file, which LMDB's NOSYNC could. A killed kernel loses nothing in any mode.
+docs/durability.md says what a client may rely on.
 
 The map is address space, not disk: sparse, doubled between transactions when it is full. Never writemap, which turns a
-full disk into SIGBUS. On disk: data.mdb and lock.mdb (LMDB's), kernel.lock (ours), key `format` in table meta.
-Not here: what the tables hold (machine.py), derived indexes (index.py).
+full disk into SIGBUS. On disk: data.mdb and lock.mdb (LMDB's), kernel.lock and kernel.left (ours), key `format` in
+table meta. Every record carries a checksum (seal.py). LMDB trusts its file, so one that was not left by a clean end,
+or is not as it was left, is walked over (walk.py) in a process of its own before LMDB opens it.
+A reader of another process that holds on to an old snapshot keeps every page freed since from being used again. One
+that makes the file grow past READER_GROWTH is ended with SIGKILL: readers are copies, and can begin again.
+Not here: what the tables hold (records.py), derived indexes (index.py).
 """
 
 from __future__ import annotations
@@ -20,20 +25,28 @@ import abc
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
+import shutil
+import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import lmdb
+import msgspec
 
+from drivers.disk.seal import FORMAT, FORMAT_KEY, TABLES, seal, unseal
+from drivers.disk.walk import Walked, walk_apart
+from kernel import failpoint
 from kernel.errors import BadInput, DeviceError
 from kernel.ports import Record
 
-TABLES: Final = ("meta", "journal", "proc", "page", "ids", "outbox", "timer", "mid", "set")
-FORMAT_KEY: Final = b"format"
-FORMAT: Final = b"1"
+LEFT: Final = "kernel.left"  # how the file was left: Left, as JSON
+DEEP_BYTES: Final = 64 << 20  # up to this size a walk compares every checksum, above it only where there is a reason
+READERS_LOOK: Final = 256  # commits between two looks at the readers of other processes
+READER_GROWTH: Final = 256 << 20  # bytes by which the file may grow because of one reader, or its own size if larger
 MAP_BYTES: Final = 1 << 30  # first map, 1 GiB of address space
 MAP_BYTES_MAX: Final = 1 << 46  # 64 TiB: half of what x86-64 can address; a commit that needs more is a bug
 READERS_MAX: Final = 512  # reader slots; each thread that reads holds at most one
@@ -53,14 +66,15 @@ class _Reads(abc.ABC):
     def get(self, table: str, key: bytes) -> bytes | None:
         """The committed value of a key."""
         with self._reading() as txn:
-            value: bytes | None = txn.get(key, db=self._tables[table])
-            return value
+            raw: bytes | None = txn.get(key, db=self._tables[table])
+            return None if raw is None else unseal(table, key, raw)
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The committed values of several keys, in the order of `keys`, in one read."""
         with self._reading() as txn:
             db = self._tables[table]
-            return [txn.get(key, db=db) for key in keys]
+            found = [txn.get(key, db=db) for key in keys]
+        return [None if raw is None else unseal(table, key, raw) for key, raw in zip(keys, found, strict=True)]
 
     def scan(
         self, table: str, start: bytes = b"", *, reverse: bool = False, limit: int = 0
@@ -78,7 +92,7 @@ class _Reads(abc.ABC):
                 found.append(pair)
                 if len(found) == limit:
                     break
-        return found
+        return [(key, unseal(table, key, raw)) for key, raw in found]
 
 
 class LmdbReader(_Reads):
@@ -92,6 +106,11 @@ class LmdbReader(_Reads):
             self._env = lmdb.open(
                 str(path), readonly=True, create=False, max_dbs=len(TABLES), max_readers=READERS_MAX, readahead=False
             )
+            self._tables = {"meta": self._env.open_db(b"meta", create=False)}
+            with self._env.begin() as txn:
+                version = txn.get(FORMAT_KEY, db=self._tables["meta"])
+            if version != FORMAT:
+                raise BadInput(f"{file} has format {version!r}, not {FORMAT!r}: boot the machine once to upgrade it")
             self._tables = {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
         except lmdb.Error as exc:
             raise BadInput(f"{file} cannot be read as a machine's disk: {exc}") from exc
@@ -99,6 +118,22 @@ class LmdbReader(_Reads):
     def close(self) -> None:
         """Let go of the file."""
         self._env.close()
+
+    def copy(self, file: Path) -> None:
+        """Write the newest snapshot to `file`, without the free pages. LMDB's own copy: writers go on meanwhile.
+
+        Raises DeviceError, and OSError where `file` cannot be made.
+        """
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with contextlib.suppress(lmdb.MapResizedError):
+                self._begin().abort()  # takes the size of a map that has grown
+            self._env.copyfd(fd, compact=True)
+            os.fsync(fd)
+        except lmdb.Error as exc:
+            raise DeviceError(f"disk: copying {self.path} failed: {exc}") from exc
+        finally:
+            os.close(fd)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
@@ -121,12 +156,18 @@ class LmdbDisk(_Reads):
 
     blocking = True
 
-    def __init__(self, path: str | Path, sync: Sync = "group", create: bool = True) -> None:
-        """Open the directory at `path`, or with `create` make it.
+    def __init__(
+        self, path: str | Path, sync: Sync = "group", create: bool = True, walk: Callable[..., Walked] = walk_apart
+    ) -> None:
+        """Open the directory at `path`, or with `create` make it; one of an older format is brought up to this one.
 
-        Raises BadInput in one line if it is in use, unwritable, of another format, or not a machine's directory.
+        Raises BadInput in one line if it is in use, unwritable, damaged, of a newer format, or no machine's directory.
+        `walk` is how a file that was not left well is examined.
         """
         self.path = Path(path)
+        self.walked: Walked | None = None  # what had to be walked over before it was opened
+        self._commits = 0
+        self._reader = (0, 0)  # of another process's, the oldest snapshot that is still read, and the file's size then
         self._gate = _Gate()
         self._closed = False
         if not create and not (self.path / "data.mdb").exists():
@@ -137,12 +178,25 @@ class LmdbDisk(_Reads):
         except OSError as exc:
             raise BadInput(f"{self.path} cannot be written: {exc.strerror}; name a directory that can") from exc
         try:
+            self.walked = _examine(self.path, walk)
             self._env = _environment(self.path, sync)
             try:
-                self._tables = _tables(self._env, self.path)
+                found = _tables(self._env, self.path)
+                if found is None:
+                    self._env.close()
+                    upgrade(self.path)
+                    self._env = _environment(self.path, sync)
+                    found = _tables(self._env, self.path)
+                    assert found is not None
+                self._tables = found
+                with contextlib.suppress(OSError):  # then the file's time tells that it was written
+                    _leave(self.path, ended=False)
             except BaseException:
                 self._env.close()
                 raise
+        except OSError as exc:
+            os.close(self._lock)
+            raise BadInput(f"{self.path} cannot be written: {exc.strerror}; name a directory that can") from exc
         except BaseException:
             os.close(self._lock)
             raise
@@ -151,17 +205,23 @@ class LmdbDisk(_Reads):
         """Write all or nothing, in order. Raises DeviceError; then the commit before this one is the state."""
         while True:  # ends: done, failed, or the map has doubled to MAP_BYTES_MAX
             try:
+                failpoint.passing("commit.before")
                 with self._gate.shared(), self._env.begin(write=True) as txn:
                     for record in records:
                         table = self._tables[record.table]
                         if record.value is None:
                             txn.delete(record.key, db=table)
                         else:
-                            txn.put(record.key, record.value, db=table)
+                            txn.put(record.key, seal(record.table, record.key, record.value), db=table)
+                    failpoint.passing("commit.inside")
+                failpoint.passing("commit.after")
+                self._commits += 1
+                if self._commits % READERS_LOOK == 0:
+                    self._look_at_readers()
                 return
             except lmdb.MapFullError as exc:
                 self._grow(exc)
-            except lmdb.Error as exc:
+            except (lmdb.Error, OSError) as exc:
                 raise DeviceError(f"disk: commit to {self.path} failed, nothing of it was written: {exc}") from exc
 
     def close(self) -> None:
@@ -174,6 +234,10 @@ class LmdbDisk(_Reads):
                 self._env.sync(True)
             except lmdb.Error as exc:
                 raise DeviceError(f"disk: the last flush of {self.path} failed: {exc}") from exc
+            else:
+                self._env.close()
+                with contextlib.suppress(OSError):  # then the next start walks
+                    _leave(self.path, ended=True)
             finally:
                 self._env.close()
                 os.close(self._lock)  # gives the flock back
@@ -185,6 +249,19 @@ class LmdbDisk(_Reads):
                 yield txn
         except lmdb.Error as exc:
             raise DeviceError(f"disk: reading {self.path} failed: {exc}") from exc
+
+    def _look_at_readers(self) -> None:
+        """End the oldest reader of another process if the file has grown too much since it began."""
+        mine, readers = os.getpid(), _readers(self._env.readers())
+        pid, snapshot = min(((p, t) for p, t in readers if p != mine), key=lambda one: one[1], default=(0, 0))
+        size = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if snapshot != self._reader[0]:
+            self._reader = (snapshot, size)
+        elif snapshot and size - self._reader[1] > max(READER_GROWTH, self._reader[1]):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            self._env.reader_check()
+            self._reader = (0, 0)
 
     def _grow(self, full: lmdb.MapFullError) -> None:
         with self._gate.alone():  # LMDB moves the map: no transaction of this process may be open
@@ -248,6 +325,83 @@ def _lock(path: Path) -> int:
     return fd
 
 
+class Left(msgspec.Struct, frozen=True):
+    """How a data.mdb was left: by a clean end of this size and time, or open on a host of that boot."""
+
+    ended: bool
+    size: int = 0
+    mtime_ns: int = 0
+    host: str = ""
+
+
+def _leave(path: Path, *, ended: bool) -> None:
+    """Write down how the file is left; a file written aside and renamed, so that it is whole or the one before."""
+    seen = (path / "data.mdb").stat()
+    left = Left(ended, seen.st_size, seen.st_mtime_ns, _host())
+    aside = path / (LEFT + ".part")
+    aside.write_bytes(msgspec.json.encode(left))
+    os.replace(aside, path / LEFT)
+
+
+def _host() -> str:
+    """What tells one boot of the host from the next: what the page cache held is lost between them."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def reason_to_walk(path: Path) -> tuple[bool, bool]:
+    """Whether data.mdb is to be walked over before LMDB opens it, and whether its checksums are to be compared.
+
+    Not after a clean end, if the file is as it was left. After a kernel was killed, its pages are the host's to write:
+    the structure is enough, unless the host went down too or the file is small.
+    """
+    try:
+        seen = (path / "data.mdb").stat()
+    except FileNotFoundError:
+        return False, False
+    try:
+        left = msgspec.json.decode((path / LEFT).read_bytes(), type=Left)
+    except (OSError, msgspec.DecodeError):
+        return True, True
+    if left.ended:
+        changed = (left.size, left.mtime_ns) != (seen.st_size, seen.st_mtime_ns)
+        return changed, changed
+    return True, left.host != _host() or not left.host or seen.st_size <= DEEP_BYTES
+
+
+def _examine(path: Path, walk: Callable[..., Walked]) -> Walked | None:
+    """Walk over the file if there is a reason. Raises BadInput if it is damaged."""
+    reason, deep = reason_to_walk(path)
+    if not reason:
+        return None
+    file = path / "data.mdb"
+    if not file.stat().st_size:
+        return None
+    found = walk(file, deep=deep)
+    if found.cut:
+        raise BadInput(f"{file} {found.damage.removeprefix('it ')}; {RESTORE}")
+    if found.foreign and not (path / LEFT).exists():
+        raise BadInput(f"{file} was not made by llmos: {found.damage}; move it away, or name another directory")
+    if found.damage:
+        raise BadInput(f"{file} is damaged, and left as it is: {found.damage}; {RESTORE}")
+    return found
+
+
+RESTORE: Final = "`llmos restore BACKUP DIR` brings a backup back, into another directory or with --force into this one"
+
+
+def _readers(table: str) -> list[tuple[int, int]]:
+    """(process, transaction) of those who read now, from what mdb_reader_list prints."""
+    found = []
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[0].isdigit() and fields[2].isdigit():
+            found.append((int(fields[0]), int(fields[2])))
+    return found
+
+
 def _environment(path: Path, sync: Sync) -> lmdb.Environment:
     """Open LMDB in `path`. Raises BadInput if what lies there is no LMDB file, or a cut one."""
     file = path / "data.mdb"
@@ -280,13 +434,18 @@ def _reason(exc: lmdb.Error, size: int) -> str:
     return str(exc)
 
 
-def _tables(env: lmdb.Environment, path: Path) -> dict[str, Any]:
-    """Open all tables, of a new directory after writing its format. Raises BadInput for another format."""
+def _tables(env: lmdb.Environment, path: Path) -> dict[str, Any] | None:
+    """Open all tables, of a new directory after writing its format; None for format 1, which is to be upgraded.
+
+    Raises BadInput for another format.
+    """
     try:
         with env.begin() as txn:
             fresh = txn.stat()["entries"] == 0
             meta = None if fresh else env.open_db(b"meta", txn=txn, create=False)
             found = None if meta is None else txn.get(FORMAT_KEY, db=meta)
+        if found == b"1":
+            return None
         if not fresh and found != FORMAT:
             shown = "unknown" if found is None else found.decode(errors="replace")
             raise BadInput(f"{path} has format version {shown}; this llmos reads version {FORMAT.decode()}")
@@ -299,6 +458,40 @@ def _tables(env: lmdb.Environment, path: Path) -> dict[str, Any]:
     except lmdb.Error as exc:
         raise BadInput(f"{path / 'data.mdb'} cannot be used as a machine's disk: {exc}") from exc
     return tables
+
+
+def upgrade(path: Path) -> None:
+    """Bring a directory of format 1 up to this one: written anew beside it, then put in its place, so it can be killed.
+
+    Format 2 has checksums, and a table `base`. Raises BadInput if a record is in no table of format 1.
+    """
+    aside = path / "upgrade"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    old = lmdb.open(str(path), readonly=True, create=False, max_dbs=len(TABLES), readahead=False)
+    new = lmdb.open(str(aside), map_size=old.info()["map_size"] * 2, max_dbs=len(TABLES), sync=False)
+    try:
+        with old.begin() as source:
+            for table in TABLES:
+                written = new.open_db(table.encode())
+                try:
+                    read = old.open_db(table.encode(), txn=source, create=False)
+                except lmdb.NotFoundError:
+                    continue  # format 1 has no `base`
+                with source.cursor(db=read) as cursor:
+                    rows = iter(cursor)
+                    while chunk := list(itertools.islice(rows, 10_000)):
+                        with new.begin(write=True) as txn:
+                            for key, value in chunk:
+                                txn.put(key, seal(table, key, value), db=written, append=True)
+        with new.begin(write=True) as txn:
+            txn.put(FORMAT_KEY, FORMAT, db=new.open_db(b"meta", txn=txn))
+        new.sync(True)
+    finally:
+        old.close()
+        new.close()
+    os.replace(aside / "data.mdb", path / "data.mdb")
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _at_or_below(cursor: Any, start: bytes) -> bool:

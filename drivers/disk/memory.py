@@ -9,7 +9,7 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
-from drivers.disk.lmdb import FORMAT, FORMAT_KEY, TABLES
+from drivers.disk.seal import FORMAT, FORMAT_KEY, TABLES
 from kernel.errors import DeviceError
 from kernel.ports import Record
 

@@ -165,7 +165,7 @@ def test_a_directory_of_another_format_is_refused_and_left_alone(tmp_path):
     disk = LmdbDisk(tmp_path)
     disk.commit([Record("meta", b"format", b"7")])
     disk.close()
-    with pytest.raises(BadInput, match="format version 7; this llmos reads version 1"):
+    with pytest.raises(BadInput, match="format version 7; this llmos reads version 2"):
         LmdbDisk(tmp_path)
     with pytest.raises(BadInput, match="format version 7"):  # the refusal let go of the directory
         LmdbDisk(tmp_path)
@@ -181,7 +181,7 @@ def test_another_programs_lmdb_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"hello", b"not lmdb " * 2_000], ids=["short", "long"])
 def test_a_file_that_is_not_lmdb_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "data.mdb").write_bytes(content)
-    with pytest.raises(BadInput, match="not an LMDB file") as refusal:
+    with pytest.raises(BadInput, match="not made by llmos") as refusal:
         LmdbDisk(tmp_path)
     assert "\n" not in str(refusal.value)
     assert (tmp_path / "data.mdb").read_bytes() == content

@@ -1,0 +1,39 @@
+"""Records of the disk with their checksums: what stands in a table is the value and four bytes of CRC-32 behind it.
+
+The checksum covers the table's name, the key and the value, so a value that damage or a wrong pointer brought to
+another key is noticed as a flipped bit is. The one record without is the format's version, which every version reads.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from kernel.errors import DeviceError
+
+TABLES: Final = ("meta", "journal", "proc", "page", "ids", "outbox", "timer", "mid", "set", "base")
+FORMAT_KEY: Final = b"format"
+FORMAT: Final = b"2"  # 1: no checksums, no table `base`
+SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
+PLAIN: Final = {"meta": FORMAT_KEY}  # the key of a table that has no checksum
+BYTES: Final = 4
+
+
+def seal(table: str, key: bytes, value: bytes) -> bytes:
+    """What is stored for a value."""
+    if PLAIN.get(table) == key:
+        return value
+    return value + zlib.crc32(value, zlib.crc32(key, SEEDS[table])).to_bytes(BYTES, "little")
+
+
+def unseal(table: str, key: bytes, raw: bytes) -> bytes:
+    """The value of what is stored. Raises DeviceError if it is damaged."""
+    if PLAIN.get(table) == key:
+        return raw
+    value = raw[:-BYTES]
+    if zlib.crc32(value, zlib.crc32(key, SEEDS[table])).to_bytes(BYTES, "little") != raw[-BYTES:]:
+        raise DeviceError(
+            f"disk: the record of key {key.hex()} in table {table} fails its checksum: data.mdb is damaged;"
+            " `llmos fsck` says how far, `llmos restore` brings a backup back"
+        )
+    return value
