@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import records
+from kernel import checkpoint, failpoint, records
 from kernel.core import Kernel, Watch
 from kernel.errors import BadInput
 from kernel.event import Booted
@@ -18,7 +18,6 @@ from kernel.machine import Machine, page_tokens_max, unwatched
 from kernel.memory.page import Page
 from kernel.memory.prompt import Layout
 from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
-from kernel.records import JournalEntry
 from kernel.settings import Settings
 
 
@@ -43,6 +42,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     layout = Layout(cpu.frame, cpu.tokenize, cpu.measure_id())
     kernel = Kernel(table, layout)
     load(kernel, disk)
+    failpoint.passing("boot.before")
     resized, measured = _measure_anew(kernel, disk, layout)
     machine = Machine(kernel, layout, table, cpu, disk, board.index, settings, board.clock)
     machine.watch = board.watch
@@ -54,6 +54,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
         raise BadInput(step.error)
     measure = Record("set", b"measure", layout.costs.measure.encode())
     await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
+    failpoint.passing("boot.after")
     board.index.start(machine.post, machine.pages.sizes)
     machine.began(event, step)
     return machine
@@ -78,8 +79,7 @@ def booted(
 
 def load(kernel: Kernel, disk: Disk) -> None:
     """The state of the last commit, and the hash that was journaled with it."""
-    last = disk.scan("journal", reverse=True, limit=1)
-    state_hash = msgspec.msgpack.decode(last[0][1], type=JournalEntry).hash if last else bytes(16)
+    state_hash = checkpoint.state_hash(disk)
     tables = {name: disk.scan(name) for name in ("proc", "timer", "outbox")}
     kernel.load(tables, disk.get("meta", b"kernel"), state_hash)
 

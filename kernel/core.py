@@ -24,6 +24,7 @@ from kernel.event import (
     AnyEvent,
     Arm,
     Booted,
+    Checkpointed,
     Costs,
     Deliver,
     Disarm,
@@ -152,6 +153,33 @@ class Kernel:
             self._hashes["outbox", raw] = records.digest(Record("outbox", raw, value))
         self.hash = int.from_bytes(state_hash, "little")
 
+    def resume(self, booted: Booted, slots: Iterable[tuple[int, int, int]]) -> None:
+        """Go on after a Checkpointed event whose state was loaded: make what no record holds as that step did."""
+        self.config = booted
+        self.slots = [Slot(*slot) for slot in slots]
+        self._renew()
+
+    def _renew(self) -> None:
+        """Make all that is not on disk a function of what is, and of the last Booted and of the slots."""
+        settings = self._settings
+        self._policies.clear()
+        self._seen.clear()
+        self._texts = {p.space.text_key: p.space.text for p in self.procs.values() if p.space.text is not None}
+        for slot in self.slots:
+            slot.yielding = False
+        self.ready = make_scheduler(settings.sched.policy, settings.sched.quantum)
+        inside, outside = dict[int, int](), dict[int, int]()
+        for pid, proc in sorted(self.procs.items()):
+            if proc.state is State.SUSPENDED:
+                outside[pid] = proc.nice
+            elif proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and proc.in_turn):
+                inside[pid] = proc.nice
+            if proc.state is State.READY:
+                self.ready.add(pid, proc.nice, ran=False)
+        sched = settings.sched
+        self.admission = Admission(sched.flight, THRASH_WINDOWS * settings.window if sched.suspend else 0)
+        self.admission.restore(inside, outside)
+
     @property
     def _settings(self) -> Settings:
         assert self.config is not None  # set by the first event
@@ -189,6 +217,8 @@ class Kernel:
                 raise KernelPanic(f"refused after a change: {exc}") from exc
             return Step(self.counters.lsn, error=str(exc), pid=self._answer)
         self._schedule()
+        if isinstance(event, Checkpointed):
+            self._renew()
         self.counters.lsn += 1
         self.counters.now = event.at
         self._flush()
@@ -229,6 +259,8 @@ class Kernel:
                 self._loaded(event)
             case Acked():
                 self._acked(event)
+            case Checkpointed():
+                self._note("checkpoint")
             case _:
                 assert_never(event)
 

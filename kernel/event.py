@@ -168,8 +168,23 @@ class Acked(Event, frozen=True, kw_only=True):
     upto: int
 
 
+class Checkpointed(Event, frozen=True, kw_only=True):
+    """The state after this step is to be kept whole, so that replay can start from it and the journal before it go."""
+
+
 AnyEvent: TypeAlias = (
-    Booted | Spawned | Messaged | Filed | Killed | Raised | TimerFired | Trapped | Searched | Loaded | Acked
+    Booted
+    | Spawned
+    | Messaged
+    | Filed
+    | Killed
+    | Raised
+    | TimerFired
+    | Trapped
+    | Searched
+    | Loaded
+    | Acked
+    | Checkpointed
 )
 
 

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from kernel import records
+from kernel import checkpoint, failpoint, records
 from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput, KernelError
 from kernel.event import (
@@ -26,6 +26,7 @@ from kernel.event import (
     AnyEffect,
     AnyEvent,
     Arm,
+    Checkpointed,
     Deliver,
     Disarm,
     Filed,
@@ -184,6 +185,8 @@ class Machine:
         self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
         self._stopped = trio.Event()
+        self._checkpoint: _Waiter | None = None  # who waits for one
+        self._cutting = True  # the journal may hold entries that the last checkpoint stands for
 
     # The inbox. `post` is the only way in for drivers.
 
@@ -282,6 +285,15 @@ class Machine:
         """Raise KILL on a process."""
         return await self.submit(Killed(source="user", pid=pid, status=status))
 
+    async def compact(self) -> Answer:
+        """Take a checkpoint and let the journal before it go, bit by bit; the answer comes with the checkpoint."""
+        if self.stopping:
+            raise BadInput("the kernel is stopping; try again when it is up")
+        if self._checkpoint is None:
+            self._checkpoint = _Waiter()
+            self._wake()
+        return await self._checkpoint.wait()
+
     # The loop.
 
     def began(self, event: AnyEvent, step: Step) -> None:
@@ -307,6 +319,7 @@ class Machine:
             self._stopped.set()
             for channel in list(self._subscribers):
                 channel.close()
+            failpoint.passing("close.before")
             self.cpu.close()
             self.index.close()
             self.disk.close()
@@ -326,12 +339,18 @@ class Machine:
         while True:  # until stopped and at rest
             self._awake = trio.Event()
             self._publish_streams()
+            if self._checkpoint is not None:
+                await self._take_checkpoint()
+            if self._cutting:
+                await self._cut()
             if not self._inbox:
                 if self.stopping and not self._busy:
                     return
-                await self._awake.wait()
+                if not self._cutting:
+                    await self._awake.wait()
                 continue
-            batch = [self._stamped(*self._inbox.popleft()) for _ in range(min(BATCH_MAX, len(self._inbox)))]
+            most = 1 if self.settings.disk.sync == "full" else BATCH_MAX
+            batch = [self._stamped(*self._inbox.popleft()) for _ in range(min(most, len(self._inbox)))]
             batch.sort(key=lambda one: (one[0].at, one[0].source, one[0].n))
             try:
                 await self._take(batch)
@@ -367,18 +386,54 @@ class Machine:
                 newest = page.id
         if newest:
             self.index.feed(newest)
+        failpoint.passing("perform.before")
         for step, event, waiter in steps:
             if not step.error:
                 self.watch(event, step)
             if step.notes:
                 self._publish(Entry(step.lsn, event.at, step.notes))
             for message in step.messages:
+                failpoint.passing("publish.before")
                 self._publish(message)
+                failpoint.passing("publish.after")
             for effect in step.effects:
                 self.perform(effect)
+                failpoint.passing("perform.after")
             if waiter is not None:
+                failpoint.passing("answer.before")
                 waiter.answer = Answer(step.lsn, step.error, step.pid)
                 waiter.done.set()
+
+    async def _take_checkpoint(self) -> None:
+        """Step a Checkpointed event and keep what the disk holds then, before anything else is stepped."""
+        waiter = self._checkpoint
+        assert waiter is not None
+        inner = _Waiter()
+        try:
+            await self._take([self._stamped(Checkpointed(source="user"), inner)])
+            failpoint.passing("compact.before")
+            if self.disk.blocking:
+                kept = await trio.to_thread.run_sync(checkpoint.records, self.disk, self.kernel)
+            else:
+                kept = checkpoint.records(self.disk, self.kernel)
+            await self.commit(kept)
+            failpoint.passing("compact.after")
+        except BaseException as exc:
+            waiter.failure = exc
+            raise
+        else:
+            waiter.answer, self._cutting = inner.answer, True
+        finally:
+            self._checkpoint = None
+            waiter.done.set()
+
+    async def _cut(self) -> None:
+        """Delete some of the journal that the last checkpoint stands for."""
+        gone = checkpoint.cut(self.disk)
+        if gone:
+            await self.commit(gone)
+            failpoint.passing("compact.cut")
+        self._cutting = bool(gone)
 
     async def commit(self, written: Sequence[Record]) -> None:
         """One transaction, in one thread hop where the disk blocks. Raises DeviceError: then nothing is performed."""

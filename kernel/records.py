@@ -1,7 +1,7 @@
 """How the kernel's state becomes records on disk, and the hash over it.
 
-Tables (big-endian keys, msgpack values):
-  meta     b"format" -> b"1"; b"kernel" -> Counters
+Tables (big-endian keys, msgpack values; the disk's format and checksums are drivers/disk/seal.py's):
+  meta     b"kernel" -> Counters
   journal  lsn -> JournalEntry: the event, sizes measured within its step, notes, the state hash after it
   proc     pid -> Process          page   page -> Page          timer  timer -> Timer
   outbox   pid, seq -> Message     mid    client's message id -> page
@@ -22,7 +22,6 @@ import msgspec
 from kernel.event import AnyEvent, Note
 from kernel.ports import Record
 
-FORMAT: Final = b"1"
 MASK: Final = (1 << 128) - 1
 UNHASHED: Final = (  # tables outside the logical hash, each with its reason
     "ids",  # belong to a model, not to the state: another model has others

@@ -44,6 +44,11 @@ class Admission:
             self.outside[pid] = nice
         return False
 
+    def restore(self, inside: dict[int, int], outside: dict[int, int]) -> None:
+        """Who stands where, with their nice values, and nothing else of what was before."""
+        self._inside, self.outside = inside, outside
+        self._most = self._work = self._again = 0
+
     def leave(self, pid: int) -> None:
         """`pid` has ended its turn or is dead."""
         self._inside.pop(pid, None)

@@ -7,11 +7,10 @@ import msgspec
 import pytest
 
 from kernel import records
-from kernel.core import Kernel
-from kernel.event import Message, Part
+from kernel.event import Message
 from kernel.memory.page import Origin
 from kernel.ports import Job
-from kernel.records import JournalEntry
+from kernel.replay import Replay
 from syscalls.table import Table
 from tests.fakes import NS, PowerCut, Rig
 
@@ -92,28 +91,11 @@ def listen(rig: Rig, heard: dict[tuple[int, int], str]) -> None:
 
 
 def replayed(rig: Rig) -> int:
-    """The hash of a kernel that takes the journal's events again, with the journal's sizes and no model."""
-
-    class Journaled:
-        costs = rig.layout.costs
-        queue: list[tuple[Part, ...]] = []
-
-        def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
-            sizes, parts, start = self.queue.pop(0), [], 0
-            for chars, ids in sizes:
-                parts.append(Part(text[start : start + chars], tuple(ids)))
-                start += chars
-            return tuple(parts)
-
-    measure = Journaled()
-    kernel = Kernel(Table(), measure)
-    for _, value in rig.disk.scan("journal"):
-        entry = msgspec.msgpack.decode(value, type=JournalEntry)
-        measure.queue = list(entry.sizes)
-        step = kernel.step(entry.event)
-        assert step.lsn == entry.lsn
-        assert kernel.hash.to_bytes(16, "little") == entry.hash, f"diverged at {entry.lsn}, {entry.event}"
-    return kernel.hash
+    """The hash of a kernel that takes the journal's events again."""
+    replay = Replay(rig.disk, Table())
+    for taken in replay.steps():
+        assert not taken.why, f"diverged at {taken.entry.lsn}, {taken.entry.event}: {taken.why}"
+    return replay.kernel.hash
 
 
 def test_the_hash_over_records_equals_the_sum_kept_by_steps() -> None:
