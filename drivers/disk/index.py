@@ -11,8 +11,12 @@ the vector spaces are exact its answer is a function of these pages alone, and t
 Ranking: reciprocal ranks of the words (weight 1) and of the vectors (0.3: alone they are weak), then the rest of the
 words' ranking. Neighbours stand right behind their hit. A cursor counts places in that list.
 
-On disk: a folder with index.sqlite (tables of fts.py and hnsw.py, and `state`), graph files, and a file `damaged` when
-the next start is to rebuild. All of it may be deleted while no kernel runs.
+SQLite's file has no checksums, its log has. So the file is written only when this module folds the log into it, and
+its size and time are noted then (`index.stamp`): a file that differs at the next start was changed by something else,
+and is not trusted. What stands in the log is trusted as far as its checksums go, and caught up from there.
+
+On disk: a folder with index.sqlite (tables of fts.py and hnsw.py, and `state`), its log and its stamp, graph files, and
+a file `damaged` when the next start is to rebuild. All of it may be deleted while no kernel runs.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
 from kernel.ports import Post, Reads
 
-FORMAT: Final = 1  # of the SQLite file; another one is rebuilt
+FORMAT: Final = 2  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
 ALL: Final = 0.99  # of a query's rare words, in `cover`
 DEPTH: Final = 100  # places of each ranking that are fused
@@ -47,6 +51,8 @@ VECTORS_WEIGHT: Final = 0.3
 NEIGHBOUR_SHARE: Final = 0.5  # of its hit's score that a neighbour gets
 TIDY_MIN: Final = 512  # pages indexed before segments are merged in idle moments,
 TIDY_SHARE: Final = 0.125  # and their share of all: merging costs O(all)
+LOG_BYTES: Final = 16 << 20  # of SQLite's log, at which it is folded into the file
+STAMP: Final = "index.stamp"
 CLOSE_S: Final = 5.0  # how long `close` goes on applying; the next start catches up with the rest
 
 SCHEMA: Final = "CREATE TABLE state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -73,6 +79,7 @@ class FusedIndex:
         """`exact_max`: vectors of a process and area up to which vector search is exact."""
         self.applied = 0
         self.damaged = ""  # the first error; the next start rebuilds
+        self.anew = False  # what lay in the folder was not trusted, or nothing did
         self._dead = False  # nothing can be applied any more, and nothing is answered
         self._folder = Path(path)
         self._disk = disk
@@ -125,7 +132,7 @@ class FusedIndex:
         store: _Store | None = None
         try:
             store = _Store.open(self._folder, self._disk, self._embedder, self._exact_max)
-            self.applied = store.applied
+            self.applied, self.anew = store.applied, store.anew
             self._changed()
         except Exception as exc:  # the last ditch, here and below: a derived index never takes the kernel with it
             self._note(exc)
@@ -222,6 +229,8 @@ class _Store:
         self._lexical = fts.Lexical(self._sql)
         self.spaces = hnsw.Spaces(self._sql, folder, embedder.dim, exact_max)
         self.applied = 0
+        self._folder = folder
+        self.anew = False
         self._loose = 0  # pages indexed since the last tidying began
         self._tidying = False
 
@@ -229,19 +238,20 @@ class _Store:
     def open(cls, folder: Path, disk: Reads, embedder: Embedder, exact_max: int) -> _Store:
         """The index in `folder`, or an empty one if what lies there cannot be trusted."""
         folder.mkdir(parents=True, exist_ok=True)
-        for trusted in ((folder / "index.sqlite").exists() and not (folder / "damaged").exists(), False):
+        stamp = None if (folder / "damaged").exists() else _read_stamp(folder)
+        for trusted in (stamp is not None, False):
             if not trusted:
-                for file in (*folder.glob("index.sqlite*"), *folder.glob("p*.hnsw"), *folder.glob("p*.part")):
+                for file in (*folder.glob("index.s*"), *folder.glob("p*.hnsw"), *folder.glob("p*.part")):
                     file.unlink()
                 (folder / "damaged").unlink(missing_ok=True)
             store = cls(folder, disk, embedder, exact_max)
+            store.anew = not trusted
             try:
                 if not trusted:
                     store._create()
-                elif not store._sound():
+                elif not store._sound(folding=stamp is not None and stamp.folding):
                     store._sql.close()
                     continue
-                store._set("clean", 0)
                 return store
             except sqlite3.DatabaseError:
                 store._sql.close()
@@ -272,6 +282,17 @@ class _Store:
         self.spaces.admit(chunks)
         self.applied = pages[-1].id
         self._loose += len(indexed)
+        with contextlib.suppress(FileNotFoundError):
+            if (self._folder / "index.sqlite-wal").stat().st_size > LOG_BYTES:
+                self._fold()
+
+    def _fold(self) -> None:
+        """Fold the log into the file, and note how the file is left."""
+        _write_stamp(self._folder, folding=True)
+        failpoint.passing("index.checkpoint.before")
+        self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        failpoint.passing("index.checkpoint.after")
+        _write_stamp(self._folder, folding=False)
 
     def tidy(self) -> bool:
         """Work for idle moments, some 10 ms of it; False if nothing is left to do."""
@@ -322,13 +343,15 @@ class _Store:
         return hits, len(places) >= end
 
     def close(self, *, clean: bool) -> None:
-        """Save the graphs; `clean`: the next start need not check the file."""
+        """Save the graphs, unless something went wrong before, and fold the log into the file."""
         try:
             if clean:
                 self.spaces.close()
-                self._set("clean", 1)
+                self._fold()
         finally:
             self._sql.close()
+            if clean:
+                _write_stamp(self._folder, folding=False)
 
     def _texts(self, pages: Sequence[int]) -> list[str]:
         found = self._disk.get_many("page", [_page_key(page) for page in pages]) if pages else []
@@ -352,16 +375,20 @@ class _Store:
         self._sql.executescript(SCHEMA + fts.SCHEMA + hnsw.SCHEMA)
         self._sql.execute(f"PRAGMA user_version = {FORMAT}")
         self._set("embedder", self._embedder.name)
+        self._fold()
 
-    def _sound(self) -> bool:
-        """Whether the file is whole, of this format, by this embedder, and of this truth and not ahead of it."""
+    def _sound(self, *, folding: bool) -> bool:
+        """Whether the file is of this format, by this embedder, and of this truth and not ahead of it.
+
+        `folding`: it was killed while its log was folded in, and its stamp says nothing; then SQLite looks it through.
+        """
         if self._sql.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
             return False
         self._pragmas()
         state = dict(self._sql.execute("SELECT key, value FROM state").fetchall())
         if state.get("embedder") != self._embedder.name:
             return False
-        if state.get("clean") != 1 and self._sql.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        if folding and self._sql.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             return False
         self.applied = state.get("applied", 0)
         if not self.applied:
@@ -373,12 +400,37 @@ class _Store:
         """WAL and NORMAL: a power cut may lose the last transactions, which the truth still has, not the file."""
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = NORMAL")
-        self._sql.execute("PRAGMA wal_autocheckpoint = 4000")
+        self._sql.execute("PRAGMA wal_autocheckpoint = 0")  # it is folded in by _fold alone
         self._sql.execute("PRAGMA cache_size = -32768")  # 32 MiB
         self._sql.execute("PRAGMA temp_store = MEMORY")
 
     def _set(self, key: str, value: object) -> None:
         self._sql.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+
+
+class _Stamp(msgspec.Struct, frozen=True):
+    """How index.sqlite was left when its log was last folded into it. `folding`: that had begun."""
+
+    size: int
+    mtime_ns: int
+    folding: bool
+
+
+def _write_stamp(folder: Path, *, folding: bool) -> None:
+    seen = (folder / "index.sqlite").stat()
+    aside = folder / (STAMP + ".part")
+    aside.write_bytes(msgspec.json.encode(_Stamp(seen.st_size, seen.st_mtime_ns, folding)))
+    aside.replace(folder / STAMP)
+
+
+def _read_stamp(folder: Path) -> _Stamp | None:
+    """The stamp of a file that can be trusted; None if there is none, or the file is not as it was left."""
+    try:
+        stamp = msgspec.json.decode((folder / STAMP).read_bytes(), type=_Stamp)
+        seen = (folder / "index.sqlite").stat()
+    except (OSError, msgspec.DecodeError):
+        return None
+    return stamp if stamp.folding or (stamp.size, stamp.mtime_ns) == (seen.st_size, seen.st_mtime_ns) else None
 
 
 def fuse(words: Sequence[int], near: Sequence[int]) -> list[tuple[int, float]]:
