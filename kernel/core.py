@@ -694,8 +694,11 @@ class Kernel:
     def _filed(self, event: Filed) -> None:
         proc = self.proc(event.pid)
         self._dirty[proc.pid] = proc
-        for part in event.parts:
-            self._page(proc.pid, part, Kind.ARCHIVE, Origin.FILE, Role.USER, area=Area.ARCHIVE)
+        entries = [
+            self._page(proc.pid, part, Kind.ARCHIVE, Origin.FILE, Role.USER, area=Area.ARCHIVE) for part in event.parts
+        ]
+        if event.mid and entries:
+            self._write("mid", event.mid.encode(), records.key(proc.pid, entries[0].page))
         proc.space.evicted += len(event.parts)  # there is now something that a demand fault could bring in
 
     def _fired(self, event: TimerFired) -> None:

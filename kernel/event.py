@@ -75,9 +75,10 @@ class Messaged(Event, frozen=True, kw_only=True):
 
 
 class Filed(Event, frozen=True, kw_only=True):
-    """Text from outside goes into a process's archive, measured; it wakes nobody."""
+    """Text from outside goes into a process's archive, measured; it wakes nobody. `mid` as in Messaged."""
 
     pid: int
+    mid: str = ""
     parts: tuple[Part, ...]
 
 

@@ -35,6 +35,7 @@ from kernel.event import (
     Message,
     Messaged,
     Note,
+    Part,
     Preempt,
     Run,
     Search,
@@ -228,7 +229,19 @@ class Machine:
         Raises BadInput in one line for a text that is empty, too long or no UTF-8, and for an unknown process.
         """
         pid = self.find(proc)
-        check_text(text)
+        return await self._once(pid, mid, [text], lambda parts: Messaged(source="user", pid=pid, mid=mid, parts=parts))
+
+    async def file(self, proc: str | int, texts: Sequence[str], mid: str = "") -> Answer:
+        """Put texts into the archive of a process, once for a `mid`. Raises BadInput as `message` does."""
+        pid = self.find(proc)
+        return await self._once(pid, mid, texts, lambda parts: Filed(source="user", pid=pid, mid=mid, parts=parts))
+
+    async def _once(
+        self, pid: int, mid: str, texts: Sequence[str], event: Callable[[tuple[Part, ...]], AnyEvent]
+    ) -> Answer:
+        """Measure texts and submit the event made of them, unless one of that `mid` is committed or on its way."""
+        for text in texts:
+            check_text(text)
         if len(mid) > MID_CHARS_MAX or not mid.isascii():
             raise BadInput(f"message id of {len(mid)} characters; at most {MID_CHARS_MAX} ASCII characters are allowed")
         if mid:
@@ -241,12 +254,13 @@ class Machine:
         if mid:
             self._inflight[mid] = waiter
         try:
-            page_tokens = page_tokens_max(self.settings)
-            if len(text) > 2_000:  # tokenising 1 MB takes seconds
-                parts = await trio.to_thread.run_sync(self.layout, text, page_tokens)
-            else:
-                parts = self.layout(text, page_tokens)
-            waiter.answer = await self.submit(Messaged(source="user", pid=pid, mid=mid, parts=parts))
+            page_tokens, parts = page_tokens_max(self.settings), list[Part]()
+            for text in texts:
+                if len(text) > 2_000:  # tokenising 1 MB takes seconds
+                    parts += await trio.to_thread.run_sync(self.layout, text, page_tokens)
+                else:
+                    parts += self.layout(text, page_tokens)
+            waiter.answer = await self.submit(event(tuple(parts)))
         except BaseException as exc:
             waiter.failure = exc
             raise
@@ -254,15 +268,6 @@ class Machine:
             self._inflight.pop(mid, None)
             waiter.done.set()
         return waiter.answer
-
-    async def file(self, proc: str | int, texts: Sequence[str]) -> Answer:
-        """Put texts into the archive of a process. Raises BadInput as `message` does."""
-        pid = self.find(proc)
-        for text in texts:
-            check_text(text)
-        tokens_max = page_tokens_max(self.settings)
-        parts = [part for text in texts for part in self.layout(text, tokens_max)]
-        return await self.submit(Filed(source="user", pid=pid, parts=tuple(parts)))
 
     async def spawn(
         self,

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from kernel import records
+from kernel.audit import audit
 from kernel.event import Message
 from kernel.memory.page import Origin
 from kernel.ports import Job
@@ -142,3 +143,26 @@ def test_a_program_that_is_a_function_of_what_it_sees_is_not_changed_by_preempti
 
     assert pages(1_000)[:1] == pages(3)[:1]
     assert len(pages(3)) > 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_audit_finds_nothing_wrong_with_what_a_kernel_wrote_and_notices_every_change(seed: int) -> None:
+    rng = Random(seed)
+    rig = Rig(program, "window=3000", "sched.quantum=25")
+    pids = [rig.spawn(f"p{n}") for n in range(3)]
+    for n in range(25):
+        rig.say(rng.choice(pids), " ".join(rng.choices(WORDS, k=30)), f"m{n}", pump=False)
+        rig.pump(rng.randint(1, 30))
+    found = audit(rig.disk)
+    assert found.findings == []
+    assert (found.lsn, found.pages) == (rig.kernel.counters.lsn, rig.kernel.counters.page)
+    assert found.mids == 25
+    for table in ("page", "proc", "journal", "outbox", "mid", "timer"):
+        rows = rig.disk.scan(table)
+        if not rows:
+            continue
+        key, value = rng.choice(rows)
+        rig.disk.commit([records.Record(table, key, None)])
+        assert audit(rig.disk).findings, f"{table} without {key.hex()}"
+        rig.disk.commit([records.Record(table, key, value)])
+        assert audit(rig.disk).findings == []
