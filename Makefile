@@ -6,7 +6,7 @@ SEED ?= 1
 MODEL ?= smollm2-135m
 
 .DEFAULT_GOAL := list
-.PHONY: list demo run test check bench bench-paging docs clean
+.PHONY: list demo run test check bench bench-paging crash docs clean
 SWEEP ?= build/paging
 
 list:  ## this list
@@ -45,6 +45,10 @@ bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
 
 bench-paging: $(VENV)/.ready  ## all paging policies over all workloads: LLMOS_DATA=DIR make bench-paging
 	$(BIN)/llmos bench paging --sweep $(SWEEP)
+
+SEEDS ?= 5
+crash: $(VENV)/.ready  ## kill the machine at every failpoint, thousands of times: 20 minutes
+	$(BIN)/llmos bench crash --points all --seeds $(SEEDS) --json
 
 docs: $(VENV)/.ready  ## regenerate docs/syscalls.md from the ABI, and the outputs in docs/scenarios.md
 	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md

@@ -15,7 +15,7 @@ import hashlib
 import struct
 import sys
 from array import array
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -28,6 +28,22 @@ UNHASHED: Final = (  # tables outside the logical hash, each with its reason
     "journal",  # holds the hash itself
     "set",  # how the machine is run, given to the kernel by Booted
 )
+
+
+OUTSIDE: Final[
+    dict[str, dict[str, Any]]
+] = {  # outside the logical hash too: what two runs of one confluent workload may differ in, and why
+    "Counters": {"lsn": 0, "now": 0},  # a restart takes steps of its own, and time
+    "Page": {"at": 0},  # the same at another time
+    "Message": {"at": 0},
+    "Pending": {"at": 0},
+    "Process": {
+        "attempt": 0,  # a run that was cut off is another attempt
+        "restarted": False,
+        "accounts": None,  # what was evaluated or emitted again counts again
+        "policy": None,  # it may date what it keeps by references, and a restart refers to nothing again
+    },
+}
 
 
 class Counters(msgspec.Struct, array_like=True):

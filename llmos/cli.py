@@ -424,6 +424,29 @@ def bench_kernel(
     run(processes, sync, seconds, as_json)
 
 
+@bench.command("crash", short_help="Kill the machine wherever it can be killed.")
+def bench_crash(
+    points: Annotated[str, typer.Option("--points", help="all, or failpoints separated by commas.")] = "all",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Workloads 1 to N.")] = 1,
+    sabotage: Annotated[str, typer.Option("--sabotage", help="Break the kernel on purpose; it must be noticed.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many runs, drawn from all; 0: all.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Runs at a time; 0: one a core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench crash --points all --seeds 5 --json
+      llmos bench crash --sabotage skip-outbox --limit 60
+
+    Run a workload with every syscall, timers and a client that connects again; kill it at every failpoint, start it
+    again, and look for what is lost, done twice or other than a replay of its journal. Exit status 1 if anything is
+    found; with --sabotage (ack-before-commit, apply-twice, skip-outbox, stale-index) if nothing is.
+    """
+    from bench.crash.run import run
+
+    raise typer.Exit(run(points, seeds, sabotage, limit, jobs, as_json))
+
+
 @bench.command("sched", short_help="What the scheduling policies do to those who wait.")
 def bench_sched(
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Seeds 1 to this one.")] = 5,

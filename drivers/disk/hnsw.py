@@ -133,7 +133,7 @@ class Space:
         """Write the graph to `file`, whole or not at all; returns its checksum."""
         aside = file.with_suffix(".part")
         self._graph.save_index(str(aside))
-        crc = _crc(aside)
+        crc = crc_of(aside)
         failpoint.passing("index.graph.inside")
         os.replace(aside, file)
         failpoint.passing("index.graph.after")
@@ -142,7 +142,7 @@ class Space:
 
     def load(self, file: Path, n: int, crc: int) -> None:
         """Take the graph of the first `n` vectors from `file`, if it is the one that was saved; else do nothing."""
-        if n > self.n or not file.exists() or _crc(file) != crc:
+        if n > self.n or not file.exists() or crc_of(file) != crc:
             return
         graph = hnswlib.Index(space="ip", dim=self._dim)
         graph.load_index(str(file), max_elements=max(n, 2 * self.n))
@@ -301,7 +301,8 @@ def _with_room(array: Any, used: int, more: int) -> Any:
     return bigger
 
 
-def _crc(file: Path) -> int:
+def crc_of(file: Path) -> int:
+    """The checksum of a graph's file, as table graph has it."""
     crc = 0
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -1,0 +1,87 @@
+"""Kernels that are broken on purpose, in the ways that matter: a campaign that does not notice them proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from drivers.disk.index import FusedIndex
+from kernel.event import AnyEvent, Messaged
+from kernel.machine import Machine
+from kernel.ports import Disk, Record
+
+Sabotage = Literal["", "ack-before-commit", "apply-twice", "skip-outbox", "stale-index"]
+SABOTAGES: Final[dict[str, str]] = {
+    "ack-before-commit": "a transaction is written when the next one comes, and acknowledged at once",
+    "apply-twice": "a message that a client sends is applied a second time",
+    "skip-outbox": "final messages are shown and not stored",
+    "stale-index": "an index that starts again takes itself to be up to date",
+}
+
+
+class _Late:
+    """A disk whose commit returns before its transaction is begun."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk, self._kept = disk, list[Record]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+    def commit(self, records: Sequence[Record]) -> None:
+        kept, self._kept = self._kept, list(records)
+        if kept:
+            self._disk.commit(kept)
+
+    def close(self) -> None:
+        self.commit(())
+        self._disk.close()
+
+
+class _Forgetful:
+    """A disk that stores no outbox."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+    def commit(self, records: Sequence[Record]) -> None:
+        self._disk.commit([record for record in records if record.table != "outbox"])
+
+
+def broken_disk(disk: Disk, sabotage: Sabotage) -> Disk:
+    """The disk, or one that breaks its promise."""
+    if sabotage == "ack-before-commit":
+        return _Late(disk)
+    return _Forgetful(disk) if sabotage == "skip-outbox" else disk
+
+
+def broken_index(index: FusedIndex, sabotage: Sabotage) -> FusedIndex:
+    """The index, or one that does not catch up with the truth when it starts."""
+    if sabotage != "stale-index":
+        return index
+    behind = index._from_truth
+
+    def skip() -> Any:
+        """The first pages after a start are taken for known."""
+        index._from_truth = behind  # type: ignore[method-assign]
+        return [behind()[-1]]
+
+    index._from_truth = skip  # type: ignore[method-assign]
+    return index
+
+
+def broken_machine(machine: Machine, sabotage: Sabotage) -> None:
+    """Make a machine apply messages twice."""
+    if sabotage != "apply-twice":
+        return
+    submit = machine.submit
+
+    async def twice(event: AnyEvent) -> Any:
+        if isinstance(event, Messaged):
+            machine.post(event)
+        return await submit(event)
+
+    machine.submit = twice  # type: ignore[method-assign]
