@@ -31,6 +31,7 @@ from kernel.event import (
     Event,
     Filed,
     Hit,
+    Imported,
     Killed,
     Load,
     Loaded,
@@ -241,6 +242,8 @@ class Kernel:
                 self._booted(event)
             case Spawned():
                 self._spawned(event)
+            case Imported():
+                self._imported(event)
             case Messaged():
                 self._messaged(event)
             case Filed():
@@ -327,7 +330,8 @@ class Kernel:
         page = Page(number, pid, seq, kind, origin, role, area, self.at, part.text, gist)
         self._made.append((page, part.ids))
         self._write("page", records.key(number), records.encode(page))
-        self._write("ids", records.ids_key(self._costs.measure, number), records.pack_ids(part.ids))
+        if part.ids:  # a page that comes from another machine is measured when it is first wanted
+            self._write("ids", records.ids_key(self._costs.measure, number), records.pack_ids(part.ids))
         return Entry(number, len(part.ids) + self.costs[role], kind, role, group)
 
     def policy(self, proc: Process) -> Policy:
@@ -554,12 +558,8 @@ class Kernel:
         return self.procs[pid]
 
     def _spawned(self, event: Spawned) -> None:
+        self._named(event)
         name = event.name
-        if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
-            raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
-        wrong = [call for call in event.mask if call not in self.iset.names]
-        if wrong or not event.mask:
-            raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(self.iset.names)}")
         if name in self.names:
             self._answer = self.names[name]
             proc = self.procs[self._answer]
@@ -571,6 +571,20 @@ class Kernel:
             self._note("spawn", proc, text=f"{name} again, with its memory")
             self._boundary(proc)
             return
+        self._make(event)
+
+    def _named(self, event: Spawned) -> None:
+        """Refuse a name or a mask that cannot be."""
+        name = event.name
+        if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
+            raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
+        wrong = [call for call in event.mask if call not in self.iset.names]
+        if wrong or not event.mask:
+            raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(self.iset.names)}")
+
+    def _make(self, event: Spawned) -> Process:
+        """A new process. Raises BadInput before anything has changed."""
+        name = event.name
         if not NICE_MIN <= event.nice <= NICE_MAX:
             raise BadInput(f"nice {event.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
         if len(self.procs) >= PROCESSES_MAX:
@@ -594,6 +608,49 @@ class Kernel:
         self._text(proc)
         self._core(proc)
         self._note("spawn", proc, text=name)
+        return proc
+
+    def _imported(self, event: Imported) -> None:
+        """Make a process with a past: its pages get numbers of this machine, and what was resident is so if it fits.
+
+        Messages that it had not been given are raised again.
+        """
+        self._named(event.spawn)
+        if event.spawn.name in self.names:
+            raise BadInput(f"process {event.spawn.name} exists; import it under another name")
+        if len(event.timers) > TIMERS_MAX:
+            raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
+        proc = self._make(event.spawn)
+        limits, at, resident = self.budgets(proc), self.at, 0
+        for moved in event.pages:
+            self.at = moved.at
+            part = Part(moved.text, moved.ids)
+            entry = self._page(
+                proc.pid,
+                part,
+                moved.kind,
+                moved.origin,
+                moved.role,
+                area=moved.area,
+                gist=moved.gist,
+                group=moved.group,
+            )
+            self.at = at
+            if moved.where == "pending" and len(proc.pending) < PENDING_MAX:
+                self._raise(proc, Line.USER, [entry])
+            elif moved.where == "queue" and entry.tokens <= limits.unit:
+                pinned = moved.pinned and proc.space.pinned() + entry.tokens <= limits.pinned
+                self._append(proc, msgspec.structs.replace(entry, pinned=pinned))
+                resident += 1
+            else:
+                proc.space.evicted += 1
+            proc.space.group = max(proc.space.group, moved.group)
+        proc.space.turn = len(proc.space.queue)
+        for one in event.timers:
+            self.set_timer(proc.pid, max(one.due, at), one.text, one.every // NS)
+        self._note("import", proc, text=f"{len(event.pages)} pages, {resident} of them resident")
+        if proc.pending and proc.state is State.IDLE:
+            self._boundary(proc)
 
     def _blocks_fit(self, event: Spawned) -> None:
         assert self.config is not None

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from kernel.interrupts import Line
-from kernel.memory.page import Area, Role
+from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.settings import Settings
 
 
@@ -64,6 +64,38 @@ class Spawned(Event, frozen=True, kw_only=True):
     system: str = ""  # system instructions, before the manual
     nice: int = 0
     abort: bool = False  # a user's message stops what it is emitting
+
+
+class Moved(msgspec.Struct, frozen=True, array_like=True):
+    """A page of a process that comes from another machine; `ids` only where it is resident or pending."""
+
+    kind: Kind
+    origin: Origin
+    role: Role
+    area: Area
+    at: int
+    text: str
+    gist: str = ""
+    where: str = ""  # queue, pending, or "": on disk alone
+    group: int = 0
+    pinned: bool = False
+    ids: tuple[int, ...] = ()
+
+
+class MovedTimer(msgspec.Struct, frozen=True, array_like=True):
+    """A timer of such a process: due at a time (ns), and then every so many ns."""
+
+    due: int
+    every: int
+    text: str
+
+
+class Imported(Event, frozen=True, kw_only=True):
+    """A process comes from another machine, with all its pages in order, under a name that nobody has here."""
+
+    spawn: Spawned
+    pages: tuple[Moved, ...]
+    timers: tuple[MovedTimer, ...] = ()
 
 
 class Messaged(Event, frozen=True, kw_only=True):
@@ -176,6 +208,7 @@ class Checkpointed(Event, frozen=True, kw_only=True):
 AnyEvent: TypeAlias = (
     Booted
     | Spawned
+    | Imported
     | Messaged
     | Filed
     | Killed

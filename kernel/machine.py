@@ -30,6 +30,7 @@ from kernel.event import (
     Deliver,
     Disarm,
     Filed,
+    Imported,
     Killed,
     Load,
     Message,
@@ -286,6 +287,19 @@ class Machine:
             Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system, nice=nice, abort=abort)
         )
 
+    async def take_over(self, event: Imported) -> Answer:
+        """A process from another machine; what was resident there is measured by this machine's model."""
+        ids: dict[str, tuple[int, ...]] = {}
+        wanted = [page.text for page in event.pages if page.where]
+        for text in wanted:
+            ids[text] = (
+                await trio.to_thread.run_sync(self.cpu.tokenize, text)
+                if len(text) > 2_000
+                else ids.get(text) or self.cpu.tokenize(text)
+            )
+        pages = tuple(msgspec.structs.replace(page, ids=ids[page.text]) if page.where else page for page in event.pages)
+        return await self.submit(msgspec.structs.replace(event, pages=pages, source="user"))
+
     async def kill(self, pid: int, status: str = "killed") -> Answer:
         """Raise KILL on a process."""
         return await self.submit(Killed(source="user", pid=pid, status=status))
@@ -304,7 +318,8 @@ class Machine:
     def began(self, event: AnyEvent, step: Step) -> None:
         """Perform what the boot's step derived; called once, after its commit."""
         for page, ids in step.pages:
-            self.pages.keep(page, ids)
+            if ids:
+                self.pages.keep(page, ids)
         self.watch(event, step)
         for effect in step.effects:
             self.perform(effect)
@@ -387,7 +402,8 @@ class Machine:
         newest = 0
         for step, _, _ in steps:
             for page, ids in step.pages:
-                self.pages.keep(page, ids)
+                if ids:
+                    self.pages.keep(page, ids)
                 newest = page.id
         if newest:
             self.index.feed(newest)

@@ -87,7 +87,8 @@ class VirtualMachine:
         self.disk.commit([*self.pages.measured(), *step.records])
         self.now += self.commit_ns
         for page, ids in step.pages:
-            self.pages.keep(page, ids)
+            if ids:
+                self.pages.keep(page, ids)
         if step.pages:
             self.index.feed(step.pages[-1][0].id)
         self.watch(event, step)

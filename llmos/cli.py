@@ -46,7 +46,17 @@ Examples:
 
 Reference strings for `llmos bench paging`.""",
 )
+journal = typer.Typer(
+    rich_markup_mode=None,
+    help="""\b
+Examples:
+  llmos journal compact
+  llmos journal compact /srv/agents --json
+
+The journal of a machine: every event it took, from which `llmos replay` takes it again.""",
+)
 app.add_typer(traces, name="trace", short_help="Reference strings for `llmos bench paging`.")
+app.add_typer(journal, name="journal", short_help="The journal of a machine.")
 app.add_typer(bench, name="bench", short_help="Measure this machine.")
 
 Dir = Annotated[Path | None, typer.Option("--dir", help="Data directory; default $LLMOS_DIR, or ~/.local/share/llmos.")]
@@ -58,6 +68,7 @@ Changes = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Proc = Annotated[str, typer.Argument(metavar="PROC", help="A process by name or number.")]
+Where = Annotated[Path | None, typer.Argument(metavar="DIR", help="The machine's directory; as --dir elsewhere.")]
 
 PATIENCE_S = 10.0  # how long `send` goes on trying to reach a daemon that died
 
@@ -332,6 +343,215 @@ def stop(directory: Dir = None) -> None:
     from llmos import client, daemon
 
     client.run(lambda: daemon.stop(home(directory)))
+
+
+@app.command(short_help="Take a machine's journal again, and compare.")
+def replay(
+    where: Where = None,
+    until: Annotated[int, typer.Option("--until", min=0, help="Stop at this log number and print the machine.")] = 0,
+    diff: Annotated[bool, typer.Option("--diff", help="Of a step that differs: what it did then and now.")] = False,
+    as_json: Json = False,
+) -> int:
+    """\b
+    Examples:
+      llmos replay ~/.local/share/llmos
+      llmos replay /srv/agents --until 1200
+      llmos replay /srv/agents --diff --json
+
+    Take the events of a journal again, without a model, and compare the state hash after every step with the one it had
+    then. It starts at the last compaction, and reads only. Exit status 1 if a step comes out otherwise, and where.
+    """
+    from llmos import pictures
+    from llmos import replay as module
+    from llmos.storage import reader
+
+    with reader(home(where)) as disk:
+        found = module.replay(disk, until, diff, lambda lsn, end: tell(f"replayed up to {lsn} of {end}"))
+    if as_json:
+        print_json(found)
+    else:
+        if found.machine is not None:
+            for picture in pictures.replayed(found.machine):
+                print_rich(picture)
+        if found.diverged is None:
+            print(f"ok: {found.steps} steps after {found.start}, to {found.lsn}, hash {found.hash}")
+        else:
+            print(f"diverged at {found.diverged['lsn']}: {found.diverged['why']}")
+            for name in ("event", "notes_then", "notes_now", "records"):
+                if name in found.diverged and (diff or name == "event"):
+                    print(f"  {name}: {found.diverged[name]}")
+    return 0 if found.ok else 1
+
+
+@journal.command("compact", short_help="Cut the journal at a checkpoint.")
+def journal_compact(where: Where = None, as_json: Json = False) -> None:
+    """\b
+    Examples:
+      llmos journal compact
+      llmos journal compact /srv/agents --json
+
+    Keep a consistent copy of the state, from which a replay can start, and drop the journal before it. On a running
+    machine the journal goes bit by bit, and its pages are used again; on one that does not run, the file shrinks, too.
+    """
+    from drivers.device import wire
+    from kernel.errors import BadInput
+    from llmos import storage
+    from llmos.client import SOCKET, call
+
+    directory = home(where)
+    if storage.in_use(directory):
+        size = (directory / "data.mdb").stat().st_size
+        done = call(directory / SOCKET, wire.Compact(id=0), wire.Ok)
+        found = storage.Compacted(done.lsn, 0, size, (directory / "data.mdb").stat().st_size, running=True)
+    else:
+        found = storage.compact(directory, tell)
+    if not found.lsn:
+        raise BadInput(f"{directory} holds no step yet: there is nothing to cut")
+    if as_json:
+        print_json(found)
+    elif found.running:
+        print(f"checkpoint at {found.lsn}; the journal before it is being cut")
+    else:
+        sizes = f"data.mdb {found.bytes_before / 1e6:.1f} MB, now {found.bytes_after / 1e6:.1f} MB"
+        print(f"checkpoint at {found.lsn}, {found.entries} journal entries cut; {sizes}")
+
+
+@app.command(short_help="Look through a machine's directory.")
+def fsck(where: Where = None, as_json: Json = False) -> int:
+    """\b
+    Examples:
+      llmos fsck
+      llmos fsck /srv/agents --json
+
+    Look through a directory: the structure and all checksums of data.mdb, every reference between records, counts, the
+    state hash, and the indexes against the pages. Of a running machine it looks through a snapshot. Nothing is changed.
+    Exit status 0 if all is well, 1 if not; indexes are derived, and what is wrong with them heals at the next start.
+    """
+    from llmos import storage
+
+    found = storage.check(home(where), tell)
+    if as_json:
+        print_json(found)
+        return 0 if found.ok else 1
+    if found.file.damage:
+        print(f"data.mdb: {found.file.damage}")
+    else:
+        print(f"data.mdb: {found.file.pages} pages whole, {found.file.checked} checksums right")
+    if found.records is not None:
+        seen = found.records
+        counts = f"{seen.processes} processes, {seen.pages} pages, {seen.journal} journal entries"
+        print(f"records: {counts}, step {seen.lsn}, state {seen.hash}")
+        for finding in seen.findings:
+            print(f"  {finding}")
+    for finding in found.index or ["as the pages are"]:
+        print(f"index: {finding}")
+    print(f"{'ok' if found.ok else 'not well'}, {found.seconds} s")
+    return 0 if found.ok else 1
+
+
+@app.command(short_help="Copy a machine to a file, while it runs.")
+def backup(
+    where: Annotated[Path, typer.Argument(metavar="DIR", help="The machine's directory.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup; it must not exist yet.")],
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos backup ~/.local/share/llmos agents.mdb
+      llmos backup /srv/agents /backup/$(date +%F).mdb --json
+
+    Copy the state of one moment to a file, by LMDB's own copy, and look through the copy. The kernel may run and goes
+    on meanwhile. Indexes are not in it; a restored machine builds them again.
+    """
+    from llmos import storage
+
+    found = storage.backup(home(where), file, tell)
+    if as_json:
+        print_json(found)
+    else:
+        held = f"{found.processes} processes, {found.pages} pages, step {found.lsn}, state {found.hash}"
+        print(f"{found.file}: {found.bytes / 1e6:.1f} MB, {held}")
+
+
+@app.command(short_help="Bring a backup back.")
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `llmos backup` made.")],
+    where: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to make.")],
+    force: Annotated[bool, typer.Option("--force", help="Move aside what the directory holds.")] = False,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos restore agents.mdb /srv/agents
+      llmos restore agents.mdb /srv/agents --force
+
+    Look through a backup and make a machine's directory of it. With --force the data.mdb that lies there is kept under
+    another name. The indexes are built again when the machine is booted.
+    """
+    from llmos import storage
+
+    found = storage.restore(file, home(where), force, tell)
+    if as_json:
+        print_json(found)
+    else:
+        held = f"{found.processes} processes, {found.pages} pages, step {found.lsn}"
+        print(f"{home(where)}: {held}; boot it with: llmos boot --dir {home(where)}")
+
+
+@app.command(short_help="Write a process with all its memory to a file.")
+def export(
+    proc: Proc,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines; gzipped if the name ends in .gz.")],
+    directory: Dir = None,
+) -> None:
+    """\b
+    Examples:
+      llmos export main main.jsonl
+      llmos export tutor tutor.jsonl.gz --dir /srv/agents
+
+    Write one process, with everything it knows, to a portable file (docs/durability.md has the format). The process
+    stays as it is, and the kernel may run.
+    """
+    import time
+
+    from drivers.device import parcel
+    from kernel.errors import BadInput
+    from llmos import storage
+
+    with storage.reader(home(directory)) as disk:
+        names = storage.processes(disk)
+        if proc not in names and not (proc.isdigit() and int(proc) in names.values()):
+            raise BadInput(f"no process {proc!r}; processes are {', '.join(list(names)[:12]) or 'none'}")
+        pid = names.get(proc) or int(proc)
+        count = parcel.write(disk, pid, file, time.time_ns())
+    print(f"{file}: {count} pages")
+
+
+@app.command("import", short_help="Make a process of an exported file.")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `llmos export` made.")],
+    name: Annotated[str, typer.Option("--name", help="The name it gets, if not the one it had.")] = "",
+    directory: Dir = None,
+    model: Model = None,
+    cpu: Cpu = "llama",
+) -> None:
+    """\b
+    Examples:
+      llmos import main.jsonl --name main2
+      llmos import tutor.jsonl.gz --dir /srv/other
+
+    Make a process of an exported file, with its memory, its timers and the messages that it had not read. A kernel is
+    started for it if none runs. The file is believed: import what you, or somebody you trust, exported.
+    """
+    from functools import partial
+
+    from drivers.device import parcel
+    from llmos.client import run
+    from llmos.daemon import Options, take_over
+
+    parcel.read(file)  # here, where a file that is none costs no kernel
+    answer = run(partial(take_over, home(directory), file.absolute(), name, Options(model, None, cpu), tell))
+    print(f"process {answer.pid}, at log number {answer.lsn}")
 
 
 @app.command(short_help="Bring a model into the models directory.")
@@ -728,6 +948,14 @@ def progress(what: str, done: int, total: int) -> None:
         print(f"\r\x1b[Kllmos: {what}{share}", end="\n" if over else "", file=sys.stderr, flush=True)
     elif over:
         print(f"llmos: {what}{share}", file=sys.stderr, flush=True)
+
+
+def tell(what: str) -> None:
+    """What is being done, on standard error, redrawn on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Kllmos: {what} ... ", end="", file=sys.stderr, flush=True)
+    else:
+        print(f"llmos: {what}", file=sys.stderr, flush=True)
 
 
 def coloured() -> bool:

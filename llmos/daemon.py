@@ -127,6 +127,25 @@ async def stop(directory: Path, child: subprocess.Popen[bytes] | None = None) ->
         await trio.sleep(LOOK_S)
 
 
+async def take_over(directory: Path, file: Path, name: str, options: Options, tell: Callable[[str], None]) -> wire.Ok:
+    """Let a directory's kernel make a process of an exported file; one is started for it if none runs.
+
+    Raises BadInput, as the kernel does.
+    """
+    child = None
+    if not await answers(directory):
+        tell("starting a kernel")
+        child = await start(directory, options, lambda _: None)
+    try:
+        async with connect(directory / SOCKET) as client:
+            tell("importing")
+            return await client.ask(wire.Import(id=0, path=str(file), name=name), wire.Ok)
+    finally:
+        if child is not None:
+            with trio.CancelScope(shield=True):
+                await stop(directory, child)
+
+
 def alive(pid: int) -> bool:
     """Whether a process of the host runs."""
     try:

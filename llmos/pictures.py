@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -132,6 +133,33 @@ def irqs(lines: Mapping[str, Account]) -> RenderableType:
             row.append(_spark(histogram.counts[:31]))
         table.add_row(*row)
     return table
+
+
+def replayed(machine: Mapping[str, Any]) -> list[RenderableType]:
+    """The machine at a step of a replay: its processes, then the pages and pending interrupts of each."""
+    when = datetime.fromtimestamp(machine["now"] / 1e9, UTC).isoformat(timespec="milliseconds")
+    running = {slot["pid"]: f" in slot {n}" for n, slot in enumerate(machine["slots"]) if slot["pid"]}
+    found: list[RenderableType] = [Text(f"step {machine['lsn']}, {when}")]
+    for proc in machine["processes"]:
+        waits = f", waits for {proc['wait']['type'].lower()} {proc['wait']['req']}" if proc["wait"] else ""
+        state = f"{proc['state']}{running.get(proc['pid'], '')}{waits}"
+        said = f"said {proc['said']}, {proc['acked']} acknowledged"
+        found.append(Text(f"\n{proc['name']} ({proc['pid']}): {state}, instruction {proc['instr']}, {said}"))
+        table = Table(box=None, pad_edge=True, header_style="bold")
+        for column in ("SEGMENT", "PAGE", "KIND", "TOKENS", "", "TEXT"):
+            table.add_column(column, justify="right" if column in ("PAGE", "TOKENS") else "left", no_wrap=True)
+        for segment, pages in proc["pages"].items():
+            for page in pages:
+                pinned = "pinned" if page["pinned"] else ""
+                text = " ".join(page["text"].split())
+                table.add_row(segment, str(page["page"]), page["kind"], str(page["tokens"]), pinned, Text(text[:80]))
+        found.append(table)
+        for one in proc["pending"]:
+            found.append(Text(f"  pending: {one['line']}, pages {one['pages']}"))
+    for timer in machine["timers"]:
+        due = datetime.fromtimestamp(timer["due"] / 1e9, UTC).isoformat(timespec="seconds")
+        found.append(Text(f"timer {timer['timer']} of process {timer['pid']}: {due} {timer['text']}"))
+    return found
 
 
 def _spark(counts: Sequence[int]) -> str:

@@ -21,7 +21,7 @@ from typing import Final, assert_never
 
 import trio
 
-from drivers.device import wire
+from drivers.device import parcel, wire
 from kernel.errors import BadInput, KernelError
 from kernel.event import Acked, Killed, Message
 from kernel.limits import MESSAGE_BYTES_MAX
@@ -286,6 +286,11 @@ class Connection:
                     encoding=config.encoding,
                     settings=machine.settings,
                 )
+            case wire.Compact():
+                return done(number, await machine.compact())
+            case wire.Import():
+                read = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
+                return done(number, await machine.take_over(read))
             case wire.Stop():
                 return wire.Ok(id=number, lsn=machine.kernel.counters.lsn)
             case _:

@@ -3,7 +3,7 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Kill and Ack comes after the commit. After Subscribe, pushes come between answers; they have no `id`.
+Kill, Ack, Compact and Import comes after the commit. After Subscribe, pushes come between answers; they have no `id`.
 Not here: what a request does (socket.py), how a client connects (llmos/client.py).
 """
 
@@ -131,11 +131,24 @@ class Subscribe(Request, frozen=True, kw_only=True):
     log: bool = False
 
 
+class Compact(Request, frozen=True, kw_only=True):
+    """Take a checkpoint and cut the journal before it. Answer: Ok with the checkpoint's log number."""
+
+
+class Import(Request, frozen=True, kw_only=True):
+    """Make a process of an export's file, which the daemon reads; `name`: called so, if not as it was."""
+
+    path: str
+    name: str = ""
+
+
 class Stop(Request, frozen=True, kw_only=True):
     """Drain and stop the kernel; Ok comes before it does."""
 
 
-AnyCommand: TypeAlias = Send | Spawn | Kill | Ps | Irqs | Pmap | Dmesg | Outbox | Ack | History | Info | Stop
+AnyCommand: TypeAlias = (
+    Send | Spawn | Kill | Ps | Irqs | Pmap | Dmesg | Outbox | Ack | History | Info | Compact | Import | Stop
+)
 AnyRequest: TypeAlias = Hello | Subscribe | AnyCommand
 OPS: Final = tuple(str(request.__struct_config__.tag) for request in get_args(AnyRequest))
 

@@ -57,6 +57,8 @@ Sync = Literal["full", "group", "off"]
 class _Reads(abc.ABC):
     """The reading half of a disk. Each method is one transaction of its own."""
 
+    path: Path
+    _env: Any
     _tables: dict[str, Any]
 
     @abc.abstractmethod
@@ -94,6 +96,22 @@ class _Reads(abc.ABC):
                     break
         return [(key, unseal(table, key, raw)) for key, raw in found]
 
+    def copy(self, file: Path) -> None:
+        """Write the newest snapshot to `file`, without the free pages. LMDB's own copy: writers go on meanwhile.
+
+        Raises DeviceError, and OSError where `file` cannot be made.
+        """
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with self._reading():
+                pass  # takes the size of a map that has grown
+            self._env.copyfd(fd, compact=True)
+            os.fsync(fd)
+        except lmdb.Error as exc:
+            raise DeviceError(f"disk: copying {self.path} failed: {exc}") from exc
+        finally:
+            os.close(fd)
+
 
 class LmdbReader(_Reads):
     """What another process has committed to the disk at `path`, which it holds open. Read only; any thread."""
@@ -118,22 +136,6 @@ class LmdbReader(_Reads):
     def close(self) -> None:
         """Let go of the file."""
         self._env.close()
-
-    def copy(self, file: Path) -> None:
-        """Write the newest snapshot to `file`, without the free pages. LMDB's own copy: writers go on meanwhile.
-
-        Raises DeviceError, and OSError where `file` cannot be made.
-        """
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with contextlib.suppress(lmdb.MapResizedError):
-                self._begin().abort()  # takes the size of a map that has grown
-            self._env.copyfd(fd, compact=True)
-            os.fsync(fd)
-        except lmdb.Error as exc:
-            raise DeviceError(f"disk: copying {self.path} failed: {exc}") from exc
-        finally:
-            os.close(fd)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
@@ -223,6 +225,21 @@ class LmdbDisk(_Reads):
                 self._grow(exc)
             except (lmdb.Error, OSError) as exc:
                 raise DeviceError(f"disk: commit to {self.path} failed, nothing of it was written: {exc}") from exc
+
+    def copy(self, file: Path) -> None:
+        """As a reader's, while the map stays as it is."""
+        with self._gate.shared():
+            super().copy(file)
+
+    def replace(self, file: Path) -> None:
+        """Put `file`, a copy of this disk without its free pages, in its place, and let go of the directory."""
+        with self._gate.alone():
+            self._env.close()
+            os.replace(file, self.path / "data.mdb")
+            (self.path / "lock.mdb").unlink(missing_ok=True)  # its readers were of the other file
+            _leave(self.path, ended=True)
+            os.close(self._lock)
+            self._closed = True
 
     def close(self) -> None:
         """Flush and let go of the directory. Again has no effect."""

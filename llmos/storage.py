@@ -1,0 +1,254 @@
+"""A data directory as a thing to be kept: looked through, copied, brought back, made smaller.
+
+All of it works on a directory that no kernel runs on, and what only reads also on one that is in use: then it reads a
+snapshot, copied by LMDB itself while the kernel goes on. A file that may be damaged is walked over before LMDB sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from drivers.disk.lmdb import LmdbDisk, LmdbReader, reason_to_walk
+from drivers.disk.walk import Walked, walk_apart
+from kernel import checkpoint
+from kernel.audit import Audit, audit, rows
+from kernel.errors import BadInput
+from kernel.ports import Reads
+from kernel.process import Process
+
+INDEX_FILES = ("index.s*", "p*.hnsw", "p*.part", "damaged")
+Tell = Callable[[str], None]
+
+
+class Checked(msgspec.Struct):
+    """What fsck found. `ok`: nothing that is wrong; the indexes are derived, and what is wrong with them heals."""
+
+    ok: bool
+    file: Walked
+    records: Audit | None
+    index: list[str]
+    running: bool
+    seconds: float
+
+
+class Backup(msgspec.Struct):
+    """A backup that was made and checked."""
+
+    file: str
+    bytes: int
+    lsn: int
+    hash: str
+    processes: int
+    pages: int
+    seconds: float
+
+
+class Compacted(msgspec.Struct):
+    """What a compaction did. `bytes` are those of data.mdb."""
+
+    lsn: int
+    entries: int
+    bytes_before: int
+    bytes_after: int
+    running: bool
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a kernel holds the directory. Raises BadInput if it holds no machine."""
+    if not (directory / "data.mdb").exists():
+        raise BadInput(f"{directory} holds no machine; name the directory of one with --dir")
+    try:
+        fd = os.open(directory / "kernel.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def reader(directory: Path) -> Iterator[LmdbReader]:
+    """Read a directory's records, whether a kernel runs on it or not. Raises BadInput, also for a damaged file."""
+    if not in_use(directory):
+        reason, deep = reason_to_walk(directory)
+        found = walk_apart(directory / "data.mdb", deep=deep) if reason else None
+        if found is not None and found.damage:
+            raise BadInput(f"{directory / 'data.mdb'} is damaged: {found.damage}; `llmos fsck` says more")
+    opened = LmdbReader(directory)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def processes(disk: Reads) -> dict[str, int]:
+    """The numbers of all processes, by name."""
+    found = [msgspec.msgpack.decode(value, type=Process) for _, value in rows(disk, "proc")]
+    return {proc.name: proc.pid for proc in found}
+
+
+@contextlib.contextmanager
+def snapshot(directory: Path, tell: Tell) -> Iterator[Path]:
+    """A copy of a running machine's records, in a folder beside its files that goes away again."""
+    with tempfile.TemporaryDirectory(prefix="snapshot-", dir=directory) as folder:
+        tell("the kernel runs: taking a snapshot")
+        with reader(directory) as disk:
+            disk.copy(Path(folder) / "data.mdb")
+        yield Path(folder)
+
+
+def check(directory: Path, tell: Tell) -> Checked:
+    """Look through everything: the file's structure and checksums, the records, the indexes."""
+    from drivers.disk.index import verify
+
+    began, running = time.monotonic(), in_use(directory)
+    with snapshot(directory, tell) if running else contextlib.nullcontext(directory) as folder:
+        tell("walking over data.mdb")
+        walked = walk_apart(folder / "data.mdb", deep=True)
+        records: Audit | None = None
+        index: list[str] = []
+        if not walked.damage:
+            disk = LmdbReader(folder)
+            try:
+                tell("looking through the records")
+                records = audit(disk)
+                if running:
+                    index = ["a kernel uses it; it is looked at when none does"]
+                else:
+                    tell("comparing the index with the pages")
+                    index = verify(directory, disk)
+            finally:
+                disk.close()
+    ok = not walked.damage and records is not None and not records.findings
+    return Checked(ok, walked, records, index, running, round(time.monotonic() - began, 2))
+
+
+def backup(directory: Path, file: Path, tell: Tell) -> Backup:
+    """Copy the newest snapshot to `file`, whole or not at all, and look through the copy. A kernel may run."""
+    began = time.monotonic()
+    if file.exists():
+        raise BadInput(f"{file} exists; name another file")
+    with tempfile.TemporaryDirectory(prefix=".llmos-backup-", dir=_parent(file)) as name:
+        folder = Path(name)
+        with reader(directory) as disk:
+            tell(f"copying {directory}")
+            disk.copy(folder / "data.mdb")
+        found = _sound(folder, tell)
+        size = (folder / "data.mdb").stat().st_size
+        os.replace(folder / "data.mdb", file)
+        _sync(file.absolute().parent)
+    return Backup(
+        str(file), size, found.lsn, found.hash, found.processes, found.pages, round(time.monotonic() - began, 2)
+    )
+
+
+def restore(file: Path, directory: Path, force: bool, tell: Tell) -> Backup:
+    """Make `directory` the machine that `file` is a backup of. `force`: what lies there is moved aside, not deleted.
+
+    The indexes are built again by the next boot. Raises BadInput if the backup is damaged, or the directory in use.
+    """
+    began = time.monotonic()
+    if not file.exists():
+        raise BadInput(f"{file}: no such backup")
+    data = directory / "data.mdb"
+    if data.exists() and in_use(directory):
+        raise BadInput(f"{directory} is in use; stop its kernel first: llmos stop --dir {directory}")
+    if data.exists() and not force:
+        raise BadInput(f"{directory} holds a machine; name another directory, or move it aside with --force")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise BadInput(f"{directory}: {exc.strerror}; choose another directory") from exc
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=directory) as name:
+        folder = Path(name)
+        tell(f"copying {file}")
+        shutil.copyfile(file, folder / "data.mdb")
+        found = _sound(folder, tell)
+        _sync(folder / "data.mdb")
+        if data.exists():
+            aside = directory / f"data.mdb.before-{time.strftime('%Y%m%d-%H%M%S')}"
+            os.replace(data, aside)
+            tell(f"what was there is now {aside}")
+        for pattern in (*INDEX_FILES, "lock.mdb", "kernel.left"):
+            for old in directory.glob(pattern):
+                old.unlink()
+        os.replace(folder / "data.mdb", data)
+        _sync(directory)
+    return Backup(
+        str(file),
+        data.stat().st_size,
+        found.lsn,
+        found.hash,
+        found.processes,
+        found.pages,
+        round(time.monotonic() - began, 2),
+    )
+
+
+def _sound(folder: Path, tell: Tell) -> Audit:
+    """Look through a copy. Raises BadInput if anything is wrong with it."""
+    tell("looking through the copy")
+    walked = walk_apart(folder / "data.mdb", deep=True)
+    if walked.damage:
+        raise BadInput(f"the copy is damaged: {walked.damage}")
+    disk = LmdbReader(folder)
+    try:
+        found = audit(disk)
+    finally:
+        disk.close()
+    if found.findings:
+        raise BadInput(f"the copy is no sound machine: {found.findings[0]}; `llmos fsck` says more")
+    return found
+
+
+def compact(directory: Path, tell: Tell) -> Compacted:
+    """Cut the journal at a checkpoint, on a directory that no kernel runs on, and write the file anew without holes."""
+    data = directory / "data.mdb"
+    before = data.stat().st_size
+    disk = LmdbDisk(directory, create=False)
+    entries = 0
+    try:
+        tell("taking a checkpoint")
+        disk.commit(checkpoint.records(disk, None))
+        head = checkpoint.base(disk)
+        assert head is not None  # just written
+        while gone := checkpoint.cut(disk):
+            disk.commit(gone)
+            entries += len(gone)
+            if entries % 50_000 == 0:
+                tell(f"{entries} journal entries cut")
+        tell("writing data.mdb anew")
+        with tempfile.TemporaryDirectory(prefix=".compact-", dir=directory) as name:
+            disk.copy(Path(name) / "data.mdb")
+            disk.replace(Path(name) / "data.mdb")
+    finally:
+        disk.close()
+    return Compacted(head.lsn, entries, before, data.stat().st_size, running=False)
+
+
+def _parent(file: Path) -> Path:
+    parent = file.absolute().parent
+    if not os.access(parent, os.W_OK):
+        raise BadInput(f"{parent} cannot be written; name a file elsewhere")
+    return parent
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
