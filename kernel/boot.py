@@ -10,14 +10,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import checkpoint, failpoint, records
-from kernel.core import Kernel, Watch
+from kernel import aside, checkpoint, failpoint, records
+from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput
-from kernel.event import Booted
+from kernel.event import Booted, Killed
 from kernel.machine import Machine, page_tokens_max, unwatched
 from kernel.memory.page import Page
 from kernel.memory.prompt import Layout
 from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
+from kernel.process import State
 from kernel.settings import Settings
 
 
@@ -55,9 +56,31 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     measure = Record("set", b"measure", layout.costs.measure.encode())
     await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
     failpoint.passing("boot.after")
+    stopped = await _set_aside(machine)
     board.index.start(machine.post, machine.pages.sizes)
     machine.began(event, step)
+    for killed, ended in stopped:
+        machine.began(killed, ended)
     return machine
+
+
+async def _set_aside(machine: Machine) -> list[tuple[Killed, Step]]:
+    """Stop the processes of events that panicked the kernel twice, before anything is performed."""
+    kept = aside.known(machine.disk)
+    bad = {one.event: one for one in kept if one.times >= aside.TIMES}
+    machine.aside = set(bad)
+    done = []
+    for one in bad.values():
+        proc = machine.kernel.procs.get(one.pid)
+        if not one.stopped and proc is not None and proc.state is not State.ZOMBIE:
+            status = f"an event panicked the kernel {one.times} times: {one.error}"
+            event = Killed(at=machine.clock(), source="boot", pid=one.pid, status=status)
+            step = machine.kernel.step(event)
+            await machine.commit(step.records)
+            done.append((event, step))
+    if done:
+        await machine.commit([aside.stopped(kept, set(bad))])
+    return done
 
 
 def booted(

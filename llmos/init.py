@@ -14,12 +14,13 @@ import msgspec
 import trio
 
 from kernel.boot import Board, boot
-from kernel.errors import BadInput
+from kernel.errors import BadInput, KernelPanic
 from kernel.machine import Machine
 from kernel.ports import Cpu, Disk, Record
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
+PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
 DEFAULT_MODEL = "smollm2-135m"
 
 
@@ -96,14 +97,28 @@ async def serve(
     changes: list[str],
     ready: Callable[[], None],
 ) -> None:
-    """The daemon: a machine and its control socket, until SIGTERM or a client stops it."""
+    """The daemon: a machine and its socket, until a signal or a client stops it. After a panic it boots again."""
     from drivers.device.socket import serve as serve_socket
 
-    async with (
-        powered(directory, model=model, window=window, cpu=cpu, changes=changes) as machine,
-        trio.open_nursery() as nursery,
-    ):
-        await nursery.start(serve_socket, machine, directory / "kernel.sock")
-        ready()
-        await machine.stopped()
-        nursery.cancel_scope.cancel()
+    for again in range(PANICS_MAX + 1):
+        try:
+            async with (
+                powered(directory, model=model, window=window, cpu=cpu, changes=changes) as machine,
+                trio.open_nursery() as nursery,
+            ):
+                await nursery.start(serve_socket, machine, directory / "kernel.sock")
+                ready()
+                await machine.stopped()
+                nursery.cancel_scope.cancel()
+            return
+        except* KernelPanic as panics:
+            if again == PANICS_MAX:
+                raise
+            print(f"llmos: panic: {_first(panics)}; booting again from the last commit", flush=True)
+
+
+def _first(group: BaseExceptionGroup[KernelPanic]) -> BaseException:
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    return one

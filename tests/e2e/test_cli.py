@@ -34,6 +34,13 @@ COMMANDS = [
     "bench",
     "irqs",
     "run",
+    "replay",
+    "journal",
+    "fsck",
+    "backup",
+    "restore",
+    "export",
+    "import",
 ]
 
 

@@ -1,0 +1,101 @@
+"""An event that panics the kernel: nothing of it is committed, and one that does it twice is set aside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from drivers.cpu.scripted import ScriptedCpu, echo
+from drivers.disk.memory import MemoryDisk
+from drivers.disk.words import WordIndex
+from kernel import aside
+from kernel.audit import audit
+from kernel.boot import Board, boot
+from kernel.errors import KernelPanic
+from kernel.event import Message, Messaged, Spawned
+from kernel.machine import Machine
+from kernel.ports import Job
+from kernel.process import State
+from kernel.replay import Replay
+from kernel.settings import Settings
+from syscalls.table import Table
+
+
+class Faulty(Table):
+    """A kernel with a fault: it panics on an instruction that says `poison`."""
+
+    def execute(self, kernel: Any, pid: int, text: str, encoding: str, truncated: bool) -> None:
+        if "poison" in text:
+            raise KernelPanic("it met poison")
+        super().execute(kernel, pid, text, encoding, truncated)
+
+
+def program(job: Job) -> str:
+    return echo(job)
+
+
+async def life(disk: MemoryDisk, acts: list[tuple[str, str]]) -> tuple[list[str], Machine]:
+    """One boot, to its panic or to the end of what a client does; what was heard."""
+    heard: list[str] = []
+    machine = await boot(Board(ScriptedCpu(program), disk, WordIndex(disk), Settings()), Faulty())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(machine.run)
+
+        async def listen() -> None:
+            async with machine.subscribe(-1) as published:
+                async for item in published:
+                    if isinstance(item, Message):
+                        heard.append(item.text)
+
+        nursery.start_soon(listen)
+        await trio.sleep(0.02)
+        for proc, text in acts:
+            if proc not in machine.kernel.names:
+                await machine.spawn(proc, None, {}, None)
+            await machine.message(proc, f"{proc}/{text}", text)
+            await trio.sleep(0.02)
+        machine.stop()
+    return heard, machine
+
+
+async def test_an_event_that_panics_twice_is_set_aside_and_the_machine_boots() -> None:
+    disk = MemoryDisk()
+    acts = [("good", "one"), ("bad", "poison")]
+    for n in range(2):
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await life(disk, acts)
+        assert caught.group_contains(KernelPanic, match="it met poison")
+        assert aside.known(disk)[0].times == n + 1
+        assert audit(disk).findings == []
+    heard, machine = await life(disk, [("good", "two")])
+    assert heard == ["you said: two"], "the others go on"
+    bad = machine.kernel.procs[machine.kernel.names["bad"]]
+    assert bad.state is State.ZOMBIE
+    assert "panicked the kernel 2 times: it met poison" in bad.status
+    assert [page.text for page in machine.history(bad.pid, 5)] == ["poison"], "its memory is kept"
+    assert not any(taken.why for taken in Replay(disk, Faulty()).steps())
+    heard, machine = await life(disk, [("good", "three")])
+    assert heard == ["you said: three"]
+    assert audit(disk).findings == []
+
+
+async def test_a_panic_that_does_not_come_again_costs_nothing() -> None:
+    disk = MemoryDisk()
+    with pytest.raises(BaseExceptionGroup):
+        await life(disk, [("bad", "poison")])
+    async with trio.open_nursery() as nursery:
+        machine = await boot(Board(ScriptedCpu(program), disk, WordIndex(disk), Settings()), Table())  # repaired
+        nursery.start_soon(machine.run)
+        await trio.sleep(0.02)
+        assert [message.text for message in machine.outbox(1)] == ["you said: poison"]
+        machine.stop()
+
+
+def test_an_event_is_known_by_what_does_not_change_when_it_comes_again() -> None:
+    one = Messaged(source="user", at=5, n=3, pid=1, mid="m", parts=())
+    assert aside.identity(one) == aside.identity(Messaged(source="user", at=9, n=7, pid=1, mid="m", parts=()))
+    assert aside.identity(one) != aside.identity(Messaged(source="user", at=5, n=3, pid=1, mid="k", parts=()))
+    spawned = Spawned(source="user", name="p", mask=("yield",))
+    assert aside.identity(spawned) != aside.identity(one)
