@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from kernel import records
 from kernel.boot import booted, load
 from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput
@@ -32,7 +33,7 @@ from kernel.latency import Latency
 from kernel.machine import page_tokens_max
 from kernel.memory.prompt import Layout
 from kernel.pages import Pages
-from kernel.ports import Cpu, Disk, Index, InstructionSet
+from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
 from kernel.settings import Settings
 
 LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
@@ -61,6 +62,8 @@ class VirtualMachine:
         load(self.kernel, disk)
         cpu.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sizes)
+        measure = Record("set", b"measure", self.layout.costs.measure.encode())
+        disk.commit([measure, Record("set", b"settings", records.encode(settings))])
         return self.do(booted(cpu, self.layout, settings))
 
     def post(self, event: AnyEvent) -> None:

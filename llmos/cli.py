@@ -886,6 +886,7 @@ def run_scenario(
         Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")
     ] = None,
     everything: Annotated[bool, typer.Option("--timeline", help="Print everything that happened.")] = False,
+    keep: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help="Keep the machine here: a new one.")] = None,
     as_json: Json = False,
 ) -> int:
     """\b
@@ -912,12 +913,21 @@ def run_scenario(
             raise BadInput(f"{file}: no such file; scenarios that come with llmos are {', '.join(builtin)}")
         path = builtin[file]
     wanted = scenario.read(path)
-    if cpu == "scripted":
-        ran = play.play(wanted, seed)
-    else:
+    if keep is not None and (keep / "data.mdb").exists():
+        raise BadInput(f"--dir {keep} holds a machine already; name a new directory")
+    if cpu != "scripted":
         from llmos import live
 
-        ran = live.play(wanted, cpu, seed, lambda text: print(f"llmos: {text}", file=sys.stderr, flush=True))
+        ran = live.play(wanted, cpu, seed, said, keep)
+    elif keep is not None:
+        from contextlib import closing
+
+        from drivers.disk.lmdb import LmdbDisk
+
+        with closing(LmdbDisk(keep, sync="off")) as disk:
+            ran = play.play(wanted, seed, disk)
+    else:
+        ran = play.play(wanted, seed)
     if trace_file is not None:
         try:
             trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(timeline.trace(ran))}))
@@ -950,12 +960,17 @@ def progress(what: str, done: int, total: int) -> None:
         print(f"llmos: {what}{share}", file=sys.stderr, flush=True)
 
 
+def said(what: str) -> None:
+    """A line on standard error."""
+    print(f"llmos: {what}", file=sys.stderr, flush=True)
+
+
 def tell(what: str) -> None:
     """What is being done, on standard error, redrawn on a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[Kllmos: {what} ... ", end="", file=sys.stderr, flush=True)
     else:
-        print(f"llmos: {what}", file=sys.stderr, flush=True)
+        said(what)
 
 
 def coloured() -> bool:

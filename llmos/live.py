@@ -276,12 +276,15 @@ class _Live:
         self.nursery.start_soon(later)
 
 
-def play(scenario: Scenario, model: str, seed: int | None, progress: Progress) -> Ran:
-    """Play a scenario with a GGUF, a file or a pulled name. Raises BadInput if it cannot be played."""
+def play(scenario: Scenario, model: str, seed: int | None, progress: Progress, directory: Path | None = None) -> Ran:
+    """Play a scenario with a GGUF, a file or a pulled name, in a directory that is kept if it is given.
+
+    Raises BadInput if it cannot be played.
+    """
     check(scenario)
     path = find(model)
     with tempfile.TemporaryDirectory(prefix="llmos-run-") as folder:
-        live = _Live(scenario, path, Path(folder), scenario.seed if seed is None else seed, progress)
+        live = _Live(scenario, path, directory or Path(folder), scenario.seed if seed is None else seed, progress)
         try:
             return trio.run(live.run)
         except* BadInput as group:

@@ -18,7 +18,7 @@ from kernel.errors import KernelError
 from kernel.event import AnyEvent, Killed, Raised, Search, Spawned
 from kernel.interrupts import Line
 from kernel.limits import FAULT_DEADLINE_S
-from kernel.ports import Job
+from kernel.ports import Disk, Job
 from kernel.settings import Settings, apply
 from kernel.virtual import VirtualMachine
 from llmos.scenario import NS, EventSpec, MachineSpec, Scenario, check, ns, times
@@ -52,12 +52,12 @@ class _Cpu(VirtualCpu):
 class _Play:
     """One run of a scenario."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, disk: Disk) -> None:
         self.scenario, self.rng = scenario, Random(seed)
         self.machine = VirtualMachine(start=1_700_000_000 * NS)
         self.start = self.machine.now
         self.timeline = Timeline(scenario, lambda: self.machine.now - self.start, lambda n: self.machine.pages.page(n))
-        self.disk = MemoryDisk()
+        self.disk = disk
         self.off = False
         self.said = 0
         self.waits: dict[str, list[EventSpec]] = {}
@@ -191,7 +191,7 @@ class _Play:
         self.machine.call_at(when, "index", lambda: self.index.give_up(what.pid, what.req))
 
 
-def play(scenario: Scenario, seed: int | None = None) -> Ran:
-    """Run a scenario in virtual time; `seed` instead of its own. Raises BadInput for one that has mistakes."""
+def play(scenario: Scenario, seed: int | None = None, disk: Disk | None = None) -> Ran:
+    """Run a scenario in virtual time; `seed` instead of its own, on an empty `disk`. Raises BadInput for mistakes."""
     check(scenario)
-    return _Play(scenario, scenario.seed if seed is None else seed).run()
+    return _Play(scenario, scenario.seed if seed is None else seed, disk or MemoryDisk()).run()

@@ -228,6 +228,21 @@ def test_a_directory_of_format_1_is_brought_up(machine: Path) -> None:
     assert not (machine / "upgrade").exists()
 
 
+@pytest.mark.gguf
+def test_a_real_chat_replays_to_equal_hashes_without_its_model(tmp_path: Path) -> None:
+    lines = "My cat is called Miso.\nI live in Lisbon.\nWhat is my cat called?\n"
+    said = subprocess.run(
+        command(tmp_path, "chat", "--model", "smollm2-135m", "--window", "1024", "--set", "cpu.reply=40"),
+        input=lines, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    found = asked("replay", str(tmp_path))
+    assert (found["ok"], found["start"]) == (True, 0)
+    assert found["steps"] > 8
+    asked("journal", "compact", str(tmp_path))
+    assert asked("fsck", str(tmp_path))["index"] == []
+
+
 HOLD = """
     import sys, time
     from drivers.disk.lmdb import LmdbReader

@@ -1,14 +1,21 @@
 """A journal gives the same states again, from its beginning and from a checkpoint."""
 
+from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
+import llmos
+from drivers.device import parcel
+from drivers.disk.memory import MemoryDisk
 from kernel import checkpoint, records
+from kernel.audit import audit
 from kernel.errors import BadInput
 from kernel.event import Checkpointed
 from kernel.replay import Replay
+from llmos.play import play
+from llmos.scenario import read
 from syscalls.table import Table
 from tests.fakes import Rig
 from tests.sim.test_crash import WORDS, program
@@ -55,6 +62,47 @@ def test_replay_from_a_checkpoint_of_a_running_machine(seed: int, policy: str) -
     again = Replay(rig.disk, Table())
     assert not any(taken.why for taken in again.steps())
     assert again.kernel.hash == rig.kernel.hash
+
+
+SCENARIOS = sorted((Path(llmos.__file__).parent / "scenarios").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_every_scenario_replays_to_equal_hashes_at_every_step(path: Path) -> None:
+    disk = MemoryDisk()
+    ran = play(read(path), disk=disk)
+    replay = Replay(disk, Table())
+    assert [(taken.entry.lsn, taken.why) for taken in replay.steps() if taken.why] == []
+    assert audit(disk).findings == []
+    assert replay.lsn > 0
+    assert ran.ok
+
+
+def test_a_process_taken_over_goes_on_with_its_memory(tmp_path: Path) -> None:
+    rig = Rig(program, "window=3000", "memory.policy=lru")
+    pids = [rig.spawn(f"p{n}") for n in range(2)]
+    busy(rig, Random(5), pids, 20)
+    rig.say(pids[0], "a message that it has not read", "unread", pump=False)
+    count = parcel.write(rig.disk, pids[0], tmp_path / "p0.jsonl", 7)
+    other = Rig(program, "window=3000")
+    other.spawn("someone")
+    event = parcel.read(tmp_path / "p0.jsonl", "guest")
+    ids = [msgspec.structs.replace(p, ids=other.cpu.tokenize(p.text)) if p.where else p for p in event.pages]
+    step = other.do(msgspec.structs.replace(event, pages=tuple(ids)))
+    pid = step.pid
+    assert len(event.pages) == count
+    moved = [other.page(n) for n in range(1, other.kernel.counters.page + 1) if other.page(n).pid == pid]
+    kept = [rig.page(n) for n in range(1, rig.kernel.counters.page + 1) if rig.page(n).pid == pids[0]]
+    old = [(p.text, p.kind, p.origin, p.area, p.at) for p in kept if p.kind not in parcel.REMADE]
+    new = [(p.text, p.kind, p.origin, p.area, p.at) for p in moved if p.kind not in parcel.REMADE]
+    assert new[: len(old)] == old
+    assert other.proc(pid).blocks == rig.proc(pids[0]).blocks
+    other.pump()
+    other.tick(200)
+    assert other.proc(pid).accounts.interrupts, "the message it had not read"
+    other.say(pid, "hello")
+    assert audit(other.disk).findings == []
+    assert not any(taken.why for taken in Replay(other.disk, Table()).steps())
 
 
 def test_a_checkpoint_without_a_kernel_is_followed_by_a_boot() -> None:
