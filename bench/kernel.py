@@ -27,7 +27,7 @@ from drivers.disk.lmdb import LmdbDisk
 from kernel.boot import Board, boot
 from kernel.event import Acked, Messaged, Search, Searched
 from kernel.machine import Machine
-from kernel.ports import Index, Job, Post
+from kernel.ports import Index, Job, Post, Record
 from kernel.process import State
 from kernel.settings import Settings, apply
 from syscalls.table import Table
@@ -53,7 +53,10 @@ class Bench(msgspec.Struct, frozen=True):
     after_50k_ratio: float
     p50_us: float
     p99_us: float
+    commit_p50_ms: float
+    commit_p99_ms: float
     index_lag_s: float
+    index_lag_pages: int  # at the end of the longest phase
     stored: int
     seconds: float
 
@@ -185,6 +188,20 @@ async def _machine(directory: Path, processes: int, sync: str, mix: Mix, index: 
     return mix.machine
 
 
+def _timed(machine: Machine) -> list[float]:
+    """The seconds that each commit of a machine takes from now on, the hop to its thread included."""
+    took: list[float] = []
+    commit = machine.commit
+
+    async def timed(written: Sequence[Record]) -> None:
+        began = time.perf_counter()
+        await commit(written)
+        took.append(time.perf_counter() - began)
+
+    machine.commit = timed  # type: ignore[method-assign]
+    return took
+
+
 async def measure(
     processes: int, sync: str, seconds: float, seed: int = 1, progress: Callable[[str], None] = print
 ) -> Bench:
@@ -199,11 +216,13 @@ async def measure(
         progress(f"whole kernel, {seconds:.0f} s")
         mix = Mix(seed)
         machine = await _machine(Path(folder) / "whole", processes, sync, mix, index=True)
+        commits = _timed(machine)
         async with _running(mix, processes):
             await _phase(machine, mix, 1.0)  # warm
             mix.spent.clear()
+            commits.clear()
             whole, lag = await _phase(machine, mix, seconds)
-            spent = sorted(mix.spent)
+            spent, took, lag_pages = sorted(mix.spent), sorted(commits), machine.index.lag()
             progress(f"storing {STORED} messages")
             mix.doing, target = "fill", machine.kernel.counters.page + STORED
             await _phase(machine, mix, 600.0, lambda: machine.kernel.counters.page >= target)
@@ -216,6 +235,7 @@ async def measure(
             progress(f"whole kernel with {machine.kernel.counters.page} pages, {seconds:.0f} s")
             await _phase(machine, mix, 1.0)
             after, lag_after = await _phase(machine, mix, seconds)
+            lag_pages_after = machine.index.lag()
             stored = machine.kernel.counters.page
     return Bench(
         processes,
@@ -227,7 +247,10 @@ async def measure(
         round(after / whole, 3),
         round(1e6 * spent[len(spent) // 2], 1),
         round(1e6 * spent[len(spent) * 99 // 100], 1),
+        round(1e3 * took[len(took) // 2], 2),
+        round(1e3 * took[len(took) * 99 // 100], 2),
         round(max(lag, lag_after), 3),
+        max(lag_pages, lag_pages_after),
         stored,
         round(time.perf_counter() - began, 1),
     )

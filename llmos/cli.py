@@ -667,6 +667,26 @@ def bench_crash(
     raise typer.Exit(run(points, seeds, sabotage, limit, jobs, as_json))
 
 
+@bench.command("recovery", short_help="Boot, indexes and turns of a machine with a long past.")
+def bench_recovery(
+    processes: Annotated[int, typer.Option("--processes", min=1)] = 10_000,
+    pages: Annotated[int, typer.Option("--pages", min=20_000)] = 1_000_000,
+    where: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Fill this folder, or use it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench recovery --processes 1000 --pages 100000
+      llmos bench recovery --keep /var/tmp/long --json
+
+    Fill a directory, build its indexes from nothing, compact it, boot it after a clean end and after a kill, and take
+    turns in the process that has most of the pages. With a million pages it takes half an hour.
+    """
+    from bench.recovery import run
+
+    run(processes, pages, where, as_json)
+
+
 @bench.command("sched", short_help="What the scheduling policies do to those who wait.")
 def bench_sched(
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Seeds 1 to this one.")] = 5,

@@ -51,10 +51,12 @@ class Close(msgspec.Struct, tag=True, array_like=True):
 
 
 class Applied(msgspec.Struct, tag=True, array_like=True):
-    """From the index: the last page applied, and its first error."""
+    """From the index: the last page applied, its first error, whether it rests, and whether it began anew."""
 
     page: int
     damaged: str
+    idle: bool = False
+    anew: bool = False
 
 
 class Found(msgspec.Struct, tag=True, array_like=True):
@@ -74,6 +76,8 @@ class IndexBeside:
         """`exact_max`: vectors of a process and area up to which vector search is exact."""
         self.applied = 0
         self.damaged = ""  # the index's first error; the next start rebuilds
+        self.idle = False  # its graphs and segments are tidy, too
+        self.anew = False  # it began with nothing, for what lay there was not to be trusted
         self._path, self._disk, self._exact_max = Path(path), disk, exact_max
         self._lock = threading.Lock()  # guards what follows
         self._fed = 0
@@ -180,7 +184,7 @@ class IndexBeside:
             self._flush()
         match line:
             case Applied():
-                self.applied = line.page
+                self.applied, self.idle, self.anew = line.page, line.idle, line.anew
                 self.damaged = self.damaged or line.damaged
             case Found():
                 answer = line.answer
@@ -234,7 +238,11 @@ def main(path: Path, exact_max: int, requests: IO[bytes], answers: IO[bytes]) ->
     with _locked(path / "index.lock"):
         disk = LmdbReader(path)
         index = FusedIndex(path, disk, WordLlamaEmbedder(), exact_max)
-        index.start(post, lambda pages: [0] * len(pages), lambda: say(Applied(index.applied, index.damaged)))
+
+        def changed() -> None:
+            say(Applied(index.applied, index.damaged, index.idle, index.anew))
+
+        index.start(post, lambda pages: [0] * len(pages), changed)
         told = False
         for raw in _lines(requests):
             match _down.decode(raw):
@@ -246,7 +254,7 @@ def main(path: Path, exact_max: int, requests: IO[bytes], answers: IO[bytes]) ->
                     told = True
                     break
         index.close(at_once=not told)
-        say(Applied(index.applied, index.damaged))
+        changed()
         disk.close()
 
 

@@ -68,7 +68,8 @@ class Space:
         self._exact_max = exact_max
         self._pages: Ints = np.empty(0, np.int64)
         self._ats: Ints = np.empty(0, np.int64)
-        self._tail: Floats = np.empty((0, dim), np.float32)  # vectors from number `built` on, with room to grow
+        self._tail: Floats = np.empty((0, dim), np.float32)  # vectors from number `built - head` on, with room to grow
+        self._head = 0  # of them, those at the front that are in the graph already
         self.n = 0
         self.built = 0  # vectors in the graph
         self.saved = 0  # of them on disk
@@ -79,10 +80,11 @@ class Space:
         more = len(chunk.pages)
         self._pages = _with_room(self._pages, self.n, more)
         self._ats = _with_room(self._ats, self.n, more)
-        self._tail = _with_room(self._tail, self.n - self.built, more)
+        end = self._head + self.n - self.built
+        self._tail = _with_room(self._tail, end, more)
         self._pages[self.n : self.n + more] = chunk.pages
         self._ats[self.n : self.n + more] = chunk.ats
-        self._tail[self.n - self.built : self.n - self.built + more] = chunk.halves
+        self._tail[end : end + more] = chunk.halves
         self.n += more
 
     @property
@@ -101,20 +103,19 @@ class Space:
             self._graph.set_num_threads(1)
         if self.built + more > self._graph.get_max_elements():
             self._graph.resize_index(2 * (self.built + more))
-        self._graph.add_items(self._tail[:more], np.arange(self.built, self.built + more), num_threads=1)
-        left = self.n - self.built - more
-        rest = self._tail[more : more + left].copy()
-        if 4 * left < len(self._tail):
-            self._tail = rest
-        else:
-            self._tail[:left] = rest
+        rows = self._tail[self._head : self._head + more]
+        self._graph.add_items(rows, np.arange(self.built, self.built + more), num_threads=1)
         self.built += more
+        self._head += more
+        if 2 * self._head > len(self._tail):  # seldom enough that a vector is moved a few times in all
+            self._tail = self._tail[self._head : self._head + self.n - self.built].copy()
+            self._head = 0
 
     def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
         """The `k` pages of `scope` nearest to `vector` (dim,) with their cosines, best first; equal: newest first."""
         allowed = self._allowed(scope)
         tail = np.flatnonzero(allowed[self.built :])
-        scores = _dots(self._tail[: self.n - self.built], vector)
+        scores = _dots(self._tail[self._head : self._head + self.n - self.built], vector)
         numbers, cosines = [tail + self.built], [scores[tail]]
         if self.built:
             found, near = self._search_graph(vector, k, allowed[: self.built])
@@ -150,7 +151,7 @@ class Space:
             return
         graph.set_num_threads(1)
         self._graph, self.built, self.saved = graph, n, n
-        self._tail = self._tail[n : self.n].copy()
+        self._tail, self._head = self._tail[n : self.n].copy(), 0
 
     def _allowed(self, scope: Scope) -> npt.NDArray[np.bool_]:
         pages, ats = self._pages[: self.n], self._ats[: self.n]

@@ -80,6 +80,7 @@ class FusedIndex:
         self.applied = 0
         self.damaged = ""  # the first error; the next start rebuilds
         self.anew = False  # what lay in the folder was not trusted, or nothing did
+        self.idle = False  # what was fed is applied, segments are merged, graphs are built
         self._dead = False  # nothing can be applied any more, and nothing is answered
         self._folder = Path(path)
         self._disk = disk
@@ -94,7 +95,7 @@ class FusedIndex:
     def start(self, post: Post, sizes: Sizes, changed: Callable[[], None] = lambda: None) -> None:
         """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry.
 
-        `changed` is called on the index's thread when `applied` or `damaged` are new.
+        `changed` is called on the index's thread when `applied`, `damaged` or `idle` are new.
         """
         self._post, self._sizes, self._changed = post, sizes, changed
         last = self._disk.scan("page", reverse=True, limit=1)
@@ -151,6 +152,9 @@ class FusedIndex:
                     self.applied = store.applied
                     self._changed()
                 idle = not behind and not store.tidy()
+                if idle != self.idle:
+                    self.idle = idle
+                    self._changed()
             except Exception as exc:
                 self._note(exc)
                 self._dead = True

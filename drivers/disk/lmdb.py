@@ -30,6 +30,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -180,7 +181,9 @@ class LmdbDisk(_Reads):
         except OSError as exc:
             raise BadInput(f"{self.path} cannot be written: {exc.strerror}; name a directory that can") from exc
         try:
+            began = time.perf_counter()
             self.walked = _examine(self.path, walk)
+            self.walk_s = time.perf_counter() - began
             self._env = _environment(self.path, sync)
             try:
                 found = _tables(self._env, self.path)
