@@ -65,6 +65,7 @@ class NoIndex:
     """An index that keeps nothing and finds nothing, at once: the bare loop's."""
 
     applied = 0
+    anew, damaged = True, ""
 
     def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
         self.post = post

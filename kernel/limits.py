@@ -2,6 +2,8 @@
 
 from typing import Final
 
+INDEX_LAG_MAX: Final = 5_000  # pages that the indexes may be behind; a sender waits until they are not
+INDEX_WAIT_S: Final = 10.0  # but no longer: then it is told to come back
 INBOX_MAX: Final = 65_536  # events that may wait for one step; a full inbox pushes back on its sender
 PENDING_MAX: Final = 256  # undelivered interrupts of one process; a full one refuses messages, "retry after"
 OUTBOX_MAX: Final = 4_096  # unacknowledged messages of one process; beyond it send_message is refused

@@ -48,6 +48,8 @@ from kernel.latency import Latency
 from kernel.limits import (
     BATCH_MAX,
     INBOX_MAX,
+    INDEX_LAG_MAX,
+    INDEX_WAIT_S,
     MESSAGE_BYTES_MAX,
     MID_CHARS_MAX,
     SUBSCRIBER_QUEUE_MAX,
@@ -189,6 +191,7 @@ class Machine:
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
         self._checkpoint: _Waiter | None = None  # who waits for one
+        self._followed = False  # the indexes have been within INDEX_LAG_MAX pages since boot
         self._cutting = True  # the journal may hold entries that the last checkpoint stands for
 
     # The inbox. `post` is the only way in for drivers.
@@ -256,6 +259,7 @@ class Machine:
         if mid:
             self._inflight[mid] = waiter
         try:
+            await self._index_follows()
             page_tokens, parts = page_tokens_max(self.settings), list[Part]()
             for text in texts:
                 if len(text) > 2_000:  # tokenising 1 MB takes seconds
@@ -270,6 +274,18 @@ class Machine:
             self._inflight.pop(mid, None)
             waiter.done.set()
         return waiter.answer
+
+    async def _index_follows(self) -> None:
+        """Slow a sender down to what the indexes can follow. Raises BadInput where they do not for a while.
+
+        Not before they have caught up after boot: where they are built anew nobody could send for minutes.
+        """
+        began = trio.current_time()
+        self._followed = self._followed or self.index.lag() <= INDEX_LAG_MAX
+        while self._followed and self.index.lag() > INDEX_LAG_MAX:
+            if trio.current_time() - began > INDEX_WAIT_S:
+                raise BadInput(f"queue full: the indexes are {self.index.lag()} pages behind; retry after 5 s")
+            await trio.sleep(0.05)
 
     async def spawn(
         self,

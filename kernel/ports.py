@@ -145,6 +145,8 @@ class Index(Protocol):
     """Derived indexes over pages: applies committed pages in order, searches, rebuilds itself from the truth."""
 
     applied: int  # last page id applied
+    anew: bool  # it began with nothing in this life, for what there was is missing or not to be trusted
+    damaged: str  # what went wrong with it, "" if nothing did; the next start builds it anew
 
     def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
         """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""

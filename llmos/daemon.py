@@ -6,6 +6,7 @@ to LOG in its directory. Two that start one at the same moment get the same: the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ START_S: Final = 300.0  # a daemon that takes longer to load its model is stuck
 LOOK_S: Final = 0.1  # between two looks at whether it answers
 LOCKED_S: Final = 60.0  # how long the daemon that holds the lock may take to answer: it loads its model
 STOP_S: Final = 30.0
+INDEX_BEHIND: Final = 1_000  # pages; less is caught up with in a moment
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -155,6 +157,29 @@ def alive(pid: int) -> bool:
     return True
 
 
+async def follow_index(directory: Path) -> None:
+    """Print how far the index is, while it is built anew; and what is wrong with it."""
+    shown, bar = -1, sys.stdout.isatty()
+    with contextlib.suppress(KernelError):
+        async with connect(directory / SOCKET) as client:
+            while True:  # until it has caught up, or the kernel stops
+                seen = await client.ask(wire.Info(id=0), wire.Serving)
+                if seen.damaged:
+                    print(f"llmos: the index is damaged and will be built anew at the next boot: {seen.damaged}")
+                    return
+                behind, tenth = seen.pages - seen.indexed, 10 * seen.indexed // max(1, seen.pages)
+                if behind < INDEX_BEHIND:
+                    if shown >= 0:
+                        print(f"{chr(13) if bar else ''}llmos: the index has all {seen.pages} pages", flush=True)
+                    return
+                if bar or tenth != shown:
+                    cells = "#" * (3 * tenth) + "." * (30 - 3 * tenth)
+                    line = f"llmos: indexing [{cells}] {seen.indexed} of {seen.pages} pages"
+                    print(f"\r{line}" if bar else line, end="" if bar else "\n", flush=True)
+                    shown = tenth
+                await trio.sleep(0.5)
+
+
 async def foreground(directory: Path, options: Options) -> None:
     """Be the daemon, until SIGTERM, SIGINT or a client stops it: what runs is drained. A second signal does not wait.
 
@@ -186,6 +211,7 @@ async def foreground(directory: Path, options: Options) -> None:
             async with connect(directory / SOCKET) as client:
                 serving = await client.ask(wire.Info(id=0), wire.Serving)
                 many = len((await client.ask(wire.Ps(id=0), wire.Processes)).processes)
+            nursery.start_soon(follow_index, directory)
             print(
                 f"llmos: {serving.model}, window {serving.window}, {many} processes; serving {directory / SOCKET} "
                 f"as process {serving.os_pid}",

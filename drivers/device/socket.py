@@ -285,6 +285,10 @@ class Connection:
                     window=machine.window,
                     encoding=config.encoding,
                     settings=machine.settings,
+                    pages=machine.kernel.counters.page,
+                    indexed=min(machine.index.applied, machine.kernel.counters.page),
+                    anew=machine.index.anew,
+                    damaged=machine.index.damaged,
                 )
             case wire.Compact():
                 return done(number, await machine.compact())

@@ -224,6 +224,10 @@ class Serving(Line, frozen=True, kw_only=True):
     window: int
     encoding: str
     settings: Settings
+    pages: int = 0
+    indexed: int = 0  # pages that searches find
+    anew: bool = False  # the indexes are built from nothing
+    damaged: str = ""  # what went wrong with them; the next start builds them anew
 
 
 class Logged(Line, frozen=True, kw_only=True):
