@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from drivers.disk.seal import TABLES
+from kernel.failpoint import POINTS
 from syscalls.manual import document
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +59,11 @@ def test_the_kernel_names_no_syscall() -> None:
 
 def test_the_syscall_document_is_what_the_abi_generates() -> None:
     assert (ROOT / "docs" / "syscalls.md").read_text() == document(), "run `make docs`"
+
+
+def test_the_durability_page_lists_the_failpoints_and_the_tables() -> None:
+    text = (ROOT / "docs" / "durability.md").read_text()
+    for name, where in POINTS.items():
+        assert f"| `{name}` | {where} |" in text
+    for table in TABLES:
+        assert f"| `{table}` |" in text
