@@ -1,6 +1,6 @@
 """Failpoints: named places where a run can be made to die, to fail or to wait, at their n-th passing.
 
-Armed by the environment variable LLMOS_FAILPOINTS when a process starts, or by `arm`: entries `NAME=ACTION@N`,
+Armed by the environment variable LLMOS_FAILPOINTS when a program starts, or by `arm`: entries `NAME=ACTION@N`,
 separated by commas, with ACTION one of kill (SIGKILL to this process: nothing is flushed, no handler runs), enospc, eio
 (an OSError from that place), delay (DELAY_S). `@N` counts passings in this process from 1; without it every one is
 meant, which for kill is the first. Where nothing is armed, a passing costs one look at an empty dict.
@@ -98,4 +98,7 @@ def _pass(name: str) -> None:
             time.sleep(DELAY_S)
 
 
-arm(os.environ.get(VARIABLE, ""))
+def arm_from_environment() -> None:
+    """Arm what the environment says; called once by each program. Raises BadInput as `arm` does."""
+    if VARIABLE in os.environ:
+        arm(os.environ[VARIABLE])

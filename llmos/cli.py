@@ -1022,6 +1022,10 @@ def _status(arguments: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
     try:
+        if "LLMOS_FAILPOINTS" in os.environ:
+            from kernel import failpoint
+
+            failpoint.arm_from_environment()
         found = app(arguments, standalone_mode=False, prog_name="llmos")
         sys.stdout.flush()
     except typer.TyperException as exc:

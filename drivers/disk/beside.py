@@ -25,6 +25,7 @@ from typing import IO, Final, TypeAlias
 
 import msgspec
 
+from kernel import failpoint
 from kernel.event import AnyEvent, Search, Searched
 from kernel.ports import Post, Reads
 
@@ -280,4 +281,5 @@ def _locked(file: Path) -> Iterator[None]:
 if __name__ == "__main__":
     lines = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no line of ours
+    failpoint.arm_from_environment()
     main(Path(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, lines)

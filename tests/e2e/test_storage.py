@@ -243,6 +243,26 @@ def test_a_real_chat_replays_to_equal_hashes_without_its_model(tmp_path: Path) -
     assert asked("fsck", str(tmp_path))["index"] == []
 
 
+def test_failpoints_reach_the_daemon_and_its_index_through_the_environment(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMOS_FAILPOINTS", "commit.after=kill@6,index.apply.inside=kill@1")
+    done = llmos(machine, "chat", "--cpu", "scripted", text="one\ntwo\nthree\nfour\n")
+    assert done.returncode == 0, "each daemon dies, and is started again"
+    assert [f"you said: {word}" in done.stdout for word in ("one", "two", "three", "four")] == [True] * 4
+    monkeypatch.setenv("LLMOS_FAILPOINTS", "commit.inside=enospc@2")
+    full = llmos(machine, "boot", "--cpu", "scripted")
+    assert full.returncode == 2
+    assert "No space left on device" in full.stderr
+    assert len(full.stderr.splitlines()) == 1
+    monkeypatch.setenv("LLMOS_FAILPOINTS", "nowhere=kill")
+    refused = llmos(machine, "ps")
+    assert (refused.returncode, "no failpoint 'nowhere'" in refused.stderr) == (2, True)
+    monkeypatch.delenv("LLMOS_FAILPOINTS")
+    assert asked("fsck", str(machine))["ok"]
+    assert asked("replay", str(machine))["ok"]
+
+
 HOLD = """
     import sys, time
     from drivers.disk.lmdb import LmdbReader
