@@ -155,7 +155,12 @@ class Space:
 
     def _allowed(self, scope: Scope) -> npt.NDArray[np.bool_]:
         pages, ats = self._pages[: self.n], self._ats[: self.n]
-        allowed = (pages <= scope.upto) & (ats >= scope.since)
+        if self.n and scope.upto < pages[-1]:
+            allowed = pages <= scope.upto
+        else:  # as nearly always: no look at a million numbers
+            allowed = np.ones(self.n, bool)
+        if scope.since:
+            allowed &= ats >= scope.since
         if scope.until:
             allowed &= ats < scope.until
         if scope.exclude:
@@ -166,13 +171,14 @@ class Space:
         return allowed
 
     def _search_graph(self, vector: Floats, k: int, allowed: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
-        few = np.flatnonzero(allowed)
-        if len(few) <= self._exact_max:  # a narrow filter: compare these alone
-            if not len(few):
+        count = int(np.count_nonzero(allowed))
+        if count <= self._exact_max:  # a narrow filter: compare these alone
+            few = np.flatnonzero(allowed)
+            if not count:
                 return few, np.empty(0, np.float32)
             rows = np.asarray(self._graph.get_items(few, return_type="numpy"), np.float32)
             return few, _dots(rows, vector)
-        ask = min(self.built, k + min(k, self.built - len(few)))
+        ask = min(self.built, k + min(k, self.built - count))
         most = self.built  # as far as we know, what the graph can return
         while True:  # ends: enough survive the filter, or the graph was asked for all it can return
             self._graph.set_ef(max(EF, 2 * ask))
