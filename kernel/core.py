@@ -486,14 +486,20 @@ class Kernel:
     def _fits(self, event: Booted) -> None:
         """Refuse a window in which a process of this directory, or an empty one, has no room."""
         self._divide(0)
+        sizes: dict[str, int] = {}  # of equal texts one is measured
         for proc in self.procs.values():
             text = self._text_of(proc.mask, proc.system)
-            tokens = self._size(text)
+            if text not in sizes:
+                sizes[text] = self._size(text)
+            tokens = sizes[text]
             try:
                 limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
             except BadInput as exc:
                 raise BadInput(f"process {proc.name}: {exc}") from exc
-            data = self._size(render_blocks(proc.blocks))
+            blocks = render_blocks(proc.blocks)
+            if blocks not in sizes:
+                sizes[blocks] = self._size(blocks)
+            data = sizes[blocks]
             if proc.blocks and data + self.costs[Role.SYSTEM] > limits.data:
                 raise BadInput(
                     f"process {proc.name}: its core memory has {data + self.costs[Role.SYSTEM]} tokens, "
