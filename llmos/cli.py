@@ -354,8 +354,7 @@ def replay(
 ) -> int:
     """\b
     Examples:
-      llmos replay ~/.local/share/llmos
-      llmos replay /srv/agents --until 1200
+      llmos replay ~/.local/share/llmos --until 1200
       llmos replay /srv/agents --diff --json
 
     Take the events of a journal again, without a model, and compare the state hash after every step with the one it had
