@@ -34,7 +34,9 @@ EF_CONSTRUCTION: Final = 100
 EF: Final = 96  # breadth of a search, at least
 SEED: Final = 1
 SLICE: Final = 8  # vectors inserted into a graph at a stretch: about 3 ms, which a search may have to wait
-LOADED_MAX: Final = 131_072  # vectors in memory over all spaces, about 1 KiB each; the least used spaces go first
+LOADED_MIN: Final = 131_072  # vectors that may be in memory over all spaces, on any machine,
+LOADED_SHARE: Final = 1 / 8  # or as many as fit in this share of its memory; the least used spaces go first
+VECTOR_BYTES: Final = 1_280  # of one in a graph, with its links
 SAVE_GROWTH: Final = 1.5  # a graph is saved when it has grown by this factor, and on close
 
 SCHEMA: Final = """
@@ -205,6 +207,8 @@ class Spaces:
         self._dim = dim
         self._exact_max = exact_max
         self._loaded: dict[tuple[int, Area], Space] = {}  # least recently used first
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._loaded_max = max(LOADED_MIN, int(LOADED_SHARE * memory / VECTOR_BYTES))
 
     def add(self, pages: Sequence[Page], vectors: Floats) -> list[Chunk]:
         """Store vectors (n, dim) of `pages`, inside the caller's transaction; `admit` what it returns afterwards."""
@@ -254,12 +258,14 @@ class Spaces:
         if space is None:
             space = self._load(pid, area)
             held = space.n + sum(other.n for other in self._loaded.values())
-            while self._loaded and held > LOADED_MAX:
-                (old_pid, old_area), old = next(iter(self._loaded.items()))
+            # Not the same process's: a search over both of its areas would load the one and drop the other for ever.
+            for old_pid, old_area in [one for one in self._loaded if one[0] != pid]:
+                if held <= self._loaded_max:
+                    break
+                old = self._loaded.pop((old_pid, old_area))
                 if old.built > old.saved:
                     self._save(old_pid, old_area, old)
                 held -= old.n
-                del self._loaded[old_pid, old_area]
         self._loaded[pid, area] = space
         return space
 

@@ -564,7 +564,8 @@ def test_an_index_whose_thread_cannot_apply_still_answers_late_and_closes(bench,
 
 
 def test_spaces_beyond_the_bound_leave_memory_and_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(hnsw, "LOADED_MAX", 50)
+    monkeypatch.setattr(hnsw, "LOADED_MIN", 50)
+    monkeypatch.setattr(hnsw, "LOADED_SHARE", 0)
     bench = Bench(tmp_path / "index", exact_max=10)
     for pid in (1, 2, 3):
         bench.tell(*chatter(40, seed=pid), f"Marta is number {pid}", pid=pid)
@@ -580,6 +581,23 @@ def test_spaces_beyond_the_bound_leave_memory_and_come_back(tmp_path, monkeypatc
         assert store.tidy()
     assert (bench.folder / "p1-recall.hnsw").exists(), "what was built is saved when it leaves"
     assert [pid for pid, _ in store.spaces._loaded] == [2]
+    store.close(clean=True)
+
+
+def test_both_areas_of_a_process_stay_however_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(hnsw, "LOADED_MIN", 50)
+    monkeypatch.setattr(hnsw, "LOADED_SHARE", 0)
+    bench = Bench(tmp_path / "index")
+    bench.tell(*chatter(100, seed=1))
+    bench.tell(*chatter(100, seed=2), area=Area.ARCHIVE)
+    bench.index.close()
+    store = module._Store.open(bench.folder, bench.disk, EMBEDDER, 4_096)
+    loads = []
+    load = store.spaces._load
+    monkeypatch.setattr(store.spaces, "_load", lambda *which: loads.append(which) or load(*which))
+    for _ in range(5):
+        store.search(Search(pid=1, req=0, area=BOTH, query="garden", upto=bench.page))
+    assert len(loads) == 2
     store.close(clean=True)
 
 
