@@ -157,10 +157,8 @@ class Space:
 
     def _allowed(self, scope: Scope) -> npt.NDArray[np.bool_]:
         pages, ats = self._pages[: self.n], self._ats[: self.n]
-        if self.n and scope.upto < pages[-1]:
-            allowed = pages <= scope.upto
-        else:  # as nearly always: no look at a million numbers
-            allowed = np.ones(self.n, bool)
+        whole = not self.n or scope.upto >= pages[-1]  # as nearly always: no look at a million numbers
+        allowed = np.ones(self.n, bool) if whole else pages <= scope.upto
         if scope.since:
             allowed &= ats >= scope.since
         if scope.until:
