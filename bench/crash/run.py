@@ -30,8 +30,9 @@ from bench.crash.judge import Verdict, judge
 from bench.crash.life import Client, live
 from bench.crash.sabotage import SABOTAGES, Sabotage
 from bench.crash.workload import KINDS, Kind, Workload, workload
-from drivers.disk.index import Embedder
+from drivers.disk.index import STAMP, Embedder
 from drivers.disk.lmdb import LEFT
+from drivers.disk.seal import boot_of_host
 from kernel.errors import BadInput
 from kernel.failpoint import POINTS
 
@@ -155,6 +156,9 @@ def perform(run: Run, reference: str, sabotage: Sabotage = "") -> Judged:
 def _tear(folder: Path, rng: Random) -> None:
     """What a host that goes down with the kernel may leave: an index's log cut anywhere, and no note of a boot."""
     (folder / LEFT).unlink(missing_ok=True)
+    stamp = folder / STAMP
+    if stamp.exists():
+        stamp.write_text(stamp.read_text().replace(boot_of_host(), "the boot before"))
     log = folder / "index.sqlite-wal"
     if log.exists() and log.stat().st_size:
         os.truncate(log, rng.randrange(log.stat().st_size))

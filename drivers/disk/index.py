@@ -13,7 +13,9 @@ words' ranking. Neighbours stand right behind their hit. A cursor counts places 
 
 SQLite's file has no checksums, its log has. So the file is written only when this module folds the log into it, and
 its size and time are noted then (`index.stamp`): a file that differs at the next start was changed by something else,
-and is not trusted. What stands in the log is trusted as far as its checksums go, and caught up from there.
+and is not trusted. What stands in the log is trusted as far as its checksums go, and caught up from there. Under load
+the log is folded in without fsync, which would stand in the way of the truth's; in the next idle moment once with it.
+A file whose last fold was not synced is not trusted when the host has gone down since.
 
 On disk: a folder with index.sqlite (tables of fts.py and hnsw.py, and `state`), its log and its stamp, graph files, and
 a file `damaged` when the next start is to rebuild. All of it may be deleted while no kernel runs.
@@ -33,6 +35,7 @@ from typing import Final, Protocol
 import msgspec
 
 from drivers.disk import fts, hnsw
+from drivers.disk.seal import boot_of_host
 from kernel import failpoint
 from kernel.errors import DeviceError
 from kernel.event import Hit, Search, Searched
@@ -235,6 +238,7 @@ class _Store:
         self.applied = 0
         self._folder = folder
         self.anew = False
+        self._synced = True  # the last fold was
         self._loose = 0  # pages indexed since the last tidying began
         self._tidying = False
 
@@ -288,15 +292,17 @@ class _Store:
         self._loose += len(indexed)
         with contextlib.suppress(FileNotFoundError):
             if (self._folder / "index.sqlite-wal").stat().st_size > LOG_BYTES:
-                self._fold()
+                self._fold(sync=False)
 
-    def _fold(self) -> None:
+    def _fold(self, *, sync: bool) -> None:
         """Fold the log into the file, and note how the file is left."""
-        _write_stamp(self._folder, folding=True)
+        _write_stamp(self._folder, folding=True, synced=False)
         failpoint.passing("index.checkpoint.before")
+        self._sql.execute(f"PRAGMA synchronous = {'NORMAL' if sync else 'OFF'}")
         self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         failpoint.passing("index.checkpoint.after")
-        _write_stamp(self._folder, folding=False)
+        _write_stamp(self._folder, folding=False, synced=sync)
+        self._synced = sync
 
     def tidy(self) -> bool:
         """Work for idle moments, some 10 ms of it; False if nothing is left to do."""
@@ -307,7 +313,11 @@ class _Store:
         if self._tidying:
             self._tidying = self._lexical.tidy(start=False)
             return True
-        return self.spaces.build()
+        if self.spaces.build():
+            return True
+        if not self._synced:
+            self._fold(sync=True)
+        return False
 
     def search(self, what: Search) -> tuple[list[Hit], bool]:
         """The hits of `what`, without token counts, and whether there are more. Raises DeviceError from the disk."""
@@ -351,11 +361,11 @@ class _Store:
         try:
             if clean:
                 self.spaces.close()
-                self._fold()
+                self._fold(sync=True)
         finally:
             self._sql.close()
             if clean:
-                _write_stamp(self._folder, folding=False)
+                _write_stamp(self._folder, folding=False, synced=True)
 
     def _texts(self, pages: Sequence[int]) -> list[str]:
         found = self._disk.get_many("page", [_page_key(page) for page in pages]) if pages else []
@@ -379,7 +389,7 @@ class _Store:
         self._sql.executescript(SCHEMA + fts.SCHEMA + hnsw.SCHEMA)
         self._sql.execute(f"PRAGMA user_version = {FORMAT}")
         self._set("embedder", self._embedder.name)
-        self._fold()
+        self._fold(sync=False)
 
     def _sound(self, *, folding: bool) -> bool:
         """Whether the file is of this format, by this embedder, and of this truth and not ahead of it.
@@ -401,9 +411,9 @@ class _Store:
         return value is not None and _digest(_page.decode(value)) == state.get("digest")
 
     def _pragmas(self) -> None:
-        """WAL and NORMAL: a power cut may lose the last transactions, which the truth still has, not the file."""
+        """A log, folded in and synced by _fold alone: what a power cut takes of it the truth still has."""
         self._sql.execute("PRAGMA journal_mode = WAL")
-        self._sql.execute("PRAGMA synchronous = NORMAL")
+        self._sql.execute("PRAGMA synchronous = OFF")
         self._sql.execute("PRAGMA wal_autocheckpoint = 0")  # it is folded in by _fold alone
         self._sql.execute("PRAGMA cache_size = -32768")  # 32 MiB
         self._sql.execute("PRAGMA temp_store = MEMORY")
@@ -475,17 +485,19 @@ def _found_by_word(sql: sqlite3.Connection, key: int, text: str) -> bool:
 
 
 class _Stamp(msgspec.Struct, frozen=True):
-    """How index.sqlite was left when its log was last folded into it. `folding`: that had begun."""
+    """How index.sqlite was left when its log was last folded into it. `folding`: that had begun. `host`: its boot."""
 
     size: int
     mtime_ns: int
     folding: bool
+    synced: bool
+    host: str
 
 
-def _write_stamp(folder: Path, *, folding: bool) -> None:
+def _write_stamp(folder: Path, *, folding: bool, synced: bool) -> None:
     seen = (folder / "index.sqlite").stat()
     aside = folder / (STAMP + ".part")
-    aside.write_bytes(msgspec.json.encode(_Stamp(seen.st_size, seen.st_mtime_ns, folding)))
+    aside.write_bytes(msgspec.json.encode(_Stamp(seen.st_size, seen.st_mtime_ns, folding, synced, boot_of_host())))
     aside.replace(folder / STAMP)
 
 
@@ -494,7 +506,9 @@ def _read_stamp(folder: Path) -> _Stamp | None:
     try:
         stamp = msgspec.json.decode((folder / STAMP).read_bytes(), type=_Stamp)
         seen = (folder / "index.sqlite").stat()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not stamp.synced and stamp.host != boot_of_host():
         return None
     return stamp if stamp.folding or (stamp.size, stamp.mtime_ns) == (seen.st_size, seen.st_mtime_ns) else None
 

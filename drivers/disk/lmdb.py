@@ -38,7 +38,7 @@ from typing import Any, Final, Literal
 import lmdb
 import msgspec
 
-from drivers.disk.seal import FORMAT, FORMAT_KEY, TABLES, seal, unseal
+from drivers.disk.seal import FORMAT, FORMAT_KEY, TABLES, boot_of_host, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
 from kernel.errors import BadInput, DeviceError
@@ -357,18 +357,10 @@ class Left(msgspec.Struct, frozen=True):
 def _leave(path: Path, *, ended: bool) -> None:
     """Write down how the file is left; a file written aside and renamed, so that it is whole or the one before."""
     seen = (path / "data.mdb").stat()
-    left = Left(ended, seen.st_size, seen.st_mtime_ns, _host())
+    left = Left(ended, seen.st_size, seen.st_mtime_ns, boot_of_host())
     aside = path / (LEFT + ".part")
     aside.write_bytes(msgspec.json.encode(left))
     os.replace(aside, path / LEFT)
-
-
-def _host() -> str:
-    """What tells one boot of the host from the next: what the page cache held is lost between them."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def reason_to_walk(path: Path) -> tuple[bool, bool]:
@@ -383,12 +375,12 @@ def reason_to_walk(path: Path) -> tuple[bool, bool]:
         return False, False
     try:
         left = msgspec.json.decode((path / LEFT).read_bytes(), type=Left)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return True, True
     if left.ended:
         changed = (left.size, left.mtime_ns) != (seen.st_size, seen.st_mtime_ns)
         return changed, changed
-    return True, left.host != _host() or not left.host or seen.st_size <= DEEP_BYTES
+    return True, left.host != boot_of_host() or not left.host or seen.st_size <= DEEP_BYTES
 
 
 def _examine(path: Path, walk: Callable[..., Walked]) -> Walked | None:

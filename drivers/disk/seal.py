@@ -1,12 +1,14 @@
-"""Records of the disk with their checksums: what stands in a table is the value and four bytes of CRC-32 behind it.
+"""What tells whether a file can be trusted: records with their checksums, and the host's boot.
 
-The checksum covers the table's name, the key and the value, so a value that damage or a wrong pointer brought to
-another key is noticed as a flipped bit is. The one record without is the format's version, which every version reads.
+What stands in a table is the value and four bytes of CRC-32 behind it. The checksum covers the table's name, the key
+and the value, so a value that damage or a wrong pointer brought to another key is noticed as a flipped bit is. The one
+record without is the format's version, which every version reads.
 """
 
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import Final
 
 from kernel.errors import DeviceError
@@ -37,3 +39,11 @@ def unseal(table: str, key: bytes, raw: bytes) -> bytes:
             " `llmos fsck` says how far, `llmos restore` brings a backup back"
         )
     return value
+
+
+def boot_of_host() -> str:
+    """What tells one boot of the host from the next: what the page cache held is lost between them. "" if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
