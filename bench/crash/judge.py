@@ -13,6 +13,7 @@ from drivers.disk.index import verify
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
 from kernel.audit import audit, logical, rows
+from kernel.errors import BadInput, KernelPanic
 from kernel.memory.page import Kind, Origin, Page
 from kernel.ports import Reads
 from kernel.process import Process
@@ -46,7 +47,7 @@ def judge(folder: Path, work: Workload, client: Client | None, reference: str = 
     disk = LmdbDisk(folder, walk=walk)
     try:
         verdict.hash_mismatch += audit(disk).findings
-        verdict.hash_mismatch += [f"{t.entry.lsn}: {t.why}" for t in Replay(disk, Table()).steps() if t.why]
+        verdict.hash_mismatch += _replayed(disk)
         verdict.lost += [f"index: {one}" for one in verify(folder, disk) if not one.endswith(HEALS)]
         verdict.logical = logical(disk)
         if client is not None:
@@ -57,6 +58,14 @@ def judge(folder: Path, work: Workload, client: Client | None, reference: str = 
     if reference and verdict.logical != reference:
         verdict.hash_mismatch.append(f"logical state {verdict.logical}, and {reference} without faults")
     return verdict
+
+
+def _replayed(disk: Reads) -> list[str]:
+    """Where the journal does not lead to the state that it names, or cannot be followed at all."""
+    try:
+        return [f"{t.entry.lsn}: {t.why}" for t in Replay(disk, Table()).steps() if t.why]
+    except (BadInput, KernelPanic) as exc:
+        return [str(exc)]
 
 
 def _pages(disk: Reads) -> list[Page]:

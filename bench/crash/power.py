@@ -34,10 +34,14 @@ class Unsynced:
         self._memory.commit(records)
         self._waiting.append(list(records))
         if len(self._waiting) > BEHIND:
-            self._disk.commit(self._waiting.popleft())
+            self._write()
+
+    def _write(self) -> None:
+        self._disk.commit(self._waiting[0])  # one that fails leaves no gap
+        self._waiting.popleft()
 
     def close(self) -> None:
         """Write everything, and let go."""
         while self._waiting:
-            self._disk.commit(self._waiting.popleft())
+            self._write()
         self._disk.close()

@@ -5,37 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
+from bench.crash.power import BEHIND, Unsynced
 from drivers.disk.index import FusedIndex
+from drivers.disk.lmdb import LmdbDisk
 from kernel.event import AnyEvent, Messaged
 from kernel.machine import Machine
 from kernel.ports import Disk, Record
 
 Sabotage = Literal["", "ack-before-commit", "apply-twice", "skip-outbox", "stale-index"]
 SABOTAGES: Final[dict[str, str]] = {
-    "ack-before-commit": "a transaction is written when the next one comes, and acknowledged at once",
+    "ack-before-commit": f"transactions are acknowledged at once, and written {BEHIND} later",
     "apply-twice": "a message that a client sends is applied a second time",
     "skip-outbox": "final messages are shown and not stored",
     "stale-index": "an index that starts again takes itself to be up to date",
 }
-
-
-class _Late:
-    """A disk whose commit returns before its transaction is begun."""
-
-    def __init__(self, disk: Disk) -> None:
-        self._disk, self._kept = disk, list[Record]()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._disk, name)
-
-    def commit(self, records: Sequence[Record]) -> None:
-        kept, self._kept = self._kept, list(records)
-        if kept:
-            self._disk.commit(kept)
-
-    def close(self) -> None:
-        self.commit(())
-        self._disk.close()
 
 
 class _Forgetful:
@@ -51,10 +34,10 @@ class _Forgetful:
         self._disk.commit([record for record in records if record.table != "outbox"])
 
 
-def broken_disk(disk: Disk, sabotage: Sabotage) -> Disk:
+def broken_disk(disk: LmdbDisk, sabotage: Sabotage) -> Disk:
     """The disk, or one that breaks its promise."""
     if sabotage == "ack-before-commit":
-        return _Late(disk)
+        return Unsynced(disk)
     return _Forgetful(disk) if sabotage == "skip-outbox" else disk
 
 

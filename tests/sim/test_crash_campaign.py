@@ -41,7 +41,7 @@ def test_nothing_is_lost_wherever_the_machine_is_killed() -> None:
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_a_kernel_that_is_broken_on_purpose_is_noticed(sabotage: str) -> None:
     what, points = NOTICED[sabotage]
-    found = campaign(points, [12], os.cpu_count() or 1, sabotage, limit=16, show=False)  # type: ignore[arg-type]
+    found = campaign(points, [12], os.cpu_count() or 1, sabotage, limit=32, show=False)  # type: ignore[arg-type]
     assert getattr(found, what) > 0, found.findings
 
 
