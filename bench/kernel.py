@@ -58,6 +58,7 @@ class Bench(msgspec.Struct, frozen=True):
     index_lag_s: float
     index_lag_pages: int  # at the end of the longest phase
     stored: int
+    stolen: float  # of the machine's CPU time, by its host, over the whole run; 0 where nothing tells
     seconds: float
 
 
@@ -207,7 +208,7 @@ async def measure(
     processes: int, sync: str, seconds: float, seed: int = 1, progress: Callable[[str], None] = print
 ) -> Bench:
     """All phases, one after the other, each `seconds` long (the bare one a third of it)."""
-    began = time.perf_counter()
+    began, ticks = time.perf_counter(), _ticks()
     with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
         progress(f"bare loop, {seconds / 3:.0f} s")
         mix = Mix(seed)
@@ -253,8 +254,18 @@ async def measure(
         round(max(lag, lag_after), 3),
         max(lag_pages, lag_pages_after),
         stored,
+        round((_ticks()[1] - ticks[1]) / max(1, _ticks()[0] - ticks[0]), 4),
         round(time.perf_counter() - began, 1),
     )
+
+
+def _ticks() -> tuple[int, int]:
+    """All CPU time of the machine since it started, and what its host took of it (proc(5), `steal`)."""
+    try:
+        times = [int(one) for one in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return 0, 0
+    return sum(times), times[7]
 
 
 @asynccontextmanager
