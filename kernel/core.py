@@ -1084,6 +1084,9 @@ class Kernel:
         counts.emitted += event.decoded
         counts.prefill += event.prefill
         counts.kv = max(counts.kv, event.kv)
+        counts.again += event.again
+        counts.restored += event.restored
+        counts.shared += event.shared
         self._worked(proc, event)
         if proc.state is not State.RUNNING or (proc.instr, proc.attempt) != (event.instr, event.attempt):
             return  # killed meanwhile, and perhaps started again

@@ -161,6 +161,9 @@ class Trapped(Event, frozen=True, kw_only=True):
     prefill: int = 0  # tokens evaluated as prompt, i.e. not found in KV
     decoded: int = 0  # tokens sampled or forced in this run
     kv: int = 0  # highest KV position this run reached
+    again: int = 0  # of `prefill`, tokens that had been evaluated for the process's last run already
+    restored: int = 0  # tokens whose KV came from an image
+    shared: int = 0  # tokens whose KV came from another process
 
 
 class Hit(msgspec.Struct, frozen=True, array_like=True):

@@ -74,6 +74,9 @@ class Accounts(msgspec.Struct, array_like=True):
     syscalls: int = 0
     illegal: int = 0
     kv: int = 0  # highest KV position of any run
+    again: int = 0  # of `prefill`, tokens evaluated before: a prefix broke, or KV was lost
+    restored: int = 0  # tokens whose KV came from an image
+    shared: int = 0  # tokens whose KV came from another process
 
 
 class Process(msgspec.Struct, array_like=True):

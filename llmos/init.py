@@ -34,7 +34,7 @@ def recorded(disk: Disk) -> tuple[Settings, str]:
     return settings, (model or b"").decode()
 
 
-def processor(cpu: str, model: str, settings: Settings) -> Cpu:
+def processor(cpu: str, model: str, settings: Settings, directory: Path) -> Cpu:
     """The CPU driver of a name: `llama` over a GGUF, or `scripted`, which echoes, for trying things out."""
     if cpu == "scripted":
         from drivers.cpu.scripted import ScriptedCpu, echo
@@ -45,7 +45,7 @@ def processor(cpu: str, model: str, settings: Settings) -> Cpu:
     from drivers.cpu.llama import LlamaCpu
     from llmos.models import find
 
-    return LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu)
+    return LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, directory / "kv")
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def powered(
     disk = LmdbDisk(directory, sync=settings.disk.sync)
     try:
         board = Board(
-            cpu=processor(cpu, chosen, settings) if isinstance(cpu, str) else cpu,
+            cpu=processor(cpu, chosen, settings, directory) if isinstance(cpu, str) else cpu,
             disk=disk,
             index=IndexBeside(directory, disk, exact_max=settings.disk.exact_max),
             settings=settings,

@@ -45,8 +45,8 @@ class _Cpu(LlamaCpu):
     failures = 0
     stalled = False
 
-    def __init__(self, path: Path, settings: Settings) -> None:
-        super().__init__(path, settings.cpu)
+    def __init__(self, path: Path, settings: Settings, folder: Path) -> None:
+        super().__init__(path, settings.cpu, folder / "kv")
         self._held: list[Job] = []
 
     def start(self, job: Job) -> None:
@@ -165,7 +165,7 @@ class _Live:
         """Switch the machine on, with what the folder holds, until its power is cut."""
         first = not self.events
         settings = apply(Settings(), list(self.scenario.machine.set))
-        self.cpu = await trio.to_thread.run_sync(_Cpu, self.model, settings)
+        self.cpu = await trio.to_thread.run_sync(_Cpu, self.model, settings, self.folder)
         self.disk = _Disk(self.folder, sync=settings.disk.sync)
         self.index = _Index(self.folder, self.disk, exact_max=settings.disk.exact_max)
         if first:  # loading the model the first time is no part of the scenario

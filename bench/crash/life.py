@@ -21,10 +21,10 @@ import msgspec
 import trio
 import trio.testing
 
+from bench.crash.paged import PagedCpu
 from bench.crash.power import Unsynced
 from bench.crash.sabotage import Sabotage, broken_disk, broken_index, broken_machine
 from bench.crash.workload import Act, Workload, program
-from drivers.cpu.scripted import ScriptedCpu
 from drivers.disk.index import Embedder, FusedIndex
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
@@ -165,7 +165,7 @@ def _child(
         return life * HOUR + int((time.monotonic() - began) * RATE * NS)
 
     trio.run(
-        partial(_live, work, client, disk, index, settings, clock, tell, sabotage),
+        partial(_live, folder, work, client, disk, index, settings, clock, tell, sabotage),
         clock=trio.testing.MockClock(rate=RATE),
     )
     if counted is not None:
@@ -174,6 +174,7 @@ def _child(
 
 
 async def _live(
+    folder: Path,
     work: Workload,
     client: Client,
     disk: Disk,
@@ -183,7 +184,7 @@ async def _live(
     tell: Callable[[tuple[Any, ...]], None],
     sabotage: Sabotage,
 ) -> None:
-    cpu = ScriptedCpu(partial(program, work), slots=work.slots)
+    cpu = PagedCpu(partial(program, work), work.slots, folder / "kv")
     machine = await boot(Board(cpu, disk, index, settings, clock), Table())
     broken_machine(machine, sabotage)
     with trio.fail_after(LIFE_S * RATE):

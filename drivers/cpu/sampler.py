@@ -2,7 +2,7 @@
 
 No state: a draw depends on (seed, process, instruction, token) only, so a run that was preempted and resumed draws what
 an uninterrupted one draws. At temperature 0 the likeliest token is taken, the lowest id among equals.
-Not here: which tokens a grammar allows (llama.py sets the others to -inf first).
+Not here: which tokens a grammar allows (run.py sets the others to -inf first).
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ def pick(logits: Logits, emitted: Sequence[int], settings: Cpu, chance: float) -
         return int(np.argmax(logits))
     shares = np.exp((logits - logits.max()).astype(np.float64) / settings.temperature)
     shares /= shares.sum()
+    if settings.min_p:
+        shares[shares < settings.min_p * shares.max()] = 0.0
+        shares /= shares.sum()
     # Tokens below this share together weigh less than 1 - top_p: none of them is in the nucleus, and sorting is short.
     likely = np.flatnonzero(shares > (1.0 - settings.top_p) / len(shares))
     likely = likely[np.argsort(-shares[likely], kind="stable")]

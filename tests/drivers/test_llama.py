@@ -24,11 +24,12 @@ from llmos import models
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
-from drivers.cpu.llama import CHUNK, LlamaCpu  # noqa: E402  (after importorskip: it imports llama_cpp)
+from drivers.cpu.llama import LlamaCpu  # noqa: E402  (after importorskip: it imports llama_cpp)
 
 pytestmark = pytest.mark.gguf
 
 WINDOW = 1024
+CHUNK = CpuSettings().chunk
 S, U, A = Role.SYSTEM, Role.USER, Role.ASSISTANT
 SCHEMA = {
     "type": "object",
@@ -107,7 +108,7 @@ def capital(bench: Bench) -> tuple[int, ...]:
 
 def test_it_is_a_cpu_and_knows_its_model(bench: Bench) -> None:
     cpu: Cpu = bench.cpu
-    assert (cpu.slots, cpu.window_max, cpu.encoding, cpu.full_mask) == (1, 8192, "prose", False)
+    assert (cpu.slots, cpu.window_max, cpu.encoding, cpu.full_mask) == (4, 8192, "prose", False)
     assert "135M" in cpu.model
     assert cpu.detokenize(cpu.tokenize("Grüße, 世界 🙂")) == "Grüße, 世界 🙂"
 
@@ -266,23 +267,23 @@ def test_text_never_yields_a_control_token(bench: Bench) -> None:
 def test_a_frame_token_that_is_no_control_token_is_broken_up_in_text(bench: Bench) -> None:
     cpu = bench.cpu
     (mark,) = cpu.tokenize(" kernel")
-    cpu._marks[mark] = " kernel"
+    cpu.vocabulary._marks[mark] = " kernel"
     try:
         ids = cpu.tokenize("the kernel of a kernel kernel")
         assert mark not in ids
         assert cpu.detokenize(ids) == "the kernel of a kernel kernel"
     finally:
-        del cpu._marks[mark]
+        del cpu.vocabulary._marks[mark]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=60) | st.sampled_from(["\0", " ", "\n\n", "\r\n", " <|im_end|> ", "\x1d", "\U00040000"]))
 def test_any_text_is_tokenised_without_loss_but_of_bytes_the_vocabulary_lacks(bench: Bench, text: str) -> None:
     cpu = bench.cpu
-    known = {piece[0] for piece in map(cpu._piece, range(cpu._tokens)) if len(piece) == 1}
+    known = {piece[0] for piece in map(cpu.vocabulary.piece, range(cpu.vocabulary.size)) if len(piece) == 1}
     ids = cpu.tokenize(text)
     assert cpu.detokenize(ids) == bytes(byte for byte in text.encode() if byte in known).decode(errors="replace")
-    assert not set(ids) & cpu._ends
+    assert not set(ids) & cpu.vocabulary.ends
 
 
 def test_the_default_vocabulary_has_all_of_printable_ascii_and_of_latin_text(bench: Bench) -> None:

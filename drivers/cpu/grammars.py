@@ -1,0 +1,40 @@
+"""Compiled grammars of a vocabulary: Lark text to a matcher that has consumed nothing, from a bounded cache."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+import llguidance
+import llguidance.llamacpp
+
+from drivers.cpu.vocabulary import Vocabulary
+from kernel.errors import DeviceError
+
+KEPT_MAX: Final = 64  # one a capability mask
+
+
+class Grammars:
+    """Not for several threads at once."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._guide: Any = None  # llguidance's table of the vocabulary: takes a second, so built when first needed
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+
+    def matcher(self, grammar: str | None) -> Any:
+        """A fresh matcher of `grammar`, or None for None. Raises DeviceError if llguidance cannot compile it."""
+        if grammar is None:
+            return None
+        if self._guide is None:
+            ends = sorted(self._vocabulary.ends)
+            self._guide = llguidance.llamacpp.lltokenizer_from_vocab(self._vocabulary.handle, eos_token=ends)
+        if grammar not in self._kept:
+            matcher = llguidance.LLMatcher(self._guide, grammar, log_level=0)
+            if matcher.is_error():
+                raise DeviceError(f"grammar: {matcher.get_error()}")
+            self._kept[grammar] = matcher
+            while len(self._kept) > KEPT_MAX:  # ends: each pass removes one
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(grammar)
+        return self._kept[grammar].deep_copy()

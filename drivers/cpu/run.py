@@ -1,0 +1,216 @@
+"""One run of the CPU: from a job to its one Trapped, whatever evaluates its tokens.
+
+The engine asks `advance` what is to be evaluated next, evaluates `pending`, and hands the logits of the last token to
+`accept`. What is emitted is a function of prompt, ids, grammar, settings and logits: nothing but ids needs saving.
+Tokens that the grammar forces are emitted with the token before them, so they may overrun a quantum.
+Not here: where tokens are evaluated (engine.py), which token is picked (sampler.py).
+"""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llguidance.numpy
+import msgspec
+import numpy as np
+
+from drivers.cpu import sampler
+from drivers.cpu.sampler import Logits
+from drivers.cpu.vocabulary import Vocabulary
+from kernel.errors import DeviceError
+from kernel.event import Outcome, Trapped
+from kernel.memory.page import Role
+from kernel.ports import Job, Streamed
+from kernel.settings import Cpu as CpuSettings
+
+
+class Run:
+    """A job under way. `pending` are the tokens of prompt and ids that are not evaluated yet."""
+
+    def __init__(
+        self,
+        job: Job,
+        matcher: Any,
+        vocabulary: Vocabulary,
+        settings: CpuSettings,
+        stream: Callable[[Streamed], None],
+    ) -> None:
+        """`matcher`: a fresh llguidance LLMatcher of the job's grammar, or None where it has none."""
+        self.job = job
+        self.ids = list(job.ids)
+        self.pending: list[int] = []
+        self.unread = 0  # how many of `pending`, from its front, were there when the run began
+        self.prefill = self.decoded = self.again = self.restored = self.shared = 0
+        self.kv = 0  # the highest position reached
+        self.seat = -1  # where its keys and values are; -1: nowhere yet
+        self.served = 0  # when a chunk of its prompt was last evaluated
+        self.retried = False  # the next chunk was aborted once and is to be finished
+        self._matcher, self._vocabulary, self._settings, self._stream = matcher, vocabulary, settings, stream
+        self._first_at = 0
+        self._ended = False
+        self._checked = False  # nothing but a stop can end it before the next token
+        self._held = ""  # emitted and not streamed, because a character is not complete
+        self._blank = True  # nothing but white space so far: without a grammar, an end mark would be an empty message
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        recalled = {token for page in job.pages if page.recalled for token in page.ids}  # what an answer is made of
+        said = {token for page in job.pages if page.role is Role.ASSISTANT for token in page.ids}
+        self._said = sorted(said - recalled)  # by the process, as far as its pages are in view
+        self.legal = matcher is None or matcher.consume_tokens(self.ids)
+        for n, token in enumerate(self.ids):
+            self._hear(token, first=n == 0)  # what is complete was streamed already; the rest is held back again
+
+    @property
+    def tokens(self) -> list[int]:
+        """Everything that is to be in view, in order: the prompt and what was emitted."""
+        return [*self.job.prompt, *self.ids]
+
+    @property
+    def limit(self) -> int:
+        """How many positions it may come to need."""
+        return len(self.job.prompt) + max(self.job.reply, len(self.ids))
+
+    def seated(self, kept: int, *, restored: int, shared: int, again: int) -> None:
+        """`kept` tokens from the front are evaluated, of which some were restored or shared; the rest is to be.
+
+        `again`: how many of the rest were evaluated before.
+        """
+        self.pending = self.tokens[kept:]
+        self.unread = len(self.pending)
+        self.restored, self.shared, self.again, self.kv = restored, shared, again, kept
+
+    def evaluated(self, count: int) -> None:
+        """`count` tokens from the front of `pending` are."""
+        del self.pending[:count]
+        read = min(self.unread, count)
+        self.unread -= read
+        self.prefill += read
+        self.kv += count
+        self.retried = False
+
+    def advance(self, *, stop: bool) -> Trapped | None:
+        """The run's Trapped if it ends here; None: `pending` is to be evaluated. Raises DeviceError."""
+        while True:  # ends at an end mark, a complete grammar, the reply limit, the quantum, a stop, or work to do
+            if self._checked and not self._ended:
+                return self.end(Outcome.PREEMPTED) if stop else None
+            if not self.legal:
+                error = "the unfinished instruction does not fit what may be emitted now; begin again"
+                return self.end(Outcome.ILLEGAL, error=error)
+            matcher = self._matcher
+            if matcher is not None and matcher.is_error():
+                raise DeviceError(f"grammar: {matcher.get_error()}")
+            if self._ended or (self.ids and matcher is not None and matcher.is_stopped()):
+                return self.end(Outcome.SYSCALL)
+            if len(self.ids) >= self.job.reply:
+                return self._cut_off()
+            if self.decoded >= self.job.quantum or stop:
+                return self.end(Outcome.PREEMPTED)
+            if matcher is not None and (forced := matcher.compute_ff_tokens()):
+                for token in forced[: self.job.reply - len(self.ids)]:
+                    self._emit(token)
+                continue
+            self._checked = True
+
+    def accept(self, logits: Logits) -> None:
+        """Pick the next token from the logits of the last one, (vocabulary,) float32, which are changed."""
+        token = self._pick(logits)
+        self._checked = False
+        if token in self._vocabulary.ends:
+            self._ended = True
+        else:
+            self._emit(token)
+
+    def end(self, outcome: Outcome, *, truncated: bool = False, error: str = "") -> Trapped:
+        """The run's one Trapped."""
+        return msgspec.structs.replace(
+            trap(self.job, outcome, error),
+            text=self._vocabulary.detokenize(self.ids),
+            ids=tuple(self.ids),
+            truncated=truncated,
+            first_at=self._first_at,
+            prefill=self.prefill,
+            decoded=self.decoded,
+            kv=self.kv,
+            again=min(self.again, self.prefill),
+            restored=self.restored,
+            shared=self.shared,
+        )
+
+    def _pick(self, logits: Logits) -> int:
+        vocabulary, matcher = self._vocabulary, self._matcher
+        logits[vocabulary.banned] = -np.inf
+        if matcher is not None:
+            mask = llguidance.numpy.allocate_token_bitmask(1, vocabulary.size)
+            llguidance.numpy.fill_next_token_bitmask(matcher, mask)
+            if matcher.is_error():
+                raise DeviceError(f"grammar: {matcher.get_error()}")
+            allowed = np.unpackbits(mask.view(np.uint8)[0], count=vocabulary.size, bitorder="little")
+            np.putmask(logits, allowed == 0, -np.inf)
+        elif self._blank:
+            logits[vocabulary.end_ids] = -np.inf
+        if logits.max() == -np.inf:
+            raise DeviceError("the grammar allows no token that this vocabulary has")
+        job = self.job
+        chance = sampler.draw(self._settings.seed, job.pid, job.instr, len(self.ids))
+        # A penalty would bend a grammar's punctuation.
+        said: Sequence[int] = self._said + self.ids if matcher is None else ()
+        return sampler.pick(logits, said, self._settings, chance)
+
+    def _emit(self, token: int) -> None:
+        """Append a token to the instruction, and stream the text that it completes."""
+        if self._matcher is not None and not self._matcher.consume_token(token):
+            raise DeviceError(f"grammar: token {token} is refused; {self._matcher.get_error()}")
+        self._first_at = self._first_at or time.time_ns()
+        text = self._hear(token, first=not self.ids)
+        self.ids.append(token)
+        self.pending.append(token)
+        self.decoded += 1
+        if text:
+            job = self.job
+            offset = len(self.ids) - 1
+            self._stream(Streamed(pid=job.pid, instr=job.instr, attempt=job.attempt, offset=offset, text=text))
+
+    def _hear(self, token: int, *, first: bool) -> str:
+        """The text that `token` completes; what ends within a character is held back, for it may yet be cut off."""
+        piece = self._vocabulary.piece(token)
+        if first and self._vocabulary.leading_space:
+            piece = piece.removeprefix(b" ")
+        self._held += self._decoder.decode(piece)
+        if self._decoder.getstate()[0]:
+            return ""
+        text, self._held = self._held, ""
+        if text.strip():
+            self._blank = False
+        return text
+
+    def _cut_off(self) -> Trapped:
+        """The reply limit is reached: what can stand alone is an instruction marked truncated, the rest is illegal."""
+        for _ in range(3):  # a character has at most 4 bytes: of a broken one at most 3 tokens go
+            if not self._decoder.getstate()[0] or not self.ids:
+                break
+            self.ids.pop()
+            self._decoder.reset()
+            self._decoder.decode(self._vocabulary.bytes(self.ids))
+            if self._matcher is not None:
+                self._matcher.rollback(1)
+        if self.ids and (self._matcher is None or self._matcher.is_accepting()):
+            return self.end(Outcome.SYSCALL, truncated=True)
+        error = f"the instruction was not complete after {self.job.reply} tokens; a shorter one is needed"
+        return self.end(Outcome.ILLEGAL, error=error)
+
+
+def trap(job: Job, outcome: Outcome, error: str = "") -> Trapped:
+    """A Trapped of a job that never began: with what it would have begun with."""
+    return Trapped(
+        slot=job.slot,
+        pid=job.pid,
+        instr=job.instr,
+        attempt=job.attempt,
+        outcome=outcome,
+        error=error,
+        ids=job.ids,
+        prompt=len(job.prompt),
+        at=time.time_ns(),
+    )

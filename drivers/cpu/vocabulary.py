@@ -1,0 +1,129 @@
+"""A model's vocabulary: text to token ids and back, the template frame, and what must never come out of either.
+
+Guarantees: no control token comes out of a text (`tokenize`), nor one that the frame is made of.
+Not here: the file format (gguf.py), the template (frame.py), what is emitted (run.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import llama_cpp
+import msgspec
+import numpy as np
+
+from drivers.cpu import gguf
+from drivers.cpu.frame import derive
+from kernel.errors import BadInput
+from kernel.memory.page import Role
+from kernel.ports import Frame
+
+PIECE_BYTES_MAX: Final = 16_384  # longest text of one token
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model. All methods may be called from any thread."""
+
+    def __init__(self, model: Any, header: gguf.Header, path: Path) -> None:
+        """Raises BadInput if the model has no end-of-turn token, or no chat template that can be used."""
+        self._path = path
+        self.handle = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
+        self._pieces: dict[int, bytes] = {}
+        control, ends = [], []
+        for token in range(self.size):
+            if llama_cpp.llama_vocab_is_eog(self.handle, token):
+                ends.append(token)
+            elif llama_cpp.llama_vocab_is_control(self.handle, token):
+                control.append(token)
+        if not ends:
+            raise BadInput(f"model {path}: its vocabulary has no end-of-turn token; give an instruct model")
+        self.ends = frozenset(ends)  # which tokens end an instruction
+        self.end_ids, self.banned = np.array(ends), np.array(control, dtype=np.int64)  # and which must never come out
+        # SentencePiece vocabularies put a space before a text and take it off again; the file may say otherwise.
+        spm = llama_cpp.llama_vocab_type(self.handle) == llama_cpp.LLAMA_VOCAB_TYPE_SPM
+        self.leading_space = bool(header.meta.get("tokenizer.ggml.add_space_prefix", spm)) and spm
+        self.frame = self._derive_frame(header)
+        self.measure_id = hashlib.blake2b(
+            header.tokenizer.encode() + msgspec.json.encode(self.frame, order="sorted"), digest_size=16
+        ).hexdigest()
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text` as plain text: never a control token, nor one the frame is made of.
+
+        Bytes that the vocabulary has no token for are left out, so a text of such bytes only has no ids: SmolLM2's
+        vocabulary lacks control characters and the bytes of planes above 3.
+        """
+        ids = self._tokenize(text, special=False)
+        if self._marks.keys().isdisjoint(ids):
+            return ids
+        # llama.cpp parses user-defined tokens even in plain text: where one is part of the frame, it is broken up.
+        inside = "|".join(f"(?<={re.escape(mark[0])})(?={re.escape(mark[1:])})" for mark in self._marks.values())
+        return tuple(one for part in re.split(inside, text) for one in self._tokenize(part, special=False))
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; broken UTF-8 becomes U+FFFD, control tokens nothing."""
+        return self.bytes(ids).decode(errors="replace")
+
+    def _derive_frame(self, header: gguf.Header) -> Frame:
+        """The model's template frame in tokens; also notes which user-defined tokens it is made of."""
+        source = header.text("tokenizer.chat_template")
+        if not source:
+            raise BadInput(f"model {self._path}: it has no chat template; give an instruct model")
+        bos = llama_cpp.llama_vocab_bos(self.handle)
+        try:
+            text = derive(source, self._text_of(bos), self._text_of(llama_cpp.llama_vocab_eos(self.handle)))
+        except BadInput as exc:
+            raise BadInput(f"model {self._path}: {exc}") from exc
+        begin = self._tokenize(text.begin, special=True)
+        if llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,):
+            begin = (bos, *begin)
+        frame = Frame(
+            begin=begin,
+            prefix={role: self._tokenize(text.prefix[role], special=True) for role in Role},
+            suffix={role: self._tokenize(text.suffix[role], special=True) for role in Role},
+            generate=self._tokenize(text.generate, special=True),
+        )
+        used = {*begin, *frame.generate}.union(*frame.prefix.values(), *frame.suffix.values())
+        user_defined = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+        self._marks: dict[int, str] = {
+            token: mark
+            for token in sorted(used)
+            if llama_cpp.llama_vocab_get_attr(self.handle, token) & user_defined
+            and len((mark := self._text_of(token)).strip()) > 1
+        }
+        return frame
+
+    def _text_of(self, token: int) -> str:
+        """The text that stands for `token` in templates; "" for the missing token -1."""
+        return "" if token < 0 else llama_cpp.llama_vocab_get_text(self.handle, token).decode(errors="replace")
+
+    def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Token ids of `text`; `special`: control tokens are parsed. Nothing is added in front or behind."""
+        raw = text.encode(errors="replace")
+        room = len(raw) + 16
+        while True:  # ends at the second try: a negative count says how much room it takes
+            out = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(self.handle, raw, len(raw), out, room, False, special)
+            if count >= 0:
+                return tuple(out[:count])
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token; empty for control tokens."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            buffer = ctypes.create_string_buffer(PIECE_BYTES_MAX)
+            count = llama_cpp.llama_token_to_piece(self.handle, token, buffer, PIECE_BYTES_MAX, 0, False)
+            piece = self._pieces[token] = buffer.raw[: max(count, 0)]
+        return piece
+
+    def bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of `ids` as a text of their own."""
+        raw = b"".join(map(self.piece, ids))
+        return raw[1:] if self.leading_space and raw.startswith(b" ") else raw
