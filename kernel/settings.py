@@ -40,6 +40,7 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Annotated[int, Meta(ge=0, le=256)] = 0
     min_p: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0  # tokens below this share of the likeliest one's are not drawn
     slots: Annotated[int, Meta(ge=1, le=64)] = 4  # processes that run at once
+    seats: Annotated[int, Meta(ge=0, le=256)] = 0  # processes whose KV stays in memory; 0: as many as slots, or 4 times
     mode: Literal["deterministic", "throughput"] = "deterministic"  # batches and KV of one's own, or shared ones
     chunk: Annotated[int, Meta(ge=16, le=4096)] = 64  # tokens of a prompt evaluated at once; others wait meanwhile
     cells: Annotated[int, Meta(ge=0)] = 0  # of the KV cache, in throughput mode; 0: a window a slot

@@ -134,10 +134,10 @@ class LlamaCpu:
         settings = self._settings
         exact = settings.mode == "deterministic"
         chunk = min(settings.chunk, window)
-        seats = self.slots if exact else self.slots * SEATS_A_SLOT
+        seats = max(self.slots, settings.seats or self.slots * (1 if exact else SEATS_A_SLOT))
         cells = 0 if exact else max(settings.cells, window) if settings.cells else self.slots * window
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = self.slots * _padded(window) if exact else _padded(cells)
+        params.n_ctx = seats * _padded(window) if exact else _padded(cells)
         params.n_seq_max = seats
         params.kv_unified = not exact
         params.n_batch = params.n_ubatch = chunk if exact else chunk + FEW * self.slots

@@ -1,0 +1,315 @@
+"""The figures of `llmos bench cpu`, each a ratio of things measured in one run, one after the other.
+
+Not here: whether preemption is exact (preempt.py), what a conversation's turns cost (turns.py).
+"""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import llama_cpp
+import msgspec
+import numpy as np
+import trio
+
+from bench.cpu.rig import Rig, opened
+from bench.kernel import NoIndex
+from drivers.cpu.llama import LlamaCpu
+from drivers.disk.lmdb import LmdbDisk
+from kernel.boot import Board, boot
+from kernel.event import Outcome
+from kernel.machine import Machine
+from kernel.ports import Job, Streamed
+from kernel.process import State
+from kernel.settings import Cpu as CpuSettings
+from kernel.settings import Settings, apply
+from syscalls.table import Table
+
+Progress = Callable[[str], None]
+CHUNKS: Final = (32, 64, 128, 256, 512)
+REPEATS: Final = 3
+BATCHES: Final = (1, 4, 8)
+SPOKEN: Final = 96  # tokens of a reply in the batch figures
+PARENT: Final = 1_500
+CHILDREN: Final = 8
+SWITCHED: Final = 24  # processes on 4 slots
+CONTEXT: Final = 1_600  # of each, at first
+TURN_ENTERS, TURN_EMITS = 16, 32
+
+
+def chunks(model: Path, progress: Progress) -> dict[int, float]:
+    """Prefilled tokens a second by chunk, over 1,024 tokens; the best of two."""
+    rates: dict[int, float] = {}
+    for chunk in CHUNKS:
+        progress(f"prefill in chunks of {chunk}")
+        with opened(model, CpuSettings(chunk=chunk, slots=1), 1_100) as rig:
+            took = []
+            for again in range(2):
+                began = time.perf_counter()
+                rig.run(1, rig.text(chunk + again, 1_024), reply=1)
+                took.append(time.perf_counter() - began)
+            rates[chunk] = round(1_024 / min(took), 1)
+    return rates
+
+
+def restore(model: Path, sizes: tuple[int, ...], progress: Progress) -> dict[int, dict[str, float]]:
+    """Time to the first token by prefill over that by restore: reading, checking, setting, one decode; medians."""
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
+        settings = CpuSettings(slots=1)
+        with opened(model, settings, max(sizes) + 64, Path(folder)) as rig:
+            rig.run(99, rig.text(99, 64), reply=1)
+            for size in sizes:
+                progress(f"{size} tokens by prefill and by restore")
+                prompt = rig.text(size, size)
+                began = time.perf_counter()
+                assert rig.run(size, prompt, reply=1).prefill == size
+                prefill = time.perf_counter() - began
+                took = []
+                for again in range(REPEATS):
+                    rig.run(100 + again, rig.text(again, 32), reply=1)  # it leaves its seat
+                    rig.cpu.images.flush()
+                    time.sleep(0.2)
+                    began = time.perf_counter()
+                    trap = rig.run(size, prompt, reply=1)
+                    took.append(time.perf_counter() - began)
+                    assert trap.restored == size - 1, trap
+                restored = statistics.median(took)
+                found[size] = {
+                    "ratio": round(prefill / restored, 1),
+                    "prefill_ms": round(1e3 * prefill, 1),
+                    "restore_ms": round(1e3 * restored, 1),
+                }
+    return found
+
+
+def fork(model: Path, progress: Progress) -> dict[str, float]:
+    """What eight children of a parent of 1,500 tokens evaluate of its context, and the cells that all use then."""
+    progress("forks that share cells")
+    window = PARENT + 100
+    settings = CpuSettings(mode="throughput", slots=4, seats=1 + CHILDREN)
+    with opened(model, settings, window) as rig:
+        prompt = rig.text(1, PARENT)
+        rig.run(1, prompt, reply=1)
+        parent = rig.cpu.seats.cells_used
+        for child in range(2, 2 + CHILDREN):
+            rig.cpu.fork(1, child)
+        again = 0
+        for child in range(2, 2 + CHILDREN):
+            tail = rig.text(child, 5)
+            again += rig.run(child, (*prompt, *tail), reply=1).prefill - len(tail)
+        used = rig.cpu.seats.cells_used
+    return {"fork_prefill_tokens": again, "cells_ratio": round(used / parent, 3)}
+
+
+class BenchCpu(LlamaCpu):
+    """A model that never ends by itself, of which some processes emit what a grammar says; dispatches are noted."""
+
+    def __init__(self, path: Path, settings: CpuSettings) -> None:
+        super().__init__(path, settings)
+        self.vocabulary.banned = np.concatenate([self.vocabulary.banned, self.vocabulary.end_ids])
+        self.forced: dict[int, str] = {}
+        self.begun: dict[int, float] = {}  # by process, when it was last dispatched
+
+    def start(self, job: Job) -> None:
+        """As LlamaCpu's."""
+        self.begun[job.pid] = time.perf_counter()
+        super().start(msgspec.structs.replace(job, grammar=self.forced.get(job.pid, job.grammar)))
+
+
+@asynccontextmanager
+async def machine_of(model: Path, changes: list[str]) -> AsyncIterator[tuple[Machine, BenchCpu]]:
+    """A whole machine on a model, in a folder of its own, without an index."""
+    settings = apply(Settings(), ["memory.fault=false", *changes])
+    with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
+        disk = LmdbDisk(folder)
+        cpu = BenchCpu(model, settings.cpu)
+        machine = await boot(Board(cpu=cpu, disk=disk, index=NoIndex(), settings=settings), Table())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(machine.run)
+            yield machine, cpu
+            machine.stop()
+
+
+async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:
+    """Tokens a second of so many processes that all speak; and, at one, of the bare library at the same depth."""
+    changes = [f"cpu.mode={mode}", f"cpu.slots={slots}", f"cpu.reply={SPOKEN}", "window=1024"]
+    async with machine_of(model, changes) as (machine, cpu):
+        times: dict[int, list[float]] = {}
+        pids = [(await machine.spawn(f"p{n}", ("send_message",), {}, None)).pid for n in range(slots)]
+        async with machine.subscribe(-1) as published:
+            for n, pid in enumerate(pids):
+                await machine.message(pid, f"m{n}", f"Tell a long story about the number {n}.")
+            async for item in published:  # ends when all have spoken
+                if isinstance(item, Streamed):
+                    times.setdefault(item.pid, []).append(time.perf_counter())
+                if all(machine.kernel.procs[pid].state is State.IDLE for pid in pids):
+                    break
+        first = max(stamps[0] for stamps in times.values())
+        last = min(stamps[-1] for stamps in times.values())
+        count = sum(first < stamp <= last for stamps in times.values() for stamp in stamps)
+        answer: queue.SimpleQueue[float] = queue.SimpleQueue()
+        if slots == 1:  # on the engine's own thread: another would bring threads of its own that compete
+            cpu._commands.put(lambda: answer.put(_bare(cpu, pids[0])))
+        bare = await trio.to_thread.run_sync(answer.get) if slots == 1 else 0.0
+    return count / (last - first), bare
+
+
+def _bare(cpu: LlamaCpu, pid: int) -> float:
+    """Tokens a second of llama_decode alone, where the process stood when it spoke."""
+    (seat,) = (seat for seat in cpu.seats.seats if seat.pid == pid)
+    at, token, batch = len(seat.tokens) - SPOKEN, seat.tokens[-1], cpu._batch
+    cpu.trim(seat.number, at)
+    began = time.perf_counter()
+    for n in range(SPOKEN):
+        batch.n_tokens = 1
+        batch.token[0], batch.pos[0], batch.n_seq_id[0], batch.logits[0] = token, at + n, 1, 1
+        batch.seq_id[0][0] = seat.number
+        if llama_cpp.llama_decode(cpu._context, batch):
+            raise RuntimeError("llama_decode failed")
+        llama_cpp.llama_synchronize(cpu._context)
+    took = time.perf_counter() - began
+    cpu.seats.forget(seat.number)
+    return SPOKEN / took
+
+
+def throughput(model: Path, progress: Progress) -> dict[str, Any]:
+    """Tokens a second through the whole kernel by processes, over one's; and one's overhead over the bare library."""
+    rates: dict[int, list[float]] = {n: [] for n in BATCHES}
+    overheads = []
+    for again in range(REPEATS):
+        for slots in BATCHES:
+            progress(f"{slots} processes speak, {again + 1} of {REPEATS}")
+            rate, bare = trio.run(_spoken, model, slots, "throughput")
+            rates[slots].append(rate)
+            if bare:
+                overheads.append(bare / rate - 1)
+    one = statistics.median(rates[1])
+    return {
+        "batch_throughput_ratio": {n: round(statistics.median(rates[n]) / one, 3) for n in BATCHES[1:]},
+        "tokens_per_s": {n: round(statistics.median(rates[n]), 1) for n in BATCHES},
+        "overhead_per_token": round(statistics.median(overheads), 3),
+    }
+
+
+async def _preempted(model: Path, samples: int, progress: Progress) -> list[float]:
+    """Seconds from a message's raising to the dispatch of the process it is for, while others fill the slots."""
+    changes = [
+        "sched.policy=mlfq", "sched.quantum=1024", "window=2048", "cpu.slots=2", "cpu.reply=600", "cpu.images=0",
+        "sched.suspend=false",
+        "memory.recall=0", "memory.data=0",
+    ]  # fmt: skip
+    took: list[float] = []
+    rng = Random(7)
+    async with machine_of(model, changes) as (machine, cpu):
+        batch = [(await machine.spawn(f"b{n}", ("send_message",), {}, None)).pid for n in range(4)]
+        user = (await machine.spawn("user", ("send_message",), {}, None)).pid
+        cpu.forced = {user: 'start: "yes, of course"\n'}
+        text = " ".join(["The kernel reads a page of the old archive."] * 40)
+        said = 0
+
+        async def keep_busy() -> None:
+            nonlocal said
+            while True:  # until the bench ends
+                for pid in batch:
+                    if machine.kernel.procs[pid].state is State.IDLE:
+                        said += 1
+                        await machine.message(pid, f"b{said}", f"{said} {text}")
+                await trio.sleep(0.05)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_busy)
+            while min(machine.kernel.procs[pid].accounts.emitted for pid in batch) < 260:  # ends: they sink a level
+                await trio.sleep(0.5)
+            for n in range(samples):
+                if n % 20 == 0:
+                    progress(f"a message while others compute, {n} of {samples}")
+                await trio.sleep(rng.uniform(0.05, 0.6))
+                before = cpu.begun.get(user, 0.0)
+                raised = time.perf_counter()
+                await machine.message(user, f"u{n}", "Are you there?")
+                while cpu.begun.get(user, 0.0) == before:  # ends with its dispatch
+                    await trio.sleep(0.001)
+                took.append(cpu.begun[user] - raised)
+                while machine.kernel.procs[user].state is not State.IDLE:  # ends with its turn
+                    await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+    return took
+
+
+def preemption(model: Path, samples: int, progress: Progress) -> dict[str, Any]:
+    """How long a USER interrupt for a waiting process takes to its dispatch, in ms."""
+    took = sorted(trio.run(_preempted, model, samples, progress))
+    return {
+        "preempt_p99_ms": round(1e3 * took[len(took) * 99 // 100], 1),
+        "preempt_p50_ms": round(1e3 * took[len(took) // 2], 1),
+        "samples": samples,
+    }
+
+
+def switches(model: Path, turns: int, again: int, progress: Progress) -> dict[str, Any]:
+    """Turns of 24 processes on 4 slots with images, beside a seat for each, and beside prefill at each switch."""
+    took: dict[str, float] = {}
+    said: dict[str, list[tuple[int, ...]]] = {}
+    for name, seats, images in (("images", 4, 4_096), ("ideal", SWITCHED, 0)):
+        progress(f"{turns} turns of {SWITCHED} processes on 4 slots, {name}")
+        with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
+            settings = CpuSettings(slots=4, seats=seats, images=images)
+            with opened(model, settings, 2_048, Path(folder)) as rig:
+                prompt = rig.text(1, CONTEXT)
+                rig.run(1, prompt, reply=1)
+                texts = {pid: list(prompt) for pid in range(1, 1 + SWITCHED)}
+                for pid in range(2, 1 + SWITCHED):
+                    rig.cpu.fork(1, pid)
+                rig.run(1, prompt, reply=1)  # all are forked when it ends
+                rig.cpu.images.flush()
+                took[name], said[name] = _turns(rig, texts, turns)
+    progress(f"{again} turns with a prefill each")
+    with opened(model, CpuSettings(slots=4, images=0), 2_048) as rig:
+        texts = {pid: list(rig.text(pid, CONTEXT)) for pid in range(1, 1 + again)}
+        took["prefill"], _ = _turns(rig, texts, again)
+    return {
+        "ratio_to_ideal": round(took["images"] / took["ideal"], 3),
+        "turn_s": {
+            "images": round(took["images"] / turns, 3),
+            "ideal": round(took["ideal"] / turns, 3),
+            "prefill": round(took["prefill"] / again, 3),
+        },
+        "turns": turns,
+        "equal": said["images"] == said["ideal"],
+    }
+
+
+def _turns(rig: Rig, texts: dict[int, list[int]], turns: int) -> tuple[float, list[tuple[int, ...]]]:
+    """So many turns, four at a time, all processes once in each round, in another order; and what was said."""
+    rng, order = Random(2), list[int]()
+    while len(order) < turns:  # ends: each pass adds all
+        some = list(texts)
+        rng.shuffle(some)
+        order += [pid for pid in some if pid not in order[-4:]] or some
+    free, running = [0, 1, 2, 3], dict[int, tuple[int, int]]()
+    said: list[tuple[int, ...]] = [()] * turns
+    begun = 0
+    began = time.perf_counter()
+    while begun < turns or running:  # ends: each pass waits for one
+        while free and begun < turns and order[begun] not in {pid for _, pid in running.values()}:
+            pid, slot = order[begun], free.pop()
+            texts[pid] += rig.text(begun, TURN_ENTERS)
+            running[slot] = (begun, pid)
+            rig.start(slot, pid, texts[pid], reply=TURN_EMITS, instr=begun + 1)
+            begun += 1
+        trap = rig.wait()
+        assert trap.outcome is Outcome.SYSCALL
+        n, pid = running.pop(trap.slot)
+        said[n] = trap.ids
+        texts[pid] += trap.ids
+        free.append(trap.slot)
+    return time.perf_counter() - began, said
