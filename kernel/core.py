@@ -1092,9 +1092,7 @@ class Kernel:
             return  # killed meanwhile, and perhaps started again
         proc.turn_tokens += event.decoded
         proc.move(Move.TRAP)
-        self._note(
-            "run", proc, tokens=event.decoded, text=f"{event.outcome}, prompt {event.prompt}, prefill {event.prefill}"
-        )
+        self._note("run", proc, tokens=event.decoded, text=f"{event.outcome}, {_evaluated(event)}")
         match event.outcome:
             case Outcome.PREEMPTED:
                 proc.ids = event.ids
@@ -1386,6 +1384,13 @@ class Kernel:
             assert (proc.wait is not None) == (proc.state is State.BLOCKED)
             if proc.state is State.RUNNING:
                 assert (proc.pid, proc.instr, proc.attempt) in running
+
+
+def _evaluated(event: Trapped) -> str:
+    """Where the tokens of a run's prompt came from, in words."""
+    said = f"prompt {event.prompt}, prefill {event.prefill}"
+    parts = (("again", event.again), ("restored", event.restored), ("shared", event.shared))
+    return said + "".join(f", {name} {tokens}" for name, tokens in parts if tokens)
 
 
 def render_blocks(blocks: dict[str, str]) -> str:

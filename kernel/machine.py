@@ -131,6 +131,9 @@ class ProcessView(msgspec.Struct, frozen=True):
     outbox: int
     acked: int
     timers: int
+    again: int
+    restored: int
+    shared: int
 
 
 class _Waiter:
@@ -583,6 +586,9 @@ class Machine:
             proc.said - proc.acked,
             proc.acked,
             len(proc.timers),
+            counts.again,
+            counts.restored,
+            counts.shared,
         )
 
     def pmap(self, proc: str | int) -> Map:

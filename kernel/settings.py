@@ -61,6 +61,7 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The disk's: `full` and `group` fsync, `off` leaves it to the operating system."""
 
     sync: Literal["full", "group", "off"] = "group"
+    embedder: str = "wordllama"  # or an embedding model: a GGUF file, or the name of a pulled one
     exact_max: Annotated[int, Meta(ge=0)] = 4096  # vectors of a process up to which search is exact
 
 

@@ -161,6 +161,31 @@ def ps(directory: Dir = None, as_json: Json = False) -> None:
         print_rich(pictures.ps(found.processes))
 
 
+@app.command(short_help="What the model had to evaluate, and what it was spared.")
+def vmstat(
+    proc: Annotated[str | None, typer.Argument(metavar="[PROC]", help="One process; default: all.")] = None,
+    directory: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos vmstat
+      llmos vmstat main --json
+
+    Tokens of prompts by process: evaluated for the first time (new), again because a prefix broke or KV was lost, and
+    not at all, because their KV came from an image (restored) or another process (shared). `llmos dmesg` has each run.
+    """
+    from drivers.device import wire
+    from llmos import pictures
+    from llmos.client import call
+
+    found = call(socket_of(directory), wire.Ps(id=0, proc=proc), wire.Processes).processes
+    if as_json:
+        print_json({"processes": [pictures.evaluated(one) for one in found]})
+    else:
+        print_rich(pictures.vmstat(found))
+
+
 @app.command(short_help="Interrupts by line, and how long they take.")
 def irqs(directory: Dir = None, as_json: Json = False) -> None:
     """\b
@@ -641,6 +666,28 @@ def bench_kernel(
     from bench.kernel import run
 
     run(processes, sync, seconds, as_json)
+
+
+@bench.command("cpu", short_help="The llama CPU: restore, batches, preemption, forks.")
+def bench_cpu(
+    model: Annotated[str, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")] = "smollm2-135m",
+    full: Annotated[bool, typer.Option("--full", help="More sizes, turns and preemptions: an hour.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare with the stored baseline; exit 1 if worse.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Store the figures as the model's baseline.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of conversation, preemptions and sampling.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      llmos bench cpu --model smollm2-135m --json
+      llmos bench cpu --model qwen.gguf --full --check
+
+    What KV paging, shared batches, preemption and forks cost and save on a model, as ratios measured in one run of
+    about 20 minutes. docs/numbers.md says what each figure is.
+    """
+    from bench.cpu.run import run
+
+    raise typer.Exit(run(model, full=full, check=check, keep=keep, seed=seed, as_json=as_json))
 
 
 @bench.command("crash", short_help="Kill the machine wherever it can be killed.")

@@ -6,6 +6,7 @@ the boot has succeeded, so a refused one leaves the directory as it was.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,7 +46,22 @@ def processor(cpu: str, model: str, settings: Settings, directory: Path) -> Cpu:
     from drivers.cpu.llama import LlamaCpu
     from llmos.models import find
 
-    return LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, directory / "kv")
+    driver = LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, directory / "kv")
+    for line in driver.off:
+        print(f"llmos: {driver.model}: {line}", file=sys.stderr, flush=True)
+    return driver
+
+
+def embedding_model(settings: Settings) -> Path | None:
+    """The GGUF that gives the index its vectors, or None for WordLlama. Raises BadInput if it cannot."""
+    if settings.disk.embedder == "wordllama":
+        return None
+    from drivers.embed.gguf import GgufEmbedder
+    from llmos.models import find
+
+    path = find(settings.disk.embedder)
+    GgufEmbedder(path)  # it would be too late in the index's process
+    return path
 
 
 @asynccontextmanager
@@ -73,7 +89,7 @@ async def powered(
         board = Board(
             cpu=processor(cpu, chosen, settings, directory) if isinstance(cpu, str) else cpu,
             disk=disk,
-            index=IndexBeside(directory, disk, exact_max=settings.disk.exact_max),
+            index=IndexBeside(directory, disk, settings.disk.exact_max, embedding_model(settings)),
             settings=settings,
         )
         machine = await boot(board, Table())

@@ -89,6 +89,51 @@ def ps(processes: Iterable[ProcessView]) -> RenderableType:
     return table
 
 
+def evaluated(one: ProcessView) -> dict[str, object]:
+    """What a process made the model evaluate, in tokens, as JSON has it."""
+    made = one.entered + one.emitted
+    return {
+        "pid": one.pid,
+        "name": one.name,
+        "turns": one.turns,
+        "entered": one.entered,
+        "emitted": one.emitted,
+        "recalled": one.recalled,
+        "prefill": one.prefill,
+        "new": one.prefill - one.again,
+        "reprefilled": one.again,
+        "restored": one.restored,
+        "shared": one.shared,
+        "prefill_per_new_token": round((one.prefill - one.recalled) / made, 3) if made else None,
+    }
+
+
+def vmstat(processes: Iterable[ProcessView]) -> RenderableType:
+    """One line a process: what was evaluated, and what was spared."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (
+        "PID",
+        "NAME",
+        "TURNS",
+        "ENTERED",
+        "EMITTED",
+        "RECALLED",
+        "NEW",
+        "AGAIN",
+        "RESTORED",
+        "SHARED",
+        "RATIO",
+    ):
+        table.add_column(name, justify="left" if name == "NAME" else "right", no_wrap=True)
+    for one in processes:
+        ratio = evaluated(one)["prefill_per_new_token"]
+        counts = (one.entered, one.emitted, one.recalled, one.prefill - one.again, one.again, one.restored, one.shared)
+        table.add_row(
+            str(one.pid), Text(one.name), str(one.turns), *map(str, counts), "" if ratio is None else f"{ratio:.2f}"
+        )
+    return table
+
+
 def account(one: Account) -> dict[str, object]:
     """An interrupt line's account as JSON has it: latencies in milliseconds, buckets by their upper edges in us."""
 

@@ -30,6 +30,7 @@ from llmos.talk import conversation
 REPLIES: Final = Path(__file__).with_name("replies.txt")
 EDIT_EVERY: Final = 10  # turns
 ASK_FROM, ASK_EVERY = 60, 5
+FACTS: Final = 25  # each is asked for once
 KEPT_NOTES: Final = 4  # before the oldest is taken out
 SUMMARY: Final = "Earlier messages were moved out of the window; the search function finds them."
 
@@ -137,7 +138,7 @@ class _Program:
 
 async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes: list[str]) -> Turned:
     replies = REPLIES.read_text().splitlines()
-    talk = conversation(seed, tokens=100 * turns, count=lambda text: len(model.tokenize(text)))
+    talk = conversation(seed, facts=FACTS, tokens=100 * turns, count=lambda text: len(model.tokenize(text)))
     said, told = list(talk.turns), set[int]()
     program, notes = _Program(), list[str]()
     beside: _MemGpt | None = None
@@ -151,8 +152,9 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                 for turn in range(turns):
                     question = None
                     if turn >= ASK_FROM and turn % ASK_EVERY == 0:
-                        known = [one for one in talk.questions if one.fact in told]
-                        question = known[asked % len(known)]
+                        question = next((one for one in talk.questions if one.fact in told), None)
+                    if question is not None:
+                        told.remove(question.fact)
                         asked += 1
                         text = question.text
                     else:

@@ -30,7 +30,7 @@ from typing import Any, Final
 import llama_cpp
 import numpy as np
 
-from drivers.cpu import gguf
+from drivers.cpu import budget, gguf
 from drivers.cpu.grammars import Grammars
 from drivers.cpu.images import ImageStore, NoImages
 from drivers.cpu.run import Run, trap
@@ -80,6 +80,9 @@ class LlamaCpu:
         header = gguf.read(self._path)
         llama_cpp.llama_log_set(_on_log, ctypes.c_void_p(0))
         _errors.clear()
+        needs = budget.Needs(self._path.stat().st_size, 0)
+        if why := budget.refusal(needs, 0, 0, self._free()):
+            raise BadInput(f"model {self._path}: {why}")
         params = llama_cpp.llama_model_default_params()
         params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
         params.n_gpu_layers = settings.gpu_layers
@@ -88,6 +91,7 @@ class LlamaCpu:
             why = _errors[0] if _errors else "llama.cpp gives no reason"
             raise BadInput(f"model {self._path}: llama.cpp cannot load it ({why}); pull the file again, or another")
         self._context: Any = None
+        self.off = _off(self._model)
         try:
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self._model)
             self.model = header.text("general.name") or self._path.stem
@@ -144,6 +148,8 @@ class LlamaCpu:
         params.n_threads = params.n_threads_batch = settings.threads or _cores()
         params.abort_callback = self._ask_abort
         params.abort_callback_data = ctypes.cast(self._abort, ctypes.c_void_p)
+        if why := budget.refusal(self._needs(), _padded(window), seats if exact else -(-cells // window), self._free()):
+            raise BadInput(f"{self.model}: {why}")
         _errors.clear()
         self._context = llama_cpp.llama_init_from_model(self._model, params)
         if not self._context:
@@ -165,6 +171,17 @@ class LlamaCpu:
         )
         self._engine = threading.Thread(target=self._serve, name="llama", daemon=True)
         self._engine.start()
+
+    def _needs(self) -> budget.Needs:
+        """What the model takes, in bytes: keys and values are of two bytes each."""
+        model = self._model
+        width = llama_cpp.llama_model_n_embd(model) // max(1, llama_cpp.llama_model_n_head(model))
+        token = 2 * 2 * llama_cpp.llama_model_n_layer(model) * llama_cpp.llama_model_n_head_kv(model) * width
+        return budget.Needs(self._path.stat().st_size, token, budget.COMPUTE + 4 * self.vocabulary.size * self.slots)
+
+    def _free(self) -> int | None:
+        """Bytes of memory that are free; None where it is unknown, or an accelerator has some of its own."""
+        return None if self._settings.gpu_layers else budget.available()
 
     def fingerprint(self, window: int) -> bytes:
         """What a KV image depends on, tokens aside: the model's file, the library, and how KV is laid out."""
@@ -260,7 +277,7 @@ class LlamaCpu:
 
     def _forgets_parts(self) -> bool:
         """Whether KV can be cut back: recurrent state cannot."""
-        return not (llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model))
+        return not self.off
 
     # The engine thread
 
@@ -476,6 +493,16 @@ class LlamaCpu:
         row: Any = (ctypes.c_float * size).from_address(address)
         logits: Logits = np.frombuffer(row, dtype=np.float32).copy()
         return logits
+
+
+def _off(model: Any) -> tuple[str, ...]:
+    """What a model of this kind cannot have, a line each."""
+    if llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model):
+        return (
+            "this model's state cannot be cut back: a prompt that changes anywhere is evaluated from its beginning, "
+            "and prefixes are shared and restored only whole",
+        )
+    return ()
 
 
 def _said(exc: Exception) -> str:

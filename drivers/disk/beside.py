@@ -21,13 +21,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
 from kernel import failpoint
 from kernel.event import AnyEvent, Search, Searched
 from kernel.ports import Post, Reads
+
+if TYPE_CHECKING:
+    from drivers.disk.index import Embedder
 
 DEATHS_MAX: Final = 3  # in one life of the kernel
 CLOSE_S: Final = 15.0  # what `close` waits for at most; the index itself goes on applying for less
@@ -73,13 +76,15 @@ Up: TypeAlias = Applied | Found
 class IndexBeside:
     """A ports.Index in a process of its own, in `disk`'s folder `path`. Its methods never wait, `close` excepted."""
 
-    def __init__(self, path: str | Path, disk: Reads, exact_max: int = 4096) -> None:
-        """`exact_max`: vectors of a process and area up to which vector search is exact."""
+    def __init__(self, path: str | Path, disk: Reads, exact_max: int = 4096, embedder: Path | None = None) -> None:
+        """`exact_max`: vectors of a process and area up to which vector search is exact. `embedder`: a GGUF that gives
+        the vectors, instead of WordLlama."""
         self.applied = 0
         self.damaged = ""  # the index's first error; the next start rebuilds
         self.idle = False  # its graphs and segments are tidy, too
         self.anew = False  # it began with nothing, for what lay there was not to be trusted
         self._path, self._disk, self._exact_max = Path(path), disk, exact_max
+        self._embedder = embedder
         self._lock = threading.Lock()  # guards what follows
         self._fed = 0
         self._out = bytearray()  # lines for the other process that its pipe has no room for
@@ -132,6 +137,7 @@ class IndexBeside:
     def _spawn(self) -> subprocess.Popen[bytes]:
         """The other process: of this interpreter, in a session of its own, for Ctrl-C is not meant for it."""
         command = [sys.executable, "-P", "-m", "drivers.disk.beside", str(self._path), str(self._exact_max)]
+        command += [] if self._embedder is None else [str(self._embedder)]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         assert child.stdin is not None
         os.set_blocking(child.stdin.fileno(), False)
@@ -219,11 +225,10 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 # The other process
 
 
-def main(path: Path, exact_max: int, requests: IO[bytes], answers: IO[bytes]) -> None:
+def main(path: Path, exact_max: int, embedder: Path | None, requests: IO[bytes], answers: IO[bytes]) -> None:
     """Index `path` until `requests` end: after a Close with everything applied, at once where the kernel is gone."""
     from drivers.disk.index import FusedIndex
     from drivers.disk.lmdb import LmdbReader
-    from drivers.embed.wordllama import WordLlamaEmbedder
 
     writing = threading.Lock()
 
@@ -238,7 +243,7 @@ def main(path: Path, exact_max: int, requests: IO[bytes], answers: IO[bytes]) ->
 
     with _locked(path / "index.lock"):
         disk = LmdbReader(path)
-        index = FusedIndex(path, disk, WordLlamaEmbedder(), exact_max)
+        index = FusedIndex(path, disk, _embedder(embedder), exact_max)
 
         def changed() -> None:
             say(Applied(index.applied, index.damaged, index.idle, index.anew))
@@ -257,6 +262,16 @@ def main(path: Path, exact_max: int, requests: IO[bytes], answers: IO[bytes]) ->
         index.close(at_once=not told)
         changed()
         disk.close()
+
+
+def _embedder(model: Path | None) -> Embedder:
+    if model is None:
+        from drivers.embed.wordllama import WordLlamaEmbedder
+
+        return WordLlamaEmbedder()
+    from drivers.embed.gguf import GgufEmbedder
+
+    return GgufEmbedder(model)
 
 
 @contextlib.contextmanager
@@ -282,4 +297,5 @@ if __name__ == "__main__":
     lines = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no line of ours
     failpoint.arm_from_environment()
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, lines)
+    gguf = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    main(Path(sys.argv[1]), int(sys.argv[2]), gguf, sys.stdin.buffer, lines)

@@ -19,6 +19,7 @@ from kernel.errors import BadInput, DeviceError
 from kernel.event import Search, Searched
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Record
+from llmos import models
 
 
 class Bench:
@@ -66,6 +67,28 @@ def wait_for(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@pytest.mark.gguf
+def test_the_vectors_may_come_from_a_gguf_and_another_embedder_means_another_index(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
+    model = models.find("smollm2-135m")
+    bench = Bench(tmp_path)
+    try:
+        bench.tell("The boat lies in the harbour.", "Bread is made of flour and water.")
+        bench.ask("ship", 1)
+        assert bench.answer(1).hits
+        for req, embedder, anew in ((2, model, True), (3, model, False), (4, None, True)):
+            bench.index.close()
+            bench.index = IndexBeside(bench.folder, bench.disk, embedder=embedder)
+            bench.index.start(bench._post, lambda pages: [100 + page for page in pages])
+            bench.ask("ship", req)
+            assert {hit.page for hit in bench.answer(req).hits} <= {1, 2}
+            assert bench.index.anew is anew
+            assert not bench.index.damaged
+    finally:
+        bench.index.close()
+        bench.disk.close()
 
 
 def gone(pid: int) -> bool:

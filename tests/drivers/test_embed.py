@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from drivers.embed.wordllama import WordLlamaEmbedder
+from kernel.errors import BadInput
 
 TEXTS = [
     "Marta was born in Lisbon and moved to Oslo for her work.",
@@ -70,3 +71,30 @@ def test_importing_the_driver_loads_no_library():
     )
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.gguf
+def test_a_gguf_gives_vectors_that_depend_on_the_text_alone() -> None:
+    pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
+    from drivers.embed.gguf import GgufEmbedder
+    from llmos import models
+
+    model = GgufEmbedder(models.find("smollm2-135m"))
+    texts = ["The cat sleeps on the sofa.", "A cat is asleep on a couch.", "Interest rates rose again in March.", ""]
+    vectors = model.embed(texts)
+    assert vectors.shape == (4, model.dim)
+    assert np.allclose(np.linalg.norm(vectors[:3], axis=1), 1, atol=1e-5)
+    assert not vectors[3].any() or np.isclose(np.linalg.norm(vectors[3]), 1, atol=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+    assert np.array_equal(model.embed([texts[2], texts[0]])[1], vectors[0])
+    assert GgufEmbedder(models.find("smollm2-135m")).name == model.name
+    assert model.embed(["word " * 2_000]).any()
+    assert all(0 < count <= 512 for count in model.count(texts[:3]))
+
+
+def test_a_file_that_cannot_embed_is_refused_in_one_line(tmp_path: Path) -> None:
+    from drivers.embed.gguf import GgufEmbedder
+
+    (tmp_path / "no.gguf").write_bytes(b"not a model")
+    with pytest.raises(BadInput, match="not a GGUF file"):
+        GgufEmbedder(tmp_path / "no.gguf")

@@ -22,6 +22,7 @@ COMMANDS = [
     "boot",
     "chat",
     "ps",
+    "vmstat",
     "spawn",
     "send",
     "kill",
@@ -103,6 +104,13 @@ def test_ps_lists_the_processes(daemon: Path) -> None:
     assert "main" in llmos(daemon, "ps").stdout
     (first, *_) = json.loads(llmos(daemon, "ps", "--json").stdout)["processes"]
     assert (first["pid"], first["name"], first["state"]) == (1, "main", "idle")
+
+
+def test_vmstat_says_what_was_evaluated(daemon: Path) -> None:
+    assert llmos(daemon, "send", "main", "How much?", "--wait").returncode == 0
+    (spent,) = json.loads(llmos(daemon, "vmstat", "main", "--json").stdout)["processes"]
+    assert spent["new"] + spent["reprefilled"] == spent["prefill"] >= spent["entered"] > 0
+    assert "RESTORED" in llmos(daemon, "vmstat").stdout
 
 
 def test_send_waits_for_its_reply_and_the_same_id_is_applied_once(daemon: Path) -> None:
