@@ -191,6 +191,7 @@ class Machine:
         self._inflight: dict[str, _Waiter] = {}
         self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
+        self._expected: int | None = None  # whom the CPU was told to expect
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
         self._checkpoint: _Waiter | None = None  # who waits for one
@@ -456,6 +457,14 @@ class Machine:
                 failpoint.passing("answer.before")
                 waiter.answer = Answer(step.lsn, step.error, step.pid)
                 waiter.done.set()
+        self._expect()
+
+    def _expect(self) -> None:
+        """Tell the CPU who comes next."""
+        first = self.kernel.ready.peek()
+        if first is not None and first != self._expected:
+            self.cpu.expect(first)
+        self._expected = first
 
     async def _take_checkpoint(self) -> None:
         """Step a Checkpointed event and keep what the disk holds then, before anything else is stepped."""

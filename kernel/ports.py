@@ -92,6 +92,10 @@ class Cpu(Protocol):
         """Run `job` in its slot; exactly one Trapped follows."""
         ...
 
+    def expect(self, pid: int) -> None:
+        """A hint: `pid` is likely to be started next, so what it needs may be brought near. Returns at once."""
+        ...
+
     def preempt(self, slot: int) -> None:
         """Stop the slot at its next token or prefill chunk; its Trapped says Preempted. No effect on an idle slot."""
         ...

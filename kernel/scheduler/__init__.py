@@ -31,6 +31,10 @@ class Scheduler(Protocol):
         """Who runs next, removed from the queue; None if nobody is ready."""
         ...
 
+    def peek(self) -> int | None:
+        """Who would be taken next; None if nobody is ready. A hint: who becomes ready meanwhile may go before."""
+        ...
+
     def quantum(self, pid: int) -> int:
         """Tokens that `pid` may emit before it is preempted."""
         ...

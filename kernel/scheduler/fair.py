@@ -54,6 +54,11 @@ class Fair:
         del self._ready[pid]
         return pid
 
+    def peek(self) -> int | None:
+        """The smallest pass; of equal ones who came first."""
+        head = self._head()
+        return None if head is None else head[2]
+
     def quantum(self, pid: int) -> int:
         """The same for all: shares come from how often a process runs."""
         return self._slice

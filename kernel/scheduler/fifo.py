@@ -34,6 +34,10 @@ class Fifo:
             return pid
         return None
 
+    def peek(self) -> int | None:
+        """The first."""
+        return next(iter(self.ready), None)
+
     def quantum(self, pid: int) -> int:
         """A whole turn."""
         return TURN_TOKENS_MAX

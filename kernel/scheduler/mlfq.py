@@ -47,6 +47,10 @@ class Mlfq:
                 return pid
         return None
 
+    def peek(self) -> int | None:
+        """The first of the highest level that has one."""
+        return next((pid for queue in self._queues for pid in queue), None)
+
     def quantum(self, pid: int) -> int:
         """That of its level."""
         return self._quanta[self._level.get(pid, 0)]
