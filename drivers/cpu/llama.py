@@ -451,7 +451,7 @@ class LlamaCpu:
             batch.logits[n - 1] = count == len(run.pending)
             last.append(n - 1)
         batch.n_tokens = n
-        abortable = abortable and not any(run.retried for run, _ in parts)
+        abortable = abortable and not self.off and not any(run.retried for run, _ in parts)
         with self._lock:
             self._abort.value = b""
             self._abortable = abortable
