@@ -931,10 +931,14 @@ class Kernel:
         resident = proc.space.resident() | proc.undelivered()
         chosen: list[Entry] = []
         hits = [hit for hit in hits if hit.role is not Role.ASSISTANT]  # a small model says again what it said once
-        floor = max([memory.recall_min, *(memory.recall_near * hit.cover for hit in hits)])
+        near = max([0.0, *(memory.recall_near * hit.cover for hit in hits)])
+        message = sum(entry.tokens for entry in proc.space.queue[proc.space.turn :])
         for hit in hits:
             size = hit.tokens + costs.recalled[hit.role]
-            if len(chosen) < memory.recall_pages and hit.page not in resident and hit.cover >= floor:
+            # The page is evaluated, and when it is dropped after the turn, so is the message behind it once more.
+            earned = memory.recall_min * max(1.0, (message + size) / memory.recall_tokens)
+            wanted = hit.cover >= max(near, earned)
+            if len(chosen) < memory.recall_pages and hit.page not in resident and wanted:
                 if size > room:
                     continue
                 room -= size

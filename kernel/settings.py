@@ -17,12 +17,13 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The pager's: shares are fractions of the queue (`low`, `warn`) or of the window (`recall`, `data`)."""
 
     policy: str = "fifo"
-    low: Share = 0.5
+    low: Share = 0.33
     warn: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.7
     recall: Share = 0.25
     recall_pages: Annotated[int, Meta(ge=0, le=64)] = 3  # more of them mislead a small model
-    recall_min: Share = 0.25  # a hit is brought in if it covers this share of the message's rare words
-    recall_near: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.7  # and this share of what the best hit covers
+    recall_min: Share = 0.25  # a hit is brought in if it covers this share of the message's rare words,
+    recall_tokens: Annotated[int, Meta(ge=1)] = 64  # more in proportion if message and hit have more tokens than this,
+    recall_near: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.9  # and this share of what the best hit covers
     fault: bool = True  # False: nothing is brought in on a user message
     on_evict: Literal["stub", "nothing"] = "stub"
     data: Share = 0.08
