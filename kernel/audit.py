@@ -128,6 +128,8 @@ class _Auditor:
             while len(self.owner) <= page.id:
                 self.owner.append(-1)
             self.owner[page.id] = page.pid
+            if page.of >= page.id:
+                self._wrong(f"page {page.id}: it shows page {page.of}, which is not older")
             if page.pid:
                 if page.seq != self.seqs.get(page.pid, 0) + 1:
                     self._wrong(f"page {page.id}: it is number {page.seq} of process {page.pid}, out of order")

@@ -15,7 +15,6 @@ from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput
 from kernel.event import Booted, Killed
 from kernel.machine import Machine, page_tokens_max, unwatched
-from kernel.memory.page import Page
 from kernel.memory.prompt import Layout
 from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
 from kernel.process import State
@@ -121,7 +120,7 @@ def _measure_anew(kernel: Kernel, disk: Disk, layout: Layout) -> tuple[dict[int,
             numbers + pending, disk.get_many("page", [records.key(n) for n in numbers + pending]), strict=True
         ):
             assert row is not None, f"page {number} is resident and not on disk"
-            ids = layout.tokenize(msgspec.msgpack.decode(row, type=Page).text)
+            ids = layout.tokenize(records.page_of(row, disk.get).text)
             resized[number] = len(ids)
             written.append(Record("ids", records.ids_key(layout.costs.measure, number), records.pack_ids(ids)))
     return resized, written

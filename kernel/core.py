@@ -30,6 +30,8 @@ from kernel.event import (
     Disarm,
     Event,
     Filed,
+    Fork,
+    Forked,
     Hit,
     Imported,
     Killed,
@@ -244,6 +246,8 @@ class Kernel:
                 self._spawned(event)
             case Imported():
                 self._imported(event)
+            case Forked():
+                self._forked(event)
             case Messaged():
                 self._messaged(event)
             case Filed():
@@ -577,7 +581,9 @@ class Kernel:
             self._note("spawn", proc, text=f"{name} again, with its memory")
             self._boundary(proc)
             return
-        self._make(event)
+        proc = self._make(event)
+        self._core(proc)
+        self._note("spawn", proc, text=name)
 
     def _named(self, event: Spawned) -> None:
         """Refuse a name or a mask that cannot be."""
@@ -589,7 +595,7 @@ class Kernel:
             raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(self.iset.names)}")
 
     def _make(self, event: Spawned) -> Process:
-        """A new process. Raises BadInput before anything has changed."""
+        """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
         name = event.name
         if not NICE_MIN <= event.nice <= NICE_MAX:
             raise BadInput(f"nice {event.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
@@ -612,8 +618,6 @@ class Kernel:
         self._answer = proc.pid
         self._dirty[proc.pid] = proc
         self._text(proc)
-        self._core(proc)
-        self._note("spawn", proc, text=name)
         return proc
 
     def _imported(self, event: Imported) -> None:
@@ -627,6 +631,8 @@ class Kernel:
         if len(event.timers) > TIMERS_MAX:
             raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
         proc = self._make(event.spawn)
+        self._core(proc)
+        self._note("spawn", proc, text=event.spawn.name)
         limits, at, resident = self.budgets(proc), self.at, 0
         for moved in event.pages:
             self.at = moved.at
@@ -657,6 +663,46 @@ class Kernel:
         self._note("import", proc, text=f"{len(event.pages)} pages, {resident} of them resident")
         if proc.pending and proc.state is State.IDLE:
             self._boundary(proc)
+
+    def _forked(self, event: Forked) -> None:
+        """Make a process that sees what its parent sees, token for token: pages that show the parent's.
+
+        Pages never change, so both may show one; what either writes is a page of its own. Search finds them for both.
+        """
+        parent = self.proc(event.pid)
+        if parent.state is not State.IDLE:
+            raise BadInput(f"process {parent.name} is {parent.state}; it can be forked while it is idle")
+        if event.name in self.names:
+            raise BadInput(f"process {event.name} exists; give the fork another name")
+        wanted = Spawned(
+            name=event.name,
+            mask=parent.mask,
+            blocks=parent.blocks,
+            system=parent.system,
+            nice=parent.nice,
+            abort=parent.abort,
+        )
+        self._named(wanted)
+        child = self._make(wanted)
+        space, seen = child.space, parent.space
+        space.data = self._shown(child, seen.data) if seen.data is not None else None
+        space.queue = [self._shown(child, entry) for entry in seen.queue]
+        space.turn = len(space.queue)
+        space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
+        self._effects.append(Fork(parent.pid, child.pid))
+        self._note("fork", child, tokens=space.size(), text=f"{event.name} from {parent.name}")
+
+    def _shown(self, proc: Process, entry: Entry) -> Entry:
+        """A page of `proc` that shows another process's."""
+        self.counters.page += 1
+        proc.seq += 1
+        number = self.counters.page
+        page = Page(
+            number, proc.pid, proc.seq, entry.kind, Origin.KERNEL, entry.role, Area.NONE, self.at, "", of=entry.page
+        )
+        self._made.append((page, ()))
+        self._write("page", records.key(number), records.encode(page))
+        return msgspec.structs.replace(entry, page=number)
 
     def _blocks_fit(self, event: Spawned) -> None:
         assert self.config is not None

@@ -98,6 +98,16 @@ class Imported(Event, frozen=True, kw_only=True):
     timers: tuple[MovedTimer, ...] = ()
 
 
+class Forked(Event, frozen=True, kw_only=True):
+    """A copy of process `pid`, which rests, is wanted under a new name: all that it has in view, and its core memory.
+
+    Timers, masked lines and undelivered interrupts stay with the parent, and so do pages that it has on disk alone.
+    """
+
+    pid: int
+    name: str
+
+
 class Messaged(Event, frozen=True, kw_only=True):
     """A user's message for process `pid`, measured: raises USER."""
 
@@ -212,6 +222,7 @@ AnyEvent: TypeAlias = (
     Booted
     | Spawned
     | Imported
+    | Forked
     | Messaged
     | Filed
     | Killed
@@ -257,6 +268,13 @@ class Preempt(Effect, frozen=True):
     """Stop what runs in a slot at its next token. Only wastes work, so it need not wait for a commit."""
 
     slot: int
+
+
+class Fork(Effect, frozen=True):
+    """Let `child`, which has never run, have the KV of `parent`. Only saves work: without it the child evaluates."""
+
+    parent: int
+    child: int
 
 
 class Search(Effect, frozen=True, kw_only=True):
@@ -305,7 +323,7 @@ class Deliver(Effect, frozen=True):
     seq: int
 
 
-AnyEffect: TypeAlias = Run | Preempt | Search | Load | Arm | Disarm | Deliver
+AnyEffect: TypeAlias = Run | Preempt | Fork | Search | Load | Arm | Disarm | Deliver
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ from kernel.event import (
     Deliver,
     Disarm,
     Filed,
+    Fork,
+    Forked,
     Imported,
     Killed,
     Load,
@@ -321,6 +323,10 @@ class Machine:
         pages = tuple(msgspec.structs.replace(page, ids=ids[page.text]) if page.where else page for page in event.pages)
         return await self.submit(msgspec.structs.replace(event, pages=pages, source="user"))
 
+    async def fork(self, proc: str | int, name: str) -> Answer:
+        """A copy of an idle process under a new name: it sees what the parent sees, and its KV costs no prefill."""
+        return await self.submit(Forked(source="user", pid=self.find(proc), name=name))
+
     async def kill(self, pid: int, status: str = "killed") -> Answer:
         """Raise KILL on a process."""
         return await self.submit(Killed(source="user", pid=pid, status=status))
@@ -518,6 +524,8 @@ class Machine:
                 self._run(effect)
             case Preempt():
                 self.cpu.preempt(effect.slot)
+            case Fork():
+                self.cpu.fork(effect.parent, effect.child)
             case Search():
                 self.index.search(effect)
             case Load():
@@ -656,7 +664,7 @@ class Machine:
         """The last messages in and out of a process, oldest first, among the newest pages of the machine."""
         found: list[Page] = []
         for _, row in self.disk.scan("page", reverse=True, limit=4_096):
-            page = msgspec.msgpack.decode(row, type=Page)
+            page = records.page_of(row, self.disk.get)
             if page.pid == pid and page.kind is Kind.MESSAGE:
                 found.append(page)
                 if len(found) == limit:

@@ -46,7 +46,7 @@ class Pages:
     def page(self, number: int) -> Page | None:
         """A page by number, from the disk."""
         row = self._disk.get("page", records.key(number))
-        return None if row is None else msgspec.msgpack.decode(row, type=Page)
+        return None if row is None else records.page_of(row, self._disk.get)
 
     def job(self, run: Run) -> Job:
         """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt)."""
@@ -76,7 +76,7 @@ class Pages:
     def load(self, what: Load) -> Loaded:
         """Those of the pages asked for that exist, belong to the process and can be read."""
         rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
-        pages = [msgspec.msgpack.decode(row, type=Page) for row in rows if row is not None]
+        pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
         mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
         sizes = self.sizes([page.id for page in mine])
         return Loaded(
@@ -121,12 +121,17 @@ class Pages:
             for number, row, ids in zip(wanted, rows, packed, strict=True):
                 if row is None:
                     raise KernelPanic(f"page {number} is in a page table and not on disk")
-                page = msgspec.msgpack.decode(row, type=Page)
+                page = records.page_of(row, self._disk.get)
                 self.keep(page, self._ids(page) if ids is None else records.unpack_ids(ids))
                 found[number] = self._kept[number]
         return [found[number] for number in numbers]
 
     def _ids(self, page: Page) -> tuple[int, ...]:
+        """The ids of a page that has none of its own by this measure: those of the page it shows, or measured now."""
+        if page.of:
+            packed = self._disk.get("ids", records.ids_key(self._layout.costs.measure, page.of))
+            if packed is not None:
+                return records.unpack_ids(packed)
         ids = self._layout.tokenize(page.text)
         self._measured.append(
             Record("ids", records.ids_key(self._layout.costs.measure, page.id), records.pack_ids(ids))

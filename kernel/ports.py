@@ -96,6 +96,10 @@ class Cpu(Protocol):
         """A hint: `pid` is likely to be started next, so what it needs may be brought near. Returns at once."""
         ...
 
+    def fork(self, parent: int, child: int) -> None:
+        """A hint: `child`, which has never run, sees what `parent` saw, so it may have its KV. Returns at once."""
+        ...
+
     def preempt(self, slot: int) -> None:
         """Stop the slot at its next token or prefill chunk; its Trapped says Preempted. No effect on an idle slot."""
         ...

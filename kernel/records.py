@@ -5,6 +5,7 @@ Tables (big-endian keys, msgpack values; the disk's format and checksums are dri
   journal  lsn -> JournalEntry: the event, sizes measured within its step, notes, the state hash after it
   proc     pid -> Process          page   page -> Page          timer  timer -> Timer
   outbox   pid, seq -> Message     mid    client's message id -> page
+  (a page that a fork left to a child too is a page of the child's whose `of` names it: see page_of)
   ids      measure, page -> token ids as little-endian u32      set    b"settings" -> Settings (the machine's)
 State hash: the sum modulo 2^128 of the hashes of the state's records, so a step costs what it dirtied.
 """
@@ -15,11 +16,14 @@ import hashlib
 import struct
 import sys
 from array import array
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from kernel.errors import KernelPanic
 from kernel.event import AnyEvent, Note
+from kernel.memory.page import Page
 from kernel.ports import Record
 
 MASK: Final = (1 << 128) - 1
@@ -85,6 +89,25 @@ def key(*numbers: int) -> bytes:
 def unkey(raw: bytes) -> tuple[int, ...]:
     """The numbers of a key."""
     return struct.unpack(f">{len(raw) // 8}Q", raw)
+
+
+_pages: Final = msgspec.msgpack.Decoder(Page)
+
+
+def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
+    """The page of a row, with what it shows; `of` is then the page whose text and ids it has, or 0 if they are its own.
+
+    `get` reads a table, as ports.Reads does. Raises KernelPanic if the page that it shows is missing.
+    """
+    page = shown = _pages.decode(row)
+    while shown.of:  # ends: a page shows an older one
+        older = get("page", key(shown.of))
+        if older is None:
+            raise KernelPanic(f"page {shown.of}, which page {shown.id} shows, is not on disk")
+        shown = _pages.decode(older)
+    if shown is page:
+        return page
+    return msgspec.structs.replace(shown, id=page.id, pid=page.pid, seq=page.seq, of=shown.id)
 
 
 def ids_key(measure: str, page: int) -> bytes:

@@ -22,6 +22,7 @@ from kernel.event import (
     Arm,
     Deliver,
     Disarm,
+    Fork,
     Load,
     Messaged,
     Preempt,
@@ -126,6 +127,8 @@ class VirtualMachine:
                 self.cpu.start(self.pages.job(effect))
             case Preempt():
                 self.cpu.preempt(effect.slot)
+            case Fork():
+                self.cpu.fork(effect.parent, effect.child)
             case Search():
                 self.index.search(effect)
             case Load():

@@ -298,6 +298,27 @@ def send(
         print(f"{'had' if ok.duplicate else 'has'} it: message {number}")
 
 
+@app.command(short_help="Copy a process as it stands.")
+def fork(
+    proc: Proc,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The copy's name.")],
+    directory: Dir = None,
+) -> None:
+    """\b
+    Examples:
+      llmos fork main trial
+      llmos fork 1 "main before the trip"
+
+    Copy an idle process under another name: its core memory and all that it has in view, token for token, so that
+    nothing is evaluated again. Timers, waiting messages and what it has on disk alone stay with the first.
+    """
+    from drivers.device import wire
+    from llmos.client import call
+
+    made = call(socket_of(directory), wire.Fork(id=0, proc=proc, name=name), wire.Ok)
+    print(f"process {made.pid}")
+
+
 @app.command(short_help="Kill a process; its memory is kept.")
 def kill(proc: Proc, directory: Dir = None) -> None:
     """\b

@@ -10,9 +10,8 @@ import msgspec
 
 from kernel.errors import BadInput
 from kernel.memory.address_space import Entry
-from kernel.memory.page import Page
 from kernel.ports import Reads
-from kernel.records import key
+from kernel.records import key, page_of
 from kernel.replay import Replay, Replayed
 from syscalls.table import Table
 
@@ -109,7 +108,7 @@ def machine(again: Replay, disk: Reads) -> dict[str, Any]:
 def _row(entry: Entry, disk: Reads) -> dict[str, Any]:
     """A page of a page table. A text never changes: the disk's is that of any step."""
     row = disk.get("page", key(entry.page))
-    text = "" if row is None else msgspec.msgpack.decode(row, type=Page).text
+    text = "" if row is None else page_of(row, disk.get).text
     return {"page": entry.page, "kind": entry.kind, "tokens": entry.tokens, "pinned": entry.pinned, "text": text}
 
 

@@ -20,6 +20,7 @@ from kernel.event import (
     AnyEvent,
     Arm,
     Disarm,
+    Fork,
     Load,
     Message,
     Messaged,
@@ -108,6 +109,8 @@ class Rig:
                     self._run(effect)
                 case Preempt():
                     self.cpu.preempt(effect.slot)
+                case Fork():
+                    self.cpu.fork(effect.parent, effect.child)
                 case Search():
                     self.index.search(effect)
                 case Load():
@@ -159,7 +162,7 @@ class Rig:
         """A page as the disk holds it."""
         row = self.disk.get("page", records.key(number))
         assert row is not None, f"page {number} is not on disk"
-        return msgspec.msgpack.decode(row, type=Page)
+        return records.page_of(row, self.disk.get)
 
     def texts(self, pid: int) -> list[str]:
         """What the process would see now, in prompt order."""

@@ -25,9 +25,9 @@ from bench.kernel import NoIndex
 from drivers.cpu.llama import LlamaCpu
 from drivers.disk.lmdb import LmdbDisk
 from kernel.boot import Board, boot
-from kernel.event import Outcome
+from kernel.event import AnyEvent, Outcome, Trapped
 from kernel.machine import Machine
-from kernel.ports import Job, Streamed
+from kernel.ports import Job, Post, Streamed
 from kernel.process import State
 from kernel.settings import Cpu as CpuSettings
 from kernel.settings import Settings, apply
@@ -92,25 +92,6 @@ def restore(model: Path, sizes: tuple[int, ...], progress: Progress) -> dict[int
     return found
 
 
-def fork(model: Path, progress: Progress) -> dict[str, float]:
-    """What eight children of a parent of 1,500 tokens evaluate of its context, and the cells that all use then."""
-    progress("forks that share cells")
-    window = PARENT + 100
-    settings = CpuSettings(mode="throughput", slots=4, seats=1 + CHILDREN)
-    with opened(model, settings, window) as rig:
-        prompt = rig.text(1, PARENT)
-        rig.run(1, prompt, reply=1)
-        parent = rig.cpu.seats.cells_used
-        for child in range(2, 2 + CHILDREN):
-            rig.cpu.fork(1, child)
-        again = 0
-        for child in range(2, 2 + CHILDREN):
-            tail = rig.text(child, 5)
-            again += rig.run(child, (*prompt, *tail), reply=1).prefill - len(tail)
-        used = rig.cpu.seats.cells_used
-    return {"fork_prefill_tokens": again, "cells_ratio": round(used / parent, 3)}
-
-
 class BenchCpu(LlamaCpu):
     """A model that never ends by itself, of which some processes emit what a grammar says; dispatches are noted."""
 
@@ -119,6 +100,17 @@ class BenchCpu(LlamaCpu):
         self.vocabulary.banned = np.concatenate([self.vocabulary.banned, self.vocabulary.end_ids])
         self.forced: dict[int, str] = {}
         self.begun: dict[int, float] = {}  # by process, when it was last dispatched
+        self.traps: list[Trapped] = []
+
+    def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
+        """As LlamaCpu's."""
+
+        def posted(event: AnyEvent) -> None:
+            if isinstance(event, Trapped):
+                self.traps.append(event)
+            post(event)
+
+        super().open(window, posted, stream)
 
     def start(self, job: Job) -> None:
         """As LlamaCpu's."""
@@ -138,6 +130,54 @@ async def machine_of(model: Path, changes: list[str]) -> AsyncIterator[tuple[Mac
             nursery.start_soon(machine.run)
             yield machine, cpu
             machine.stop()
+
+
+async def _forked(model: Path) -> dict[str, float]:
+    changes = ["cpu.mode=throughput", f"cpu.seats={1 + CHILDREN}", "cpu.images=0", f"window={PARENT + 500}"]
+    changes += ["memory.recall=0", "memory.data=0", "cpu.reply=64", "memory.warn=0.99"]
+    async with machine_of(model, changes) as (machine, cpu):
+        parent = (await machine.spawn("parent", ("send_message",), {}, None)).pid
+        cpu.forced = dict.fromkeys(range(parent, parent + 1 + CHILDREN), 'start: "yes" | "no"\n')
+        n = 0
+        while machine.kernel.procs[parent].accounts.kv < PARENT:  # ends: each message makes the prompt longer
+            n += 1
+            await _turn(machine, parent, f"{n} {' '.join(['The kernel reads a page of the old archive.'] * 12)}")
+        known, cells = cpu.traps[-1].kv, await _asked(cpu, lambda: cpu.seats.cells_used)
+        children = [(await machine.fork(parent, f"child{n}")).pid for n in range(CHILDREN)]
+        shared = await _asked(cpu, lambda: cpu.seats.cells_used)
+        again = 0
+        for child in children:
+            await _turn(machine, child, f"You are number {child}. Are you there?")
+            trap = cpu.traps[-1]
+            assert trap.pid == child
+            again += max(0, known - (trap.prompt - trap.prefill))
+        diverged = await _asked(cpu, lambda: cpu.seats.cells_used)
+    return {
+        "fork_prefill_tokens": again,
+        "cells_ratio": round(shared / cells, 3),
+        "cells_ratio_after_a_turn": round(diverged / cells, 3),
+        "parent_tokens": known,
+    }
+
+
+async def _turn(machine: Machine, pid: int, text: str) -> None:
+    """A message to a process that rests, until it rests again."""
+    await machine.message(pid, "", text)
+    while machine.kernel.procs[pid].state is not State.IDLE:  # ends with its turn
+        await trio.sleep(0.005)
+
+
+async def _asked(cpu: LlamaCpu, what: Callable[[], int]) -> int:
+    """An answer of the engine's, after all that it was told before."""
+    answer: queue.SimpleQueue[int] = queue.SimpleQueue()
+    cpu._commands.put(lambda: answer.put(what()))
+    return await trio.to_thread.run_sync(answer.get)
+
+
+def fork(model: Path, progress: Progress) -> dict[str, float]:
+    """What eight forks of a parent of 1,500 tokens evaluate of what it had evaluated, and the cells of all then."""
+    progress("forks that share cells")
+    return trio.run(_forked, model)
 
 
 async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:

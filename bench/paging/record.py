@@ -36,7 +36,7 @@ def record(directory: Path, name: str) -> tuple[list[Turn], list[str]]:
         if not mine or (not name and len(mine) > 1):
             raise BadInput(f"{directory}: {f'no process {name}' if name else 'several processes'}; there are {names}")
         pid = mine[0].pid
-        rows = [msgspec.msgpack.decode(value, type=Page) for _, value in disk.scan("page")]
+        rows = [records.page_of(value, disk.get) for _, value in disk.scan("page")]
         pages = [page for page in rows if page.pid == pid and page.area is Area.RECALL]
         sizes = {
             int.from_bytes(key[-8:], "big"): len(records.unpack_ids(value)) + FRAME for key, value in disk.scan("ids")

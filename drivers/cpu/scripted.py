@@ -121,6 +121,11 @@ class ScriptedCpu:
     def expect(self, pid: int) -> None:
         """Nothing is far away."""
 
+    def fork(self, parent: int, child: int) -> None:
+        """The child's KV begins as the parent's."""
+        if parent in self._kept:
+            self._keep(child, self._kept[parent])
+
     def preempt(self, slot: int) -> None:
         """Stop at the next token."""
         self._stop[slot].set()

@@ -23,10 +23,10 @@ from kernel.audit import rows
 from kernel.errors import BadInput
 from kernel.event import Imported, Moved, MovedTimer, Spawned
 from kernel.interrupts import Line
-from kernel.memory.page import Area, Kind, Origin, Page, Role
+from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
-from kernel.records import key
+from kernel.records import key, page_of
 
 FORMAT: Final = "llmos-process"
 VERSION: Final = 1
@@ -111,9 +111,8 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
     )  # fmt: skip
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
-    decoder = msgspec.msgpack.Decoder(Page)
     for _, value in rows(disk, "page"):
-        page = decoder.decode(value)
+        page = page_of(value, disk.get)
         if page.pid != proc.pid or page.kind in REMADE:
             continue
         entry = queue.get(page.id)

@@ -1,7 +1,7 @@
 """The control socket: clients of a machine over a Unix socket, in the lines of wire.py.
 
 Guarantees:
-- Send, Spawn, Kill and Ack are answered after the commit of what they asked.
+- Send, Spawn, Fork, Kill and Ack are answered after the commit of what they asked.
 - Whatever a client sends, the machine goes on: a line that is too long, broken or refused is answered Failed, and the
   connection is kept. No more of a line than LINE_BYTES_MAX is held.
 - A client that does not read is cut off: by the machine when SUBSCRIBER_QUEUE_MAX events wait for it, by this file when
@@ -248,6 +248,8 @@ class Connection:
                     raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
                 answer = await machine.spawn(request.name, request.mask, request.blocks, request.system, request.nice)
                 return done(number, answer)
+            case wire.Fork():
+                return done(number, await machine.fork(request.proc, request.name))
             case wire.Kill():
                 event = Killed(source="client", pid=machine.find(request.proc))
                 return done(number, await machine.submit(event))

@@ -3,7 +3,7 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Kill, Ack, Compact and Import comes after the commit. After Subscribe, pushes come between answers; they have no `id`.
+Fork, Kill, Ack, Compact and Import comes after the commit. After Subscribe, pushes come between answers, without `id`.
 Not here: what a request does (socket.py), how a client connects (llmos/client.py).
 """
 
@@ -65,6 +65,13 @@ class Spawn(Request, frozen=True, kw_only=True):
     system: str | None = None
     nice: int = 0
     abort: bool = False  # a message stops what it is saying
+
+
+class Fork(Request, frozen=True, kw_only=True):
+    """Make a copy of an idle process, which sees what that one sees."""
+
+    proc: Proc
+    name: str
 
 
 class Kill(Request, frozen=True, kw_only=True):
@@ -147,7 +154,7 @@ class Stop(Request, frozen=True, kw_only=True):
 
 
 AnyCommand: TypeAlias = (
-    Send | Spawn | Kill | Ps | Irqs | Pmap | Dmesg | Outbox | Ack | History | Info | Compact | Import | Stop
+    Send | Spawn | Fork | Kill | Ps | Irqs | Pmap | Dmesg | Outbox | Ack | History | Info | Compact | Import | Stop
 )
 AnyRequest: TypeAlias = Hello | Subscribe | AnyCommand
 OPS: Final = tuple(str(request.__struct_config__.tag) for request in get_args(AnyRequest))

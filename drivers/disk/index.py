@@ -41,6 +41,7 @@ from kernel.errors import DeviceError
 from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
 from kernel.ports import Post, Reads
+from kernel.records import page_of
 
 FORMAT: Final = 2  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
@@ -60,7 +61,6 @@ CLOSE_S: Final = 5.0  # how long `close` goes on applying; the next start catche
 
 SCHEMA: Final = "CREATE TABLE state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
 
-_page: Final = msgspec.msgpack.Decoder(Page)
 Sizes = Callable[[Sequence[int]], list[int]]
 
 
@@ -190,7 +190,7 @@ class FusedIndex:
         found = self._disk.scan("page", _page_key(self.applied + 1), limit=BATCH)
         if not found:
             raise DeviceError(f"index: page {self._fed} was fed and is not on the disk")
-        return [_page.decode(value) for _, value in found]
+        return [page_of(value, self._disk.get) for _, value in found]
 
     def _answer(self, store: _Store | None, asked: _Asked) -> None:
         what = asked.what
@@ -369,7 +369,7 @@ class _Store:
 
     def _texts(self, pages: Sequence[int]) -> list[str]:
         found = self._disk.get_many("page", [_page_key(page) for page in pages]) if pages else []
-        return [_page.decode(value).searched for value in found if value is not None]
+        return [page_of(value, self._disk.get).searched for value in found if value is not None]
 
     def _with_neighbours(self, places: list[tuple[fts.Doc, float]], scope: fts.Scope) -> list[tuple[fts.Doc, float]]:
         """`places`, each followed by the pages said right before and after it; every page once."""
@@ -408,7 +408,7 @@ class _Store:
         if not self.applied:
             return True
         value = self._disk.get("page", _page_key(self.applied))
-        return value is not None and _digest(_page.decode(value)) == state.get("digest")
+        return value is not None and _digest(page_of(value, self._disk.get)) == state.get("digest")
 
     def _pragmas(self) -> None:
         """A log, folded in and synced by _fold alone: what a power cut takes of it the truth still has."""
@@ -453,7 +453,7 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
     start, indexed = 1, 0
     while start <= applied and (rows := disk.scan("page", _page_key(start), limit=BATCH)):
         for _, value in rows:
-            page = _page.decode(value)
+            page = page_of(value, disk.get)
             start = page.id + 1
             if page.area is Area.NONE or page.id > applied:
                 continue

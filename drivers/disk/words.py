@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from kernel import records
 from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
@@ -37,7 +35,7 @@ class WordIndex:
     def feed(self, upto: int) -> None:
         """Read what is committed and new."""
         for _, value in self._disk.scan("page", records.key(self.applied + 1)):
-            page = msgspec.msgpack.decode(value, type=Page)
+            page = records.page_of(value, self._disk.get)
             self.applied = page.id
             if page.area is not Area.NONE:
                 self._pages[page.id] = page

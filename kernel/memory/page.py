@@ -63,6 +63,7 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     at: int  # integer nanoseconds UTC
     text: str
     gist: str = ""  # what searches see where it is not the text (the message inside a JSON instruction)
+    of: int = 0  # not 0: it shows that page, which a fork left to both; records.page_of gives what it shows
 
     @property
     def searched(self) -> str:

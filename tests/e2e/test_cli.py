@@ -25,6 +25,7 @@ COMMANDS = [
     "vmstat",
     "spawn",
     "send",
+    "fork",
     "kill",
     "dmesg",
     "pmap",
@@ -131,6 +132,10 @@ def test_spawn_takes_a_mask_and_blocks_and_kill_makes_a_zombie(daemon: Path) -> 
     space = json.loads(llmos(daemon, "pmap", "clerk", "--json").stdout)
     assert {segment["name"]: len(segment["pages"]) for segment in space["segments"]}["data"] == 1
     one_line(llmos(daemon, "spawn", "clerk"), "clerk", "kill it first")
+    assert llmos(daemon, "fork", "clerk", "second").stdout.startswith("process ")
+    one_line(llmos(daemon, "fork", "clerk", "second"), "process second exists", "another name")
+    one, two = (json.loads(llmos(daemon, "pmap", name, "--json").stdout) for name in ("clerk", "second"))
+    assert [len(s["pages"]) for s in one["segments"]] == [len(s["pages"]) for s in two["segments"]]
     assert llmos(daemon, "kill", "clerk").returncode == 0
     one_line(llmos(daemon, "kill", "clerk"), "dead already")
     one_line(llmos(daemon, "send", "clerk", "hello"), "dead")

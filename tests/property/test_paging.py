@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kernel import records
+from kernel.event import Forked
 from kernel.memory.page import Kind, Origin
 from kernel.memory.policy import POLICIES
 from kernel.ports import Job
@@ -72,6 +73,13 @@ class PagerAgainstModel(RuleBasedStateMachine):
         self.op(name, **({"page": page} if name in ("pin", "unpin") else {"pages": [page]}))
 
     @rule()
+    def fork(self) -> None:
+        """Go on with a copy of the process, in which nothing is missing either."""
+        before = self.rig.texts(self.pid)
+        self.pid = self.rig.do(Forked(source="user", pid=self.pid, name=f"p{self.pid + 1}")).pid
+        assert self.rig.texts(self.pid) == before
+
+    @rule()
     def reboot(self) -> None:
         before = self.rig.kernel.hash, self.rig.texts(self.pid)
         self.rig.boot()
@@ -95,9 +103,11 @@ class PagerAgainstModel(RuleBasedStateMachine):
                 if stored == text:
                     break
                 assert text.startswith(stored), f"{mid} is torn: {stored!r}"
-        users = [page.text for page in pages if page.origin is Origin.USER]
+        users = [page.text for page in pages if page.origin is Origin.USER and not page.of]
         assert "".join(users) == "".join(self.said.values())
-        assert [message.seq for message in rig.messages] == sorted(message.seq for message in rig.messages)
+        for pid in rig.kernel.procs:
+            seqs = [message.seq for message in rig.messages if message.pid == pid]
+            assert seqs == sorted(set(seqs))
 
     @invariant()
     def the_window_holds(self) -> None:
