@@ -642,12 +642,14 @@ def demo(
     window: Annotated[int, typer.Option("--window", help="Tokens of context.")] = 2048,
     no_paging: Annotated[bool, typer.Option("--no-paging", help="Evict the same pages and bring none back.")] = False,
     keep: Annotated[Path | None, typer.Option("--dir", help="Keep the machine in this new data directory.")] = None,
+    changes: Changes = None,
     as_json: Json = False,
 ) -> None:
     """\b
     Examples:
       llmos demo
       llmos demo --seed 3 --no-paging --json
+      llmos demo --set cpu.drop=shift --set memory.on_evict=nothing
 
     Tell ten facts scattered through a conversation of 6,000 tokens, so that each is evicted, then ask for each in other
     words. An answer counts when the gold words stand in a reply of at most 60 tokens.
@@ -667,7 +669,8 @@ def demo(
         from kernel.errors import BadInput
 
         raise BadInput(f"--dir {keep}: the demo wants a new directory, and this one is not empty")
-    run(model=model, seed=seed, window=window, paging=not no_paging, keep=keep, as_json=as_json)
+    paging = [] if not no_paging else ["memory.fault=false"]
+    run(model=model, seed=seed, window=window, changes=[*paging, *(changes or [])], keep=keep, as_json=as_json)
 
 
 @bench.command("kernel", short_help="Durable syscalls a second.")

@@ -60,6 +60,7 @@ class Outcome(msgspec.Struct, frozen=True):
     seed: int
     model: str
     paging: bool
+    settings: list[str]  # other than the demo's own
     prefill_per_new_token: float
     recalled_per_turn_max: int
     turns: int
@@ -106,12 +107,12 @@ class _Session:
 
 
 async def play(
-    model: str | None, seed: int, window: int, paging: bool, console: Console, directory: Path
+    model: str | None, seed: int, window: int, changes: list[str], console: Console, directory: Path
 ) -> tuple[Outcome, list[Asked]]:
     """The whole conversation on a machine of its own in `directory`."""
     began = time.perf_counter()
-    changes = [f"cpu.reply={REPLY_TOKENS}", *([] if paging else ["memory.fault=false"])]
-    async with powered(directory, model=model, window=window, changes=changes) as machine:
+    settings = [f"cpu.reply={REPLY_TOKENS}", *changes]
+    async with powered(directory, model=model, window=window, changes=settings) as machine:
         pid = (await machine.spawn(NAME, ("send_message",), {}, None)).pid
         async with machine.subscribe(-1) as published:
             session = _Session(machine, pid, published, console)
@@ -135,7 +136,8 @@ async def play(
             seconds=round(time.perf_counter() - began, 1),
             seed=seed,
             model=machine.model,
-            paging=paging,
+            paging=machine.settings.memory.fault,
+            settings=changes,
             prefill_per_new_token=round((view.prefill - view.recalled) / (view.entered + view.emitted), 3),
             recalled_per_turn_max=session.recalled_max,
             turns=view.turns,
@@ -184,11 +186,11 @@ async def _ask(session: _Session, question: Question, facts: _Facts) -> Asked:
     return asked
 
 
-def run(model: str | None, seed: int, window: int, paging: bool, keep: Path | None, as_json: bool) -> None:
+def run(model: str | None, seed: int, window: int, changes: list[str], keep: Path | None, as_json: bool) -> None:
     """`llmos demo`: play and print; the transcript goes to stderr where stdout carries JSON."""
     console = Console(stderr=as_json, highlight=False)
     with tempfile.TemporaryDirectory(prefix="llmos-demo-") as folder:
-        outcome, asked = trio.run(play, model, seed, window, paging, console, keep or Path(folder))
+        outcome, asked = trio.run(play, model, seed, window, changes, console, keep or Path(folder))
     if as_json:
         print(json.dumps(msgspec.to_builtins(outcome)))
         return
