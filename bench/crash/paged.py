@@ -68,6 +68,10 @@ class PagedCpu(ScriptedCpu):
         self._rows[seat] = self._rows[source][:upto]
         return True
 
+    def splice(self, seat: int, start: int, end: int, tokens: Sequence[int]) -> bool:
+        """See seats.Cells: a checksum of all that stands before cannot be moved, and nothing here asks for it."""
+        raise NotImplementedError
+
     def read(self, seat: int) -> object:
         """See seats.Cells. What waits to be written is written first: the n-th passing is the same in every life."""
         self._images.flush()

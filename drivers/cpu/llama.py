@@ -92,6 +92,7 @@ class LlamaCpu:
             raise BadInput(f"model {self._path}: llama.cpp cannot load it ({why}); pull the file again, or another")
         self._context: Any = None
         self.off = _off(self._model)
+        self._partly = not self.off  # whether KV can be cut back: recurrent state cannot
         try:
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self._model)
             self.model = header.text("general.name") or self._path.stem
@@ -142,7 +143,7 @@ class LlamaCpu:
         cells = 0 if exact else max(settings.cells, window) if settings.cells else self.slots * window
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = seats * _padded(window) if exact else _padded(cells)
-        params.n_seq_max = seats
+        params.n_seq_max = seats if exact else seats + 1  # the last is for what a splice moves
         params.kv_unified = not exact
         params.n_batch = params.n_ubatch = chunk if exact else chunk + FEW * self.slots
         params.n_threads = params.n_threads_batch = settings.threads or _cores()
@@ -162,12 +163,22 @@ class LlamaCpu:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch_max: int = params.n_batch
         self._batch = llama_cpp.llama_batch_init(self._batch_max, 0, 1)
+        shift = settings.drop == "shift" and self._partly
+        if shift and not llama_cpp.llama_memory_can_shift(self._memory):
+            shift, self.off = False, ("KV cannot be moved with this model: cpu.drop is exact",)
         self._post, self._stream = post, stream
         self.images: ImageStore | NoImages = NoImages()
         if self._folder is not None and settings.images:
             self.images = ImageStore(self._folder, self.fingerprint(window), settings.images << 20)
         self.seats = Seats(
-            seats, self, self.images, grain=chunk, exact=exact, capacity=cells, partly=self._forgets_parts()
+            seats,
+            self,
+            self.images,
+            grain=chunk,
+            exact=exact,
+            capacity=cells,
+            partly=self._partly,
+            shift=shift,
         )
         self._engine = threading.Thread(target=self._serve, name="llama", daemon=True)
         self._engine.start()
@@ -191,7 +202,9 @@ class LlamaCpu:
             for n in range(SAMPLES):
                 file.seek(status.st_size * n // SAMPLES)
                 hashed.update(file.read(SAMPLE))
-        said = (status.st_size, status.st_mtime_ns, llama_cpp.__version__, window, self._settings.mode, self._chunk)
+        settings = self._settings
+        stamp = (status.st_size, status.st_mtime_ns)
+        said = (*stamp, llama_cpp.__version__, window, settings.mode, settings.drop, self._chunk)
         hashed.update(repr(said).encode())
         return hashed.digest()
 
@@ -258,6 +271,34 @@ class LlamaCpu:
             return False
         return self.trim(seat, upto)
 
+    def splice(self, seat: int, start: int, end: int, tokens: Sequence[int]) -> bool:
+        """Put `tokens`, one chunk at most, in place of some positions, and move what follows: its keys will be turned.
+
+        llama.cpp takes new positions at the end alone, so what follows waits in a sequence of nobody's. Streams of
+        their own have no such sequence: `tokens` is empty there.
+        """
+        memory, batch, moved = self._memory, self._batch, len(tokens) - (end - start)
+        if not tokens:
+            llama_cpp.llama_memory_seq_rm(memory, seat, start, end)
+            llama_cpp.llama_memory_seq_add(memory, seat, end, -1, moved)
+            return True
+        aside = len(self.seats.seats)
+        llama_cpp.llama_memory_seq_cp(memory, seat, aside, end, -1)
+        llama_cpp.llama_memory_seq_rm(memory, seat, start, -1)
+        for n, token in enumerate(tokens):
+            batch.token[n], batch.pos[n], batch.n_seq_id[n], batch.logits[n] = token, start + n, 1, 0
+            batch.seq_id[n][0] = seat
+        batch.n_tokens = len(tokens)
+        self._abort.value = b""
+        code = llama_cpp.llama_decode(self._context, batch)
+        if code == 0:
+            llama_cpp.llama_memory_seq_add(memory, aside, end, -1, moved)
+            llama_cpp.llama_memory_seq_cp(memory, aside, seat, -1, -1)
+        else:
+            llama_cpp.llama_memory_seq_rm(memory, seat, -1, -1)
+        llama_cpp.llama_memory_seq_rm(memory, aside, -1, -1)
+        return bool(code == 0)
+
     def read(self, seat: int) -> Any:
         """The state of a sequence, (bytes,) uint8."""
         size = llama_cpp.llama_state_seq_get_size(self._context, seat)
@@ -274,10 +315,6 @@ class LlamaCpu:
         if not done:
             llama_cpp.llama_memory_seq_rm(self._memory, seat, -1, -1)
         return bool(done)
-
-    def _forgets_parts(self) -> bool:
-        """Whether KV can be cut back: recurrent state cannot."""
-        return not self.off
 
     # The engine thread
 
@@ -324,6 +361,7 @@ class LlamaCpu:
             self.images.expect(pid)
 
     def _fork(self, parent: int, child: int) -> None:
+        self._last[child] = self._last.get(parent, frozenset())
         self.seats.fork(parent, child)
 
     def _begin(self, job: Job) -> None:
@@ -356,19 +394,25 @@ class LlamaCpu:
                 self._waiting.appendleft(run)  # and nobody overtakes it, or it could wait for ever
                 return
             run.seat = placed.seat
-            run.seated(placed.kept, restored=placed.restored, shared=placed.shared, again=self._again(run, placed.kept))
+            run.seated(
+                placed.kept,
+                restored=placed.restored,
+                shared=placed.shared,
+                filled=placed.filled,
+                again=self._again(run, placed.kept),
+            )
             self._running.append(run)
 
     def _again(self, run: Run, kept: int) -> int:
         """Tokens of pages that stood in the process's last prompt, too, and are to be evaluated anew."""
         pages = [page for page in run.job.pages if not page.recalled]
         last = self._last.pop(run.job.pid, frozenset())
-        self._last[run.job.pid] = frozenset(page.page.id for page in pages)
+        self._last[run.job.pid] = frozenset(page.page.of or page.page.id for page in pages)
         if len(self._last) > LAST_MAX:
             self._last.popitem(last=False)
         frame = self.frame
         costs = {role: len(frame.prefix[role]) + len(frame.suffix[role]) for role in frame.prefix}
-        seen = sum(len(page.ids) + costs[page.role] for page in pages if page.page.id in last)
+        seen = sum(len(page.ids) + costs[page.role] for page in pages if (page.page.of or page.page.id) in last)
         return max(0, seen - kept)
 
     def _stopped(self, run: Run) -> bool:
@@ -451,9 +495,11 @@ class LlamaCpu:
             batch.logits[n - 1] = count == len(run.pending)
             last.append(n - 1)
         batch.n_tokens = n
-        abortable = abortable and not self.off and not any(run.retried for run, _ in parts)
+        abortable = abortable and self._partly and not any(run.retried for run, _ in parts)
         with self._lock:
             self._abort.value = b""
+            # What moves is turned by the next batch, in place: half of that could not be undone.
+            abortable = abortable and not any(self.seats.seats[run.seat].moved for run, _ in parts)
             self._abortable = abortable
             if abortable and any(stop.is_set() for stop in self._busy.values()):
                 self._abortable = False

@@ -72,11 +72,12 @@ class Run:
         """How many positions it may come to need."""
         return len(self.job.prompt) + max(self.job.reply, len(self.ids))
 
-    def seated(self, kept: int, *, restored: int, shared: int, again: int) -> None:
-        """`kept` tokens from the front are evaluated, of which some were restored or shared; the rest is to be.
+    def seated(self, kept: int, *, restored: int, shared: int, filled: int, again: int) -> None:
+        """`kept` tokens from the front are evaluated, of which some were restored, shared, or evaluated only now.
 
         `again`: how many of the rest were evaluated before.
         """
+        self.prefill = filled
         self.pending = self.tokens[kept:]
         self.unread = len(self.pending)
         self.restored, self.shared, self.again, self.kv = restored, shared, again, kept

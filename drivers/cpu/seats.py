@@ -7,6 +7,9 @@ Guarantees:
 - Where sequences share cells (`capacity`), the cells in use and those that running processes may still come to need
   never exceed it: `place` pages out who rests, least recently used first, or says that there is no room now.
 - A shared cell is never written: a sequence only ever grows at its end, with cells of its own.
+- `shift`: what stands behind a page that is gone may keep its KV, moved up: cheaper, and no longer what a prompt
+  without that page gives. Never for shared cells. Something new may stand in its place, a chunk at most, but not
+  where each has a stream of its own.
 - `exact`: what a process finds evaluated is its own work, or work that every process would have done in the same
   batches: `grain` tokens each, from position 0 on. Who else is there then makes no difference to its logits.
 Not here: batches (engine.py), files (images.py).
@@ -17,10 +20,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+SPLICES_MAX: Final = 4  # a prompt: what was recalled for the last turn, and a batch that was evicted, are two
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -40,6 +46,13 @@ class Cells(Protocol):
 
     def share(self, source: int, seat: int, upto: int) -> bool:
         """Give the empty `seat` the first `upto` positions of `source`. False: it stayed empty."""
+        ...
+
+    def splice(self, seat: int, start: int, end: int, tokens: Sequence[int]) -> bool:
+        """Put `tokens` in place of the positions from `start` to `end`; what follows moves up or down.
+
+        The move is carried out with the seat's next batch: until then its state must not be read. False: it is empty.
+        """
         ...
 
     def read(self, seat: int) -> object:
@@ -85,6 +98,8 @@ class Seat:
     saved: int = -1  # how many tokens its image has, if that is exactly what it began with
     limit: int = 0  # positions that its run may come to need; 0: nobody runs in it
     used: int = 0  # when somebody last ran in it
+    moved: bool = False  # some of it was moved, which the next batch carries out
+    filled: int = 0  # tokens evaluated for moves, that no run has accounted for yet
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -94,6 +109,7 @@ class Placed(msgspec.Struct, frozen=True):
     kept: int
     restored: int = 0
     shared: int = 0
+    filled: int = 0  # of `kept`, evaluated in being placed, between what was moved
 
 
 class Seats:
@@ -109,8 +125,10 @@ class Seats:
         exact: bool,
         capacity: int = 0,
         partly: bool = True,
+        shift: bool = False,
     ) -> None:
         """`capacity`: cells that the seats share; 0: each has its own. `partly`: False for a cache without trimming."""
+        self._shift = shift
         self.seats = [Seat(n) for n in range(number)]
         self._cells, self._images = cells, images
         self._grain, self._exact, self._capacity, self._partly = grain, exact, capacity, partly
@@ -133,6 +151,8 @@ class Seats:
         seat = self._of.get(pid)
         if seat is not None and seat.limit:
             return None  # its run of an earlier life, which was killed, has not ended yet
+        if seat is not None and self._shift:
+            self._move(seat, wanted)
         kept = 0 if seat is None else self._usable(seat, common(seat.tokens, wanted))
         restored = self._images.match(pid, wanted) if kept < len(wanted) else 0
         if not self._partly:
@@ -172,11 +192,16 @@ class Seats:
             restored = self._restore(target, pid, wanted, max(limit, len(tokens)))
         target.pid, target.limit, target.used = pid, max(limit, len(tokens)), next(self._ticks)
         self._of[pid] = target
-        return Placed(target.number, len(target.tokens), restored=restored, shared=shared)
+        if restored and self._shift:
+            self._move(target, wanted)
+            self._trim(target, common(target.tokens, wanted))
+        filled, target.filled = target.filled, 0
+        return Placed(target.number, len(target.tokens), restored=restored, shared=shared, filled=filled)
 
     def evaluated(self, number: int, tokens: Sequence[int]) -> None:
         """The next positions of a seat now hold `tokens`, evaluated in one batch."""
         seat = self.seats[number]
+        seat.moved = False
         if len(tokens) == self._grain and seat.common == len(seat.tokens):
             seat.common += self._grain
         seat.tokens += tokens
@@ -198,6 +223,8 @@ class Seats:
 
     def save(self, seat: Seat) -> None:
         """Have an image of what a seat holds, unless there is one."""
+        if seat.moved:
+            self._trim(seat, 0)
         if self._images.keeps and seat.pid and seat.tokens and seat.saved != len(seat.tokens):
             data = self._cells.read(seat.number)
             self._images.save(seat.pid, Image(list(seat.tokens), seat.common, data))
@@ -219,7 +246,7 @@ class Seats:
     def fork(self, parent: int, child: int) -> int:
         """Give `child`, which has nothing, all that `parent` has evaluated; returns how many tokens it finds."""
         source = self._of.get(parent)
-        if source is None:
+        if source is None or source.moved:
             self._images.link(parent, child)
             return 0
         target = next((seat for seat in self.seats if not seat.pid), None)
@@ -245,7 +272,7 @@ class Seats:
         """The other seat with the longest prefix that may be shared."""
         best, most = None, 0
         for seat in self.seats:
-            if seat is own or not seat.tokens:
+            if seat is own or not seat.tokens or seat.moved:
                 continue
             upto = common(seat.tokens, wanted)
             if self._exact:
@@ -291,8 +318,37 @@ class Seats:
         names = [next(self._names) for _ in image.tokens] if self._capacity else []
         self._hold(target, list(image.tokens), names, image.common)
         target.saved = len(image.tokens)
-        self._trim(target, common(image.tokens, wanted))
-        return len(target.tokens)
+        if not self._shift:
+            self._trim(target, common(image.tokens, wanted))
+        return min(len(target.tokens), common(image.tokens, wanted))
+
+    def _move(self, seat: Seat, wanted: list[int]) -> None:
+        """Have a seat begin like `wanted` for longer, by splices."""
+        for _ in range(SPLICES_MAX):
+            start = common(seat.tokens, wanted)
+            if not self._partly or not 0 < start < len(wanted) or start == len(seat.tokens):
+                break
+            old, new = seat.tokens[start:], wanted[start : start + self._grain + len(seat.tokens)]
+            block = SequenceMatcher(None, old, new, autojunk=False).find_longest_match()
+            if block.size < self._grain or block.b >= (1 if self._exact else self._grain):
+                break
+            if any(self._refs[cell] > 1 for cell in seat.cells[start:]):
+                break
+            end, fill = start + block.a, wanted[start : start + block.b]
+            self._trim(seat, end + block.size)
+            if self._capacity and self._left() < len(fill):
+                break
+            if not self._cells.splice(seat.number, start, end, fill):
+                self._trim(seat, 0)
+                break
+            for cell in seat.cells[start:end]:
+                del self._refs[cell]
+            names = [next(self._names) for _ in fill] if self._capacity else []
+            self._refs.update(names)
+            seat.tokens[start:end] = fill
+            seat.cells[start:end] = names
+            seat.common, seat.saved, seat.moved = min(seat.common, start // self._grain * self._grain), -1, True
+            seat.filled += len(fill)
 
     def _hold(self, seat: Seat, tokens: list[int], cells: list[int], same: int) -> None:
         """An empty seat now holds `tokens`."""
@@ -306,6 +362,7 @@ class Seats:
         done = self._cells.trim(seat.number, upto)
         if not done:
             upto = 0
+        seat.moved &= upto > 0
         for cell in seat.cells[upto:]:
             self._refs[cell] -= 1
             if not self._refs[cell]:

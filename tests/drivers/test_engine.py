@@ -164,6 +164,22 @@ def test_children_begin_with_all_their_parent_has_evaluated(model: Path, tmp_pat
                 assert rig.cpu.seats.cells_used < 1.3 * used
 
 
+def test_what_stands_behind_a_dropped_part_is_moved_and_not_evaluated_again(model: Path, tmp_path: Path) -> None:
+    for mode, put in ((DETERMINISTIC, 0), (THROUGHPUT, 30)):
+        settings = CpuSettings(mode=mode, drop="shift", slots=1, seats=1)  # type: ignore[arg-type]
+        with opened(model, settings, WINDOW, tmp_path / mode) as rig:
+            head, gone, rest, new = (rig.text(n, size) for n, size in ((1, 128), (2, 90), (3, 250), (4, 9)))
+            first = rig.run(1, (*head, *gone, *rest), reply=12)
+            prompt = (*head, *rig.text(5, put), *rest, *new)
+            second = rig.run(1, prompt, reply=12)
+            assert (first.prefill, second.prefill, second.kv) == (468, put + 9, len(prompt) + len(second.ids) - 1)
+            assert rig.run(2, gone, reply=1).prefill == 90  # and the first is paged out as it was moved
+            third = rig.run(1, (*prompt, *new), reply=12)
+            assert (third.restored, third.prefill) == (len(prompt), 9)
+        with opened(model, CpuSettings(mode=mode), WINDOW, tmp_path / mode) as rig:  # type: ignore[arg-type]
+            assert rig.cpu.images.dropped == 2, "what was moved is taken for exact"
+
+
 def test_what_cannot_be_a_run_fails_alone(model: Path) -> None:
     with opened(model, CpuSettings(), WINDOW) as rig:
         good = rig.text(1, 50)

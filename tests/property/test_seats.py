@@ -14,7 +14,8 @@ import pytest
 from drivers.cpu.seats import Image, Placed, Seats, common
 
 OPERATIONS = 1_000_000
-SHAPES = [(exact, partly) for exact in (True, False) for partly in (True, False)]
+SHAPES = [(exact, partly, False) for exact in (True, False) for partly in (True, False)]
+SHAPES += [(exact, True, True) for exact in (True, False)]  # the last: KV is moved where pages are dropped
 GRAIN = 4
 WINDOW = 40
 SEATS = 5
@@ -28,8 +29,10 @@ class FakeCells:
         self.token: dict[int, int] = {}
         self.holders: dict[int, int] = {}
         self.capacity, self.partly, self.names = capacity, partly, 0
+        self.spliced, self.unsettled = 0, set[int]()  # seats with a move that no batch has carried out
 
     def grow(self, seat: int, tokens: Sequence[int]) -> None:
+        self.unsettled.discard(seat)
         for token in tokens:
             self.names += 1
             self.token[self.names] = token
@@ -44,6 +47,8 @@ class FakeCells:
     def trim(self, seat: int, upto: int) -> bool:
         done = self.partly or upto in (0, len(self.rows[seat]))
         upto = upto if done else 0
+        if not upto:
+            self.unsettled.discard(seat)
         for name in self.rows[seat][upto:]:
             self.holders[name] -= 1
             if not self.holders[name]:
@@ -60,10 +65,26 @@ class FakeCells:
             for name in self.rows[seat]:
                 self.holders[name] += 1
         else:
+            assert source not in self.unsettled
             self.grow(seat, self.content(source)[:upto])
         return True
 
+    def splice(self, seat: int, start: int, end: int, tokens: Sequence[int]) -> bool:
+        assert len(tokens) <= (GRAIN if self.capacity else 0)
+        row = self.rows[seat]
+        self.spliced += 1
+        assert all(self.holders[name] == 1 for name in row[start:]), "a shared cell is written"
+        for name in row[start:end]:
+            del self.holders[name], self.token[name]
+        behind = row[end:]
+        del row[start:]
+        self.grow(seat, tokens)
+        row += behind
+        self.unsettled.add(seat)
+        return True
+
     def read(self, seat: int) -> object:
+        assert seat not in self.unsettled
         return tuple(self.content(seat))
 
     def write(self, seat: int, data: object) -> bool:
@@ -101,17 +122,19 @@ class FakeImages:
 class World:
     """Processes that grow, are cut and forked; what each has evaluated is followed through seats and images."""
 
-    def __init__(self, seed: int, exact: bool, partly: bool) -> None:
+    def __init__(self, seed: int, exact: bool, partly: bool, shift: bool) -> None:
         self.rng = Random(seed)
         capacity = 0 if exact else 3 * WINDOW
         self.cells, self.images = FakeCells(SEATS, capacity, partly), FakeImages(self.rng)
-        self.seats = Seats(SEATS, self.cells, self.images, grain=GRAIN, exact=exact, capacity=capacity, partly=partly)
+        self.seats = Seats(
+            SEATS, self.cells, self.images, grain=GRAIN, exact=exact, capacity=capacity, partly=partly, shift=shift
+        )
         self.exact, self.capacity = exact, capacity
         self.text: dict[int, list[int]] = {}
         self.running: dict[int, tuple[Placed, list[int], int]] = {}  # by process: where, what is to be read, its limit
         self.next_pid = 1
         self.system = [[self.rng.randrange(3) for _ in range(14)] for _ in range(2)]
-        self.waited = self.reused = 0
+        self.waited = self.reused = self.filled = 0
 
     def operate(self) -> None:
         rng = self.rng
@@ -150,6 +173,7 @@ class World:
         assert placed.restored + placed.shared <= placed.kept
         assert not (self.exact and placed.shared % GRAIN)
         self.reused += placed.kept
+        self.filled += placed.filled
         assert self.cells.content(placed.seat) == text[: placed.kept]
         self.running[pid] = (placed, text[placed.kept :], limit)
 
@@ -200,17 +224,18 @@ class World:
                 assert len(set(one.cells) & set(other.cells)) == len(same)
 
 
-@pytest.mark.parametrize(("exact", "partly"), SHAPES)
-def test_no_cell_is_leaked_owned_twice_or_written_while_shared(exact: bool, partly: bool) -> None:
+@pytest.mark.parametrize(("exact", "partly", "shift"), SHAPES)
+def test_no_cell_is_leaked_owned_twice_or_written_while_shared(exact: bool, partly: bool, shift: bool) -> None:
     each = OPERATIONS // len(SHAPES)
     for seed in range(10):
-        world = World(seed, exact, partly)
+        world = World(seed, exact, partly, shift)
         for n in range(each // 10):
             world.operate()
             if n % 16 == 0:
                 world.check()
         assert world.reused
         assert world.waited or exact
+        assert bool(world.cells.spliced) == shift
 
 
 def test_a_shared_prefix_costs_its_cells_once() -> None:
