@@ -147,7 +147,7 @@ class Mix:
         """A message of the user's, and the acknowledgement of all that was heard."""
         machine = self.machine
         machine.post(Acked(source="user", pid=pid, upto=machine.kernel.procs[pid].said))
-        machine.post(Messaged(source="user", pid=pid, mid="", parts=machine.layout(self.text(), 128)))
+        machine.post(Messaged(source="user", pid=pid, mid="", parts=machine.cpus(self.text(), 128, "")))
 
     def _append(self, pid: int) -> str:
         """core_append, or the core_replace that takes the older text out before the block outgrows its budget."""

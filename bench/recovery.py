@@ -111,14 +111,14 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
         step = kernel.step(Spawned(source="user", at=machine.clock(), name=f"p{n}", mask=mask, blocks={}, system=""))
         records = list(step.records)
         number += 1
-        parts = machine.layout(text(rng, number), 512)
+        parts = machine.cpus(text(rng, number), 512, "")
         records += kernel.step(Filed(source="user", at=machine.clock(), pid=step.pid, parts=parts)).records
         disk.commit(records)
         if n % 1_000 == 0:
             tell(f"{n} of {processes} processes")
     while kernel.counters.page < pages:
         many = min(CHUNK, pages - kernel.counters.page)
-        parts = tuple(part for n in range(many) for part in machine.layout(text(rng, number + n + 1), 512))
+        parts = tuple(part for n in range(many) for part in machine.cpus(text(rng, number + n + 1), 512, ""))
         number += many
         disk.commit(kernel.step(Filed(source="user", at=machine.clock(), pid=1, parts=parts)).records)
         if kernel.counters.page % 100_000 < CHUNK:

@@ -187,7 +187,7 @@ def measure(policy: str, seed: int) -> Result:
         p50_wait=round(waits[len(waits) // 2], 3),
         p95_wait=round(waits[len(waits) * 95 // 100], 3),
         max_wait=run.longest * TOKENS_PER_S // NS,
-        bound=run.machine.kernel.ready.bound(run.most),
+        bound=run.machine.kernel.lanes[""].ready.bound(run.most),
         batch_tokens_per_s=round(run.batch_tokens * NS / run.batch_end, 2),
         irq_p99_ms=round(irqs[len(irqs) * 99 // 100], 3),
         jain=round(jain(policy, seed), 3),

@@ -12,10 +12,10 @@ import msgspec
 
 from kernel import aside, checkpoint, failpoint, records
 from kernel.core import Kernel, Step, Watch
+from kernel.cpus import Cpus
 from kernel.errors import BadInput
 from kernel.event import Booted, Killed
 from kernel.machine import Machine, page_tokens_max, unwatched
-from kernel.memory.prompt import Layout
 from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
 from kernel.process import State
 from kernel.settings import Settings
@@ -24,36 +24,32 @@ from kernel.settings import Settings
 class Board(msgspec.Struct):
     """The hardware: what a machine is made of."""
 
-    cpu: Cpu
+    cpu: Cpu  # of all processes that name no model
     disk: Disk
     index: Index
     settings: Settings
     clock: Callable[[], int] = time.time_ns
     watch: Watch = unwatched
+    others: dict[str, Cpu] = {}  # by the names that processes give them
 
 
 async def boot(board: Board, table: InstructionSet) -> Machine:
     """A machine ready to `run`. Raises BadInput, before anything on disk has changed, if it cannot work like this."""
-    cpu, disk, settings = board.cpu, board.disk, board.settings
-    if settings.window > cpu.window_max:
-        raise BadInput(
-            f"window {settings.window} is larger than the model's {cpu.window_max}; take --window {cpu.window_max}"
-        )
-    layout = Layout(cpu.frame, cpu.tokenize, cpu.measure_id())
-    kernel = Kernel(table, layout)
+    disk, settings = board.disk, board.settings
+    cpus = Cpus(board.cpu, board.others)
+    kernel = Kernel(table, cpus)
     load(kernel, disk)
     failpoint.passing("boot.before")
-    resized, measured = _measure_anew(kernel, disk, layout)
-    machine = Machine(kernel, layout, table, cpu, disk, board.index, settings, board.clock)
+    anew, resized, measured = measure_anew(kernel, disk, cpus)
+    machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock)
     machine.watch = board.watch
-    cpu.open(settings.window, machine.post, machine.stream)
-    event = booted(cpu, layout, settings, at=board.clock(), resized=resized)
+    cpus.open(settings.window, machine.post, machine.stream)
+    event = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
     step = kernel.step(event)
     if step.error:
-        cpu.close()
+        cpus.close()
         raise BadInput(step.error)
-    measure = Record("set", b"measure", layout.costs.measure.encode())
-    await machine.commit([*measured, measure, Record("set", b"settings", records.encode(settings)), *step.records])
+    await machine.commit([*measured, *recorded(cpus, settings), *step.records])
     failpoint.passing("boot.after")
     stopped = await _set_aside(machine)
     board.index.start(machine.post, machine.pages.sizes)
@@ -83,20 +79,37 @@ async def _set_aside(machine: Machine) -> list[tuple[Killed, Step]]:
 
 
 def booted(
-    cpu: Cpu, layout: Layout, settings: Settings, *, at: int = 0, resized: dict[int, int] | None = None
+    cpus: Cpus,
+    settings: Settings,
+    *,
+    at: int = 0,
+    anew: tuple[int, ...] = (),
+    resized: dict[int, int] | None = None,
 ) -> Booted:
-    """The first event of a machine of this CPU, whose pages have been measured anew as `resized` says."""
+    """The first event of a machine of these CPUs; the pages of `anew` have been measured as `resized` says."""
+    models = cpus.models(settings)
+    first = models.pop("")
     return Booted(
         at=at,
         source="boot",
         settings=settings,
-        costs=layout.costs,
-        model=cpu.model,
-        encoding=cpu.encoding if settings.cpu.encoding == "auto" else settings.cpu.encoding,
-        slots=cpu.slots,
+        costs=first.costs,
+        model=first.title,
+        encoding=first.encoding,
+        slots=first.slots,
         page_tokens=page_tokens_max(settings),
         resized=resized or {},
+        anew=anew,
+        others=models,
     )
+
+
+def recorded(cpus: Cpus, settings: Settings) -> list[Record]:
+    """What a machine keeps of how it was booted, for the next boot."""
+    return [
+        Record("set", b"measure", records.encode(cpus.measures())),
+        Record("set", b"settings", records.encode(settings)),
+    ]
 
 
 def load(kernel: Kernel, disk: Disk) -> None:
@@ -106,21 +119,34 @@ def load(kernel: Kernel, disk: Disk) -> None:
     kernel.load(tables, disk.get("meta", b"kernel"), state_hash)
 
 
-def _measure_anew(kernel: Kernel, disk: Disk, layout: Layout) -> tuple[dict[int, int], list[Record]]:
-    """Sizes of all resident pages by this model, if the directory was last opened with another one."""
-    last = disk.get("set", b"measure")
-    if last is None or last == layout.costs.measure.encode():
-        return {}, []
+def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...], dict[int, int], list[Record]]:
+    """Processes that another model ran at the last boot, and the sizes of their resident pages by that of now."""
+    anew: list[int] = []
     resized: dict[int, int] = {}
     written: list[Record] = []
+    last, now = _last_measures(disk), cpus.measures()
     for proc in kernel.procs.values():
+        model = proc.model if proc.model in now else ""
+        if not last or last.get(proc.model, last[""]) == now[model]:
+            continue
+        anew.append(proc.pid)
         numbers = [entry.page for entry in proc.space.queue]
-        pending = [page for one in proc.pending for page, _ in one.pages]
-        for number, row in zip(
-            numbers + pending, disk.get_many("page", [records.key(n) for n in numbers + pending]), strict=True
-        ):
+        numbers += [page for one in proc.pending for page, _ in one.pages]
+        rows = disk.get_many("page", [records.key(n) for n in numbers])
+        for number, row in zip(numbers, rows, strict=True):
             assert row is not None, f"page {number} is resident and not on disk"
-            ids = layout.tokenize(records.page_of(row, disk.get).text)
+            ids = cpus.layouts[model].tokenize(records.page_of(row, disk.get).text)
             resized[number] = len(ids)
-            written.append(Record("ids", records.ids_key(layout.costs.measure, number), records.pack_ids(ids)))
-    return resized, written
+            written.append(Record("ids", records.ids_key(now[model], number), records.pack_ids(ids)))
+    return tuple(anew), resized, written
+
+
+def _last_measures(disk: Disk) -> dict[str, str]:
+    """By what the models of the last boot measured; empty if there was none."""
+    row = disk.get("set", b"measure")
+    if row is None:
+        return {}
+    try:
+        return msgspec.msgpack.decode(row, type=dict[str, str])
+    except msgspec.DecodeError:  # of a version with one model
+        return {"": row.decode()}

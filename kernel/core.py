@@ -39,6 +39,7 @@ from kernel.event import (
     Loaded,
     Message,
     Messaged,
+    Model,
     Note,
     Outcome,
     Part,
@@ -91,6 +92,14 @@ class Slot(msgspec.Struct):
     instr: int = 0
     attempt: int = 0
     yielding: bool = False
+    model: str = ""
+
+
+class Lane(msgspec.Struct):
+    """What the processes of one model compete in: its run queue, and who may be in it."""
+
+    ready: Scheduler
+    admission: Admission
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -122,13 +131,13 @@ class Kernel:
         self.names: dict[str, int] = {}
         self.timers: dict[int, Timer] = {}
         self.hash = 0
-        self.ready: Scheduler = make_scheduler("rr", 1)  # until Booted says which
-        self.admission = Admission(0, 0)
+        self.lanes: dict[str, Lane] = {}  # by model
         self.slots: list[Slot] = []
         self.config: Booted | None = None
+        self.models: dict[str, Model] = {}
         self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
         self._policies: dict[int, Policy] = {}
-        self._budgets: dict[int, Budgets] = {}  # by text tokens
+        self._budgets: dict[tuple[str, int], Budgets] = {}  # by model and text tokens
         self._texts: dict[str, Entry] = {}
         self._seen: dict[int, int] = {}  # tokens of a process's prompt, as it is, that the CPU has evaluated already
         self._begin(0)
@@ -158,40 +167,60 @@ class Kernel:
 
     def resume(self, booted: Booted, slots: Iterable[tuple[int, int, int]]) -> None:
         """Go on after a Checkpointed event whose state was loaded: make what no record holds as that step did."""
-        self.config = booted
-        self.slots = [Slot(*slot) for slot in slots]
+        self._configure(booted)
+        for slot, (pid, instr, attempt) in zip(self.slots, slots, strict=True):
+            slot.pid, slot.instr, slot.attempt = pid, instr, attempt
         self._renew()
+
+    def _configure(self, booted: Booted) -> None:
+        """Have the models and the free slots that a boot says."""
+        self.config, self.models = booted, booted.models()
+        self.slots = [Slot(model=name) for name, model in self.models.items() for _ in range(model.slots)]
 
     def _renew(self) -> None:
         """Make all that is not on disk a function of what is, and of the last Booted and of the slots."""
-        settings = self._settings
         self._policies.clear()
         self._seen.clear()
-        self._texts = {p.space.text_key: p.space.text for p in self.procs.values() if p.space.text is not None}
+        self._known_texts()
         for slot in self.slots:
             slot.yielding = False
-        self.ready = make_scheduler(settings.sched.policy, settings.sched.quantum)
-        inside, outside = dict[int, int](), dict[int, int]()
+        self.lanes = {name: self._lane(self._settings) for name in self.models}
+        inside = {name: dict[int, int]() for name in self.models}
+        outside = {name: dict[int, int]() for name in self.models}
         for pid, proc in sorted(self.procs.items()):
+            name = self.model_of(pid)
             if proc.state is State.SUSPENDED:
-                outside[pid] = proc.nice
+                outside[name][pid] = proc.nice
             elif proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and proc.in_turn):
-                inside[pid] = proc.nice
+                inside[name][pid] = proc.nice
             if proc.state is State.READY:
-                self.ready.add(pid, proc.nice, ran=False)
+                self.lanes[name].ready.add(pid, proc.nice, ran=False)
+        for name, lane in self.lanes.items():
+            lane.admission.restore(inside[name], outside[name])
+
+    def _known_texts(self) -> None:
+        """Have the texts that are in view, as `load` has them: a replay must make anew what the kernel made anew."""
+        self._texts = {p.space.text_key: p.space.text for p in self.procs.values() if p.space.text is not None}
+
+    def _lane(self, settings: Settings) -> Lane:
+        """An empty one. Raises BadInput for an unknown policy."""
         sched = settings.sched
-        self.admission = Admission(sched.flight, THRASH_WINDOWS * settings.window if sched.suspend else 0)
-        self.admission.restore(inside, outside)
+        admission = Admission(sched.flight, THRASH_WINDOWS * settings.window if sched.suspend else 0)
+        return Lane(make_scheduler(sched.policy, sched.quantum), admission)
+
+    def model_of(self, pid: int) -> str:
+        """The name of the model that runs a process: the one it named if the machine has it, else the first, ""."""
+        name = self.procs[pid].model
+        return name if name in self.models else ""
+
+    def lane_of(self, pid: int) -> Lane:
+        """What a process competes in."""
+        return self.lanes[self.model_of(pid)]
 
     @property
     def _settings(self) -> Settings:
         assert self.config is not None  # set by the first event
         return self.config.settings
-
-    @property
-    def _costs(self) -> Costs:
-        assert self.config is not None
-        return self.config.costs
 
     def _begin(self, at: int) -> None:
         self.at = at
@@ -298,19 +327,18 @@ class Kernel:
 
     # Pages and memory.
 
-    @property
-    def costs(self) -> dict[Role, int]:
-        """Tokens of a role's frame around a page."""
-        return self._costs.role
+    def _costs(self, proc: Process) -> Costs:
+        """What the frame of a process's model adds."""
+        return self.models[self.model_of(proc.pid)].costs
 
-    def _measured(self, text: str, tokens_max: int) -> tuple[Part, ...]:
-        parts = self.measure(text, tokens_max)
+    def _measured(self, model: str, text: str, tokens_max: int) -> tuple[Part, ...]:
+        parts = self.measure(text, tokens_max, model)
         self._sizes.append(tuple((len(part.text), part.ids) for part in parts))
         return parts
 
-    def _size(self, text: str) -> int:
+    def _size(self, model: str, text: str) -> int:
         """Tokens of a text that stays in one piece, without frame."""
-        return len(self._measured(text, 1 << 30)[0].ids) if text else 0
+        return len(self._measured(model, text, 1 << 30)[0].ids) if text else 0
 
     def _page(
         self,
@@ -323,20 +351,26 @@ class Kernel:
         area: Area = Area.NONE,
         gist: str = "",
         group: int = 0,
+        model: str = "",
     ) -> Entry:
-        """Make a page of a measured part, to be written with this step, and its page-table entry."""
+        """Make a page of a measured part, to be written with this step, and its page-table entry.
+
+        `model` is by whose tokenizer, for a page that is nobody's (`pid` 0).
+        """
         self.counters.page += 1
         number, seq = self.counters.page, 0
         if pid:
             proc = self.procs[pid]
             proc.seq += 1
             seq = proc.seq
+            model = self.model_of(pid)
+        costs = self.models[model].costs
         page = Page(number, pid, seq, kind, origin, role, area, self.at, part.text, gist)
         self._made.append((page, part.ids))
         self._write("page", records.key(number), records.encode(page))
         if part.ids:  # a page that comes from another machine is measured when it is first wanted
-            self._write("ids", records.ids_key(self._costs.measure, number), records.pack_ids(part.ids))
-        return Entry(number, len(part.ids) + self.costs[role], kind, role, group)
+            self._write("ids", records.ids_key(costs.measure, number), records.pack_ids(part.ids))
+        return Entry(number, len(part.ids) + costs.role[role], kind, role, group)
 
     def policy(self, proc: Process) -> Policy:
         """The replacement policy of a process, going on from what its PCB keeps."""
@@ -355,14 +389,14 @@ class Kernel:
 
     def budgets(self, proc: Process) -> Budgets:
         """How the window of a process is divided."""
-        return self._divide(proc.space.text.tokens if proc.space.text else 0)
+        return self._divide(self.model_of(proc.pid), proc.space.text.tokens if proc.space.text else 0)
 
-    def _divide(self, text: int) -> Budgets:
-        found = self._budgets.get(text)
+    def _divide(self, model: str, text: int) -> Budgets:
+        found = self._budgets.get((model, text))
         if found is None:
             assert self.config is not None
-            found = pager.budgets(self._settings, self._costs, text, self.config.page_tokens)
-            self._budgets[text] = found
+            found = pager.budgets(self._settings, self.models[model].costs, text, self.config.page_tokens)
+            self._budgets[model, text] = found
         return found
 
     def _append(self, proc: Process, entry: Entry) -> None:
@@ -395,8 +429,9 @@ class Kernel:
 
     def _head(self, proc: Process, text: str, kind: Kind) -> None:
         """A kernel page at the front of the queue, if it fits there."""
-        part = self._measured(text, self.budgets(proc).unit)[0]
-        if part.text and proc.space.used() + len(part.ids) + self.costs[Role.SYSTEM] <= self.budgets(proc).queue:
+        part = self._measured(self.model_of(proc.pid), text, self.budgets(proc).unit)[0]
+        size = len(part.ids) + self._costs(proc).role[Role.SYSTEM]
+        if part.text and proc.space.used() + size <= self.budgets(proc).queue:
             entry = self._page(proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM)
             proc.space.queue.insert(0, entry)
             proc.space.turn += 1
@@ -421,32 +456,32 @@ class Kernel:
         if not text:
             proc.space.data = None
             return
-        part = self._measured(text, self._settings.window)[0]
+        part = self._measured(self.model_of(proc.pid), text, self._settings.window)[0]
         proc.space.data = self._page(proc.pid, part, Kind.CORE, Origin.KERNEL, Role.SYSTEM)
 
-    def _text_of(self, mask: tuple[str, ...], system: str) -> str:
+    def _text_of(self, model: str, mask: tuple[str, ...], system: str) -> str:
         """What stands in a text segment: the manual, then the instructions: small models copy what stands last."""
-        assert self.config is not None
-        return "\n\n".join(part for part in (self.iset.manual(mask, self.config.encoding), system) if part)
+        manual = self.iset.manual(mask, self.models[model].encoding)
+        return "\n\n".join(part for part in (manual, system) if part)
 
     def _text(self, proc: Process) -> None:
         """Give a process its text segment, shared with all that have the same."""
-        assert self.config is not None
-        text = self._text_of(proc.mask, proc.system)
-        name = hashlib.blake2b(f"{self._costs.measure}/{text}".encode(), digest_size=12).hexdigest()
+        model = self.model_of(proc.pid)
+        text = self._text_of(model, proc.mask, proc.system)
+        name = hashlib.blake2b(f"{self._costs(proc).measure}/{text}".encode(), digest_size=12).hexdigest()
         if proc.space.text_key == name:
             return
         if text and name not in self._texts:
-            part = self._measured(text, self._settings.window)[0]
-            self._texts[name] = self._page(0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM)
+            part = self._measured(model, text, self._settings.window)[0]
+            self._texts[name] = self._page(0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM, model=model)
         proc.space.text, proc.space.text_key = self._texts.get(name), name
 
     def _tell(
         self, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0, shows: tuple[int, ...] = ()
     ) -> None:
         """Append a kernel page; an empty text is nothing to tell."""
-        room = self._told_max(proc)
-        for part in self._measured(text, min(room, self._unit_text())) if text else ():
+        room, model = self._told_max(proc), self.model_of(proc.pid)
+        for part in self._measured(model, text, min(room, self._unit_text())) if text else ():
             room -= len(part.ids)
             if room < 0:  # only results can be this long, and they can be asked for in smaller pages
                 return
@@ -466,47 +501,50 @@ class Kernel:
 
     def _booted(self, event: Booted) -> None:
         """Take over settings and model, size memory by them, and derive again what was under way."""
-        old, self.config = self.config, event
+        before = self.config, self.models, self.slots
         self._budgets.clear()
         try:
             make(event.settings.memory.policy, event.settings.window)
-            ready = make_scheduler(event.settings.sched.policy, event.settings.sched.quantum)
-            self._fits(event)
+            self._configure(event)
+            lanes = {name: self._lane(event.settings) for name in self.models}
+            self._fits()
         except BadInput:
-            self.config = old
+            self.config, self.models, self.slots = before
             raise
         self._policies.clear()
-        self.slots = [Slot() for _ in range(event.slots)]
-        self.ready = ready  # its order is not on disk: boot begins with the lowest number
-        sched = event.settings.sched
-        self.admission = Admission(sched.flight, THRASH_WINDOWS * event.settings.window if sched.suspend else 0)
+        self._known_texts()
+        self.lanes = lanes  # their order is not on disk: boot begins with the lowest number
         self._seen.clear()
-        self._note("boot", text=f"{event.model}, window {event.settings.window}, {len(self.procs)} processes")
+        titles = " and ".join(model.title for model in self.models.values())
+        self._note("boot", text=f"{titles}, window {event.settings.window}, {len(self.procs)} processes")
         for proc in self.procs.values():
             self._resume(proc, event)
         for timer in self.timers.values():
             self._effects.append(Arm(timer.id, timer.due))
 
-    def _fits(self, event: Booted) -> None:
+    def _fits(self) -> None:
         """Refuse a window in which a process of this directory, or an empty one, has no room."""
-        self._divide(0)
-        sizes: dict[str, int] = {}  # of equal texts one is measured
+        for model in self.models:
+            self._divide(model, 0)
+        sizes: dict[tuple[str, str], int] = {}  # of equal texts one is measured
+
+        def size(model: str, text: str) -> int:
+            if (model, text) not in sizes:
+                sizes[model, text] = self._size(model, text)
+            return sizes[model, text]
+
         for proc in self.procs.values():
-            text = self._text_of(proc.mask, proc.system)
-            if text not in sizes:
-                sizes[text] = self._size(text)
-            tokens = sizes[text]
+            model, frame = self.model_of(proc.pid), self._costs(proc).role[Role.SYSTEM]
+            text = self._text_of(model, proc.mask, proc.system)
+            tokens = size(model, text)
             try:
-                limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
+                limits = self._divide(model, tokens + frame if text else 0)
             except BadInput as exc:
                 raise BadInput(f"process {proc.name}: {exc}") from exc
-            blocks = render_blocks(proc.blocks)
-            if blocks not in sizes:
-                sizes[blocks] = self._size(blocks)
-            data = sizes[blocks]
-            if proc.blocks and data + self.costs[Role.SYSTEM] > limits.data:
+            data = size(model, render_blocks(proc.blocks)) + frame
+            if proc.blocks and data > limits.data:
                 raise BadInput(
-                    f"process {proc.name}: its core memory has {data + self.costs[Role.SYSTEM]} tokens, "
+                    f"process {proc.name}: its core memory has {data} tokens, "
                     f"this window allows {limits.data}; take a larger window or memory.data"
                 )
 
@@ -515,10 +553,11 @@ class Kernel:
         space = proc.space
         before = (space.text_key, space.queue, space.data)
         self._text(proc)
-        if event.resized:
-            space.queue = [self._resized(entry, event) for entry in space.queue]
+        anew = proc.pid in event.anew if event.anew else bool(event.resized)  # older journals name no processes
+        if anew:
+            space.queue = [self._resized(proc, entry, event) for entry in space.queue]
             space.recall = []
-            proc.pending = [self._resized_pending(one, event) for one in proc.pending]
+            proc.pending = [self._resized_pending(proc, one, event) for one in proc.pending]
             if space.data is not None:
                 self._core(proc)
             proc.policy = None
@@ -530,7 +569,7 @@ class Kernel:
             self._dirty[proc.pid] = proc
         if proc.ids:
             proc.restarted = True  # whoever saw tokens of this attempt has lost the connection
-            if event.resized:  # ids of another vocabulary: the instruction begins again
+            if anew:  # ids of another vocabulary: the instruction begins again
                 proc.ids = ()
             self._dirty[proc.pid] = proc
         if (space.text_key, space.queue, space.data) != before:
@@ -548,16 +587,16 @@ class Kernel:
         if proc.state is State.READY:
             self._queue(proc)
 
-    def _resized_pending(self, one: Pending, event: Booted) -> Pending:
+    def _resized_pending(self, proc: Process, one: Pending, event: Booted) -> Pending:
         role = Role.USER if one.line is Line.USER else Role.SYSTEM
-        pages = tuple((page, event.resized[page] + self.costs[role]) for page, _ in one.pages)
+        pages = tuple((page, event.resized[page] + self._costs(proc).role[role]) for page, _ in one.pages)
         return msgspec.structs.replace(one, pages=pages)
 
-    def _resized(self, entry: Entry, event: Booted) -> Entry:
+    def _resized(self, proc: Process, entry: Entry, event: Booted) -> Entry:
         size = event.resized.get(entry.page)
         if size is None:
             raise KernelPanic(f"page {entry.page} is resident and was not measured anew")
-        return msgspec.structs.replace(entry, tokens=size + self.costs[entry.role])
+        return msgspec.structs.replace(entry, tokens=size + self._costs(proc).role[entry.role])
 
     # Processes.
 
@@ -575,6 +614,8 @@ class Kernel:
             proc = self.procs[self._answer]
             if proc.state is not State.ZOMBIE:
                 raise BadInput(f"process {name} exists and is {proc.state}; take another name, or kill it first")
+            if event.model not in ("", proc.model):
+                raise BadInput(f"process {name} is of {proc.model or 'the first model'}; it cannot go to {event.model}")
             self._dirty[proc.pid] = proc
             proc.move(Move.START)
             proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
@@ -586,13 +627,15 @@ class Kernel:
         self._note("spawn", proc, text=name)
 
     def _named(self, event: Spawned) -> None:
-        """Refuse a name or a mask that cannot be."""
+        """Refuse a name, a mask or a model that cannot be."""
         name = event.name
         if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
             raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
         wrong = [call for call in event.mask if call not in self.iset.names]
         if wrong or not event.mask:
             raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(self.iset.names)}")
+        if event.model not in self.models:
+            raise BadInput(f"model {event.model}: beside the first there are {_some(self.models.keys() - {''})}")
 
     def _make(self, event: Spawned) -> Process:
         """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
@@ -613,6 +656,7 @@ class Kernel:
             AddressSpace(),
             nice=event.nice,
             abort=event.abort,
+            model=event.model,
         )
         self.procs[proc.pid], self.names[name] = proc, proc.pid
         self._answer = proc.pid
@@ -681,6 +725,7 @@ class Kernel:
             system=parent.system,
             nice=parent.nice,
             abort=parent.abort,
+            model=self.model_of(parent.pid),
         )
         self._named(wanted)
         child = self._make(wanted)
@@ -705,15 +750,15 @@ class Kernel:
         return msgspec.structs.replace(entry, page=number)
 
     def _blocks_fit(self, event: Spawned) -> None:
-        assert self.config is not None
-        text = self._text_of(event.mask, event.system)
-        tokens = self._size(text)
-        limits = self._divide(tokens + self.costs[Role.SYSTEM] if text else 0)
+        frame = self.models[event.model].costs.role[Role.SYSTEM]
+        text = self._text_of(event.model, event.mask, event.system)
+        tokens = self._size(event.model, text)
+        limits = self._divide(event.model, tokens + frame if text else 0)
         if len(event.blocks) > BLOCKS_MAX:
             raise BadInput(f"{len(event.blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
-        data = self._size(render_blocks(dict(event.blocks)))
-        if event.blocks and data + self.costs[Role.SYSTEM] > limits.data:
-            raise BadInput(f"core blocks of {data + self.costs[Role.SYSTEM]} tokens; {limits.data} fit this window")
+        data = self._size(event.model, render_blocks(dict(event.blocks))) + frame
+        if event.blocks and data > limits.data:
+            raise BadInput(f"core blocks of {data} tokens; {limits.data} fit this window")
 
     def _killed(self, event: Killed) -> None:
         proc = self.proc(event.pid)
@@ -729,8 +774,9 @@ class Kernel:
             self._stop(proc)
         proc.move(Move.KILL)
         proc.status = status
-        self.ready.remove(proc.pid)
-        self.admission.leave(proc.pid)
+        lane = self.lane_of(proc.pid)
+        lane.ready.remove(proc.pid)
+        lane.admission.leave(proc.pid)
         for timer in proc.timers:
             self._disarm(timer)
         proc.timers = []
@@ -769,7 +815,8 @@ class Kernel:
 
     def _alert(self, proc: Process, what: str, **numbers: object) -> list[Entry]:
         """Pages of the kernel's for an interrupt that is yet to be delivered."""
-        parts = self._measured(self.iset.alert(what, proc.mask, **numbers), self._unit_text())
+        text = self.iset.alert(what, proc.mask, **numbers)
+        parts = self._measured(self.model_of(proc.pid), text, self._unit_text())
         return [self._page(proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
 
     def _messaged(self, event: Messaged) -> None:
@@ -845,18 +892,18 @@ class Kernel:
 
     def _boundary(self, proc: Process) -> None:
         """An instruction boundary: deliver what is pending, begin a turn if that wakes the process, or let it rest."""
-        held = proc.held(self.at)
+        held, lane = proc.held(self.at), self.lane_of(proc.pid)
         waking = any(one.line is not Line.MEMORY and one.line not in held for one in proc.pending)
         if not proc.in_turn and not waking:
             if proc.state is State.READY:
                 proc.move(Move.REST)
-                self.ready.remove(proc.pid)
-                self.admission.leave(proc.pid)
+                lane.ready.remove(proc.pid)
+                lane.admission.leave(proc.pid)
             return
         fresh = not proc.in_turn
         if fresh:
             proc.in_turn = True
-            self.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
+            lane.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
             proc.accounts.turns += 1
             proc.space.turn = len(proc.space.queue)
             if proc.state is State.IDLE:
@@ -931,7 +978,7 @@ class Kernel:
         proc.req += 1
         proc.wait, proc.demand = what, demand
         proc.move(Move.BLOCK)
-        self.ready.remove(proc.pid)
+        self.lane_of(proc.pid).ready.remove(proc.pid)
         self._effects.append(what)
 
     def _woken(self, event: Searched | Loaded) -> Process | None:
@@ -972,7 +1019,7 @@ class Kernel:
 
     def _recall(self, proc: Process, hits: Iterable[Hit]) -> None:
         """Bring what was found into the recall area: the best that fit, the best one first."""
-        memory, costs = self._settings.memory, self._costs
+        memory, costs = self._settings.memory, self._costs(proc)
         room = self.budgets(proc).recall - costs.recall
         resident = proc.space.resident() | proc.undelivered()
         chosen: list[Entry] = []
@@ -1013,7 +1060,7 @@ class Kernel:
                 self.policy(proc).hit(page)
                 continue
             self.policy(proc).miss(page)
-            size = tokens + self.costs[role]
+            size = tokens + self._costs(proc).role[role]
             if size > self.budgets(proc).unit:
                 found.discard(page)
                 continue
@@ -1030,8 +1077,9 @@ class Kernel:
 
     def _queue(self, proc: Process) -> None:
         """A process became ready, perhaps because the instruction that it trapped with is done; it may have to wait."""
-        if self.admission.enter(proc.pid, proc.nice, self._working_set):
-            self.ready.add(proc.pid, proc.nice, ran=proc.pid == self._ran)
+        lane = self.lane_of(proc.pid)
+        if lane.admission.enter(proc.pid, proc.nice, self._working_set):
+            lane.ready.add(proc.pid, proc.nice, ran=proc.pid == self._ran)
         else:
             self._suspend(proc)
 
@@ -1040,19 +1088,19 @@ class Kernel:
 
     def _suspend(self, proc: Process) -> None:
         proc.move(Move.SUSPEND)
-        self.ready.remove(proc.pid)
+        self.lane_of(proc.pid).ready.remove(proc.pid)
         self._dirty[proc.pid] = proc
         self._note("suspend", proc, tokens=proc.space.size())
 
-    def _admit(self) -> None:
+    def _admit(self, admission: Admission) -> None:
         """Suspend whom the CPU's memory has no room for, and let in whom it has room for again."""
-        while (pid := self.admission.victim(self._working_set)) is not None:  # ends: one goes outside each time
+        while (pid := admission.victim(self._working_set)) is not None:  # ends: one goes outside each time
             proc = self.procs[pid]
             if proc.state is State.READY:
                 self._suspend(proc)
             elif proc.state is State.RUNNING:  # suspended when it has come to its next token
                 self._stop(proc)
-        while (pid := self.admission.next(self._working_set)) is not None:  # ends: one comes in each time
+        while (pid := admission.next(self._working_set)) is not None:  # ends: one comes in each time
             proc = self.procs[pid]
             if proc.state is State.SUSPENDED:
                 proc.move(Move.RESUME)
@@ -1067,14 +1115,14 @@ class Kernel:
 
     def _schedule(self) -> None:
         """Fill free slots with ready processes, and ask for one back if the policy says so."""
-        self._admit()
+        for lane in self.lanes.values():
+            self._admit(lane.admission)
         settings = self._settings
         for index, slot in enumerate(self.slots):
-            if slot.pid:
-                continue
-            pid = self.ready.take()
+            ready = self.lanes[slot.model].ready
+            pid = None if slot.pid else ready.take()
             if pid is None:
-                return
+                continue
             proc = self.procs[pid]
             self._dirty[pid] = proc
             proc.move(Move.DISPATCH)
@@ -1084,7 +1132,6 @@ class Kernel:
                 proc.attempt += 1
                 proc.restarted = False
             slot.pid, slot.instr, slot.attempt, slot.yielding = pid, proc.instr, proc.attempt, False
-            assert self.config is not None
             self._effects.append(
                 Run(
                     index,
@@ -1093,20 +1140,22 @@ class Kernel:
                     proc.attempt,
                     tuple(proc.space.placed()),
                     proc.mask,
-                    self.config.encoding,
-                    self.ready.quantum(pid),
+                    self.models[slot.model].encoding,
+                    ready.quantum(pid),
                     pager.reply_max(settings),
                     settings.window,
                     proc.ids,
+                    slot.model,
                 )
             )
-        self._displace()
+        for name, lane in self.lanes.items():
+            self._displace(lane.ready, [slot for slot in self.slots if slot.model == name])
 
-    def _displace(self) -> None:
+    def _displace(self, ready: Scheduler, slots: list[Slot]) -> None:
         """Ask one slot back, at its next token, if the policy puts who waits before who runs there."""
-        if not len(self.ready) or any(slot.yielding or not slot.pid for slot in self.slots):
+        if not len(ready) or any(slot.yielding or not slot.pid for slot in slots):
             return
-        victim = self.ready.displaces([slot.pid for slot in self.slots])
+        victim = ready.displaces([slot.pid for slot in slots])
         if victim is not None:
             self._stop(self.procs[victim])
 
@@ -1126,7 +1175,7 @@ class Kernel:
         slot.pid = 0
         proc = self.procs[event.pid]
         self._ran = proc.pid
-        self.ready.spent(proc.pid, proc.nice, event.decoded)
+        self.lane_of(proc.pid).ready.spent(proc.pid, proc.nice, event.decoded)
         self._dirty[proc.pid] = proc
         if event.kv > self._settings.window:
             raise KernelPanic(f"process {proc.pid} reached position {event.kv} of window {self._settings.window}")
@@ -1166,7 +1215,7 @@ class Kernel:
         again = max(0, event.prefill - max(1, prompt - seen)) if seen else 0
         if event.outcome is not Outcome.FAILED:
             self._seen[proc.pid] = event.kv
-        share = self.admission.observe(event.prefill + event.decoded, again)
+        share = self.lane_of(proc.pid).admission.observe(event.prefill + event.decoded, again)
         if share:
             self._note("thrash", text=f"{100 * share:.0f} % of the CPU's work was done before")
 
@@ -1183,11 +1232,11 @@ class Kernel:
         proc.space.group += 1
         proc.turn_syscalls += 1
         proc.accounts.syscalls += 1
-        assert self.config is not None
+        encoding = self.models[self.model_of(proc.pid)].encoding
         try:
             if event.outcome is Outcome.ILLEGAL:
                 raise SyscallError(event.error or "nothing was emitted")
-            self.iset.execute(self, proc.pid, event.text, self.config.encoding, event.truncated)
+            self.iset.execute(self, proc.pid, event.text, encoding, event.truncated)
             proc.illegal_row = 0
         except SyscallError as exc:
             self._illegal(proc, str(exc))
@@ -1293,7 +1342,7 @@ class Kernel:
         blocks = {**proc.blocks, block: text}
         if len(blocks) > BLOCKS_MAX:
             raise SyscallError(f"no block {block}; blocks are {_some(proc.blocks)}, at most {BLOCKS_MAX}")
-        size = self._size(render_blocks(blocks)) + self.costs[Role.SYSTEM]
+        size = self._size(self.model_of(pid), render_blocks(blocks)) + self._costs(proc).role[Role.SYSTEM]
         limit = self.budgets(proc).data
         if size > limit:
             raise SyscallError(
@@ -1307,7 +1356,7 @@ class Kernel:
         proc = self.procs[pid]
         self._emitted(proc)
         first = 0
-        for part in self._measured(text, self._unit_text()):
+        for part in self._measured(self.model_of(pid), text, self._unit_text()):
             entry = self._page(pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.SYSTEM, area=Area.ARCHIVE)
             first = first or entry.page
         proc.space.evicted += 1  # there is now something that a demand fault could bring in
@@ -1428,8 +1477,9 @@ class Kernel:
             assert proc.space.used() <= limits.queue
             assert sum(entry.tokens for entry in proc.space.recall) <= limits.recall
             assert (proc.space.data.tokens if proc.space.data else 0) <= limits.data
-            assert (proc.pid in self.ready) == (proc.state is State.READY), (proc.pid, proc.state)
-            outside = proc.pid in self.admission.outside
+            lane = self.lane_of(proc.pid)
+            assert (proc.pid in lane.ready) == (proc.state is State.READY), (proc.pid, proc.state)
+            outside = proc.pid in lane.admission.outside
             assert outside if proc.state is State.SUSPENDED else not (outside and proc.state is State.READY)
             assert (proc.wait is not None) == (proc.state is State.BLOCKED)
             if proc.state is State.RUNNING:

@@ -43,8 +43,20 @@ class Costs(msgspec.Struct, frozen=True):
     recalled: dict[Role, int]  # per recalled page: label + separator
 
 
+class Model(msgspec.Struct, frozen=True):
+    """A model of this machine's, as the kernel must know it: a CPU with slots of its own."""
+
+    title: str
+    costs: Costs
+    encoding: str  # "json" or "prose"
+    slots: int
+
+
 class Booted(Event, frozen=True, kw_only=True):
-    """The machine starts: its settings, the model's frame, and new sizes of resident pages if the model changed."""
+    """The machine starts: its settings, its models, and new sizes of resident pages whose model is another now.
+
+    `costs` to `slots` are of the model of all processes that name none, and of those whose model is not there.
+    """
 
     settings: Settings
     costs: Costs
@@ -53,6 +65,12 @@ class Booted(Event, frozen=True, kw_only=True):
     slots: int
     page_tokens: int  # page_tokens_max, by which text was and will be split
     resized: dict[int, int] = {}  # page id -> token count, for resident pages measured anew
+    anew: tuple[int, ...] = ()  # the processes of those pages
+    others: dict[str, Model] = {}  # by the names that processes give them
+
+    def models(self) -> dict[str, Model]:
+        """All models by name; "" is that of processes that name none. Slots are numbered through in this order."""
+        return {"": Model(self.model, self.costs, self.encoding, self.slots), **self.others}
 
 
 class Spawned(Event, frozen=True, kw_only=True):
@@ -64,6 +82,7 @@ class Spawned(Event, frozen=True, kw_only=True):
     system: str = ""  # system instructions, before the manual
     nice: int = 0
     abort: bool = False  # a user's message stops what it is emitting
+    model: str = ""  # which of the machine's; "": the first
 
 
 class Moved(msgspec.Struct, frozen=True, array_like=True):
@@ -262,6 +281,7 @@ class Run(Effect, frozen=True):
     reply: int  # reply limit in tokens, `ids` included
     window: int
     ids: tuple[int, ...] = ()  # emitted before a preemption: to be continued
+    model: str = ""
 
 
 class Preempt(Effect, frozen=True):

@@ -20,6 +20,7 @@ import trio
 
 from kernel import aside, checkpoint, failpoint, records
 from kernel.core import Kernel, Step, Watch
+from kernel.cpus import Cpus
 from kernel.errors import BadInput, KernelError, KernelPanic
 from kernel.event import (
     Acked,
@@ -60,7 +61,7 @@ from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
 from kernel.memory.prompt import Layout
 from kernel.pages import Pages
-from kernel.ports import Cpu, Disk, Index, InstructionSet, Record, Streamed
+from kernel.ports import Disk, Index, InstructionSet, Record, Streamed
 from kernel.process import Process, State
 from kernel.records import JournalEntry
 from kernel.settings import Settings
@@ -136,6 +137,7 @@ class ProcessView(msgspec.Struct, frozen=True):
     again: int
     restored: int
     shared: int
+    model: str  # the model's own name
 
 
 class _Waiter:
@@ -164,21 +166,20 @@ class Machine:
     def __init__(
         self,
         kernel: Kernel,
-        layout: Layout,
+        cpus: Cpus,
         iset: InstructionSet,
-        cpu: Cpu,
         disk: Disk,
         index: Index,
         settings: Settings,
         clock: Callable[[], int],
     ) -> None:
-        self.kernel, self.layout, self.iset = kernel, layout, iset
-        self.cpu, self.disk, self.index = cpu, disk, index
+        self.kernel, self.cpus, self.iset = kernel, cpus, iset
+        self.disk, self.index = disk, index
         self.settings, self.clock = settings, clock
-        self.pages = Pages(disk, layout, iset)
+        self.pages = Pages(disk, cpus, iset, kernel.model_of)
         self.latency = Latency()
         self.watch: Watch = unwatched
-        self.window, self.model = settings.window, cpu.model
+        self.window, self.models = settings.window, {name: cpu.model for name, cpu in cpus.of.items()}
         self.stopping = False
         self.steps = 0
         self._inbox: deque[tuple[AnyEvent, _Waiter | None]] = deque()
@@ -193,7 +194,7 @@ class Machine:
         self._inflight: dict[str, _Waiter] = {}
         self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
-        self._expected: int | None = None  # whom the CPU was told to expect
+        self._expected: dict[str, int | None] = {}  # by model, whom its CPU was told to expect
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
         self._checkpoint: _Waiter | None = None  # who waits for one
@@ -266,12 +267,12 @@ class Machine:
             self._inflight[mid] = waiter
         try:
             await self._index_follows()
-            page_tokens, parts = page_tokens_max(self.settings), list[Part]()
+            layout, page_tokens, parts = self.layout(pid), page_tokens_max(self.settings), list[Part]()
             for text in texts:
                 if len(text) > 2_000:  # tokenising 1 MB takes seconds
-                    parts += await trio.to_thread.run_sync(self.layout, text, page_tokens)
+                    parts += await trio.to_thread.run_sync(layout, text, page_tokens)
                 else:
-                    parts += self.layout(text, page_tokens)
+                    parts += layout(text, page_tokens)
             waiter.answer = await self.submit(event(tuple(parts)))
         except BaseException as exc:
             waiter.failure = exc
@@ -301,24 +302,35 @@ class Machine:
         system: str | None,
         nice: int = 0,
         abort: bool = False,
+        model: str = "",
     ) -> Answer:
-        """Make a process, or start a dead one again. None: what suits the CPU's model."""
+        """Make a process, or start a dead one again. None: what suits its model, by name; "" is the first."""
         if mask is None:
-            mask = self.iset.default_mask(self.cpu.full_mask)
+            mask = self.iset.default_mask(self.cpus.of.get(model, self.cpus.of[""]).full_mask)
         system = self.iset.system if system is None else system
         return await self.submit(
-            Spawned(source="user", name=name, mask=mask, blocks=blocks, system=system, nice=nice, abort=abort)
+            Spawned(
+                source="user",
+                name=name,
+                mask=mask,
+                blocks=blocks,
+                system=system,
+                nice=nice,
+                abort=abort,
+                model=model,
+            )
         )
 
     async def take_over(self, event: Imported) -> Answer:
-        """A process from another machine; what was resident there is measured by this machine's model."""
+        """A process from another machine; what was resident there is measured by its model here."""
+        if event.spawn.model not in self.cpus.of:
+            event = msgspec.structs.replace(event, spawn=msgspec.structs.replace(event.spawn, model=""))
+        tokenize = self.cpus.of[event.spawn.model].tokenize
         ids: dict[str, tuple[int, ...]] = {}
         wanted = [page.text for page in event.pages if page.where]
         for text in wanted:
             ids[text] = (
-                await trio.to_thread.run_sync(self.cpu.tokenize, text)
-                if len(text) > 2_000
-                else ids.get(text) or self.cpu.tokenize(text)
+                await trio.to_thread.run_sync(tokenize, text) if len(text) > 2_000 else ids.get(text) or tokenize(text)
             )
         pages = tuple(msgspec.structs.replace(page, ids=ids[page.text]) if page.where else page for page in event.pages)
         return await self.submit(msgspec.structs.replace(event, pages=pages, source="user"))
@@ -367,15 +379,14 @@ class Machine:
             for channel in list(self._subscribers):
                 channel.close()
             failpoint.passing("close.before")
-            self.cpu.close()
+            self.cpus.close()
             self.index.close()
             self.disk.close()
 
     def stop(self) -> None:
         """Drain and stop: what runs is preempted, what it emitted is committed, and `run` returns."""
         self.stopping = True
-        for slot in range(self.cpu.slots):
-            self.cpu.preempt(slot)
+        self.cpus.stop()
         self._wake()
 
     async def stopped(self) -> None:
@@ -466,11 +477,12 @@ class Machine:
         self._expect()
 
     def _expect(self) -> None:
-        """Tell the CPU who comes next."""
-        first = self.kernel.ready.peek()
-        if first is not None and first != self._expected:
-            self.cpu.expect(first)
-        self._expected = first
+        """Tell each CPU who comes next."""
+        for model, lane in self.kernel.lanes.items():
+            first = lane.ready.peek()
+            if first is not None and first != self._expected.get(model):
+                self.cpus.expect(first, model)
+            self._expected[model] = first
 
     async def _take_checkpoint(self) -> None:
         """Step a Checkpointed event and keep what the disk holds then, before anything else is stepped."""
@@ -523,9 +535,9 @@ class Machine:
                     return  # derived again at the next boot
                 self._run(effect)
             case Preempt():
-                self.cpu.preempt(effect.slot)
+                self.cpus.preempt(effect.slot)
             case Fork():
-                self.cpu.fork(effect.parent, effect.child)
+                self.cpus.fork(effect.parent, effect.child, self.kernel.model_of(effect.child))
             case Search():
                 self.index.search(effect)
             case Load():
@@ -543,9 +555,9 @@ class Machine:
         self._busy.add(run.slot)
         tag = (run.pid, run.instr, run.attempt)
         if run.ids and self._shown.get(run.pid) != tag:  # a new attempt goes on from committed tokens: say them again
-            self.stream(Streamed(*tag, 0, self.cpu.detokenize(run.ids)))
+            self.stream(Streamed(*tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
         self._shown[run.pid] = tag
-        self.cpu.start(self.pages.job(run))
+        self.cpus.start(self.pages.job(run))
 
     # Timers.
 
@@ -571,6 +583,10 @@ class Machine:
         if isinstance(proc, int) or proc.isdigit():
             return self.kernel.proc(int(proc)).pid
         raise BadInput(f"no process {proc!r}; processes are {', '.join(list(self.kernel.names)[:12]) or 'none'}")
+
+    def layout(self, proc: str | int) -> Layout:
+        """How the model of a process counts."""
+        return self.cpus.layouts[self.kernel.model_of(self.find(proc))]
 
     def processes(self) -> list[ProcessView]:
         """Every process, by number."""
@@ -606,6 +622,7 @@ class Machine:
             counts.again,
             counts.restored,
             counts.shared,
+            self.models[self.kernel.model_of(proc.pid)],
         )
 
     def pmap(self, proc: str | int) -> Map:

@@ -8,16 +8,16 @@ is first wanted, and its ids go to the disk with the next commit (`measured`).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from kernel import records
+from kernel.cpus import Cpus
 from kernel.errors import KernelPanic
 from kernel.event import Load, Loaded, Run
 from kernel.limits import PAGES_CACHED_MAX
 from kernel.memory.page import Kind, Page, Role
-from kernel.memory.prompt import Layout
 from kernel.ports import Disk, InstructionSet, Job, Record, Visible
 
 READ_AS = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}  # the kind of a page that `read` brings back
@@ -26,8 +26,9 @@ READ_AS = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}  # the kind of a 
 class Pages:
     """The pages of a machine. `sizes` may be called from any thread, the rest by the machine alone."""
 
-    def __init__(self, disk: Disk, layout: Layout, iset: InstructionSet) -> None:
-        self._disk, self._layout, self._iset = disk, layout, iset
+    def __init__(self, disk: Disk, cpus: Cpus, iset: InstructionSet, model_of: Callable[[int], str]) -> None:
+        """`model_of`: by whose ids the pages of a process are seen."""
+        self._disk, self._layouts, self._iset, self._model_of = disk, cpus.layouts, iset, model_of
         self._kept: OrderedDict[int, Visible] = OrderedDict()
         self._measured: list[Record] = []
         self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
@@ -54,7 +55,9 @@ class Pages:
             visible
             if visible.role is placed.role and not placed.recalled
             else msgspec.structs.replace(visible, role=placed.role, recalled=placed.recalled)
-            for placed, visible in zip(run.pages, self._visible([placed.page for placed in run.pages]), strict=True)
+            for placed, visible in zip(
+                run.pages, self._visible([placed.page for placed in run.pages], run.model), strict=True
+            )
         )
         name = (run.mask, run.encoding)
         if name not in self._grammars:
@@ -65,7 +68,7 @@ class Pages:
             instr=run.instr,
             attempt=run.attempt,
             pages=pages,
-            prompt=self._layout.render(pages),
+            prompt=self._layouts[run.model].render(pages),
             ids=run.ids,
             grammar=self._grammars[name],
             quantum=run.quantum,
@@ -95,19 +98,27 @@ class Pages:
         )
 
     def sizes(self, numbers: Sequence[int]) -> list[int]:
-        """Token counts of pages by the present model, without frame."""
-        measure = self._layout.costs.measure
-        packed = self._disk.get_many("ids", [records.ids_key(measure, number) for number in numbers])
+        """Token counts of pages by the models that see them now, without frame."""
+        models = [""] * len(numbers) if len(self._layouts) == 1 else [self._seen_by(number) for number in numbers]
+        keys = [records.ids_key(self._measure(model), n) for n, model in zip(numbers, models, strict=True)]
         found = []
-        for number, ids in zip(numbers, packed, strict=True):
+        for number, model, ids in zip(numbers, models, self._disk.get_many("ids", keys), strict=True):
             if ids is None:
                 page = self.page(number)
-                found.append(len(self._ids(page)) if page is not None else 0)
+                found.append(len(self._ids(page, model)) if page is not None else 0)
             else:
                 found.append(len(ids) // 4)
         return found
 
-    def _visible(self, numbers: Sequence[int]) -> list[Visible]:
+    def _measure(self, model: str) -> str:
+        return self._layouts[model].costs.measure
+
+    def _seen_by(self, number: int) -> str:
+        """The model of the process that a page belongs to."""
+        page = self.page(number)
+        return "" if page is None or not page.pid else self._model_of(page.pid)
+
+    def _visible(self, numbers: Sequence[int], model: str) -> list[Visible]:
         found: dict[int, Visible] = {}
         for number in numbers:
             if number in self._kept:
@@ -115,25 +126,23 @@ class Pages:
                 self._kept.move_to_end(number)
         wanted = [number for number in numbers if number not in found]
         if wanted:
-            measure = self._layout.costs.measure
+            measure = self._measure(model)
             rows = self._disk.get_many("page", [records.key(number) for number in wanted])
             packed = self._disk.get_many("ids", [records.ids_key(measure, number) for number in wanted])
             for number, row, ids in zip(wanted, rows, packed, strict=True):
                 if row is None:
                     raise KernelPanic(f"page {number} is in a page table and not on disk")
                 page = records.page_of(row, self._disk.get)
-                self.keep(page, self._ids(page) if ids is None else records.unpack_ids(ids))
+                self.keep(page, self._ids(page, model) if ids is None else records.unpack_ids(ids))
                 found[number] = self._kept[number]
         return [found[number] for number in numbers]
 
-    def _ids(self, page: Page) -> tuple[int, ...]:
+    def _ids(self, page: Page, model: str) -> tuple[int, ...]:
         """The ids of a page that has none of its own by this measure: those of the page it shows, or measured now."""
         if page.of:
-            packed = self._disk.get("ids", records.ids_key(self._layout.costs.measure, page.of))
+            packed = self._disk.get("ids", records.ids_key(self._measure(model), page.of))
             if packed is not None:
                 return records.unpack_ids(packed)
-        ids = self._layout.tokenize(page.text)
-        self._measured.append(
-            Record("ids", records.ids_key(self._layout.costs.measure, page.id), records.pack_ids(ids))
-        )
+        ids = self._layouts[model].tokenize(page.text)
+        self._measured.append(Record("ids", records.ids_key(self._measure(model), page.id), records.pack_ids(ids)))
         return ids

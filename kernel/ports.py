@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Costs, Hit, Part, Search
+from kernel.event import AnyEvent, Hit, Part, Search
 from kernel.memory.page import Page, Role
 
 Post = Callable[[AnyEvent], None]
@@ -180,10 +180,11 @@ class Index(Protocol):
 class Measure(Protocol):
     """Text to parts with token ids: the kernel's only way to know a size."""
 
-    costs: Costs
+    def __call__(self, text: str, tokens_max: int, model: str) -> tuple[Part, ...]:
+        """Split `text` at characters into parts of at most `tokens_max` tokens of a model of the machine's.
 
-    def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
-        """Split `text` at characters into parts of at most `tokens_max` tokens; at least one part, none empty."""
+        At least one part, none empty.
+        """
         ...
 
 

@@ -117,6 +117,7 @@ class Process(msgspec.Struct, array_like=True):
     abort: bool = False  # a message stops the instruction under way, and the turn goes on with it in view
     discard: bool = False  # the run under way is to be thrown away
     nice: int = 0  # -20 to 19: the higher, the smaller its share of the CPU
+    model: str = ""  # what it named; "": the machine's first
 
     def held(self, now: int) -> set[Line]:
         """Lines that it holds back now."""

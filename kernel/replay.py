@@ -15,7 +15,7 @@ import msgspec
 from kernel import checkpoint
 from kernel.core import Kernel, Step
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Booted, Costs, Part
+from kernel.event import Part
 from kernel.ports import InstructionSet, Reads
 from kernel.records import JournalEntry, key, unkey
 
@@ -36,12 +36,10 @@ class Replayed(msgspec.Struct, frozen=True):
 class _Journaled:
     """A Measure that answers with the sizes a step had when it was journaled."""
 
-    costs: Costs
-
     def __init__(self) -> None:
         self.sizes: list[tuple[tuple[int, tuple[int, ...]], ...]] = []
 
-    def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
+    def __call__(self, text: str, tokens_max: int, model: str) -> tuple[Part, ...]:
         if not self.sizes:
             raise KernelPanic(f"it measures {text[:40]!r}, which it did not do then")
         parts, start = [], 0
@@ -86,8 +84,6 @@ class Replay:
                     return
 
     def _take(self, entry: JournalEntry) -> Replayed:
-        if isinstance(entry.event, Booted):
-            self._measure.costs = entry.event.costs
         self._measure.sizes = list(entry.sizes)
         step: Step | None = None
         why = "" if entry.lsn == self.lsn + 1 else f"entry {self.lsn + 1} is missing"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,8 @@ from kernel.errors import BadInput
 from kernel.limits import WINDOW_MIN
 
 Share = Annotated[float, Meta(ge=0.0, le=0.9)]
+ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+MODELS: Final = "models"  # the one setting with keys of the user's own
 
 
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu: Cpu = Cpu()
     sched: Sched = Sched()
     disk: Disk = Disk()
+    models: dict[ModelName, str] = {}  # more models: GGUF files or pulled names, by what processes call them
 
 
 def keys(struct: type[msgspec.Struct] = Settings, prefix: str = "") -> list[str]:
@@ -84,6 +87,8 @@ def keys(struct: type[msgspec.Struct] = Settings, prefix: str = "") -> list[str]
         name = prefix + field.name
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             found += keys(field.type, name + ".")
+        elif field.name == MODELS:
+            found.append(f"{name}.NAME")
         else:
             found.append(name)
     return found
@@ -94,13 +99,15 @@ def apply(settings: Settings, changes: list[str]) -> Settings:
     tree: dict[str, Any] = msgspec.to_builtins(settings)
     for change in changes:
         key, found, value = change.partition("=")
-        if not found or key not in keys():
+        *path, last = key.split(".")
+        if not found or (key not in keys() and path != [MODELS]):
             raise BadInput(f"--set {change}: no such setting; settings are {', '.join(keys())}")
         node = tree
-        *path, last = key.split(".")
         for step in path:
             node = node[step]
         node[last] = value
+        if path == [MODELS] and not value:  # one model less
+            del node[last]
         try:
             msgspec.convert(tree, Settings, strict=False)
         except msgspec.ValidationError as exc:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import records
-from kernel.boot import booted, load
+from kernel.boot import booted, load, recorded
 from kernel.core import Kernel, Step, Watch
+from kernel.cpus import Cpus
 from kernel.errors import BadInput
 from kernel.event import (
     AnyEffect,
@@ -32,9 +32,8 @@ from kernel.event import (
 )
 from kernel.latency import Latency
 from kernel.machine import page_tokens_max
-from kernel.memory.prompt import Layout
 from kernel.pages import Pages
-from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
+from kernel.ports import Cpu, Disk, Index, InstructionSet
 from kernel.settings import Settings
 
 LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
@@ -57,15 +56,14 @@ class VirtualMachine:
     def boot(self, iset: InstructionSet, cpu: Cpu, disk: Disk, index: Index, settings: Settings) -> Step:
         """Load what the disk holds and begin. Raises BadInput if the machine cannot work like this."""
         self.cpu, self.disk, self.index, self.settings = cpu, disk, index, settings
-        self.layout = Layout(cpu.frame, cpu.tokenize, cpu.measure_id())
-        self.kernel = Kernel(iset, self.layout)
-        self.pages = Pages(disk, self.layout, iset)
+        self.cpus = Cpus(cpu)
+        self.kernel = Kernel(iset, self.cpus)
+        self.pages = Pages(disk, self.cpus, iset, self.kernel.model_of)
         load(self.kernel, disk)
-        cpu.open(settings.window, self.post, lambda _: None)
+        self.cpus.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sizes)
-        measure = Record("set", b"measure", self.layout.costs.measure.encode())
-        disk.commit([measure, Record("set", b"settings", records.encode(settings))])
-        return self.do(booted(cpu, self.layout, settings))
+        disk.commit(recorded(self.cpus, settings))
+        return self.do(booted(self.cpus, settings))
 
     def post(self, event: AnyEvent) -> None:
         """An event of now, or of its own time if that is later."""
@@ -77,7 +75,7 @@ class VirtualMachine:
 
     def say(self, pid: int, text: str, mid: str = "") -> Messaged:
         """A user's message for a process, to be posted."""
-        return Messaged(source="user", pid=pid, mid=mid, parts=self.layout(text, page_tokens_max(self.settings)))
+        return Messaged(source="user", pid=pid, mid=mid, parts=self.cpus(text, page_tokens_max(self.settings), ""))
 
     def do(self, event: AnyEvent) -> Step:
         """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
@@ -124,11 +122,11 @@ class VirtualMachine:
     def _perform(self, effect: AnyEffect) -> None:
         match effect:
             case Run():
-                self.cpu.start(self.pages.job(effect))
+                self.cpus.start(self.pages.job(effect))
             case Preempt():
-                self.cpu.preempt(effect.slot)
+                self.cpus.preempt(effect.slot)
             case Fork():
-                self.cpu.fork(effect.parent, effect.child)
+                self.cpus.fork(effect.parent, effect.child, "")
             case Search():
                 self.index.search(effect)
             case Load():

@@ -223,13 +223,16 @@ def spawn(
         ),
     ] = 0,
     abort: Annotated[bool, typer.Option("--abort", help="A new message stops what it is saying.")] = False,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Which of the machine's models (--set models.NAME=GGUF).")
+    ] = "",
     directory: Dir = None,
     as_json: Json = False,
 ) -> None:
     """\b
     Examples:
       llmos spawn tutor --block persona="You teach chess."
-      llmos spawn clerk --mask search,send_message --json
+      llmos spawn clerk --mask search,send_message --model small --json
 
     Make a process, or start a dead one again with its memory.
     """
@@ -244,7 +247,7 @@ def spawn(
             raise BadInput(f"--block {one}: NAME=TEXT is wanted")
         blocks[key] = text
     names = None if mask is None else tuple(call.strip() for call in mask.split(","))
-    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice, abort=abort)
+    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice, abort=abort, model=model)
     ok = call(socket_of(directory), request, wire.Ok)
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})

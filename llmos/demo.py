@@ -135,7 +135,7 @@ async def play(
             budgets=machine.pmap(pid).budgets,
             seconds=round(time.perf_counter() - began, 1),
             seed=seed,
-            model=machine.model,
+            model=machine.models[""],
             paging=machine.settings.memory.fault,
             settings=changes,
             prefill_per_new_token=round((view.prefill - view.recalled) / (view.entered + view.emitted), 3),
@@ -154,7 +154,7 @@ class _Facts(msgspec.Struct):
 
 async def _tell(machine: Machine, session: _Session, seed: int) -> _Facts:
     """Tell the conversation until it has its tokens and every fact has been evicted."""
-    talk = conversation(seed, tokens=TOLD_TOKENS, count=lambda text: len(machine.layout.tokenize(text)))
+    talk = conversation(seed, tokens=TOLD_TOKENS, count=lambda text: len(machine.layout(session.pid).tokenize(text)))
     facts = _Facts(talk.questions, {})
     for number, turn in enumerate(talk.turns):
         _, page = await session.say(turn.text)

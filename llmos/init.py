@@ -35,8 +35,11 @@ def recorded(disk: Disk) -> tuple[Settings, str]:
     return settings, (model or b"").decode()
 
 
-def processor(cpu: str, model: str, settings: Settings, directory: Path) -> Cpu:
-    """The CPU driver of a name: `llama` over a GGUF, or `scripted`, which echoes, for trying things out."""
+def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
+    """The CPU driver of a name: `llama` over a GGUF, or `scripted`, which echoes, for trying things out.
+
+    `images`: the folder of its KV images.
+    """
     if cpu == "scripted":
         from drivers.cpu.scripted import ScriptedCpu, echo
 
@@ -46,7 +49,7 @@ def processor(cpu: str, model: str, settings: Settings, directory: Path) -> Cpu:
     from drivers.cpu.llama import LlamaCpu
     from llmos.models import find
 
-    driver = LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, directory / "kv")
+    driver = LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, images)
     for line in driver.off:
         print(f"llmos: {driver.model}: {line}", file=sys.stderr, flush=True)
     return driver
@@ -87,7 +90,11 @@ async def powered(
     disk = LmdbDisk(directory, sync=settings.disk.sync)
     try:
         board = Board(
-            cpu=processor(cpu, chosen, settings, directory) if isinstance(cpu, str) else cpu,
+            cpu=processor(cpu, chosen, settings, directory / "kv") if isinstance(cpu, str) else cpu,
+            others={
+                name: processor(cpu if isinstance(cpu, str) else "llama", file, settings, directory / f"kv-{name}")
+                for name, file in sorted(settings.models.items())
+            },
             disk=disk,
             index=IndexBeside(directory, disk, settings.disk.exact_max, embedding_model(settings)),
             settings=settings,

@@ -64,10 +64,14 @@ def plural(count: int, what: str) -> str:
 
 
 def ps(processes: Iterable[ProcessView]) -> RenderableType:
-    """One line a process."""
+    """One line a process; its model where there are several."""
+    processes = list(processes)
+    several = len({one.model for one in processes}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in PS_COLUMNS:
         table.add_column(name, justify="left" if name in ("NAME", "STATE", "USED") else "right", no_wrap=True)
+    if several:
+        table.add_column("MODEL", no_wrap=True)
     table.add_column("STATUS", overflow="ellipsis", no_wrap=True)
     for one in processes:
         share = one.queue_used / one.queue_max if one.queue_max else 0.0
@@ -84,6 +88,7 @@ def ps(processes: Iterable[ProcessView]) -> RenderableType:
             str(one.faults),
             str(one.evictions),
             str(one.outbox),
+            *([Text(one.model)] if several else []),
             Text(one.status),
         )
     return table

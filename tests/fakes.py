@@ -6,7 +6,7 @@ again from what the disk holds, and it checks the kernel's invariants after ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -14,8 +14,9 @@ from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.disk.words import WordIndex
 from kernel import records
-from kernel.boot import booted, load
+from kernel.boot import booted, load, measure_anew, recorded
 from kernel.core import Kernel, Step
+from kernel.cpus import Cpus
 from kernel.event import (
     AnyEvent,
     Arm,
@@ -32,7 +33,6 @@ from kernel.event import (
 )
 from kernel.machine import page_tokens_max
 from kernel.memory.page import Page
-from kernel.memory.prompt import Layout
 from kernel.pages import Pages
 from kernel.ports import Job
 from kernel.process import Process
@@ -57,10 +57,12 @@ class Rig:
         slots: int = 1,
         encoding: str = "json",
         kv: int = KV_TOKENS,
+        others: Mapping[str, Callable[[], ScriptedCpu]] | None = None,
     ) -> None:
         self.disk = disk or MemoryDisk()
         self.settings = apply(Settings(), list(changes))
         self.program, self.encoding, self.slots, self.kv = program, encoding, slots, kv
+        self.others = dict(others or {})  # more models, by name
         self.now = 1_000 * NS
         self.cut_at = 0
         self.boot()
@@ -68,10 +70,10 @@ class Rig:
     def boot(self) -> None:
         """Load what the disk holds and begin again; all that was only in memory is gone."""
         self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding, kv=self.kv)
-        self.layout = Layout(self.cpu.frame, self.cpu.tokenize, self.cpu.measure_id())
+        self.cpus = Cpus(self.cpu, {name: make() for name, make in self.others.items()})
         table = Table()
-        self.kernel = Kernel(table, self.layout)
-        self.pages = Pages(self.disk, self.layout, table)
+        self.kernel = Kernel(table, self.cpus)
+        self.pages = Pages(self.disk, self.cpus, table, self.kernel.model_of)
         self.index = WordIndex(self.disk)
         self.inbox: list[AnyEvent] = []
         self.armed: dict[int, int] = {}
@@ -79,10 +81,12 @@ class Rig:
         self.messages: list[Message] = []
         self.n = 0
         load(self.kernel, self.disk)
+        anew, resized, measured = measure_anew(self.kernel, self.disk, self.cpus)
+        self.disk.commit([*measured, *recorded(self.cpus, self.settings)])
         self.index.start(self.post, self.pages.sizes)
         self.index.feed(self.kernel.counters.page)
-        self.cpu.open(self.settings.window, self.post, lambda _: None)
-        answer = self.do(booted(self.cpu, self.layout, self.settings))
+        self.cpus.open(self.settings.window, self.post, lambda _: None)
+        answer = self.do(booted(self.cpus, self.settings, anew=anew, resized=resized))
         assert not answer.error, answer.error
 
     def post(self, event: AnyEvent) -> None:
@@ -108,9 +112,9 @@ class Rig:
                 case Run():
                     self._run(effect)
                 case Preempt():
-                    self.cpu.preempt(effect.slot)
+                    self.cpus.preempt(effect.slot)
                 case Fork():
-                    self.cpu.fork(effect.parent, effect.child)
+                    self.cpus.fork(effect.parent, effect.child, self.kernel.model_of(effect.child))
                 case Search():
                     self.index.search(effect)
                 case Load():
@@ -149,7 +153,7 @@ class Rig:
 
     def say(self, pid: int, text: str, mid: str = "", *, pump: bool = True) -> Step:
         """A user's message."""
-        parts = self.layout(text, page_tokens_max(self.settings))
+        parts = self.cpus(text, page_tokens_max(self.settings), self.kernel.model_of(pid))
         step = self.do(Messaged(source="user", pid=pid, mid=mid, parts=parts))
         if pump:
             self.pump()
@@ -171,4 +175,4 @@ class Rig:
     def _run(self, run: Run) -> None:
         job = self.pages.job(run)
         self.jobs.append(job)
-        self.cpu.start(job)
+        self.cpus.start(job)

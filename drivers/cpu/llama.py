@@ -36,6 +36,7 @@ from drivers.cpu.images import ImageStore, NoImages
 from drivers.cpu.run import Run, trap
 from drivers.cpu.sampler import Logits
 from drivers.cpu.seats import Seats
+from drivers.cpu.turns import Turns
 from drivers.cpu.vocabulary import Vocabulary
 from kernel.errors import BadInput, DeviceError
 from kernel.event import Outcome, Trapped
@@ -54,6 +55,7 @@ ABORTED: Final = 2  # what llama_decode gives then
 SAMPLES: Final = 64  # parts of a model file that go into its fingerprint
 SAMPLE: Final = 4096  # bytes each
 
+_turns: Final = Turns()  # of the engines of all models, for they have the same cores
 _errors: deque[str] = deque(maxlen=8)  # what llama.cpp last complained of; its log is global, so is this
 
 
@@ -290,7 +292,8 @@ class LlamaCpu:
             batch.seq_id[n][0] = seat
         batch.n_tokens = len(tokens)
         self._abort.value = b""
-        code = llama_cpp.llama_decode(self._context, batch)
+        with _turns:
+            code = llama_cpp.llama_decode(self._context, batch)
         if code == 0:
             llama_cpp.llama_memory_seq_add(memory, aside, end, -1, moved)
             llama_cpp.llama_memory_seq_cp(memory, aside, seat, -1, -1)
@@ -505,7 +508,8 @@ class LlamaCpu:
                 self._abortable = False
                 return False  # asked while the batch was made
         _errors.clear()
-        code = llama_cpp.llama_decode(self._context, batch)
+        with _turns:
+            code = llama_cpp.llama_decode(self._context, batch)
         with self._lock:
             self._abortable = False
         if code == ABORTED:

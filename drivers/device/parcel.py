@@ -34,7 +34,7 @@ TEXT_MAX: Final = 256 << 20  # characters of all pages together: an import is on
 REMADE: Final = (Kind.TEXT, Kind.CORE, Kind.STUB)  # the machine that imports makes these anew
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The first line. Times are ns UTC."""
 
     format: Literal["llmos-process"]
@@ -48,6 +48,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timers: tuple[dict[str, Any], ...]
     exported_at: int
     lsn: int
+    model: str = ""  # what it called its model; the first of the other machine if nothing there is called so
 
 
 class PageLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +108,8 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
     counters = msgspec.msgpack.decode(disk.get("meta", b"kernel") or b"\x90")
     lsn = counters[0] if counters else 0
     yield Head(
-        FORMAT, VERSION, proc.name, proc.mask, proc.system, proc.blocks, proc.nice, proc.abort, tuple(timers), at, lsn
+        FORMAT, VERSION, proc.name, proc.mask, proc.system, proc.blocks, proc.nice, proc.abort, tuple(timers), at, lsn,
+        proc.model,
     )  # fmt: skip
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
@@ -167,7 +169,15 @@ def _read(stream: IO[bytes], file: Path, name: str) -> Imported:
     if tail is None or (tail.pages, tail.sha256) != (len(pages), digest.hexdigest()):
         raise BadInput(f"{file} is cut short or was changed: its last line does not fit the rest")
     mask, blocks = head.mask, head.blocks
-    spawn = Spawned(name=name or head.name, mask=mask, blocks=blocks, system=head.system, nice=head.nice)
+    spawn = Spawned(
+        name=name or head.name,
+        mask=mask,
+        blocks=blocks,
+        system=head.system,
+        nice=head.nice,
+        abort=head.abort,
+        model=head.model,
+    )
     spawn = msgspec.structs.replace(spawn, abort=head.abort)
     timers = tuple(msgspec.convert((t["due"], t["every"], t["text"]), MovedTimer) for t in head.timers)
     return Imported(spawn=spawn, pages=tuple(pages), timers=timers)

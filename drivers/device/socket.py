@@ -246,7 +246,15 @@ class Connection:
                 size = sum(len(text.encode()) for text in texts)
                 if size > MESSAGE_BYTES_MAX:
                     raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
-                answer = await machine.spawn(request.name, request.mask, request.blocks, request.system, request.nice)
+                answer = await machine.spawn(
+                    request.name,
+                    request.mask,
+                    request.blocks,
+                    request.system,
+                    request.nice,
+                    request.abort,
+                    request.model,
+                )
                 return done(number, answer)
             case wire.Fork():
                 return done(number, await machine.fork(request.proc, request.name))
@@ -283,7 +291,7 @@ class Connection:
                     id=number,
                     os_pid=os.getpid(),
                     lsn=machine.kernel.counters.lsn,
-                    model=machine.model,
+                    model=" and ".join(machine.models.values()),
                     window=machine.window,
                     encoding=config.encoding,
                     settings=machine.settings,

@@ -65,6 +65,7 @@ class Spawn(Request, frozen=True, kw_only=True):
     system: str | None = None
     nice: int = 0
     abort: bool = False  # a message stops what it is saying
+    model: str = ""  # one of the machine's, by name; "": the first
 
 
 class Fork(Request, frozen=True, kw_only=True):
@@ -227,7 +228,7 @@ class Serving(Line, frozen=True, kw_only=True):
     id: int
     os_pid: int
     lsn: int
-    model: str
+    model: str  # all its models' own names
     window: int
     encoding: str
     settings: Settings

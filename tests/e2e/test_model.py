@@ -1,5 +1,6 @@
 """A real model in the whole machine: SmolLM2 talks, is paged, asked, preempted, and its directory changes hands."""
 
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ import pytest
 from drivers.cpu.scripted import ScriptedCpu, echo
 from kernel.errors import BadInput
 from kernel.event import Message, Outcome
-from kernel.machine import Entry, Machine
+from kernel.machine import Answer, Entry, Machine
 from llmos.init import powered
 from llmos.talk import conversation
+from tests.tiny import mamba
 
 pytestmark = [pytest.mark.gguf, pytest.mark.slow]
 MODEL = "smollm2-135m"
@@ -33,7 +35,7 @@ async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_hol
         pid = (await machine.spawn("p", None, {}, None)).pid
         await say(machine, pid, "fact", "Ottilie moored the boat Kestrel at the old pier.")
         page = machine.message_page("fact")
-        talk = conversation(7, facts=1, tokens=1500, count=lambda text: len(machine.layout.tokenize(text)))
+        talk = conversation(7, facts=1, tokens=1500, count=lambda text: len(machine.cpus.layouts[""].tokenize(text)))
         for number, turn in enumerate(talk.turns):
             if page not in machine.resident(pid):
                 break
@@ -64,6 +66,45 @@ async def test_a_directory_opens_with_another_model_and_a_smaller_window(tmp_pat
         reply, _ = await say(machine, pid, "b", "Hello, are you there?")
         assert reply  # the kernel panics if the driver's position passes the window
         assert [page.text for page in machine.history(pid, 2)] == ["Hello, are you there?", reply]
+
+
+async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path: Path) -> None:
+    mamba(tmp_path / "tiny.gguf")
+    data, also = tmp_path / "data", f"models.tiny={tmp_path / 'tiny.gguf'}"
+    async with powered(data, model=MODEL, window=1024, changes=["cpu.reply=24", "cpu.slots=1", also]) as machine:
+        mask = ("send_message",)
+        one = (await machine.spawn("one", mask, {}, "Answer.")).pid
+        other = (await machine.spawn("other", mask, {}, "Answer.", model="tiny")).pid
+        with pytest.raises(BadInput, match="model large: beside the first there are tiny"):
+            await refused(machine.spawn("p", mask, {}, None, model="large"))
+        async with machine.subscribe(-1) as published:  # at the same time
+            await machine.message(one, "m1", "Count to a hundred, slowly.")
+            await machine.message(other, "m2", "Count to a hundred, slowly.")
+            said = {}
+            async for item in published:
+                if isinstance(item, Message):
+                    said[item.pid] = item.text
+                if len(said) == 2:
+                    break
+        views = {view.pid: view for view in machine.processes()}
+        assert views[one].model != views[other].model
+        used = views[other].queue_used
+    async with powered(data, changes=["models.tiny="]) as machine:  # the model of the directory runs both
+        assert (await say(machine, other, "m3", "Are you still there?"))[0]
+        assert machine.kernel.model_of(other) == ""
+        assert machine.kernel.config is not None
+        assert machine.kernel.config.anew == (other,)
+    async with powered(data, changes=[also]) as machine:
+        assert machine.kernel.model_of(other) == "tiny"
+        assert machine.pmap(other).budgets["queue"] > 0
+        (view,) = [view for view in machine.processes() if view.pid == other]
+        assert view.queue_used > used
+        assert (await say(machine, other, "m4", "And now?"))[0]
+
+
+async def refused(answer: Awaitable[Answer]) -> None:
+    """Raise what the kernel refused with."""
+    raise BadInput((await answer).error)
 
 
 async def test_a_window_larger_than_the_model_s_is_refused_and_the_directory_is_as_it_was(tmp_path: Path) -> None:
