@@ -13,21 +13,21 @@ Not here: who needs an image, and when (seats.py).
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 import numpy as np
 
+from drivers.cpu.buffers import Buffers
 from drivers.cpu.seats import Image, common
 from kernel import failpoint
 
@@ -36,6 +36,8 @@ LENGTHS: Final = struct.Struct("<II")
 SUFFIX: Final = ".kv"
 UNWRITTEN_MAX: Final = 4  # images that wait to be written; who saves one more waits
 READY_MAX: Final = 2  # images checked ahead of time
+WRITTEN: Final = "next"  # the file that is written aside
+SPARE: Final = "last"
 HALF: Final = 1 << 20  # data of at least this size is checked by two threads
 
 
@@ -61,9 +63,11 @@ class ImageStore:
 
     keeps = True
 
-    def __init__(self, folder: Path, fingerprint: bytes, quota: int) -> None:
+    def __init__(self, folder: Path, fingerprint: bytes, quota: int, buffers: Buffers | None = None) -> None:
         """`quota`: bytes of all files together. What is in the folder and cannot be used is removed."""
         self._folder, self._fingerprint, self._quota = folder, fingerprint, quota
+        self._buffers = buffers or Buffers()
+        self._names = threading.Lock()  # of files: nobody reads one while it is about to be used again
         self.dropped = self.lost = self.written = 0  # unusable files; images that could not be kept; files written
         self._lock = threading.Lock()
         self._known: OrderedDict[int, _Known] = OrderedDict()  # least recently used first
@@ -71,7 +75,8 @@ class ImageStore:
         self._ready: OrderedDict[int, Image] = OrderedDict()
         self._room = threading.Condition(self._lock)
         self._writing: Future[None] | None = None
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="llmos-images")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="llmos-images")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="llmos-images")
         self._checks = ThreadPoolExecutor(1, thread_name_prefix="llmos-images")
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +102,7 @@ class ImageStore:
             if pid not in self._known or pid in self._unwritten or pid in self._ready:
                 return
         with suppress(RuntimeError):  # closed
-            self._threads.submit(self._prefetch, pid)
+            self._reader.submit(self._prefetch, pid)
 
     def save(self, pid: int, image: Image) -> None:
         """Keep `image` in place of the last; written behind. Waits while too many are to be written."""
@@ -112,7 +117,7 @@ class ImageStore:
             self._unwritten[pid] = image
             self._unwritten.move_to_end(pid)
             if self._writing is None:
-                self._writing = self._threads.submit(self._write_behind)
+                self._writing = self._writer.submit(self._write_behind)
 
     def link(self, parent: int, child: int) -> None:
         """Give `child` the image of `parent`, if there is one: the same file under another name."""
@@ -150,8 +155,11 @@ class ImageStore:
     def close(self) -> None:
         """Flush and stop. May be called twice."""
         self.flush()
-        self._threads.shutdown()
+        self._reader.shutdown()
+        self._writer.shutdown()
         self._checks.shutdown()
+        with suppress(OSError):
+            (self._folder / WRITTEN).unlink(missing_ok=True)
 
     def sizes(self) -> dict[int, int]:
         """Bytes of each image's file, by process."""
@@ -169,22 +177,37 @@ class ImageStore:
         for path in self._folder.iterdir():
             if path.suffix == SUFFIX and path.stem.isdigit():
                 files.append((path.stat().st_mtime_ns, path))
-            elif path.suffix == ".new":
-                path.unlink(missing_ok=True)  # a write that was cut off
+            elif path.name in (WRITTEN, SPARE) or path.suffix == ".new":  # of a write that was cut off
+                path.unlink(missing_ok=True)
         for _, path in sorted(files):
             try:
                 with path.open("rb") as file:
-                    header, before = _header(file.read(len(MAGIC) + LENGTHS.size), file.read)
-                    if header.fingerprint != self._fingerprint:
-                        raise ValueError("another model, or other parameters")
-                    if os.fstat(file.fileno()).st_size != before + header.size:
-                        raise ValueError("cut off")
+                    header = self._header(file)
+                    size = os.fstat(file.fileno()).st_size
             except (ValueError, OSError):
                 self.dropped += 1
                 path.unlink(missing_ok=True)
                 continue
-            self._known[int(path.stem)] = _Known(_tokens(header), before + header.size)
+            self._known[int(path.stem)] = _Known(_tokens(header), size)
         self._keep_to_quota()
+
+    def _header(self, file: IO[bytes]) -> Header:
+        """The header of a file, which is then read up to its data. Raises ValueError for what cannot be used."""
+        start = file.read(len(MAGIC) + LENGTHS.size)
+        if len(start) < len(MAGIC) + LENGTHS.size or start[: len(MAGIC)] != MAGIC:
+            raise ValueError("no KV image")
+        length, crc = LENGTHS.unpack_from(start, len(MAGIC))
+        if length > os.fstat(file.fileno()).st_size:
+            raise ValueError("cut off")
+        raw = file.read(length)
+        if zlib.crc32(raw) != crc:
+            raise ValueError("damaged")
+        header = msgspec.msgpack.decode(raw, type=Header)  # a ValidationError is a ValueError
+        if header.fingerprint != self._fingerprint:
+            raise ValueError("another model, or other parameters")
+        if os.fstat(file.fileno()).st_size != len(start) + length + header.size:
+            raise ValueError("cut off")
+        return header
 
     def _prefetch(self, pid: int) -> None:
         image = self._read(pid)
@@ -204,16 +227,12 @@ class ImageStore:
                 return None
         path = self._path(pid)
         try:
-            with path.open("rb") as file:
-                # A private copy: pages that nobody writes to are those of the page cache.
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            view = memoryview(mapped)
-            at = len(MAGIC) + LENGTHS.size
-            header, before = _header(bytes(view[:at]), lambda size: bytes(view[at : at + size]))
-            data = view[before:]
-            if header.fingerprint != self._fingerprint:
-                raise ValueError("another model, or other parameters")
-            if data.nbytes != header.size or self._crcs(data) != header.crcs:
+            with self._names, path.open("rb") as file:
+                header = self._header(file)
+                data = memoryview(self._buffers.take(header.size))
+                if file.readinto(data) != header.size:
+                    raise ValueError("cut off")
+            if self._crcs(data) != header.crcs:
                 raise ValueError("damaged")
         except (ValueError, OSError):
             self.dropped += 1
@@ -247,23 +266,36 @@ class ImageStore:
             self._keep_to_quota()
 
     def _write(self, pid: int, image: Image) -> int:
-        """Write a file aside and put it in its place; its size."""
+        """Write a file aside and put it in its place; its size.
+
+        The file that stood there is the next one to be written aside: its pages are in memory, and new ones cost more
+        than what is written into them (docs/numbers.md).
+        """
         failpoint.passing("image.before")
         data = memoryview(image.data)  # type: ignore[arg-type]
         tokens = np.asarray(image.tokens, dtype="<u4").tobytes()
-        header = msgspec.msgpack.encode(Header(self._fingerprint, tokens, image.common, data.nbytes, self._crcs(data)))
-        aside = self._path(pid).with_suffix(".new")
+        half = data.nbytes // 2
+        crcs = zlib.crc32(data[:half]), zlib.crc32(data[half:])
+        header = msgspec.msgpack.encode(Header(self._fingerprint, tokens, image.common, data.nbytes, crcs))
+        path, aside, spare = self._path(pid), self._folder / WRITTEN, self._folder / SPARE
         try:
-            with aside.open("wb", buffering=0) as file:
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0) as file:
                 _write_all(file.fileno(), MAGIC + LENGTHS.pack(len(header), zlib.crc32(header)) + header)
-                half = data.nbytes // 2
                 _write_all(file.fileno(), data[:half])
                 failpoint.passing("image.inside")
                 _write_all(file.fileno(), data[half:])
-                size = os.fstat(file.fileno()).st_size
+                size = file.tell()
+                file.truncate()
             with self._lock:
                 self._known.pop(pid, None)  # what is there is another from here on
-            os.replace(aside, self._path(pid))
+            with self._names:
+                with suppress(OSError):  # there is none, or no way to have two names
+                    os.link(path, spare)
+                os.replace(aside, path)
+                if spare.exists():
+                    os.replace(spare, aside)
+                    if os.stat(aside).st_nlink > 1:  # it is somebody else's, too
+                        aside.unlink()
         except OSError:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
@@ -327,17 +359,6 @@ class NoImages:
     def sizes(self) -> dict[int, int]:
         """No files."""
         return {}
-
-
-def _header(start: bytes, more: Callable[[int], bytes]) -> tuple[Header, int]:
-    """The header of a file, and how many bytes stand before its data. Raises ValueError for anything else."""
-    if len(start) < len(MAGIC) + LENGTHS.size or start[: len(MAGIC)] != MAGIC:
-        raise ValueError("no KV image")
-    length, crc = LENGTHS.unpack_from(start, len(MAGIC))
-    raw = more(length)
-    if len(raw) != length or zlib.crc32(raw) != crc:
-        raise ValueError("damaged")
-    return msgspec.msgpack.decode(raw, type=Header), len(start) + length  # a ValidationError is a ValueError
 
 
 def _tokens(header: Header) -> list[int]:
