@@ -1,4 +1,4 @@
-"""The CPU on llama.cpp: several slots on one model, one engine thread, KV paged between seats and images.
+"""The CPU on llama.cpp: several slots on one model, one thread for all engines, KV paged between seats and images.
 
 Guarantees:
 - Exactly one Trapped follows each `start`, until `close`; a failure of the library is one with Outcome.FAILED.
@@ -31,12 +31,13 @@ import llama_cpp
 import numpy as np
 
 from drivers.cpu import budget, gguf
+from drivers.cpu.buffers import Buffers
+from drivers.cpu.cores import Cores
 from drivers.cpu.grammars import Grammars
 from drivers.cpu.images import ImageStore, NoImages
 from drivers.cpu.run import Run, trap
 from drivers.cpu.sampler import Logits
 from drivers.cpu.seats import Seats
-from drivers.cpu.turns import Turns
 from drivers.cpu.vocabulary import Vocabulary
 from kernel.errors import BadInput, DeviceError
 from kernel.event import Outcome, Trapped
@@ -48,14 +49,13 @@ DEFAULTS: Final = CpuSettings()
 LOG_ERROR: Final = 4  # GGML_LOG_LEVEL_ERROR
 FEW: Final = 8  # tokens that go with every step; more are a prompt, whose chunks take turns
 SEATS_A_SLOT: Final = 4  # where seats share cells: who rests keeps its KV until cells are short
-IDLE_S: Final = 5.0  # after so long without work, what rests is written to images
-IDLE_TOKENS: Final = 256  # if it is worth it: a second of prefill
+IDLE_TOKENS: Final = 256  # worth an image while nothing else is to be done: a second of prefill
 LAST_MAX: Final = 4096  # processes whose last prompt is known
 ABORTED: Final = 2  # what llama_decode gives then
 SAMPLES: Final = 64  # parts of a model file that go into its fingerprint
 SAMPLE: Final = 4096  # bytes each
 
-_turns: Final = Turns()  # of the engines of all models, for they have the same cores
+_engines: Final = Cores()  # of the engines of all models, for they have the same ones
 _errors: deque[str] = deque(maxlen=8)  # what llama.cpp last complained of; its log is global, so is this
 
 
@@ -115,6 +115,7 @@ class LlamaCpu:
         self._running: list[Run] = []
         self._last: OrderedDict[int, frozenset[int]] = OrderedDict()  # by process, the pages of its last prompt
         self._ticks = 0
+        self._buffers = Buffers()
         self.aborted = 0  # chunks
         # llama.cpp asks this between two nodes of a graph. A function of Python's would have to wait for the
         # interpreter there; libc's strlen is one that does not: an empty string is False.
@@ -171,7 +172,7 @@ class LlamaCpu:
         self._post, self._stream = post, stream
         self.images: ImageStore | NoImages = NoImages()
         if self._folder is not None and settings.images:
-            self.images = ImageStore(self._folder, self.fingerprint(window), settings.images << 20)
+            self.images = ImageStore(self._folder, self.fingerprint(window), settings.images << 20, self._buffers)
         self.seats = Seats(
             seats,
             self,
@@ -182,8 +183,8 @@ class LlamaCpu:
             partly=self._partly,
             shift=shift,
         )
-        self._engine = threading.Thread(target=self._serve, name="llama", daemon=True)
-        self._engine.start()
+        self._ended = threading.Event()
+        _engines.join(self)
 
     def _needs(self) -> budget.Needs:
         """What the model takes, in bytes: keys and values are of two bytes each."""
@@ -216,7 +217,12 @@ class LlamaCpu:
             if job.slot in self._busy or not 0 <= job.slot < self.slots or self._closing or self._context is None:
                 raise DeviceError(f"slot {job.slot} of {self.model} is busy, closed, or does not exist")
             self._busy[job.slot] = threading.Event()
-        self._commands.put(job)
+        self.tell(job)
+
+    def tell(self, command: Job | Callable[[], None] | None) -> None:
+        """Have the engine's thread do something between two steps; None: end."""
+        self._commands.put(command)
+        _engines.wake()
 
     def preempt(self, slot: int) -> None:
         """Stop what runs in a slot at its next token or prefill chunk. No effect on an idle one."""
@@ -229,11 +235,11 @@ class LlamaCpu:
 
     def expect(self, pid: int) -> None:
         """`pid` is likely to be started soon: its image may be read ahead."""
-        self._commands.put(lambda: self._expect(pid))
+        self.tell(lambda: self._expect(pid))
 
     def fork(self, parent: int, child: int) -> None:
         """`child` begins with all the KV of `parent`; to be called before its first `start`, and `parent` rests."""
-        self._commands.put(lambda: self._fork(parent, child))
+        self.tell(lambda: self._fork(parent, child))
 
     def close(self) -> None:
         """Stop all runs, keep their KV as images, free the model. Nothing is posted any more. May be called twice."""
@@ -246,8 +252,8 @@ class LlamaCpu:
             if self._abortable:
                 self._abort.value = b"x"
         if self._context is not None:
-            self._commands.put(None)
-            self._engine.join()
+            self.tell(None)
+            self._ended.wait()
             self.images.close()
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self._context)
@@ -292,8 +298,7 @@ class LlamaCpu:
             batch.seq_id[n][0] = seat
         batch.n_tokens = len(tokens)
         self._abort.value = b""
-        with _turns:
-            code = llama_cpp.llama_decode(self._context, batch)
+        code = llama_cpp.llama_decode(self._context, batch)
         if code == 0:
             llama_cpp.llama_memory_seq_add(memory, aside, end, -1, moved)
             llama_cpp.llama_memory_seq_cp(memory, aside, seat, -1, -1)
@@ -305,7 +310,7 @@ class LlamaCpu:
     def read(self, seat: int) -> Any:
         """The state of a sequence, (bytes,) uint8."""
         size = llama_cpp.llama_state_seq_get_size(self._context, seat)
-        data = np.empty(size, np.uint8)
+        data = self._buffers.take(size)
         got = llama_cpp.llama_state_seq_get_data(self._context, _pointer(data), size, seat)
         if got != size:
             raise DeviceError(f"llama.cpp gives {got} of {size} bytes of a sequence's state")
@@ -319,45 +324,42 @@ class LlamaCpu:
             llama_cpp.llama_memory_seq_rm(self._memory, seat, -1, -1)
         return bool(done)
 
-    # The engine thread
+    # On the engines' thread
 
-    def _serve(self) -> None:
-        """The engine's life: one step after the other, until `close` sends None."""
-        while self._take_commands():
-            self._seat_who_waits()
-            for run in list(self._running):
-                self._advance(run)
-            if self._running:
-                self._step()
-        for seat in self.seats.seats:
-            self.seats.leave(seat.number)
-            self.seats.save(seat)
-
-    def _take_commands(self) -> bool:
-        """Take what was asked for since the last step; where there is nothing to run, wait for it. False: the end."""
-        idle = not self._running and not self._waiting
+    def turn(self) -> bool:
+        """See cores.Engine: begin and end what was asked for, and one step of all that run."""
         while True:  # ends when nothing more was asked for
             try:
-                command = self._wait() if idle else self._commands.get_nowait()
+                command = self._commands.get_nowait()
             except queue.Empty:
-                return True
-            idle = False
+                break
             if command is None:
-                return False
+                self._end()
+                return True
             if isinstance(command, Job):
                 self._begin(command)
             else:
                 command()
+        self._seat_who_waits()
+        for run in list(self._running):
+            self._advance(run)
+        if self._running:
+            self._step()
+        return bool(self._running or self._waiting)
 
-    def _wait(self) -> Job | Callable[[], None] | None:
-        """The next command. Meanwhile what rests is written to its image."""
-        while True:  # ends with a command
-            resting = self.seats.unsaved(IDLE_TOKENS)
-            try:
-                return self._commands.get(timeout=IDLE_S if resting else None)
-            except queue.Empty:
-                assert resting is not None
-                self.seats.save(resting)
+    def rest(self) -> bool:
+        """See cores.Engine: write what rests to its image."""
+        resting = self.seats.unsaved(IDLE_TOKENS)
+        if resting is not None:
+            self.seats.save(resting)
+        return resting is not None
+
+    def _end(self) -> None:
+        for seat in self.seats.seats:
+            self.seats.leave(seat.number)
+            self.seats.save(seat)
+        _engines.leave(self)
+        self._ended.set()
 
     def _expect(self, pid: int) -> None:
         if all(seat.pid != pid for seat in self.seats.seats):
@@ -508,8 +510,7 @@ class LlamaCpu:
                 self._abortable = False
                 return False  # asked while the batch was made
         _errors.clear()
-        with _turns:
-            code = llama_cpp.llama_decode(self._context, batch)
+        code = llama_cpp.llama_decode(self._context, batch)
         with self._lock:
             self._abortable = False
         if code == ABORTED:

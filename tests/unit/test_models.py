@@ -7,7 +7,6 @@ from random import Random
 import msgspec
 
 from drivers.cpu.scripted import CONTROL, FRAME, ScriptedCpu, echo, play
-from drivers.cpu.turns import Turns
 from kernel import checkpoint
 from kernel.audit import audit
 from kernel.event import Forked, Outcome, Run, Spawned, Trapped
@@ -159,29 +158,3 @@ def test_models_are_settings_of_their_own() -> None:
     settings = apply(Settings(), ["models.small=smollm2-135m", "models.big=q.gguf"])
     assert settings.models == {"small": "smollm2-135m", "big": "q.gguf"}
     assert apply(settings, ["models.small="]).models == {"big": "q.gguf"}
-
-
-def test_turns_go_to_whoever_asked_first() -> None:
-    import threading
-
-    turns, order = Turns(), list[int]()
-    entered = threading.Event()
-
-    def take(n: int) -> None:
-        with turns:
-            order.append(n)
-
-    with turns:
-        threads = []
-        for n in range(5):
-            threads.append(threading.Thread(target=take, args=(n,)))
-            threads[-1].start()
-            while len(turns._waiting) <= n:  # ends when it has asked
-                entered.wait(0.001)
-        assert order == []
-    for thread in threads:
-        thread.join()
-    assert order == [0, 1, 2, 3, 4]
-    with turns:
-        order.append(9)
-    assert order[-1] == 9
