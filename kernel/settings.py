@@ -46,7 +46,7 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seats: Annotated[int, Meta(ge=0, le=256)] = 0  # processes whose KV stays in memory; 0: as many as slots, or 4 times
     mode: Literal["deterministic", "throughput"] = "deterministic"  # batches and KV of one's own, or shared ones
     drop: Literal["exact", "shift"] = "exact"  # what follows a dropped page is evaluated anew, or its KV is moved up
-    chunk: Annotated[int, Meta(ge=16, le=4096)] = 64  # tokens of a prompt evaluated at once; others wait meanwhile
+    chunk: Annotated[int, Meta(ge=16, le=4096)] = 128  # tokens of a prompt evaluated at once; others wait meanwhile
     cells: Annotated[int, Meta(ge=0)] = 0  # of the KV cache, in throughput mode; 0: a window a slot
     images: Annotated[int, Meta(ge=0)] = 4096  # MiB of KV images on disk; 0: none
     gpu_layers: Annotated[int, Meta(ge=0, le=1024)] = 0  # of the model on an accelerator

@@ -65,7 +65,7 @@ def test_a_prefix_that_is_shared_is_not_evaluated_and_changes_nothing(model: Pat
             second = rig.run(3, other, reply=12)
             assert (fresh.shared, first.shared) == (0, 0)
             if mode == DETERMINISTIC:
-                assert (second.shared, second.prefill) == (256, len(other) - 256)  # whole chunks: 4 of 64
+                assert (second.shared, second.prefill) == (256, len(other) - 256)  # whole chunks: 2 of 128
                 assert second.ids == fresh.ids
             else:
                 assert (second.shared, second.prefill) == (300, len(other) - 300)
@@ -82,7 +82,7 @@ def test_a_long_prompt_does_not_stall_who_decodes(model: Path) -> None:
             traps = [rig.wait(), rig.wait()]
             assert {trap.pid: trap.prefill for trap in traps}[2] == 700
             others = [one.pid for one in rig.streamed[before:]]
-            assert others.index(2) >= 9, "the long prompt was read in one piece"  # 11 chunks, a token beside each
+            assert others.index(2) >= 4, "the long prompt was read in one piece"  # 6 chunks, a token beside each
 
 
 def test_a_stop_aborts_a_chunk_which_is_evaluated_again(model: Path) -> None:
