@@ -37,6 +37,7 @@ Progress = Callable[[str], None]
 CHUNKS: Final = (32, 64, 128, 256, 512)
 CHUNKED: Final = 512
 REPEATS: Final = 3
+RESTORES: Final = 7
 BATCHES: Final = (1, 4, 8)
 SPOKEN: Final = 96  # tokens of a reply in the batch figures
 PARENT: Final = 1_500
@@ -75,7 +76,7 @@ def restore(model: Path, sizes: tuple[int, ...], progress: Progress) -> dict[int
                 assert rig.run(size, prompt, reply=1).prefill == size
                 prefill = time.perf_counter() - began
                 took = []
-                for again in range(REPEATS):
+                for again in range(RESTORES):
                     rig.run(100 + again, rig.text(again, 32), reply=1)  # it leaves its seat
                     rig.cpu.images.flush()
                     time.sleep(0.2)
@@ -170,7 +171,7 @@ async def _turn(machine: Machine, pid: int, text: str) -> None:
 async def _asked(cpu: LlamaCpu, what: Callable[[], int]) -> int:
     """An answer of the engine's, after all that it was told before."""
     answer: queue.SimpleQueue[int] = queue.SimpleQueue()
-    cpu._commands.put(lambda: answer.put(what()))
+    cpu.tell(lambda: answer.put(what()))
     return await trio.to_thread.run_sync(answer.get)
 
 
@@ -181,7 +182,7 @@ def fork(model: Path, progress: Progress) -> dict[str, float]:
 
 
 async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:
-    """Tokens a second of so many processes that all speak; and, at one, of the bare library at the same depth."""
+    """Tokens a second of so many processes that all speak; and of the bare library at the same depth and batch."""
     changes = [f"cpu.mode={mode}", f"cpu.slots={slots}", f"cpu.reply={SPOKEN}", "window=1024"]
     async with machine_of(model, changes) as (machine, cpu):
         times: dict[int, list[float]] = {}
@@ -198,44 +199,51 @@ async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:
         last = min(stamps[-1] for stamps in times.values())
         count = sum(first < stamp <= last for stamps in times.values() for stamp in stamps)
         answer: queue.SimpleQueue[float] = queue.SimpleQueue()
-        if slots == 1:  # on the engine's own thread: another would bring threads of its own that compete
-            cpu._commands.put(lambda: answer.put(_bare(cpu, pids[0])))
-        bare = await trio.to_thread.run_sync(answer.get) if slots == 1 else 0.0
+        cpu.tell(lambda: answer.put(_bare(cpu, pids)))  # on the engines' thread: another would bring its own workers
+        bare = await trio.to_thread.run_sync(answer.get)
     return count / (last - first), bare
 
 
-def _bare(cpu: LlamaCpu, pid: int) -> float:
-    """Tokens a second of llama_decode alone, where the process stood when it spoke."""
-    (seat,) = (seat for seat in cpu.seats.seats if seat.pid == pid)
-    at, token, batch = len(seat.tokens) - SPOKEN, seat.tokens[-1], cpu._batch
-    cpu.trim(seat.number, at)
+def _bare(cpu: LlamaCpu, pids: list[int]) -> float:
+    """Tokens a second of llama_decode alone, where the processes stood when they spoke."""
+    seats = [seat for seat in cpu.seats.seats if seat.pid in pids]
+    batch = cpu._batch
+    for seat in seats:
+        cpu.trim(seat.number, len(seat.tokens) - SPOKEN)
     began = time.perf_counter()
     for n in range(SPOKEN):
-        batch.n_tokens = 1
-        batch.token[0], batch.pos[0], batch.n_seq_id[0], batch.logits[0] = token, at + n, 1, 1
-        batch.seq_id[0][0] = seat.number
+        batch.n_tokens = len(seats)
+        for i, seat in enumerate(seats):
+            at = len(seat.tokens) - SPOKEN + n
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = seat.tokens[-1], at, 1, 1
+            batch.seq_id[i][0] = seat.number
         if llama_cpp.llama_decode(cpu._context, batch):
             raise RuntimeError("llama_decode failed")
         llama_cpp.llama_synchronize(cpu._context)
     took = time.perf_counter() - began
-    cpu.seats.forget(seat.number)
-    return SPOKEN / took
+    for seat in seats:
+        cpu.seats.forget(seat.number)
+    return len(seats) * SPOKEN / took
 
 
 def throughput(model: Path, progress: Progress) -> dict[str, Any]:
-    """Tokens a second through the whole kernel by processes, over one's; and one's overhead over the bare library."""
+    """Tokens a second through the whole kernel by processes, over one's; and one's overhead over the bare library.
+
+    `bare`: what the library alone makes of the same batches.
+    """
     rates: dict[int, list[float]] = {n: [] for n in BATCHES}
-    overheads = []
+    bares: dict[int, list[float]] = {n: [] for n in BATCHES}
     for again in range(REPEATS):
         for slots in BATCHES:
             progress(f"{slots} processes speak, {again + 1} of {REPEATS}")
             rate, bare = trio.run(_spoken, model, slots, "throughput")
             rates[slots].append(rate)
-            if bare:
-                overheads.append(bare / rate - 1)
-    one = statistics.median(rates[1])
+            bares[slots].append(bare)
+    one, alone = statistics.median(rates[1]), statistics.median(bares[1])
+    overheads = [bare / rate - 1 for rate, bare in zip(rates[1], bares[1], strict=True)]
     return {
         "batch_throughput_ratio": {n: round(statistics.median(rates[n]) / one, 3) for n in BATCHES[1:]},
+        "bare": {n: round(statistics.median(bares[n]) / alone, 3) for n in BATCHES[1:]},
         "tokens_per_s": {n: round(statistics.median(rates[n]), 1) for n in BATCHES},
         "overhead_per_token": round(statistics.median(overheads), 3),
     }
@@ -305,60 +313,82 @@ def preemption(model: Path, samples: int, progress: Progress) -> dict[str, Any]:
 
 
 def switches(model: Path, turns: int, again: int, progress: Progress) -> dict[str, Any]:
-    """Turns of 24 processes on 4 slots with images, beside a seat for each, and beside prefill at each switch."""
+    """Turns of 24 processes on 4 slots with images, beside a seat for each, and beside prefill at each switch.
+
+    The first two take turns, a round of all processes each, for the machine is another from minute to minute.
+    """
     took: dict[str, float] = {}
     said: dict[str, list[tuple[int, ...]]] = {}
-    for name, seats, images in (("images", 4, 4_096), ("ideal", SWITCHED, 0)):
-        progress(f"{turns} turns of {SWITCHED} processes on 4 slots, {name}")
-        with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
+    with ExitStack() as stack:
+        talks: dict[str, _Talk] = {}
+        for name, seats, images in (("images", 4, 4_096), ("ideal", SWITCHED, 0)):
+            progress(f"{SWITCHED} processes on 4 slots, {name}")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmos-bench-")))
             settings = CpuSettings(slots=4, seats=seats, images=images)
-            with opened(model, settings, 2_048, Path(folder)) as rig:
-                prompt = rig.text(1, CONTEXT)
-                rig.run(1, prompt, reply=1)
-                texts = {pid: list(prompt) for pid in range(1, 1 + SWITCHED)}
-                for pid in range(2, 1 + SWITCHED):
-                    rig.cpu.fork(1, pid)
-                rig.run(1, prompt, reply=1)  # all are forked when it ends
-                rig.cpu.images.flush()
-                took[name], said[name] = _turns(rig, texts, turns)
+            rig = stack.enter_context(opened(model, settings, 2_048, folder))
+            prompt = rig.text(1, CONTEXT)
+            rig.run(1, prompt, reply=1)
+            for pid in range(2, 1 + SWITCHED):
+                rig.cpu.fork(1, pid)
+            rig.run(1, prompt, reply=1)  # all are forked when it ends
+            rig.cpu.images.flush()
+            talks[name] = _Talk(rig, {pid: list(prompt) for pid in range(1, 1 + SWITCHED)})
+        while talks["ideal"].turns < turns:  # ends: a round each
+            for talk in talks.values():
+                talk.go_on(SWITCHED)
+            progress(f"{talks['ideal'].turns} of {turns} turns of {SWITCHED} processes, each twice")
+        for name, talk in talks.items():
+            took[name], said[name] = talk.took / talk.turns, talk.said
     progress(f"{again} turns with a prefill each")
     with opened(model, CpuSettings(slots=4, images=0), 2_048) as rig:
-        texts = {pid: list(rig.text(pid, CONTEXT)) for pid in range(1, 1 + again)}
-        took["prefill"], _ = _turns(rig, texts, again)
+        talk = _Talk(rig, {pid: list(rig.text(pid, CONTEXT)) for pid in range(1, 1 + again)})
+        talk.go_on(again)
     return {
         "ratio_to_ideal": round(took["images"] / took["ideal"], 3),
         "turn_s": {
-            "images": round(took["images"] / turns, 3),
-            "ideal": round(took["ideal"] / turns, 3),
-            "prefill": round(took["prefill"] / again, 3),
+            "images": round(took["images"], 3),
+            "ideal": round(took["ideal"], 3),
+            "prefill": round(talk.took / talk.turns, 3),
         },
-        "turns": turns,
+        "turns": len(said["ideal"]),
         "equal": said["images"] == said["ideal"],
     }
 
 
-def _turns(rig: Rig, texts: dict[int, list[int]], turns: int) -> tuple[float, list[tuple[int, ...]]]:
-    """So many turns, four at a time, all processes once in each round, in another order; and what was said."""
-    rng, order = Random(2), list[int]()
-    while len(order) < turns:  # ends: each pass adds all
-        some = list(texts)
-        rng.shuffle(some)
-        order += [pid for pid in some if pid not in order[-4:]] or some
-    free, running = [0, 1, 2, 3], dict[int, tuple[int, int]]()
-    said: list[tuple[int, ...]] = [()] * turns
-    begun = 0
-    began = time.perf_counter()
-    while begun < turns or running:  # ends: each pass waits for one
-        while free and begun < turns and order[begun] not in {pid for _, pid in running.values()}:
-            pid, slot = order[begun], free.pop()
-            texts[pid] += rig.text(begun, TURN_ENTERS)
-            running[slot] = (begun, pid)
-            rig.start(slot, pid, texts[pid], reply=TURN_EMITS, instr=begun + 1)
-            begun += 1
-        trap = rig.wait()
-        assert trap.outcome is Outcome.SYSCALL
-        n, pid = running.pop(trap.slot)
-        said[n] = trap.ids
-        texts[pid] += trap.ids
-        free.append(trap.slot)
-    return time.perf_counter() - began, said
+class _Talk:
+    """Processes that take turns, four at a time, all once in each round, in another order."""
+
+    def __init__(self, rig: Rig, texts: dict[int, list[int]]) -> None:
+        self.rig, self.texts, self.rng = rig, texts, Random(2)
+        self.turns, self.took = 0, 0.0
+        self.said: list[tuple[int, ...]] = []
+
+    def go_on(self, turns: int) -> None:
+        """So many turns more."""
+        rng, texts, order = self.rng, self.texts, list[int]()
+        while len(order) < turns:  # ends: each pass adds all
+            some = list(texts)
+            rng.shuffle(some)
+            order += [pid for pid in some if pid not in order[-4:]] or some
+        free, running = [0, 1, 2, 3], dict[int, tuple[int, int]]()
+        said: list[tuple[int, ...]] = [()] * turns
+        begun = 0
+        began = time.perf_counter()
+        while begun < turns or running:  # ends: each pass waits for one
+            while free and begun < turns and order[begun] not in {pid for _, pid in running.values()}:
+                pid, slot = order[begun], free.pop()
+                n = self.turns + begun
+                texts[pid] += self.rig.text(n, TURN_ENTERS)
+                running[slot] = (begun, pid)
+                self.rig.start(slot, pid, texts[pid], reply=TURN_EMITS, instr=n + 1)
+                begun += 1
+            trap = self.rig.wait()
+            assert trap.outcome is Outcome.SYSCALL
+            n, pid = running.pop(trap.slot)
+            said[n] = trap.ids
+            texts[pid] += trap.ids
+            free.append(trap.slot)
+        self.rig.cpu.images.flush()  # what is to be written behind is written on these turns' account
+        self.took += time.perf_counter() - began
+        self.turns += turns
+        self.said += said

@@ -110,6 +110,7 @@ def _interrupted(rig: Rig, cases: list[_Case], rng: Random, *, stop_early: bool)
     left = [one for one in cases if not one.done]
     free, running = set(range(SLOTS)), dict[int, _Case]()
     points = inside = restored = 0
+    stopped = set[int]()
     enough = sum(one.reply for one in left) // 2
     emitted = 0
     while running or (left and not (stop_early and emitted > enough)):
@@ -128,8 +129,11 @@ def _interrupted(rig: Rig, cases: list[_Case], rng: Random, *, stop_early: bool)
                 quantum=quantum,
                 instr=case.instr,
             )
-            if rng.random() < 0.4:
-                threading.Timer(rng.uniform(0.0, 0.8), rig.cpu.preempt, (slot,)).start()
+            fresh = not case.ids and case.pid not in stopped  # it begins with a prefill
+            if rng.random() < (0.8 if fresh else 0.4):
+                stopped.add(case.pid)
+                late_s = rng.uniform(0.0, len(case.prompt) / 1_000 if fresh else 0.8)
+                threading.Timer(late_s, rig.cpu.preempt, (slot,)).start()
         trap = rig.wait()
         case = running.pop(trap.slot)
         free.add(trap.slot)
