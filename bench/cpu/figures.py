@@ -250,7 +250,11 @@ def throughput(model: Path, progress: Progress) -> dict[str, Any]:
 
 
 async def _preempted(model: Path, samples: int, progress: Progress) -> list[float]:
-    """Seconds from a message's raising to the dispatch of the process it is for, while others fill the slots."""
+    """Seconds from a message's raising to the dispatch of the process it is for, while others fill the slots.
+
+    Under mlfq, whose rule it is that a process which has used up its level waits like others of the level below: so
+    there is another process after a few messages.
+    """
     changes = [
         "sched.policy=mlfq", "sched.quantum=512", "window=2048", "cpu.slots=2", "cpu.reply=600", "cpu.images=0",
         "sched.suspend=false",
@@ -260,8 +264,6 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
     rng = Random(7)
     async with machine_of(model, changes) as (machine, cpu):
         batch = [(await machine.spawn(f"b{n}", ("send_message",), {}, None)).pid for n in range(4)]
-        user = (await machine.spawn("user", ("send_message",), {}, None)).pid
-        cpu.forced = {user: 'start: "yes, of course"\n'}
         text = " ".join(["The kernel reads a page of the old archive."] * 40)
         said = 0
 
@@ -281,8 +283,10 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
             for n in range(samples):
                 if n % 20 == 0:
                     progress(f"a message while others compute, {n} of {samples}")
+                    user = (await machine.spawn(f"user{n}", ("send_message",), {}, None)).pid
+                    cpu.forced[user] = 'start: "yes"\n'
                 await trio.sleep(rng.uniform(0.05, 0.6))
-                while not _sunk(machine):  # ends: they run on. After a boost all are equal, and waiting is the policy's
+                while not _above(machine, user):  # ends: they sink again. After a boost all are equal
                     await trio.sleep(0.01)
                 before = cpu.begun.get(user, 0.0)
                 raised = time.perf_counter()
@@ -296,10 +300,10 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
     return took
 
 
-def _sunk(machine: Machine) -> bool:
-    """Whether all slots are taken by processes that a user's message goes before."""
+def _above(machine: Machine, pid: int) -> bool:
+    """Whether all slots are taken, by processes that this one goes before."""
     levels = machine.kernel.lanes[""].ready._level  # type: ignore[attr-defined]  # Mlfq's
-    return all(slot.pid and levels.get(slot.pid, 0) for slot in machine.kernel.slots)
+    return all(slot.pid and levels.get(slot.pid, 0) > levels.get(pid, 0) for slot in machine.kernel.slots)
 
 
 def preemption(model: Path, samples: int, progress: Progress) -> dict[str, Any]:

@@ -13,11 +13,13 @@ Not here: who needs an image, and when (seats.py).
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import threading
+import weakref
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -27,7 +29,6 @@ from typing import IO, Final
 import msgspec
 import numpy as np
 
-from drivers.cpu.buffers import Buffers
 from drivers.cpu.seats import Image, common
 from kernel import failpoint
 
@@ -63,11 +64,12 @@ class ImageStore:
 
     keeps = True
 
-    def __init__(self, folder: Path, fingerprint: bytes, quota: int, buffers: Buffers | None = None) -> None:
+    def __init__(self, folder: Path, fingerprint: bytes, quota: int) -> None:
         """`quota`: bytes of all files together. What is in the folder and cannot be used is removed."""
         self._folder, self._fingerprint, self._quota = folder, fingerprint, quota
-        self._buffers = buffers or Buffers()
-        self._names = threading.Lock()  # of files: nobody reads one while it is about to be used again
+        self._names = threading.Lock()  # of files: nobody maps one while it is about to be used again
+        self._mapped: Counter[int] = Counter()  # under _names: files, by inode, that are mapped
+        self._unmapped: deque[int] = deque()  # of these, which were let go
         self.dropped = self.lost = self.written = 0  # unusable files; images that could not be kept; files written
         self._lock = threading.Lock()
         self._known: OrderedDict[int, _Known] = OrderedDict()  # least recently used first
@@ -229,9 +231,11 @@ class ImageStore:
         try:
             with self._names, path.open("rb") as file:
                 header = self._header(file)
-                data = memoryview(self._buffers.take(header.size))
-                if file.readinto(data) != header.size:
-                    raise ValueError("cut off")
+                # A private copy: pages that nobody writes to are those of the page cache.
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                data, inode = memoryview(mapped)[file.tell() :], os.fstat(file.fileno()).st_ino
+                self._mapped[inode] += 1
+                weakref.finalize(mapped, self._unmapped.append, inode).atexit = False
             if self._crcs(data) != header.crcs:
                 raise ValueError("damaged")
         except (ValueError, OSError):
@@ -294,7 +298,7 @@ class ImageStore:
                 os.replace(aside, path)
                 if spare.exists():
                     os.replace(spare, aside)
-                    if os.stat(aside).st_nlink > 1:  # it is somebody else's, too
+                    if not self._nobodys(os.stat(aside)):
                         aside.unlink()
         except OSError:
             with suppress(OSError):
@@ -303,6 +307,15 @@ class ImageStore:
         failpoint.passing("image.after")
         self.written += 1
         return size
+
+    def _nobodys(self, file: os.stat_result) -> bool:
+        """Whether a file has no other name and is mapped by nobody. Under _names."""
+        while self._unmapped:  # ends: each pass takes one
+            inode = self._unmapped.popleft()
+            self._mapped[inode] -= 1
+            if not self._mapped[inode]:
+                del self._mapped[inode]
+        return file.st_nlink == 1 and not self._mapped[file.st_ino]
 
     def _crcs(self, data: memoryview) -> tuple[int, int]:
         """CRC-32 of both halves; of long data at the same time, for zlib lets go of the interpreter."""

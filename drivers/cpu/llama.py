@@ -172,7 +172,7 @@ class LlamaCpu:
         self._post, self._stream = post, stream
         self.images: ImageStore | NoImages = NoImages()
         if self._folder is not None and settings.images:
-            self.images = ImageStore(self._folder, self.fingerprint(window), settings.images << 20, self._buffers)
+            self.images = ImageStore(self._folder, self.fingerprint(window), settings.images << 20)
         self.seats = Seats(
             seats,
             self,

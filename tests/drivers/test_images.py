@@ -242,3 +242,35 @@ def test_a_kill_while_images_are_written_leaves_whole_ones_or_none(tmp_path: Pat
                 assert loaded.common % 3 == pid
         store.close()
         assert not [name for name in os.listdir(folder) if name.endswith(".new")]
+
+
+def test_a_file_is_used_again_and_never_while_somebody_has_it(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "kv", ONE, QUOTA)
+    images = {n: Image([n, n + 1, n + 2], 0, bytearray([n]) * 5_000) for n in range(1, 9)}
+
+    def save(pid: int, n: int) -> int:
+        store.save(pid, images[n])
+        store.flush()
+        return (tmp_path / "kv" / f"{pid}.kv").stat().st_ino
+
+    old = save(1, 1)
+    save(1, 2)
+    assert save(2, 3) == old  # nobody had it
+    assert same(store.load(1), images[2])
+    held = store.load(2)
+    save(2, 4)
+    assert save(3, 5) != old
+    assert same(held, images[3])
+    linked = save(4, 6)
+    store.link(4, 5)
+    save(4, 7)
+    assert save(6, 8) != linked
+    assert same(store.load(5), images[6])
+    del held
+    store.close()
+    again = ImageStore(tmp_path / "kv", ONE, QUOTA)
+    assert sorted(again.sizes()) == [1, 2, 3, 4, 5, 6]
+    assert sorted(path.name for path in (tmp_path / "kv").iterdir()) == [f"{n}.kv" for n in range(1, 7)]
+    for pid, n in ((1, 2), (2, 4), (3, 5), (4, 7), (5, 6), (6, 8)):
+        assert same(again.load(pid), images[n])
+    again.close()
