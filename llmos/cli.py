@@ -651,8 +651,7 @@ def demo(
     """\b
     Examples:
       llmos demo
-      llmos demo --seed 3 --no-paging --json
-      llmos demo --set cpu.drop=shift --set memory.on_evict=nothing
+      llmos demo --seed 3 --set cpu.drop=shift --json
 
     Tell ten facts scattered through a conversation of 6,000 tokens, so that each is evicted, then ask for each in other
     words. An answer counts when the gold words stand in a reply of at most 60 tokens.
@@ -698,7 +697,9 @@ def bench_kernel(
 @bench.command("cpu", short_help="The llama CPU: restore, batches, preemption, forks.")
 def bench_cpu(
     model: Annotated[str, typer.Option("--model", help="A GGUF file, or the name of a pulled model.")] = "smollm2-135m",
-    full: Annotated[bool, typer.Option("--full", help="More sizes, turns and preemptions: an hour.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="More sizes, turns and preemptions, in 20 to 60 minutes.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare with the stored baseline; exit 1 if worse.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Store the figures as the model's baseline.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of conversation, preemptions and sampling.")] = 1,
@@ -710,7 +711,7 @@ def bench_cpu(
       llmos bench cpu --model qwen.gguf --full --check
 
     What KV paging, shared batches, preemption and forks cost and save on a model, as ratios measured in one run of
-    about 20 minutes. docs/numbers.md says what each figure is.
+    5 to 20 minutes. docs/numbers.md says what each figure is.
     """
     from bench.cpu.run import run
 
