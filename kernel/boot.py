@@ -124,10 +124,11 @@ def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...
     anew: list[int] = []
     resized: dict[int, int] = {}
     written: list[Record] = []
-    last, now = _last_measures(disk), cpus.measures()
+    last = _last_measures(disk)
     for proc in kernel.procs.values():
-        model = proc.model if proc.model in now else ""
-        if not last or last.get(proc.model, last[""]) == now[model]:
+        layout = cpus.layouts.get(proc.model, cpus.layouts[""])
+        measure = layout.costs.measure
+        if not last or last.get(proc.model, last[""]) == measure:
             continue
         anew.append(proc.pid)
         numbers = [entry.page for entry in proc.space.queue]
@@ -135,9 +136,9 @@ def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...
         rows = disk.get_many("page", [records.key(n) for n in numbers])
         for number, row in zip(numbers, rows, strict=True):
             assert row is not None, f"page {number} is resident and not on disk"
-            ids = cpus.layouts[model].tokenize(records.page_of(row, disk.get).text)
+            ids = layout.tokenize(records.page_of(row, disk.get).text)
             resized[number] = len(ids)
-            written.append(Record("ids", records.ids_key(now[model], number), records.pack_ids(ids)))
+            written.append(Record("ids", records.ids_key(measure, number), records.pack_ids(ids)))
     return tuple(anew), resized, written
 
 

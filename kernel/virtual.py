@@ -126,7 +126,7 @@ class VirtualMachine:
             case Preempt():
                 self.cpus.preempt(effect.slot)
             case Fork():
-                self.cpus.fork(effect.parent, effect.child, "")
+                self.cpus.fork(effect.parent, effect.child, self.kernel.model_of(effect.child))
             case Search():
                 self.index.search(effect)
             case Load():

@@ -29,6 +29,7 @@ from kernel.event import AnyEvent, Outcome, Trapped
 from kernel.machine import Machine
 from kernel.ports import Job, Post, Streamed
 from kernel.process import State
+from kernel.scheduler.mlfq import Mlfq
 from kernel.settings import Cpu as CpuSettings
 from kernel.settings import Settings, apply
 from syscalls.table import Table
@@ -302,8 +303,9 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
 
 def _above(machine: Machine, pid: int) -> bool:
     """Whether all slots are taken, by processes that this one goes before."""
-    levels = machine.kernel.lanes[""].ready._level  # type: ignore[attr-defined]  # Mlfq's
-    return all(slot.pid and levels.get(slot.pid, 0) > levels.get(pid, 0) for slot in machine.kernel.slots)
+    ready = machine.kernel.lanes[""].ready
+    assert isinstance(ready, Mlfq)
+    return all(slot.pid and ready.level(slot.pid) > ready.level(pid) for slot in machine.kernel.slots)
 
 
 def preemption(model: Path, samples: int, progress: Progress) -> dict[str, Any]:

@@ -8,13 +8,16 @@ one had run, though only one ran at a time (docs/numbers.md). The thread lives w
 from __future__ import annotations
 
 import threading
+import traceback
 from typing import Final, Protocol
 
 IDLE_S: Final = 5.0  # after so long without work, what rests is saved
 
 
 class Engine(Protocol):
-    """What computes here. Both are called by the thread alone."""
+    """What computes here. Its methods are called by the thread alone."""
+
+    ended: threading.Event  # set when it has left
 
     def turn(self) -> bool:
         """Take what was asked for and do one step. False: there is nothing to do until `wake`."""
@@ -51,6 +54,16 @@ class Cores:
         """`engine` computes no more: to be called within its turn."""
         with self._lock:
             self._engines.remove(engine)
+        engine.ended.set()
+
+    def _turn(self, engine: Engine) -> bool:
+        """An engine's turn. One that breaks down leaves, as the thread of its own would end, and the others go on."""
+        try:
+            return engine.turn()
+        except Exception:
+            traceback.print_exc()
+            self.leave(engine)
+            return True
 
     def _serve(self) -> None:
         quiet = False  # whether nothing happened for IDLE_S
@@ -61,7 +74,7 @@ class Cores:
                 if not engines:
                     self._thread = None
                     return
-            if any([engine.turn() for engine in engines]):
+            if any([self._turn(engine) for engine in engines]):
                 quiet = False
             elif not (quiet and any([engine.rest() for engine in engines])):
                 quiet = not self._awake.wait(None if quiet else IDLE_S)

@@ -183,7 +183,7 @@ class LlamaCpu:
             partly=self._partly,
             shift=shift,
         )
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         _engines.join(self)
 
     def _needs(self) -> budget.Needs:
@@ -253,7 +253,7 @@ class LlamaCpu:
                 self._abort.value = b"x"
         if self._context is not None:
             self.tell(None)
-            self._ended.wait()
+            self.ended.wait()
             self.images.close()
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self._context)
@@ -359,7 +359,6 @@ class LlamaCpu:
             self.seats.leave(seat.number)
             self.seats.save(seat)
         _engines.leave(self)
-        self._ended.set()
 
     def _expect(self, pid: int) -> None:
         if all(seat.pid != pid for seat in self.seats.seats):

@@ -178,7 +178,6 @@ def _read(stream: IO[bytes], file: Path, name: str) -> Imported:
         abort=head.abort,
         model=head.model,
     )
-    spawn = msgspec.structs.replace(spawn, abort=head.abort)
     timers = tuple(msgspec.convert((t["due"], t["every"], t["text"]), MovedTimer) for t in head.timers)
     return Imported(spawn=spawn, pages=tuple(pages), timers=timers)
 

@@ -28,11 +28,15 @@ class Mlfq:
         self._since = 0  # tokens since the last boost
         self._arrivals = 0
 
+    def level(self, pid: int) -> int:
+        """Where a process stands; 0 is the highest."""
+        return self._level.get(pid, 0)
+
     def add(self, pid: int, nice: int, *, ran: bool) -> None:
         """To the back of its level."""
         if pid not in self:
             self._arrivals += 1
-            self._queues[self._level.get(pid, 0)][pid] = self._arrivals
+            self._queues[self.level(pid)][pid] = self._arrivals
 
     def remove(self, pid: int) -> None:
         """O(1)."""
@@ -53,11 +57,11 @@ class Mlfq:
 
     def quantum(self, pid: int) -> int:
         """That of its level."""
-        return self._quanta[self._level.get(pid, 0)]
+        return self._quanta[self.level(pid)]
 
     def spent(self, pid: int, nice: int, tokens: int) -> None:
         """It may sink; and it may be time for a boost."""
-        level, used = self._level.get(pid, 0), self._used.get(pid, 0) + tokens
+        level, used = self.level(pid), self._used.get(pid, 0) + tokens
         if used >= QUANTA * self._quanta[level]:
             level, used = min(level + 1, LEVELS - 1), 0
         self._level[pid], self._used[pid] = level, used
@@ -69,9 +73,9 @@ class Mlfq:
         """The lowest of them, if the next one stands higher."""
         if not running:
             return None
-        lowest = max(running, key=lambda pid: self._level.get(pid, 0))
+        lowest = max(running, key=self.level)
         next_one = next((level for level, queue in enumerate(self._queues) if queue), LEVELS)
-        return lowest if next_one < self._level.get(lowest, 0) else None
+        return lowest if next_one < self.level(lowest) else None
 
     def bound(self, ready: int) -> int | None:
         """Until the next boost, and then a quantum of level 0 for each who has waited longer; two runs may end late."""

@@ -32,7 +32,6 @@ class Engine:
         self.log.append((self.name, threading.get_ident()))
         if not self.steps.popleft():
             self.on.leave(self)
-            self.ended.set()
         return True
 
     def rest(self) -> bool:
@@ -66,6 +65,23 @@ def test_engines_take_turns_on_one_thread_which_ends_with_the_last() -> None:
     on.join(again)  # a new thread
     again.tell(True, False)
     assert again.ended.wait(10)
+
+
+def test_an_engine_that_breaks_down_leaves_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    on, log = Cores(), list[tuple[str, int]]()
+
+    class Broken(Engine):
+        def turn(self) -> bool:
+            raise RuntimeError("out of order")
+
+    one, broken = Engine(on, "one", log), Broken(on, "broken", log)
+    on.join(one)
+    on.join(broken)
+    assert broken.ended.wait(10)  # who closes it does not wait for ever
+    assert "out of order" in capsys.readouterr().err
+    one.tell(True, True, False)
+    assert one.ended.wait(10)
+    assert len(log) == 3
 
 
 def test_what_rests_is_saved_when_nobody_has_had_work_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,17 @@ async def test_an_acknowledgement_comes_after_the_commit(tmp_path: Path) -> None
             assert disk.get("mid", f"m{number}".encode()) is not None
 
 
+async def test_a_spawn_is_made_as_it_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    async with machine(MemoryDisk()) as running, serving(path, running), connect(path) as client:
+        asked = wire.Spawn(id=0, name="p", mask=("yield",), blocks={"b": "tea"}, system="Be brief.", nice=3, abort=True)
+        proc = running.kernel.procs[(await client.ask(asked, wire.Ok)).pid]
+        made = (proc.name, proc.mask, proc.blocks, proc.system, proc.nice, proc.abort)
+        assert made == ("p", ("yield",), {"b": "tea"}, "Be brief.", 3, True)
+        with pytest.raises(Refused, match="model large: beside the first there are none"):
+            await client.ask(wire.Spawn(id=0, name="q", model="large"), wire.Ok)
+
+
 async def test_the_same_message_id_is_applied_once(daemon: Path) -> None:
     for expected in (False, True, True):
         ok = await send(daemon, "main", "hello", "m1", patience_s=0)
