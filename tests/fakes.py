@@ -69,7 +69,9 @@ class Rig:
 
     def boot(self) -> None:
         """Load what the disk holds and begin again; all that was only in memory is gone."""
-        self.cpu = ScriptedCpu(self.program, slots=self.slots, encoding=self.encoding, kv=self.kv)
+        self.cpu = ScriptedCpu(
+            self.program, slots=self.slots, encoding=self.encoding, kv=self.kv, clock=lambda: self.now
+        )
         self.cpus = Cpus(self.cpu, {name: make() for name, make in self.others.items()})
         table = Table()
         self.kernel = Kernel(table, self.cpus)

@@ -73,9 +73,10 @@ class ScriptedCpu:
         token_s: float = 0.0,
         failures: int = 0,
         kv: int = KV_TOKENS,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.program, self.slots, self.encoding = program, slots, encoding
-        self.token_s, self.failures = token_s, failures
+        self.token_s, self.failures, self._now = token_s, failures, clock
         self._stop = [threading.Event() for _ in range(slots)]
         self._kv_max = kv
         self._kept: OrderedDict[int, bytes] = OrderedDict()  # by process: ids in KV, four bytes each
@@ -148,9 +149,9 @@ class ScriptedCpu:
             piece = self.detokenize(planned.ids[emitted : emitted + 1])
             self._stream(Streamed(job.pid, job.instr, job.attempt, emitted, piece))
             emitted += 1
-            first_at = first_at or time.time_ns()
+            first_at = first_at or self._now()
         if not self.token_s and emitted < planned.end:
-            emitted, first_at = planned.end, time.time_ns()
+            emitted, first_at = planned.end, self._now()
         self._finish(job, planned, emitted, first_at)
 
     def _plan(self, job: Job) -> Plan | None:
