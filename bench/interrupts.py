@@ -21,15 +21,15 @@ import msgspec
 
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
-from drivers.disk.words import WordIndex
+from drivers.index.words import WordIndex
 from kernel.core import Step
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Spawned
 from kernel.interrupts import OUTSIDE, Line
 from kernel.limits import PENDING_MAX
+from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
 from kernel.settings import Settings
-from kernel.virtual import VirtualMachine
 from syscalls.table import Table
 
 NS: Final = 1_000_000_000

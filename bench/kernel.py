@@ -22,11 +22,11 @@ import msgspec
 import trio
 
 from drivers.cpu.scripted import ScriptedCpu
-from drivers.disk.beside import IndexBeside
 from drivers.disk.lmdb import LmdbDisk
+from drivers.index.beside import IndexBeside
 from kernel.boot import Board, boot
 from kernel.event import Acked, Messaged, Search, Searched
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Index, Job, Post, Record
 from kernel.process import State
 from kernel.settings import Settings, apply

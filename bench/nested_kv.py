@@ -23,7 +23,7 @@ import trio
 
 from kernel.errors import BadInput
 from kernel.event import Message
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from llmos.init import powered
 
 MASK: Final = ("send_message", "search")

@@ -23,11 +23,11 @@ import msgspec
 import trio
 
 from drivers.cpu.scripted import ScriptedCpu
-from drivers.disk.beside import IndexBeside
 from drivers.disk.lmdb import LmdbDisk
+from drivers.index.beside import IndexBeside
 from kernel.boot import Board, boot
 from kernel.event import Filed, Message
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Job
 from kernel.settings import Settings, apply
 from llmos.storage import compact
@@ -159,7 +159,7 @@ async def rest(machine: Machine, tell: Callable[[str], None]) -> float:
     began = last = time.perf_counter()
     index = machine.index
     await trio.sleep(0.5)
-    while not index.idle:  # type: ignore[attr-defined]  # drivers.disk.beside.IndexBeside
+    while not index.idle:  # type: ignore[attr-defined]  # drivers.index.beside.IndexBeside
         await trio.sleep(0.1)
         if time.perf_counter() - last > 20:
             last = time.perf_counter()

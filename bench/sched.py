@@ -24,11 +24,11 @@ from drivers.disk.memory import MemoryDisk
 from kernel.core import Step
 from kernel.event import AnyEvent, Run, Search, Spawned, Trapped
 from kernel.interrupts import Line
+from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
 from kernel.process import State
 from kernel.scheduler import SCHEDULERS
 from kernel.settings import Settings, apply
-from kernel.virtual import VirtualMachine
 from syscalls.table import Table
 
 NS = 1_000_000_000

@@ -2,7 +2,7 @@
 
 Every reference resolves, counts agree, nothing stands where nobody looks for it, and the hashes of the records add up
 to the state hash of the last step. Reads a piece at a time, of a disk that nobody writes to meanwhile.
-Not here: the file under the records (drivers/disk/walk.py), the indexes (drivers/disk/index.py).
+Not here: the file under the records (drivers/disk/walk.py), the indexes (drivers/index/fused.py).
 """
 
 from __future__ import annotations

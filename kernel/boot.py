@@ -12,10 +12,10 @@ import msgspec
 
 from kernel import aside, checkpoint, failpoint, records
 from kernel.core import Kernel, Step, Watch
-from kernel.cpus import Cpus
 from kernel.errors import BadInput
 from kernel.event import Booted, Killed
-from kernel.machine import Machine, page_tokens_max, unwatched
+from kernel.machine.cpus import Cpus
+from kernel.machine.loop import Machine, page_tokens_max, unwatched
 from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
 from kernel.process import State
 from kernel.settings import Settings

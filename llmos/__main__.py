@@ -1,6 +1,6 @@
 """`python -m llmos`: the command."""
 
-from llmos.cli import main
+from llmos.commands.app import main
 
 if __name__ == "__main__":
     main()

@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
-from drivers.device import wire
-from drivers.device.socket import Lines, address
+from drivers.door import wire
+from drivers.door.socket import Lines, address
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message
 from kernel.process import State

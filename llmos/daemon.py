@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 import trio
 
-from drivers.device import wire
+from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from llmos.client import SOCKET, Disconnected, connect
 

@@ -16,7 +16,7 @@ import trio
 
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelPanic
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Cpu, Disk, Record
 from kernel.settings import Settings, apply
 from syscalls.table import Table
@@ -46,7 +46,7 @@ def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
         return ScriptedCpu(echo, token_s=0.01)
     if cpu != "llama":
         raise BadInput(f"--cpu {cpu}: no such CPU; there are llama, scripted")
-    from drivers.cpu.llama import LlamaCpu
+    from drivers.cpu.llama.engine import LlamaCpu
     from llmos.models import find
 
     driver = LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, images)
@@ -77,8 +77,8 @@ async def powered(
     changes: list[str] | None = None,
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line."""
-    from drivers.disk.beside import IndexBeside
     from drivers.disk.lmdb import LmdbDisk
+    from drivers.index.beside import IndexBeside
 
     probe = LmdbDisk(directory)
     try:
@@ -121,7 +121,7 @@ async def serve(
     ready: Callable[[], None],
 ) -> None:
     """The daemon: a machine and its socket, until a signal or a client stops it. After a panic it boots again."""
-    from drivers.device.socket import serve as serve_socket
+    from drivers.door.socket import serve as serve_socket
 
     for again in range(PANICS_MAX + 1):
         try:

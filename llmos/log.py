@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from drivers.device import wire
-from kernel.machine import Entry
+from drivers.door import wire
+from kernel.machine.loop import Entry
 from llmos import pictures
 from llmos.client import Client, connect
 

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kernel.event import Note
-from kernel.latency import Account, Histogram
-from kernel.machine import Entry, Map, ProcessView
+from kernel.machine.latency import Account, Histogram
+from kernel.machine.loop import Entry, Map, ProcessView
 from kernel.process import State
 
 NS: Final = 1_000_000_000

@@ -112,7 +112,7 @@ def snapshot(directory: Path, tell: Tell) -> Iterator[Path]:
 
 def check(directory: Path, tell: Tell) -> Checked:
     """Look through everything: the file's structure and checksums, the records, the indexes."""
-    from drivers.disk.index import verify
+    from drivers.index.fused import verify
 
     began, running = time.monotonic(), in_use(directory)
     with snapshot(directory, tell) if running else contextlib.nullcontext(directory) as folder:

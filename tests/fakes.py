@@ -12,11 +12,10 @@ import msgspec
 
 from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
-from drivers.disk.words import WordIndex
+from drivers.index.words import WordIndex
 from kernel import records
 from kernel.boot import booted, load, measure_anew, recorded
 from kernel.core import Kernel, Step
-from kernel.cpus import Cpus
 from kernel.event import (
     AnyEvent,
     Arm,
@@ -31,9 +30,10 @@ from kernel.event import (
     Spawned,
     TimerFired,
 )
-from kernel.machine import page_tokens_max
+from kernel.machine.cpus import Cpus
+from kernel.machine.loop import page_tokens_max
+from kernel.machine.pages import Pages
 from kernel.memory.page import Page
-from kernel.pages import Pages
 from kernel.ports import Job
 from kernel.process import Process
 from kernel.settings import Settings, apply

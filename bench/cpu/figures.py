@@ -22,11 +22,11 @@ import trio
 
 from bench.cpu.rig import Rig, opened
 from bench.kernel import NoIndex
-from drivers.cpu.llama import LlamaCpu
+from drivers.cpu.llama.engine import LlamaCpu
 from drivers.disk.lmdb import LmdbDisk
 from kernel.boot import Board, boot
 from kernel.event import AnyEvent, Outcome, Trapped
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Job, Post, Streamed
 from kernel.process import State
 from kernel.scheduler.mlfq import Mlfq

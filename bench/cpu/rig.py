@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from drivers.cpu.llama import LlamaCpu
+from drivers.cpu.llama.engine import LlamaCpu
 from kernel.event import AnyEvent, Trapped
 from kernel.ports import Job, Streamed
 from kernel.settings import Cpu as CpuSettings

@@ -18,14 +18,14 @@ from typing import Final
 import msgspec
 import trio
 
-from drivers.cpu.llama import LlamaCpu
+from drivers.cpu.kv.seats import common
+from drivers.cpu.llama.engine import LlamaCpu
 from drivers.cpu.scripted import ScriptedCpu
-from drivers.cpu.seats import common
 from kernel.event import Message
 from kernel.memory.page import Role
 from kernel.ports import Job
+from llmos.demo.talk import conversation
 from llmos.init import powered
-from llmos.talk import conversation
 
 REPLIES: Final = Path(__file__).with_name("replies.txt")
 EDIT_EVERY: Final = 10  # turns

@@ -9,9 +9,9 @@ import msgspec
 
 from bench.crash.life import Client
 from bench.crash.workload import Workload
-from drivers.disk.index import verify
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
+from drivers.index.fused import verify
 from kernel.audit import audit, logical, rows
 from kernel.errors import BadInput, KernelPanic
 from kernel.memory.page import Kind, Origin, Page

@@ -25,14 +25,14 @@ from bench.crash.paged import PagedCpu
 from bench.crash.power import Unsynced
 from bench.crash.sabotage import Sabotage, broken_disk, broken_index, broken_machine
 from bench.crash.workload import Act, Workload, program
-from drivers.disk.index import Embedder, FusedIndex
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
+from drivers.index.fused import Embedder, FusedIndex
 from kernel import failpoint
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import Message
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Disk, Index
 from kernel.process import State
 from kernel.settings import Settings, apply

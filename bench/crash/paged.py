@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from drivers.cpu.images import ImageStore
+from drivers.cpu.kv.images import ImageStore
+from drivers.cpu.kv.seats import Seats
 from drivers.cpu.scripted import Program, ScriptedCpu
-from drivers.cpu.seats import Seats
 from kernel.ports import Job
 
 SEATS: Final = 2

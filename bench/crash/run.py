@@ -30,9 +30,9 @@ from bench.crash.judge import Verdict, judge
 from bench.crash.life import Client, live
 from bench.crash.sabotage import SABOTAGES, Sabotage
 from bench.crash.workload import KINDS, Kind, Workload, workload
-from drivers.disk.index import STAMP, Embedder
 from drivers.disk.lmdb import LEFT
 from drivers.disk.seal import boot_of_host
+from drivers.index.fused import STAMP, Embedder
 from kernel.errors import BadInput
 from kernel.failpoint import POINTS
 

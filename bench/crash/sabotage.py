@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from bench.crash.power import BEHIND, Unsynced
-from drivers.disk.index import FusedIndex
 from drivers.disk.lmdb import LmdbDisk
+from drivers.index.fused import FusedIndex
 from kernel.event import AnyEvent, Messaged
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Disk, Record
 
 Sabotage = Literal["", "ack-before-commit", "apply-twice", "skip-outbox", "stale-index"]

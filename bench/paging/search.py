@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from bench.paging import store
-from drivers.disk.index import FORMAT, FusedIndex
 from drivers.disk.memory import MemoryDisk
 from drivers.embed.wordllama import WordLlamaEmbedder
+from drivers.index.fused import FORMAT, FusedIndex
 from kernel.event import Search, Searched
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Record

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drivers.disk import beside
-from drivers.disk.beside import IndexBeside
 from drivers.disk.lmdb import LmdbDisk, LmdbReader
+from drivers.index import beside
+from drivers.index.beside import IndexBeside
 from kernel.errors import BadInput, DeviceError
 from kernel.event import Search, Searched
 from kernel.memory.page import Area, Kind, Origin, Page, Role
@@ -160,7 +160,7 @@ def test_close_applies_what_was_fed(tmp_path: Path) -> None:
 KERNEL = """
     import sys, time
     from pathlib import Path
-    from drivers.disk.beside import IndexBeside
+    from drivers.index.beside import IndexBeside
     from drivers.disk.lmdb import LmdbDisk
     disk = LmdbDisk(sys.argv[1])
     index = IndexBeside(sys.argv[1], disk)

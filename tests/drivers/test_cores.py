@@ -9,9 +9,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from drivers.cpu import buffers, cores
-from drivers.cpu.buffers import Buffers
-from drivers.cpu.cores import Cores
+from drivers.cpu.llama import buffers, cores
+from drivers.cpu.llama.buffers import Buffers
+from drivers.cpu.llama.cores import Cores
 
 
 class Engine:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cpu.frame import DATE, Template, TextFrame, derive, ten
+from drivers.cpu.llama.frame import DATE, Template, TextFrame, derive, ten
 from kernel.errors import BadInput
 from kernel.memory.page import Role
 

@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from drivers.cpu.images import ImageStore
-from drivers.cpu.seats import Image
+from drivers.cpu.kv.images import ImageStore
+from drivers.cpu.kv.seats import Image
 from kernel import failpoint
 
 ONE, OTHER = b"1" * 16, b"2" * 16
@@ -207,7 +207,7 @@ WRITER = """
     import sys
     from pathlib import Path
     from kernel import failpoint
-    from drivers.cpu.images import ImageStore
+    from drivers.cpu.kv.images import ImageStore
     from tests.drivers.test_images import ONE, QUOTA, image
     store = ImageStore(Path(sys.argv[1]), ONE, QUOTA)
     if sys.argv[2] != "-":

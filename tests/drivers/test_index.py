@@ -16,12 +16,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from drivers.disk import fts, hnsw
-from drivers.disk import index as module
-from drivers.disk.index import FusedIndex, fuse
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.memory import MemoryDisk
 from drivers.embed.wordllama import WordLlamaEmbedder
+from drivers.index import fts, hnsw
+from drivers.index import fused as module
+from drivers.index.fused import FusedIndex, fuse
 from kernel.event import Search, Searched
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Disk, Record
@@ -419,7 +419,7 @@ def test_an_error_inside_the_thread_is_answered_late_and_heals_at_the_next_start
 CRASH = """
     import sys
     import msgspec
-    from drivers.disk.index import FusedIndex
+    from drivers.index.fused import FusedIndex
     from drivers.disk.lmdb import LmdbDisk
     from drivers.embed.wordllama import WordLlamaEmbedder
     from kernel.memory.page import Area, Kind, Origin, Page, Role

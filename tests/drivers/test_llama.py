@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.cpu import sampler
+from drivers.cpu.llama import sampler
 from kernel.errors import BadInput, DeviceError
 from kernel.event import AnyEvent, Outcome, Trapped
 from kernel.memory.page import Role
@@ -24,7 +24,7 @@ from llmos import models
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
-from drivers.cpu.llama import LlamaCpu  # noqa: E402  (after importorskip: it imports llama_cpp)
+from drivers.cpu.llama.engine import LlamaCpu  # noqa: E402  (after importorskip: it imports llama_cpp)
 
 pytestmark = pytest.mark.gguf
 

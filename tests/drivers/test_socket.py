@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivers.cpu.scripted import Program, ScriptedCpu, echo
-from drivers.device import socket, wire
 from drivers.disk.memory import MemoryDisk
+from drivers.door import socket, wire
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.limits import SUBSCRIBER_QUEUE_MAX
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Streamed
 from kernel.settings import Settings
 from llmos.client import Client, Disconnected, Refused, connect, send

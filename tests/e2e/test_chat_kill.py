@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.device import wire
+from drivers.door import wire
 from llmos.client import SOCKET, call
 from tests.e2e.daemons import ChatProcess, daemon_pid, eventually, kill_daemon, llmos, shown
 

@@ -77,7 +77,7 @@ def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
 
 def test_help_costs_no_model_and_no_index() -> None:
     heavy = ["llama_cpp", "numpy", "wordllama", "hnswlib", "lmdb", "trio", "msgspec", "rich.table"]
-    code = f"import sys, llmos.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, llmos.commands.app; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
 

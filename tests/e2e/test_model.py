@@ -8,9 +8,9 @@ import pytest
 from drivers.cpu.scripted import ScriptedCpu, echo
 from kernel.errors import BadInput
 from kernel.event import Message, Outcome
-from kernel.machine import Answer, Entry, Machine
+from kernel.machine.loop import Answer, Entry, Machine
+from llmos.demo.talk import conversation
 from llmos.init import powered
-from llmos.talk import conversation
 from tests.tiny import mamba
 
 pytestmark = [pytest.mark.gguf, pytest.mark.slow]

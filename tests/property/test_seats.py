@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from drivers.cpu.seats import Image, Placed, Seats, common
+from drivers.cpu.kv.seats import Image, Placed, Seats, common
 
 OPERATIONS = 1_000_000
 SHAPES = [(exact, partly, False) for exact in (True, False) for partly in (True, False)]

@@ -22,8 +22,8 @@ from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.process import State
 from kernel.replay import Replay
-from llmos.play import play
-from llmos.scenario import read
+from llmos.scenario.format import read
+from llmos.scenario.virtual import play
 from syscalls.table import Table
 from tests.fakes import NS, PowerCut, Rig
 from tests.sim.test_crash import SEEDS, WORDS, program

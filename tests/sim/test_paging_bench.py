@@ -15,7 +15,7 @@ from bench.paging.simulator import Options
 from bench.paging.split import Split
 from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
-from llmos.cli import _status
+from llmos.commands.app import _status
 
 DATA = Path(os.environ.get("LLMOS_DATA") or "absent")
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LLMOS_DATA names no folder with the benchmark data")

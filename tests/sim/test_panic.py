@@ -9,13 +9,13 @@ import trio
 
 from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk.memory import MemoryDisk
-from drivers.disk.words import WordIndex
+from drivers.index.words import WordIndex
 from kernel import aside
 from kernel.audit import audit
 from kernel.boot import Board, boot
 from kernel.errors import KernelPanic
 from kernel.event import Message, Messaged, Spawned
-from kernel.machine import Machine
+from kernel.machine.loop import Machine
 from kernel.ports import Job
 from kernel.process import State
 from kernel.replay import Replay

@@ -7,15 +7,15 @@ import msgspec
 import pytest
 
 import llmos
-from drivers.device import parcel
+from drivers.disk import parcel
 from drivers.disk.memory import MemoryDisk
 from kernel import checkpoint, records
 from kernel.audit import audit
 from kernel.errors import BadInput
 from kernel.event import Checkpointed
 from kernel.replay import Replay
-from llmos.play import play
-from llmos.scenario import read
+from llmos.scenario.format import read
+from llmos.scenario.virtual import play
 from syscalls.table import Table
 from tests.fakes import Rig
 from tests.sim.test_crash import WORDS, program

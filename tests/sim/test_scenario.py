@@ -10,12 +10,12 @@ from random import Random
 import pytest
 
 from kernel.errors import BadInput
-from llmos import scenario
-from llmos.play import play
-from llmos.timeline import trace
+from llmos.scenario import format as scenario
+from llmos.scenario.timeline import trace
+from llmos.scenario.virtual import play
 from tests import tutorial
 
-FOLDER = Path(scenario.__file__).parent / "scenarios"
+FOLDER = Path(scenario.__file__).parents[1] / "scenarios"
 FILES = sorted(FOLDER.glob("*.toml"))
 SMALL = (FOLDER / "two_users.toml").read_text()
 

@@ -13,10 +13,10 @@ from kernel.boot import Board, boot
 from kernel.core import Step
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Outcome, Spawned, Trapped
+from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Page
 from kernel.ports import Job
 from kernel.settings import Settings, apply
-from kernel.virtual import VirtualMachine
 from syscalls.table import Table
 from tests.fakes import NS, WordIndex
 

@@ -17,7 +17,7 @@ from kernel.event import Message, Note
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
-from llmos.console import Conversation, Plain, Terminal, history, printable, read_lines, spoken
+from llmos.console.console import Conversation, Plain, Terminal, history, printable, read_lines, spoken
 
 
 def conversation(encoding: str = "prose") -> tuple[Conversation, io.StringIO]:

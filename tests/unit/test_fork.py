@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from drivers.cpu.scripted import echo, play
-from drivers.device import parcel
+from drivers.disk import parcel
 from kernel.audit import audit
 from kernel.event import Forked, Killed
 from kernel.memory.page import Kind, Page

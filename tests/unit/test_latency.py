@@ -7,9 +7,9 @@ from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from kernel.event import Spawned
 from kernel.interrupts import Line
-from kernel.latency import Account, Histogram
+from kernel.machine.latency import Account, Histogram
+from kernel.machine.virtual import VirtualMachine
 from kernel.settings import Settings
-from kernel.virtual import VirtualMachine
 from llmos import pictures
 from syscalls.table import Table
 from tests.fakes import NS, WordIndex

@@ -9,7 +9,7 @@ from itertools import combinations, product
 import pytest
 
 from kernel.errors import BadInput
-from llmos.talk import (
+from llmos.demo.talk import (
     LEADS,
     NAMES,
     NEAR_MISSES,

@@ -17,21 +17,21 @@ from typing import Final
 
 import trio
 
-from drivers.cpu.llama import LlamaCpu
-from drivers.disk.beside import IndexBeside
+from drivers.cpu.llama.engine import LlamaCpu
 from drivers.disk.lmdb import LmdbDisk
+from drivers.index.beside import IndexBeside
 from kernel.boot import Board, boot
 from kernel.core import Step
 from kernel.errors import BadInput, KernelError
 from kernel.event import AnyEvent, Outcome, Raised, Search, Searched, Trapped
 from kernel.interrupts import Line
-from kernel.latency import Latency
+from kernel.machine.latency import Latency
 from kernel.memory.page import Page
 from kernel.ports import Job, Post, Record
 from kernel.settings import Settings, apply
 from llmos.models import find
-from llmos.scenario import NS, EventSpec, Scenario, check, ns, times
-from llmos.timeline import Ran, Timeline
+from llmos.scenario.format import NS, EventSpec, Scenario, check, ns, times
+from llmos.scenario.timeline import Ran, Timeline
 from syscalls.table import Table
 
 PROGRESS_S: Final = 10.0

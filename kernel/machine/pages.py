@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from kernel import records
-from kernel.cpus import Cpus
 from kernel.errors import KernelPanic
 from kernel.event import Load, Loaded, Run
 from kernel.limits import PAGES_CACHED_MAX
+from kernel.machine.cpus import Cpus
 from kernel.memory.page import Kind, Page, Role
 from kernel.ports import Disk, InstructionSet, Job, Record, Visible
 

@@ -21,11 +21,12 @@ from typing import Final, assert_never
 
 import trio
 
-from drivers.device import parcel, wire
+from drivers.disk import parcel
+from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from kernel.event import Acked, Killed, Message
 from kernel.limits import MESSAGE_BYTES_MAX
-from kernel.machine import Answer, Entry, Machine, Published
+from kernel.machine.loop import Answer, Entry, Machine, Published
 
 CONNECTIONS_MAX: Final = 256  # each holds a task and a buffer
 HELLO_S: Final = 10.0  # a client says hello within this time

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cpu import budget
-from drivers.cpu.budget import GIB, Needs, available, refusal
+from drivers.cpu.llama import memory
+from drivers.cpu.llama.memory import GIB, Needs, available, refusal
 from kernel.limits import WINDOW_MIN
 
 NEEDS = Needs(weights=4 * GIB, token=128 << 10)
@@ -36,8 +36,8 @@ def test_a_model_that_cannot_fit_at_all_is_said_to_be_too_large() -> None:
 
 
 def test_what_is_free_is_read_from_the_host_and_the_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(budget, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     assert available() is None
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
     assert available() == 8_000 << 10

@@ -16,10 +16,10 @@ import msgspec
 from kernel.core import Step
 from kernel.event import AnyEvent, Run, Trapped
 from kernel.interrupts import Line
-from kernel.latency import Latency
+from kernel.machine.latency import Latency
 from kernel.memory.page import Page
 from kernel.process import State
-from llmos.scenario import NS, Expect, Pattern, Scenario, ns
+from llmos.scenario.format import NS, Expect, Pattern, Scenario, ns
 
 AROUND: Final = 6  # lines of the timeline shown on either side of what broke an expectation
 

@@ -20,7 +20,6 @@ import trio
 
 from kernel import aside, checkpoint, failpoint, records
 from kernel.core import Kernel, Step, Watch
-from kernel.cpus import Cpus
 from kernel.errors import BadInput, KernelError, KernelPanic
 from kernel.event import (
     Acked,
@@ -47,7 +46,6 @@ from kernel.event import (
     TimerFired,
     Trapped,
 )
-from kernel.latency import Latency
 from kernel.limits import (
     BATCH_MAX,
     INBOX_MAX,
@@ -57,10 +55,12 @@ from kernel.limits import (
     MID_CHARS_MAX,
     SUBSCRIBER_QUEUE_MAX,
 )
+from kernel.machine.cpus import Cpus
+from kernel.machine.latency import Latency
+from kernel.machine.pages import Pages
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
 from kernel.memory.prompt import Layout
-from kernel.pages import Pages
 from kernel.ports import Disk, Index, InstructionSet, Record, Streamed
 from kernel.process import Process, State
 from kernel.records import JournalEntry

@@ -34,10 +34,10 @@ from typing import Final, Protocol, TextIO, assert_never
 import trio
 from rich.console import RenderableType
 
-from drivers.device import wire
+from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message, Note
-from kernel.machine import ProcessView
+from kernel.machine.loop import ProcessView
 from kernel.memory.page import Origin, Page
 from kernel.ports import Streamed
 from kernel.process import State

@@ -30,7 +30,7 @@ from kernel.event import AnyEvent, Search, Searched
 from kernel.ports import Post, Reads
 
 if TYPE_CHECKING:
-    from drivers.disk.index import Embedder
+    from drivers.index.fused import Embedder
 
 DEATHS_MAX: Final = 3  # in one life of the kernel
 CLOSE_S: Final = 15.0  # what `close` waits for at most; the index itself goes on applying for less
@@ -136,7 +136,7 @@ class IndexBeside:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """The other process: of this interpreter, in a session of its own, for Ctrl-C is not meant for it."""
-        command = [sys.executable, "-P", "-m", "drivers.disk.beside", str(self._path), str(self._exact_max)]
+        command = [sys.executable, "-P", "-m", "drivers.index.beside", str(self._path), str(self._exact_max)]
         command += [] if self._embedder is None else [str(self._embedder)]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         assert child.stdin is not None
@@ -227,8 +227,8 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 def main(path: Path, exact_max: int, embedder: Path | None, requests: IO[bytes], answers: IO[bytes]) -> None:
     """Index `path` until `requests` end: after a Close with everything applied, at once where the kernel is gone."""
-    from drivers.disk.index import FusedIndex
     from drivers.disk.lmdb import LmdbReader
+    from drivers.index.fused import FusedIndex
 
     writing = threading.Lock()
 

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from drivers.disk.fts import Scope
+from drivers.index.fts import Scope
 from kernel import failpoint
 from kernel.memory.page import Area, Page
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from drivers.cpu import gguf
-from drivers.cpu.frame import derive
+from drivers.cpu.llama.frame import derive
 from kernel.errors import BadInput
 from kernel.memory.page import Role
 from kernel.ports import Frame

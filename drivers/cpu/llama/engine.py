@@ -12,7 +12,7 @@ Guarantees:
   is evaluated. Where cells are short, who rests is paged out, else the run waits: no run fails for them.
 Caller's duty: one job at a time in a slot; nothing is called after `close`.
 Not here: the file format (gguf.py), text and template (vocabulary.py, frame.py), a run (run.py), whose tokens are where
-(seats.py), files of KV (images.py), how much memory it takes (budget.py), what a syscall is.
+(seats.py), files of KV (images.py), how much memory it takes (memory.py), what a syscall is.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from typing import Any, Final
 import llama_cpp
 import numpy as np
 
-from drivers.cpu import budget, gguf
-from drivers.cpu.buffers import Buffers
-from drivers.cpu.cores import Cores
-from drivers.cpu.grammars import Grammars
-from drivers.cpu.images import ImageStore, NoImages
-from drivers.cpu.run import Run, trap
-from drivers.cpu.sampler import Logits
-from drivers.cpu.seats import Seats
-from drivers.cpu.vocabulary import Vocabulary
+from drivers.cpu import gguf
+from drivers.cpu.kv.images import ImageStore, NoImages
+from drivers.cpu.kv.seats import Seats
+from drivers.cpu.llama import memory
+from drivers.cpu.llama.buffers import Buffers
+from drivers.cpu.llama.cores import Cores
+from drivers.cpu.llama.grammars import Grammars
+from drivers.cpu.llama.run import Run, trap
+from drivers.cpu.llama.sampler import Logits
+from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import BadInput, DeviceError
 from kernel.event import Outcome, Trapped
 from kernel.ports import Job, Post, Streamed
@@ -82,8 +83,8 @@ class LlamaCpu:
         header = gguf.read(self._path)
         llama_cpp.llama_log_set(_on_log, ctypes.c_void_p(0))
         _errors.clear()
-        needs = budget.Needs(self._path.stat().st_size, 0)
-        if why := budget.refusal(needs, 0, 0, self._free()):
+        needs = memory.Needs(self._path.stat().st_size, 0)
+        if why := memory.refusal(needs, 0, 0, self._free()):
             raise BadInput(f"model {self._path}: {why}")
         params = llama_cpp.llama_model_default_params()
         params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
@@ -152,7 +153,7 @@ class LlamaCpu:
         params.n_threads = params.n_threads_batch = settings.threads or _cores()
         params.abort_callback = self._ask_abort
         params.abort_callback_data = ctypes.cast(self._abort, ctypes.c_void_p)
-        if why := budget.refusal(self._needs(), _padded(window), seats if exact else -(-cells // window), self._free()):
+        if why := memory.refusal(self._needs(), _padded(window), seats if exact else -(-cells // window), self._free()):
             raise BadInput(f"{self.model}: {why}")
         _errors.clear()
         self._context = llama_cpp.llama_init_from_model(self._model, params)
@@ -186,16 +187,16 @@ class LlamaCpu:
         self.ended = threading.Event()
         _engines.join(self)
 
-    def _needs(self) -> budget.Needs:
+    def _needs(self) -> memory.Needs:
         """What the model takes, in bytes: keys and values are of two bytes each."""
         model = self._model
         width = llama_cpp.llama_model_n_embd(model) // max(1, llama_cpp.llama_model_n_head(model))
         token = 2 * 2 * llama_cpp.llama_model_n_layer(model) * llama_cpp.llama_model_n_head_kv(model) * width
-        return budget.Needs(self._path.stat().st_size, token, budget.COMPUTE + 4 * self.vocabulary.size * self.slots)
+        return memory.Needs(self._path.stat().st_size, token, memory.COMPUTE + 4 * self.vocabulary.size * self.slots)
 
     def _free(self) -> int | None:
         """Bytes of memory that are free; None where it is unknown, or an accelerator has some of its own."""
-        return None if self._settings.gpu_layers else budget.available()
+        return None if self._settings.gpu_layers else memory.available()
 
     def fingerprint(self, window: int) -> bytes:
         """What a KV image depends on, tokens aside: the model's file, the library, and how KV is laid out."""

@@ -20,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kernel.event import Message
-from kernel.machine import Entry, Machine
+from kernel.machine.loop import Entry, Machine
+from llmos.demo.talk import Question, conversation, right
 from llmos.init import powered
-from llmos.talk import Question, conversation, right
 
 TOLD_TOKENS = 6_000  # of conversation before the first question, replies included
 REPLY_TOKENS = 60

@@ -128,7 +128,7 @@ def chat(
     from functools import partial
 
     from llmos.client import run
-    from llmos.console import chat as console
+    from llmos.console.console import chat as console
     from llmos.daemon import Options
 
     where = home(directory)
@@ -150,7 +150,7 @@ def ps(directory: Dir = None, as_json: Json = False) -> None:
 
     List the processes.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from llmos import pictures
     from llmos.client import call
 
@@ -175,7 +175,7 @@ def vmstat(
     Tokens of prompts by process: evaluated for the first time (new), again because a prefix broke or KV was lost, and
     not at all, because their KV came from an image (restored) or another process (shared). `llmos dmesg` has each run.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from llmos import pictures
     from llmos.client import call
 
@@ -195,7 +195,7 @@ def irqs(directory: Dir = None, as_json: Json = False) -> None:
 
     Interrupts since the daemon booted: from raised to delivered, and to the first token after that.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from llmos import pictures
     from llmos.client import call
 
@@ -236,7 +236,7 @@ def spawn(
 
     Make a process, or start a dead one again with its memory.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from kernel.errors import BadInput
     from llmos.client import call
 
@@ -315,7 +315,7 @@ def fork(
     Copy an idle process under another name: its core memory and all that it has in view, token for token, so that
     nothing is evaluated again. Timers, waiting messages and what it has on disk alone stay with the first.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from llmos.client import call
 
     made = call(socket_of(directory), wire.Fork(id=0, proc=proc, name=name), wire.Ok)
@@ -331,7 +331,7 @@ def kill(proc: Proc, directory: Dir = None) -> None:
 
     Kill a process. Its memory is kept: `spawn` or `chat` of the same name start it again.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from llmos.client import call
 
     call(socket_of(directory), wire.Kill(id=0, proc=proc), wire.Ok)
@@ -369,7 +369,7 @@ def pmap(proc: Proc, directory: Dir = None, as_json: Json = False) -> None:
 
     Draw the address space of a process: the window as a bar of its segments, then its pages.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from llmos import pictures
     from llmos.client import call
 
@@ -441,7 +441,7 @@ def journal_compact(where: Where = None, as_json: Json = False) -> None:
     Keep a consistent copy of the state, from which a replay can start, and drop the journal before it. On a running
     machine the journal goes bit by bit, and its pages are used again; on one that does not run, the file shrinks, too.
     """
-    from drivers.device import wire
+    from drivers.door import wire
     from kernel.errors import BadInput
     from llmos import storage
     from llmos.client import SOCKET, call
@@ -562,7 +562,7 @@ def export(
     """
     import time
 
-    from drivers.device import parcel
+    from drivers.disk import parcel
     from kernel.errors import BadInput
     from llmos import storage
 
@@ -593,7 +593,7 @@ def import_(
     """
     from functools import partial
 
-    from drivers.device import parcel
+    from drivers.disk import parcel
     from llmos.client import run
     from llmos.daemon import Options, take_over
 
@@ -665,7 +665,7 @@ def demo(
     prefill        tokens the CPU evaluated as prompt
     max_kv_tokens  the driver's highest KV position, reply included
     """
-    from llmos.demo import run
+    from llmos.demo.demo import run
 
     if keep is not None and keep.exists() and any(keep.iterdir()):
         from kernel.errors import BadInput
@@ -997,10 +997,12 @@ def run_scenario(
     import msgspec
 
     from kernel.errors import BadInput
-    from llmos import play, scenario, timeline
+    from llmos.scenario import format as scenario
+    from llmos.scenario import timeline
+    from llmos.scenario import virtual as play
 
     began = time.perf_counter()
-    builtin = {path.stem: path for path in sorted((Path(__file__).parent / "scenarios").glob("*.toml"))}
+    builtin = {path.stem: path for path in sorted((Path(__file__).parents[1] / "scenarios").glob("*.toml"))}
     path = Path(file)
     if not path.exists():
         if file not in builtin:
@@ -1010,7 +1012,7 @@ def run_scenario(
     if keep is not None and (keep / "data.mdb").exists():
         raise BadInput(f"--dir {keep} holds a machine already; name a new directory")
     if cpu != "scripted":
-        from llmos import live
+        from llmos.scenario import real as live
 
         ran = live.play(wanted, cpu, seed, said, keep)
     elif keep is not None:

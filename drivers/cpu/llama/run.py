@@ -17,9 +17,9 @@ import llguidance.numpy
 import msgspec
 import numpy as np
 
-from drivers.cpu import sampler
-from drivers.cpu.sampler import Logits
-from drivers.cpu.vocabulary import Vocabulary
+from drivers.cpu.llama import sampler
+from drivers.cpu.llama.sampler import Logits
+from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import DeviceError
 from kernel.event import Outcome, Trapped
 from kernel.memory.page import Role

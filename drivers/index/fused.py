@@ -34,8 +34,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from drivers.disk import fts, hnsw
 from drivers.disk.seal import boot_of_host
+from drivers.index import fts, hnsw
 from kernel import failpoint
 from kernel.errors import DeviceError
 from kernel.event import Hit, Search, Searched

@@ -8,7 +8,7 @@ from typing import Any, Final
 import llguidance
 import llguidance.llamacpp
 
-from drivers.cpu.vocabulary import Vocabulary
+from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import DeviceError
 
 KEPT_MAX: Final = 64  # one a capability mask

@@ -12,17 +12,17 @@ from random import Random
 from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
-from drivers.disk.words import WordIndex
+from drivers.index.words import WordIndex
 from kernel.core import Step
 from kernel.errors import KernelError
 from kernel.event import AnyEvent, Killed, Raised, Search, Spawned
 from kernel.interrupts import Line
 from kernel.limits import FAULT_DEADLINE_S
+from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
 from kernel.settings import Settings, apply
-from kernel.virtual import VirtualMachine
-from llmos.scenario import NS, EventSpec, MachineSpec, Scenario, check, ns, times
-from llmos.timeline import Ran, Timeline
+from llmos.scenario.format import NS, EventSpec, MachineSpec, Scenario, check, ns, times
+from llmos.scenario.timeline import Ran, Timeline
 from syscalls.table import Table
 
 

@@ -28,7 +28,7 @@ from typing import IO, Final
 import msgspec
 import numpy as np
 
-from drivers.cpu.seats import Image, common
+from drivers.cpu.kv.seats import Image, common
 from kernel import failpoint
 
 try:

@@ -14,7 +14,6 @@ import msgspec
 
 from kernel.boot import booted, load, recorded
 from kernel.core import Kernel, Step, Watch
-from kernel.cpus import Cpus
 from kernel.errors import BadInput
 from kernel.event import (
     AnyEffect,
@@ -30,9 +29,10 @@ from kernel.event import (
     Search,
     TimerFired,
 )
-from kernel.latency import Latency
-from kernel.machine import page_tokens_max
-from kernel.pages import Pages
+from kernel.machine.cpus import Cpus
+from kernel.machine.latency import Latency
+from kernel.machine.loop import page_tokens_max
+from kernel.machine.pages import Pages
 from kernel.ports import Cpu, Disk, Index, InstructionSet
 from kernel.settings import Settings
 
