@@ -22,7 +22,6 @@ import msgspec
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel.core import Step
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Spawned
 from kernel.interrupts import OUTSIDE, Line
@@ -30,6 +29,7 @@ from kernel.limits import PENDING_MAX
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
 from kernel.settings import Settings
+from kernel.state import Step
 from syscalls.table import Table
 
 NS: Final = 1_000_000_000

@@ -25,6 +25,7 @@ import trio
 from drivers.cpu.scripted import ScriptedCpu
 from drivers.disk.lmdb import LmdbDisk
 from drivers.index.beside import IndexBeside
+from kernel import core
 from kernel.boot import Board, boot
 from kernel.event import Filed, Message
 from kernel.machine.loop import Machine
@@ -108,11 +109,12 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
 
     mask = ("send_message", "search")
     for n in range(processes):
-        step = kernel.step(Spawned(source="user", at=machine.clock(), name=f"p{n}", mask=mask, blocks={}, system=""))
+        event = Spawned(source="user", at=machine.clock(), name=f"p{n}", mask=mask, blocks={}, system="")
+        step = core.step(kernel, event)
         records = list(step.records)
         number += 1
         parts = machine.cpus(text(rng, number), 512, "")
-        records += kernel.step(Filed(source="user", at=machine.clock(), pid=step.pid, parts=parts)).records
+        records += core.step(kernel, Filed(source="user", at=machine.clock(), pid=step.pid, parts=parts)).records
         disk.commit(records)
         if n % 1_000 == 0:
             tell(f"{n} of {processes} processes")
@@ -120,7 +122,7 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
         many = min(CHUNK, pages - kernel.counters.page)
         parts = tuple(part for n in range(many) for part in machine.cpus(text(rng, number + n + 1), 512, ""))
         number += many
-        disk.commit(kernel.step(Filed(source="user", at=machine.clock(), pid=1, parts=parts)).records)
+        disk.commit(core.step(kernel, Filed(source="user", at=machine.clock(), pid=1, parts=parts)).records)
         if kernel.counters.page % 100_000 < CHUNK:
             tell(f"{kernel.counters.page} of {pages} pages")
     disk.close()

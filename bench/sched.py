@@ -21,7 +21,6 @@ import msgspec
 from bench.kernel import NoIndex
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
-from kernel.core import Step
 from kernel.event import AnyEvent, Run, Search, Spawned, Trapped
 from kernel.interrupts import Line
 from kernel.machine.virtual import VirtualMachine
@@ -29,6 +28,7 @@ from kernel.ports import Job
 from kernel.process import State
 from kernel.scheduler import SCHEDULERS
 from kernel.settings import Settings, apply
+from kernel.state import Step
 from syscalls.table import Table
 
 NS = 1_000_000_000

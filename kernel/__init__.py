@@ -1,1 +1,1 @@
-"""Mechanisms of the kernel, one a file: sans-IO, no clock, no driver, no syscall names (machine.py alone awaits)."""
+"""Mechanisms of the kernel, one a file: sans-IO, no clock, no driver, no syscall names (machine/ alone awaits)."""

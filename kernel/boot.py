@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import aside, checkpoint, failpoint, records
-from kernel.core import Kernel, Step, Watch
+from kernel import aside, checkpoint, core, failpoint, records
 from kernel.errors import BadInput
 from kernel.event import Booted, Killed
 from kernel.machine.cpus import Cpus
 from kernel.machine.loop import Machine, page_tokens_max, unwatched
-from kernel.ports import Cpu, Disk, Index, InstructionSet, Record
+from kernel.ports import Cpu, Disk, Index, Record
 from kernel.process import State
 from kernel.settings import Settings
+from kernel.state import InstructionSet, Kernel, Step, Watch
 
 
 class Board(msgspec.Struct):
@@ -45,7 +45,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     machine.watch = board.watch
     cpus.open(settings.window, machine.post, machine.stream)
     event = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
-    step = kernel.step(event)
+    step = core.step(kernel, event)
     if step.error:
         cpus.close()
         raise BadInput(step.error)
@@ -70,7 +70,7 @@ async def _set_aside(machine: Machine) -> list[tuple[Killed, Step]]:
         if not one.stopped and proc is not None and proc.state is not State.ZOMBIE:
             status = f"an event panicked the kernel {one.times} times: {one.error}"
             event = Killed(at=machine.clock(), source="boot", pid=one.pid, status=status)
-            step = machine.kernel.step(event)
+            step = core.step(machine.kernel, event)
             await machine.commit(step.records)
             done.append((event, step))
     if done:

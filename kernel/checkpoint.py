@@ -3,9 +3,9 @@
 Table `base` holds the rows of every table that changes in place, as they stood after one step, and beside them what a
 running kernel needs to go on from there (Base). Pages and message ids are written once and never change: those of a
 checkpoint are the ones with numbers up to its counters, and are not copied. A running kernel takes a checkpoint after a
-Checkpointed event, whose step makes everything that no record holds a function of the records (Kernel._renew); one that
-does not run, at its last commit, for the next event is Booted, which does the same.
-Not here: who asks for it (machine.py, llmos/journal.py), replay (replay.py).
+Checkpointed event, whose step makes everything that no record holds a function of the records (restart.derive); one
+that does not run, at its last commit, for the next event is Booted, which does the same.
+Not here: who asks for it (machine/loop.py, llmos/storage.py), replay (replay.py).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Final
 
 import msgspec
 
-from kernel.core import Kernel
+from kernel import restart
 from kernel.event import Booted
 from kernel.ports import Reads, Record
 from kernel.records import JournalEntry, encode, key, unkey
+from kernel.state import Kernel
 
 TABLES: Final = ("meta", "proc", "timer", "outbox")  # what changes in place, the machine's settings excepted
 HEAD: Final = b"at"
@@ -87,7 +88,7 @@ def load(kernel: Kernel, disk: Reads) -> Base | None:
     counters = dict(tables["meta"]).get(b"kernel")
     kernel.load(tables, counters, head.hash)
     if head.booted is not None:
-        kernel.resume(head.booted, head.slots)
+        restart.from_checkpoint(kernel, head.booted, head.slots)
     return head
 
 

@@ -5,6 +5,8 @@ BadInput is the user's: one line, exit status 2. KernelPanic is ours and deliber
 handler of the others swallows it: the machine stops, and boot goes on from the last commit.
 """
 
+from collections.abc import Iterable
+
 
 class KernelError(Exception):
     """Base of every error that has an owner other than the kernel."""
@@ -24,3 +26,9 @@ class BadInput(KernelError):
 
 class KernelPanic(Exception):
     """The kernel found itself in a state that cannot be; nothing after it is trusted."""
+
+
+def some(values: Iterable[object]) -> str:
+    """A list for an error message: at most a dozen values, or that there are none."""
+    found = [str(value) for value in values]
+    return ", ".join(found[:12]) + (", ..." if len(found) > 12 else "") if found else "none"

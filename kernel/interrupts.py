@@ -3,7 +3,7 @@
 A line is raised by an event and delivered at an instruction boundary of its process: by line (lower is more urgent),
 then in the order raised. A process may hold back the maskable lines for a bounded time: what is raised on them stays
 pending and wakes nobody. Pending interrupts and masks stand in the PCB, so they survive a restart with it.
-Not here: what a delivery does to the address space (core.py).
+Not here: what a delivery does to the address space (turn.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a machine must offer: Protocols of CPU, disk and index, and of the instruction set handed to the kernel.
+"""What a machine must offer: Protocols of CPU, disk and index.
 
 A driver raises DeviceError and nothing else, posts its completions as events through the function it was started
 with, and knows neither a syscall nor a process's meaning. All completions may be posted from any thread.
@@ -6,8 +6,8 @@ with, and knows neither a syscall nor a process's meaning. All completions may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -188,33 +188,6 @@ class Measure(Protocol):
         ...
 
 
-class InstructionSet(Protocol):
-    """The syscalls as the kernel needs them; the table in syscalls/ implements it."""
-
-    names: tuple[str, ...]
-    system: str  # system instructions of a process for which nobody gave others
-
-    def default_mask(self, full: bool) -> tuple[str, ...]:
-        """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
-        ...
-
-    def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
-        """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
-        ...
-
-    def manual(self, mask: Iterable[str], encoding: str) -> str:
-        """The manual page that the model reads; empty if there is nothing to choose."""
-        ...
-
-    def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
-        """The text of a kernel page for an occasion, or "" where this mask could do nothing about it."""
-        ...
-
-    def execute(self, kernel: Any, pid: int, text: str, encoding: str, truncated: bool) -> None:
-        """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
-        ...
-
-
 __all__ = [
     "AnyEvent",
     "Cpu",
@@ -222,7 +195,6 @@ __all__ = [
     "Frame",
     "Hit",
     "Index",
-    "InstructionSet",
     "Job",
     "Measure",
     "Post",

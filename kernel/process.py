@@ -1,7 +1,7 @@
 """What the kernel knows of a process: its control block (PCB), its states, and the moves between them.
 
 A PCB is one record on disk, written whole by each step that touched it; page texts are not in it, so an idle process
-holds none in memory. Not here: how its memory is laid out (memory/), what moves it (core.py).
+holds none in memory. Not here: how its memory is laid out (memory/), what moves it (life.py, turn.py, dispatch.py).
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ from typing import Final
 
 import msgspec
 
-from kernel import checkpoint
-from kernel.core import Kernel, Step
+from kernel import checkpoint, core
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import Part
-from kernel.ports import InstructionSet, Reads
+from kernel.ports import Reads
 from kernel.records import JournalEntry, key, unkey
+from kernel.state import InstructionSet, Kernel, Step
 
 CHUNK: Final = 256  # entries read at a time
 
@@ -89,7 +89,7 @@ class Replay:
         why = "" if entry.lsn == self.lsn + 1 else f"entry {self.lsn + 1} is missing"
         if not why:
             try:
-                step = self.kernel.step(entry.event)
+                step = core.step(self.kernel, entry.event)
             except KernelPanic as exc:
                 why = f"the kernel panics: {exc}"
         found = self.kernel.hash.to_bytes(16, "little")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 
-from kernel.core import Kernel
 from kernel.errors import SyscallError
 from kernel.memory.page import Area
+from kernel.paging import archive, faults, residency, segments, transcript
+from kernel.process import Process
+from kernel.state import Kernel
 from syscalls.abi import CoreAppend, CoreReplace, Evict, Pin, Read, Remember, Search, Unpin
 
 AREAS = {
@@ -17,15 +19,16 @@ AREAS = {
 NS = 1_000_000_000
 
 
-def sys_core_append(kernel: Kernel, pid: int, call: CoreAppend) -> None:
+def sys_core_append(kernel: Kernel, proc: Process, call: CoreAppend) -> None:
     """A block that does not exist is made."""
-    old = kernel.procs[pid].blocks.get(call.block, "")
-    kernel.core_write(pid, call.block, f"{old}\n{call.text}".strip(), f"ok: appended to {call.block}")
+    old = proc.blocks.get(call.block, "")
+    segments.core_write(kernel, proc, call.block, f"{old}\n{call.text}".strip())
+    transcript.answer(kernel, proc, f"ok: appended to {call.block}", delta=True)
 
 
-def sys_core_replace(kernel: Kernel, pid: int, call: CoreReplace) -> None:
+def sys_core_replace(kernel: Kernel, proc: Process, call: CoreReplace) -> None:
     """Every occurrence of the old text is replaced; there must be one."""
-    blocks = kernel.procs[pid].blocks
+    blocks = proc.blocks
     if call.block not in blocks:
         raise SyscallError(f"no block {call.block}; blocks are {', '.join(blocks) or 'none'}")
     if call.old not in blocks[call.block]:
@@ -33,23 +36,24 @@ def sys_core_replace(kernel: Kernel, pid: int, call: CoreReplace) -> None:
             f"{call.old[:80]!r} does not stand in {call.block}, which reads {blocks[call.block][:200]!r}"
         )
     new = blocks[call.block].replace(call.old, call.new).strip()
-    kernel.core_write(pid, call.block, new, f"ok: {call.block} now reads: {new}")
+    segments.core_write(kernel, proc, call.block, new)
+    transcript.answer(kernel, proc, f"ok: {call.block} now reads: {new}", delta=True)
 
 
-def sys_remember(kernel: Kernel, pid: int, call: Remember) -> None:
+def sys_remember(kernel: Kernel, proc: Process, call: Remember) -> None:
     """The text becomes a page of the archive."""
-    page = kernel.archive(pid, call.text)
-    kernel.answer(pid, f"ok: page {page}")
+    page = archive.archive(kernel, proc, call.text)
+    transcript.answer(kernel, proc, f"ok: page {page}")
 
 
-def sys_search(kernel: Kernel, pid: int, call: Search) -> None:
+def sys_search(kernel: Kernel, proc: Process, call: Search) -> None:
     """The turn goes on when the index has seen all that was committed before."""
     since, until = _day(call.since, "since"), _day(call.until, "until")
     if not call.query.strip() and not since and not until:
         raise SyscallError("an empty query needs since or until")
     if until:
         until += 86_400 * NS - 1  # the whole day
-    kernel.search(pid, call.query, AREAS[call.area], since, until, call.limit, call.cursor)
+    faults.search(kernel, proc, call.query, AREAS[call.area], since, until, call.limit, call.cursor)
 
 
 def _day(text: str, field: str) -> int:
@@ -62,24 +66,24 @@ def _day(text: str, field: str) -> int:
         raise SyscallError(f"{field} {text!r} is no date; write 2026-01-31") from exc
 
 
-def sys_read(kernel: Kernel, pid: int, call: Read) -> None:
+def sys_read(kernel: Kernel, proc: Process, call: Read) -> None:
     """The pages join the turn."""
-    kernel.fault_in(pid, tuple(dict.fromkeys(call.pages)))
+    residency.fault_in(kernel, proc, tuple(dict.fromkeys(call.pages)))
 
 
-def sys_pin(kernel: Kernel, pid: int, call: Pin) -> None:
+def sys_pin(kernel: Kernel, proc: Process, call: Pin) -> None:
     """Pins are bounded in tokens."""
-    kernel.pin(pid, call.page, True)
-    kernel.answer(pid, f"ok: page {call.page} is pinned")
+    residency.pin(kernel, proc, call.page, True)
+    transcript.answer(kernel, proc, f"ok: page {call.page} is pinned")
 
 
-def sys_unpin(kernel: Kernel, pid: int, call: Unpin) -> None:
+def sys_unpin(kernel: Kernel, proc: Process, call: Unpin) -> None:
     """The page may leave again."""
-    kernel.pin(pid, call.page, False)
-    kernel.answer(pid, f"ok: page {call.page} is not pinned")
+    residency.pin(kernel, proc, call.page, False)
+    transcript.answer(kernel, proc, f"ok: page {call.page} is not pinned")
 
 
-def sys_evict(kernel: Kernel, pid: int, call: Evict) -> None:
+def sys_evict(kernel: Kernel, proc: Process, call: Evict) -> None:
     """A syscall and its result leave together."""
-    kernel.evict(pid, tuple(dict.fromkeys(call.pages)))
-    kernel.answer(pid, "ok")
+    residency.evict(kernel, proc, tuple(dict.fromkeys(call.pages)))
+    transcript.answer(kernel, proc, "ok")

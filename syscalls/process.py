@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from kernel.core import Kernel
+from kernel import life, turn
+from kernel.process import Process
+from kernel.state import Kernel
 from syscalls.abi import Exit
 
 
-def sys_yield(kernel: Kernel, pid: int) -> None:
+def sys_yield(kernel: Kernel, proc: Process) -> None:
     """Nothing to do until an interrupt."""
-    kernel.rest(pid)
+    turn.rest(kernel, proc)
 
 
-def sys_exit(kernel: Kernel, pid: int, call: Exit) -> None:
+def sys_exit(kernel: Kernel, proc: Process, call: Exit) -> None:
     """A zombie with its status; its memory is kept."""
-    kernel.exit(pid, call.status or "exited")
+    life.exit(kernel, proc, call.status or "exited")

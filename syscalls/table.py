@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, assert_never
 
-from kernel.core import Kernel
+from kernel.process import Process
+from kernel.state import Kernel
 from syscalls import abi, grammar, manual, words
 from syscalls.abi import AnySyscall
 from syscalls.decode import decode
@@ -58,46 +59,46 @@ class Table:
         """The text of a kernel page for an occasion; "" where this mask could do nothing about it."""
         return WORDS[what](tuple(mask), **numbers)
 
-    def execute(self, kernel: Kernel, pid: int, text: str, encoding: str, truncated: bool) -> None:
+    def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
         """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
-        call = decode(text, encoding, kernel.procs[pid].mask, truncated)
-        dispatch(kernel, pid, call, truncated)
+        call = decode(text, encoding, proc.mask, truncated)
+        dispatch(kernel, proc, call, truncated)
 
 
-def dispatch(kernel: Kernel, pid: int, call: AnySyscall, truncated: bool) -> None:
+def dispatch(kernel: Kernel, proc: Process, call: AnySyscall, truncated: bool) -> None:
     """Hand a decoded syscall to its handler."""
     match call:
         case abi.SendMessage():
-            sys_send_message(kernel, pid, call, truncated)
+            sys_send_message(kernel, proc, call, truncated)
         case abi.CoreAppend():
-            sys_core_append(kernel, pid, call)
+            sys_core_append(kernel, proc, call)
         case abi.CoreReplace():
-            sys_core_replace(kernel, pid, call)
+            sys_core_replace(kernel, proc, call)
         case abi.Remember():
-            sys_remember(kernel, pid, call)
+            sys_remember(kernel, proc, call)
         case abi.Search():
-            sys_search(kernel, pid, call)
+            sys_search(kernel, proc, call)
         case abi.Read():
-            sys_read(kernel, pid, call)
+            sys_read(kernel, proc, call)
         case abi.Pin():
-            sys_pin(kernel, pid, call)
+            sys_pin(kernel, proc, call)
         case abi.Unpin():
-            sys_unpin(kernel, pid, call)
+            sys_unpin(kernel, proc, call)
         case abi.Evict():
-            sys_evict(kernel, pid, call)
+            sys_evict(kernel, proc, call)
         case abi.SetTimer():
-            sys_set_timer(kernel, pid, call)
+            sys_set_timer(kernel, proc, call)
         case abi.CancelTimer():
-            sys_cancel_timer(kernel, pid, call)
+            sys_cancel_timer(kernel, proc, call)
         case abi.Sleep():
-            sys_sleep(kernel, pid, call)
+            sys_sleep(kernel, proc, call)
         case abi.Mask():
-            sys_mask(kernel, pid, call)
+            sys_mask(kernel, proc, call)
         case abi.Unmask():
-            sys_unmask(kernel, pid, call)
+            sys_unmask(kernel, proc, call)
         case abi.Yield():
-            sys_yield(kernel, pid)
+            sys_yield(kernel, proc)
         case abi.Exit():
-            sys_exit(kernel, pid, call)
+            sys_exit(kernel, proc, call)
         case _:
             assert_never(call)

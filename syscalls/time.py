@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import datetime
 
-from kernel.core import Kernel
+from kernel import timers, turn
 from kernel.errors import SyscallError
 from kernel.limits import TIMER_S_MAX, TIMER_S_MIN
+from kernel.paging import transcript
+from kernel.process import Process
+from kernel.state import Kernel
 from syscalls.abi import CancelTimer, SetTimer, Sleep
 
 NS = 1_000_000_000
 
 
-def sys_set_timer(kernel: Kernel, pid: int, call: SetTimer) -> None:
+def sys_set_timer(kernel: Kernel, proc: Process, call: SetTimer) -> None:
     """One-shot, or repeating with `every`; relative, or absolute with `at`."""
     if 0 < call.every < TIMER_S_MIN:
         raise SyscallError(f"every {call.every}: at least {TIMER_S_MIN} s")
     if bool(call.seconds) == bool(call.at):
         raise SyscallError("a timer needs seconds or at, and not both")
     due = _time(call.at, kernel.at) if call.at else kernel.at + call.seconds * NS
-    timer = kernel.set_timer(pid, due, call.text, call.every)
+    timer = timers.arm(kernel, proc, due, call.text, call.every * NS)
     when = datetime.datetime.fromtimestamp(timer.due // NS, datetime.UTC)
-    kernel.answer(pid, f"ok: timer {timer.id} at {when:%Y-%m-%d %H:%M:%S} UTC")
+    transcript.answer(kernel, proc, f"ok: timer {timer.id} at {when:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _time(text: str, now: int) -> int:
@@ -39,13 +42,13 @@ def _time(text: str, now: int) -> int:
     return due
 
 
-def sys_cancel_timer(kernel: Kernel, pid: int, call: CancelTimer) -> None:
+def sys_cancel_timer(kernel: Kernel, proc: Process, call: CancelTimer) -> None:
     """A timer that has fired is gone already."""
-    kernel.cancel_timer(pid, call.timer)
-    kernel.answer(pid, f"ok: timer {call.timer} is cancelled")
+    timers.cancel(kernel, proc, call.timer)
+    transcript.answer(kernel, proc, f"ok: timer {call.timer} is cancelled")
 
 
-def sys_sleep(kernel: Kernel, pid: int, call: Sleep) -> None:
+def sys_sleep(kernel: Kernel, proc: Process, call: Sleep) -> None:
     """A timer and the end of the turn."""
-    kernel.set_timer(pid, kernel.at + call.seconds * NS, "you woke up", 0)
-    kernel.rest(pid)
+    timers.arm(kernel, proc, kernel.at + call.seconds * NS, "you woke up", 0)
+    turn.rest(kernel, proc)

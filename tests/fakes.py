@@ -13,9 +13,8 @@ import msgspec
 from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel import records
+from kernel import core, records
 from kernel.boot import booted, load, measure_anew, recorded
-from kernel.core import Kernel, Step
 from kernel.event import (
     AnyEvent,
     Arm,
@@ -37,6 +36,7 @@ from kernel.memory.page import Page
 from kernel.ports import Job
 from kernel.process import Process
 from kernel.settings import Settings, apply
+from kernel.state import Kernel, Step
 from syscalls.table import Table
 
 NS = 1_000_000_000
@@ -98,8 +98,8 @@ class Rig:
         """Step one event, commit, perform."""
         self.n += 1
         self.now += 1_000
-        step = self.kernel.step(msgspec.structs.replace(event, at=event.at or self.now, n=self.n))
-        self.kernel.check()
+        step = core.step(self.kernel, msgspec.structs.replace(event, at=event.at or self.now, n=self.n))
+        core.check(self.kernel)
         if step.error:
             return step
         if self.cut_at:

@@ -1,7 +1,7 @@
 """The CPUs of a machine, one a model, as one: slots are numbered through, and texts are measured by whom they are for.
 
 Names are those by which processes name their model; "" is the first, which runs everybody who names none.
-Not here: who runs where (core.py), how a model is run (drivers/cpu).
+Not here: who runs where (dispatch.py), how a model is run (drivers/cpu).
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from kernel import aside, checkpoint, failpoint, records
-from kernel.core import Kernel, Step, Watch
+from kernel import aside, checkpoint, core, failpoint, records
 from kernel.errors import BadInput, KernelError, KernelPanic
 from kernel.event import (
     Acked,
@@ -61,10 +60,11 @@ from kernel.machine.pages import Pages
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
 from kernel.memory.prompt import Layout
-from kernel.ports import Disk, Index, InstructionSet, Record, Streamed
+from kernel.ports import Disk, Index, Record, Streamed
 from kernel.process import Process, State
 from kernel.records import JournalEntry
 from kernel.settings import Settings
+from kernel.state import InstructionSet, Kernel, Step, Watch
 
 NS = 1_000_000_000
 
@@ -437,7 +437,7 @@ class Machine:
                     continue
                 event = msgspec.structs.replace(instead, at=event.at, n=event.n)
             try:
-                step = self.kernel.step(event)
+                step = core.step(self.kernel, event)
             except KernelPanic as exc:
                 await self.commit([aside.note(self.disk, event, str(exc))])
                 raise

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from kernel import core
 from kernel.boot import booted, load, recorded
-from kernel.core import Kernel, Step, Watch
 from kernel.errors import BadInput
 from kernel.event import (
     AnyEffect,
@@ -33,8 +33,9 @@ from kernel.machine.cpus import Cpus
 from kernel.machine.latency import Latency
 from kernel.machine.loop import page_tokens_max
 from kernel.machine.pages import Pages
-from kernel.ports import Cpu, Disk, Index, InstructionSet
+from kernel.ports import Cpu, Disk, Index
 from kernel.settings import Settings
+from kernel.state import InstructionSet, Kernel, Step, Watch
 
 LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
 
@@ -81,7 +82,7 @@ class VirtualMachine:
         """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
         event = msgspec.structs.replace(event, at=self.now, n=number)
-        step = self.kernel.step(event)
+        step = core.step(self.kernel, event)
         self.latency.observe(event, self.now, step.notes)
         self.steps += 1
         if step.error:

@@ -1,7 +1,7 @@
 """The pager's arithmetic: budgets of an address space, the pressure edge, and which entries leave when one arrives.
 
 Sans-IO and without text: it moves page-table entries and asks the policy; what an eviction leaves behind is written
-by the kernel (core.py). Guarantee: after `make_room` the queue and the arriving tokens fit Q, provided that
+by the kernel (paging/queue.py). Guarantee: after `make_room` the queue and the arriving tokens fit Q, provided that
 pinned_max + 2 * unit <= Q, which `budgets` checks.
 """
 

@@ -21,7 +21,6 @@ from drivers.cpu.llama.engine import LlamaCpu
 from drivers.disk.lmdb import LmdbDisk
 from drivers.index.beside import IndexBeside
 from kernel.boot import Board, boot
-from kernel.core import Step
 from kernel.errors import BadInput, KernelError
 from kernel.event import AnyEvent, Outcome, Raised, Search, Searched, Trapped
 from kernel.interrupts import Line
@@ -29,6 +28,7 @@ from kernel.machine.latency import Latency
 from kernel.memory.page import Page
 from kernel.ports import Job, Post, Record
 from kernel.settings import Settings, apply
+from kernel.state import Step
 from llmos.models import find
 from llmos.scenario.format import NS, EventSpec, Scenario, check, ns, times
 from llmos.scenario.timeline import Ran, Timeline

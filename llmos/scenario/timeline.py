@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from kernel.core import Step
 from kernel.event import AnyEvent, Run, Trapped
 from kernel.interrupts import Line
 from kernel.machine.latency import Latency
 from kernel.memory.page import Page
 from kernel.process import State
+from kernel.state import Step
 from llmos.scenario.format import NS, Expect, Pattern, Scenario, ns
 
 AROUND: Final = 6  # lines of the timeline shown on either side of what broke an expectation

@@ -13,7 +13,6 @@ from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel.core import Step
 from kernel.errors import KernelError
 from kernel.event import AnyEvent, Killed, Raised, Search, Spawned
 from kernel.interrupts import Line
@@ -21,6 +20,7 @@ from kernel.limits import FAULT_DEADLINE_S
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
 from kernel.settings import Settings, apply
+from kernel.state import Step
 from llmos.scenario.format import NS, EventSpec, MachineSpec, Scenario, check, ns, times
 from llmos.scenario.timeline import Ran, Timeline
 from syscalls.table import Table

@@ -9,14 +9,15 @@ import trio
 from drivers.cpu.scripted import ScriptedCpu
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
+from kernel import core
 from kernel.boot import Board, boot
-from kernel.core import Step
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Outcome, Spawned, Trapped
 from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Page
 from kernel.ports import Job
 from kernel.settings import Settings, apply
+from kernel.state import Step
 from syscalls.table import Table
 from tests.fakes import NS, WordIndex
 
@@ -88,7 +89,7 @@ def play(policy: str, preempt: Random | None) -> list[list[tuple[str, str, str]]
 
     made.watch = watch
     made.run(9_000 * NS)
-    made.kernel.check()
+    core.check(made.kernel)
     assert (stopped > 500) == (preempt is not None)
     return [pages(made, pid) for pid in pids]
 

@@ -22,7 +22,7 @@ def op(name: str, **fields: object) -> str:
 
 
 def notes(rig: Rig, what: str) -> list[int]:
-    return [index for index, note in enumerate(rig.kernel._notes) if note.what == what]
+    return [index for index, note in enumerate(rig.kernel.draft.notes) if note.what == what]
 
 
 def test_a_message_is_answered_and_the_answer_names_it() -> None:

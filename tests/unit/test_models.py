@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 
 from drivers.cpu.scripted import CONTROL, FRAME, ScriptedCpu, echo, play
-from kernel import checkpoint
+from kernel import checkpoint, core, life
 from kernel.audit import audit
 from kernel.event import Forked, Outcome, Run, Spawned, Trapped
 from kernel.memory.page import Role
@@ -62,7 +62,7 @@ def test_a_process_runs_on_the_model_it_names_and_is_counted_by_it() -> None:
     assert [message.text for message in rig.messages] == ["you said: how do the two of you count?"] * 2
     sizes = {pid: rig.kernel.procs[pid].space.used() for pid in (first, second)}
     assert sizes[second] > 2 * sizes[first]
-    assert rig.kernel.check() is None
+    assert core.check(rig.kernel) is None
     assert audit(rig.disk).findings == []
 
 
@@ -71,7 +71,7 @@ def test_an_unknown_model_is_refused_and_a_dead_process_keeps_its_own() -> None:
     error = rig.do(Spawned(source="user", name="p", mask=("yield",), model="large")).error
     assert error == "model large: beside the first there are small"
     pid = rig.spawn("p", model="small")
-    rig.kernel.end(rig.proc(pid), "done")
+    life.end(rig.kernel, rig.proc(pid), "done")
     error = rig.do(Spawned(source="user", name="p", mask=("yield",), model="other")).error
     assert "model other" in error
     assert rig.do(Spawned(source="user", name="p", mask=("yield",))).pid == pid
@@ -109,7 +109,7 @@ def test_a_boot_without_the_model_measures_its_processes_anew_and_back() -> None
                 rig.others = here if not rig.others else there  # type: ignore[assignment]
                 before = {pid: rig.texts(pid) for pid in pids if not rig.proc(pid).model}
                 rig.boot()
-                rig.kernel.check()
+                core.check(rig.kernel)
                 assert {pid: rig.texts(pid) for pid in before} == before  # who names none has nothing measured anew
                 rig.pump()
             said = f"message {n} about the river and its {n} boats"

@@ -1,0 +1,51 @@
+"""The interrupt controller's inlet: what raises a line from outside. A full process pushes back on who raises.
+
+What is raised is on disk and pending before anybody goes on; this file returns the process that may be woken.
+Not here: the order of delivery (interrupts.py), what a delivery does (turn.py), timers (timers.py).
+"""
+
+from __future__ import annotations
+
+from kernel import interrupts, records
+from kernel.errors import BadInput
+from kernel.event import Messaged, Raised
+from kernel.interrupts import Line
+from kernel.limits import PENDING_MAX
+from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.paging import alloc
+from kernel.process import Process, State
+from kernel.state import Kernel
+
+
+def _target(kernel: Kernel, pid: int) -> Process:
+    """A process that something from outside interrupts. Raises BadInput if it is dead or can take no more."""
+    proc = kernel.proc(pid)
+    if proc.state is State.ZOMBIE:
+        raise BadInput(f"process {proc.name} is dead ({proc.status}); spawn it again and it keeps its memory")
+    if len(proc.pending) >= PENDING_MAX:
+        raise BadInput(f"queue full: {proc.name} has {PENDING_MAX} undelivered interrupts; retry after 5 s")
+    kernel.dirty(proc)
+    return proc
+
+
+def raised(kernel: Kernel, event: Raised) -> Process:
+    """Something happened on a line that brings a text of the machine's: the process, to be woken."""
+    if event.line not in interrupts.OUTSIDE:
+        allowed = ", ".join(line.name for line in interrupts.OUTSIDE)
+        raise BadInput(f"line {event.line.name} has a source of its own; {allowed} can be raised")
+    proc = _target(kernel, event.pid)
+    kernel.raise_(proc, event.line, alloc.alert(kernel, proc, "raised", line=event.line.name.lower(), text=event.text))
+    return proc
+
+
+def messaged(kernel: Kernel, event: Messaged) -> Process:
+    """A user's message, stored and pending: the process, to be interrupted."""
+    proc = _target(kernel, event.pid)
+    entries = [
+        alloc.page(kernel, proc.pid, part, Kind.MESSAGE, Origin.USER, Role.USER, area=Area.RECALL)
+        for part in event.parts
+    ]
+    if event.mid:
+        kernel.write("mid", event.mid.encode(), records.key(proc.pid, entries[0].page))
+    kernel.raise_(proc, Line.USER, entries, event.mid)
+    return proc

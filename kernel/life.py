@@ -1,0 +1,191 @@
+"""How a process begins (spawned, forked, imported) and ends. Every check stands above the first change.
+
+A dead process keeps its memory and its pending messages, and is started again by its name.
+Not here: what it does in between (turn.py, trap.py), how it moves between machines (drivers/disk/parcel.py).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel import dispatch, timers, turn
+from kernel.errors import BadInput, some
+from kernel.event import Fork, Forked, Imported, Killed, Part, Spawned
+from kernel.interrupts import Line
+from kernel.limits import NAME_CHARS_MAX, PENDING_MAX, PROCESSES_MAX, TIMERS_MAX
+from kernel.memory.address_space import AddressSpace
+from kernel.paging import alloc, queue, segments, transcript
+from kernel.process import Move, Process, State
+from kernel.scheduler.fair import NICE_MAX, NICE_MIN
+from kernel.state import Kernel
+
+
+def spawned(kernel: Kernel, event: Spawned) -> None:
+    """Make a process, or start a dead one of that name again. Raises BadInput before anything has changed."""
+    _named(kernel, event)
+    name = event.name
+    if name in kernel.names:
+        kernel.draft.about = kernel.names[name]
+        proc = kernel.procs[kernel.draft.about]
+        if proc.state is not State.ZOMBIE:
+            raise BadInput(f"process {name} exists and is {proc.state}; take another name, or kill it first")
+        if event.model not in ("", proc.model):
+            raise BadInput(f"process {name} is of {proc.model or 'the first model'}; it cannot go to {event.model}")
+        kernel.dirty(proc)
+        proc.move(Move.START)
+        proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
+        kernel.note("spawn", proc, text=f"{name} again, with its memory")
+        turn.wake(kernel, proc)
+        return
+    proc = _make(kernel, event)
+    segments.data(kernel, proc)
+    kernel.note("spawn", proc, text=name)
+
+
+def _named(kernel: Kernel, event: Spawned) -> None:
+    """Refuse a name, a mask or a model that cannot be."""
+    name = event.name
+    if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
+        raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
+    wrong = [call for call in event.mask if call not in kernel.iset.names]
+    if wrong or not event.mask:
+        raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(kernel.iset.names)}")
+    if event.model not in kernel.models:
+        raise BadInput(f"model {event.model}: beside the first there are {some(kernel.models.keys() - {''})}")
+
+
+def _make(kernel: Kernel, event: Spawned) -> Process:
+    """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
+    name = event.name
+    if not NICE_MIN <= event.nice <= NICE_MAX:
+        raise BadInput(f"nice {event.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
+    if len(kernel.procs) >= PROCESSES_MAX:
+        raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
+    segments.blocks_fit(kernel, event)
+    kernel.counters.pid += 1
+    mask = tuple(call for call in kernel.iset.names if call in event.mask)
+    proc = Process(
+        kernel.counters.pid,
+        name,
+        mask,
+        event.system,
+        dict(event.blocks),
+        AddressSpace(),
+        nice=event.nice,
+        abort=event.abort,
+        model=event.model,
+    )
+    kernel.procs[proc.pid], kernel.names[name] = proc, proc.pid
+    kernel.draft.about = proc.pid
+    kernel.dirty(proc)
+    segments.text(kernel, proc)
+    return proc
+
+
+def imported(kernel: Kernel, event: Imported) -> None:
+    """Make a process with a past: its pages get numbers of this machine, and what was resident is so if it fits.
+
+    Messages that it had not been given are raised again.
+    """
+    _named(kernel, event.spawn)
+    if event.spawn.name in kernel.names:
+        raise BadInput(f"process {event.spawn.name} exists; import it under another name")
+    if len(event.timers) > TIMERS_MAX:
+        raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
+    proc = _make(kernel, event.spawn)
+    segments.data(kernel, proc)
+    kernel.note("spawn", proc, text=event.spawn.name)
+    limits, resident = kernel.budgets(proc), 0
+    for moved in event.pages:
+        part = Part(moved.text, moved.ids)
+        entry = alloc.page(
+            kernel,
+            proc.pid,
+            part,
+            moved.kind,
+            moved.origin,
+            moved.role,
+            area=moved.area,
+            gist=moved.gist,
+            group=moved.group,
+            at=moved.at,
+        )
+        if moved.where == "pending" and len(proc.pending) < PENDING_MAX:
+            kernel.raise_(proc, Line.USER, [entry])
+        elif moved.where == "queue" and entry.tokens <= limits.unit:
+            pinned = moved.pinned and proc.space.pinned() + entry.tokens <= limits.pinned
+            queue.append(kernel, proc, msgspec.structs.replace(entry, pinned=pinned))
+            resident += 1
+        else:
+            proc.space.evicted += 1
+        proc.space.group = max(proc.space.group, moved.group)
+    proc.space.turn = len(proc.space.queue)
+    for one in event.timers:
+        timers.arm(kernel, proc, max(one.due, kernel.at), one.text, one.every)
+    kernel.note("import", proc, text=f"{len(event.pages)} pages, {resident} of them resident")
+    turn.wake(kernel, proc)
+
+
+def forked(kernel: Kernel, event: Forked) -> None:
+    """Make a process that sees what its parent sees, token for token: pages that show the parent's.
+
+    Pages never change, so both may show one; what either writes is a page of its own. Search finds them for both.
+    """
+    parent = kernel.proc(event.pid)
+    if parent.state is not State.IDLE:
+        raise BadInput(f"process {parent.name} is {parent.state}; it can be forked while it is idle")
+    if event.name in kernel.names:
+        raise BadInput(f"process {event.name} exists; give the fork another name")
+    wanted = Spawned(
+        name=event.name,
+        mask=parent.mask,
+        blocks=parent.blocks,
+        system=parent.system,
+        nice=parent.nice,
+        abort=parent.abort,
+        model=kernel.model_of(parent.pid),
+    )
+    _named(kernel, wanted)
+    child = _make(kernel, wanted)
+    space, seen = child.space, parent.space
+    space.data = alloc.alias(kernel, child, seen.data) if seen.data is not None else None
+    space.queue = [alloc.alias(kernel, child, entry) for entry in seen.queue]
+    space.turn = len(space.queue)
+    space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
+    kernel.effect(Fork(parent.pid, child.pid))
+    kernel.note("fork", child, tokens=space.size(), text=f"{event.name} from {parent.name}")
+
+
+def killed(kernel: Kernel, event: Killed) -> None:
+    """The line KILL, which is its own delivery."""
+    proc = kernel.proc(event.pid)
+    if proc.state is State.ZOMBIE:
+        raise BadInput(f"process {proc.name} is dead already ({proc.status})")
+    kernel.note("interrupt", proc, line=Line.KILL)
+    kernel.dirty(proc)
+    end(kernel, proc, event.status)
+
+
+def end(kernel: Kernel, proc: Process, status: str) -> None:
+    """Make a zombie: its turn is over, its timers are gone, its memory and its pending messages stay."""
+    if proc.state is State.RUNNING:
+        dispatch.stop(kernel, proc)
+    proc.move(Move.KILL)
+    proc.status = status
+    lane = kernel.lane_of(proc.pid)
+    lane.ready.remove(proc.pid)
+    lane.admission.leave(proc.pid)
+    for timer in proc.timers:
+        timers.disarm(kernel, timer)
+    proc.timers = []
+    timers.set_masks(kernel, proc, {})
+    proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
+    proc.req += 1
+    turn.close(kernel, proc)
+    kernel.note("exit", proc, text=status)
+
+
+def exit(kernel: Kernel, proc: Process, status: str) -> None:
+    """End the process at its own wish."""
+    transcript.emitted(kernel, proc)
+    end(kernel, proc, status)

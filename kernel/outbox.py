@@ -1,0 +1,40 @@
+"""The outbox: final messages, numbered per process, kept until a client has acknowledged them.
+
+A message is delivered by its effect and stands on disk until then, so nobody misses one and nobody gets it twice who
+remembers its last number. Not here: who listens (machine/feed.py).
+"""
+
+from __future__ import annotations
+
+from kernel import records
+from kernel.errors import SyscallError
+from kernel.event import Acked, Deliver, Message
+from kernel.limits import OUTBOX_MAX
+from kernel.memory.page import Area, Kind
+from kernel.paging import transcript
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool) -> None:
+    """Send a message to whoever listens; `more` is to come in this turn. Raises SyscallError if nobody reads."""
+    if proc.said - proc.acked >= OUTBOX_MAX:
+        raise SyscallError(f"outbox full: {OUTBOX_MAX} messages wait for their reader")
+    transcript.emitted(kernel, proc, Kind.MESSAGE, Area.RECALL, text)
+    proc.said += 1
+    message = Message(proc.pid, proc.said, kernel.at, text, proc.answers, proc.instr, truncated, not more)
+    kernel.write("outbox", records.key(proc.pid, proc.said), records.encode(message))
+    kernel.draft.said.append(message)
+    kernel.effect(Deliver(proc.pid, proc.said))
+
+
+def acked(kernel: Kernel, event: Acked) -> None:
+    """A client has all messages up to a number: they go."""
+    proc = kernel.proc(event.pid)
+    upto = min(event.upto, proc.said)
+    if upto <= proc.acked:
+        return
+    kernel.dirty(proc)
+    for seq in range(proc.acked + 1, upto + 1):
+        kernel.write("outbox", records.key(proc.pid, seq), None)
+    proc.acked = upto

@@ -1,0 +1,93 @@
+"""Pages are made here and nowhere else: measured, numbered, written. Also the kernel's own words.
+
+Not here: where a page goes (queue.py, segments.py, archive.py).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel import records
+from kernel.event import Part
+from kernel.memory import pager
+from kernel.memory.address_space import Entry
+from kernel.memory.page import Area, Kind, Origin, Page, Role
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def measured(kernel: Kernel, model: str, text: str, tokens_max: int) -> tuple[Part, ...]:
+    """A text in parts of at most `tokens_max` tokens, journaled with the step, so that a replay needs no model."""
+    parts = kernel.measure(text, tokens_max, model)
+    kernel.draft.sizes.append(tuple((len(part.text), part.ids) for part in parts))
+    return parts
+
+
+def size(kernel: Kernel, model: str, text: str) -> int:
+    """Tokens of a text that stays in one piece, without frame."""
+    return len(measured(kernel, model, text, 1 << 30)[0].ids) if text else 0
+
+
+def page(
+    kernel: Kernel,
+    pid: int,
+    part: Part,
+    kind: Kind,
+    origin: Origin,
+    role: Role,
+    *,
+    area: Area = Area.NONE,
+    gist: str = "",
+    group: int = 0,
+    model: str = "",
+    at: int | None = None,
+) -> Entry:
+    """Make a page of a measured part, to be written with this step, and its page-table entry.
+
+    `model` is by whose tokenizer, for a page that is nobody's (`pid` 0); `at` when it was made, if that is not now.
+    """
+    kernel.counters.page += 1
+    number, seq = kernel.counters.page, 0
+    if pid:
+        proc = kernel.procs[pid]
+        proc.seq += 1
+        seq = proc.seq
+        model = kernel.model_of(pid)
+    costs = kernel.models[model].costs
+    made = Page(number, pid, seq, kind, origin, role, area, kernel.at if at is None else at, part.text, gist)
+    kernel.draft.made.append((made, part.ids))
+    kernel.write("page", records.key(number), records.encode(made))
+    if part.ids:  # a page that comes from another machine is measured when it is first wanted
+        kernel.write("ids", records.ids_key(costs.measure, number), records.pack_ids(part.ids))
+    return Entry(number, len(part.ids) + costs.role[role], kind, role, group)
+
+
+def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:
+    """A page of `proc` that shows another process's."""
+    kernel.counters.page += 1
+    proc.seq += 1
+    number = kernel.counters.page
+    made = Page(
+        number, proc.pid, proc.seq, entry.kind, Origin.KERNEL, entry.role, Area.NONE, kernel.at, "", of=entry.page
+    )
+    kernel.draft.made.append((made, ()))
+    kernel.write("page", records.key(number), records.encode(made))
+    return msgspec.structs.replace(entry, page=number)
+
+
+def alert(kernel: Kernel, proc: Process, what: str, **numbers: object) -> list[Entry]:
+    """Pages of the kernel's for an interrupt that is yet to be delivered."""
+    text = kernel.iset.alert(what, proc.mask, **numbers)
+    parts = measured(kernel, kernel.model_of(proc.pid), text, unit_text(kernel))
+    return [page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
+
+
+def unit_text(kernel: Kernel) -> int:
+    """Tokens of text that one kernel page may hold: what may arrive at once anyway."""
+    assert kernel.config is not None
+    return max(kernel.config.page_tokens, pager.reply_max(kernel.settings))
+
+
+def told_max(kernel: Kernel, proc: Process) -> int:
+    """Tokens that the kernel may say at a time."""
+    return kernel.budgets(proc).queue // 3

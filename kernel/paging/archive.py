@@ -1,0 +1,34 @@
+"""Pages that are searched and never resident by themselves: what a process remembers, and files from outside."""
+
+from __future__ import annotations
+
+from kernel import records
+from kernel.event import Filed
+from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.paging import alloc, transcript
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def archive(kernel: Kernel, proc: Process, text: str) -> int:
+    """Store a page that is searched and never resident by itself; returns its number."""
+    transcript.emitted(kernel, proc)
+    first = 0
+    for part in alloc.measured(kernel, kernel.model_of(proc.pid), text, alloc.unit_text(kernel)):
+        entry = alloc.page(kernel, proc.pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.SYSTEM, area=Area.ARCHIVE)
+        first = first or entry.page
+    proc.space.evicted += 1  # there is now something that a demand fault could bring in
+    return first
+
+
+def filed(kernel: Kernel, event: Filed) -> None:
+    """A text from outside becomes pages of the archive; it wakes nobody."""
+    proc = kernel.proc(event.pid)
+    kernel.dirty(proc)
+    entries = [
+        alloc.page(kernel, proc.pid, part, Kind.ARCHIVE, Origin.FILE, Role.USER, area=Area.ARCHIVE)
+        for part in event.parts
+    ]
+    if event.mid and entries:
+        kernel.write("mid", event.mid.encode(), records.key(proc.pid, entries[0].page))
+    proc.space.evicted += len(event.parts)  # there is now something that a demand fault could bring in

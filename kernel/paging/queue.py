@@ -1,0 +1,71 @@
+"""The queue: what is appended, what leaves for it, and what an eviction leaves behind.
+
+Invariant: the queue has at most Q tokens after every call. An eviction breaks the prompt's prefix anyway, so core
+memory is folded then, and the stub is written anew.
+Not here: which pages go (memory/pager.py and the policies).
+"""
+
+from __future__ import annotations
+
+from kernel.interrupts import Line
+from kernel.memory import pager
+from kernel.memory.address_space import Entry
+from kernel.memory.page import Kind, Origin, Role
+from kernel.paging import alloc, segments
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def append(kernel: Kernel, proc: Process, entry: Entry) -> None:
+    """Put a page at the end of the queue; what must leave for it does."""
+    space, memory = proc.space, kernel.settings.memory
+    limits = kernel.budgets(proc)
+    victims = pager.make_room(space, kernel.policy(proc), limits, entry.tokens, memory.low)
+    space.queue.append(entry)
+    kernel.policy(proc).admit(entry.page, entry.tokens, entry.kind)
+    if victims:
+        evicted(kernel, proc, victims)
+    if pager.pressure(space, limits, memory.warn):
+        kernel.raise_(proc, Line.MEMORY)
+
+
+def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
+    """Account for victims, fold core memory, since the prefix is broken anyway, and leave the stub."""
+    space = proc.space
+    kernel.seen.pop(proc.pid, None)
+    proc.accounts.evictions += len(victims)
+    gone = [entry for entry in victims if entry.kind is not Kind.STUB]
+    space.evicted += len(gone)
+    tokens = sum(entry.tokens for entry in victims)
+    kernel.note("evict", proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
+    _fold(kernel, proc, victims)
+    stubs = {entry.page for entry in space.queue if entry.kind is Kind.STUB}
+    pager.remove(space, stubs)
+    if kernel.settings.memory.on_evict == "stub":
+        text = kernel.iset.alert("stub", proc.mask, pages=space.evicted)
+        _head(kernel, proc, text, Kind.STUB)
+
+
+def _head(kernel: Kernel, proc: Process, text: str, kind: Kind) -> None:
+    """A kernel page at the front of the queue, if it fits there."""
+    part = alloc.measured(kernel, kernel.model_of(proc.pid), text, kernel.budgets(proc).unit)[0]
+    size = len(part.ids) + kernel.costs(proc).role[Role.SYSTEM]
+    if part.text and proc.space.used() + size <= kernel.budgets(proc).queue:
+        entry = alloc.page(kernel, proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM)
+        proc.space.queue.insert(0, entry)
+        proc.space.turn += 1
+
+
+def _fold(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
+    """Bring `data` up to the core blocks and drop the writes that led there, those of this turn excepted."""
+    space = proc.space
+    turn = {entry.group for entry in space.queue[space.turn :]}
+    deltas = {entry.group for entry in space.queue if entry.kind is Kind.DELTA} - turn
+    folded = [entry for entry in space.queue if entry.group in deltas]
+    if not folded and not any(entry.kind is Kind.DELTA for entry in victims):
+        return
+    for entry in folded:
+        kernel.policy(proc).drop(entry.page)
+    pager.remove(space, {entry.page for entry in folded})
+    segments.data(kernel, proc)
+    kernel.note("fold", proc, tokens=sum(entry.tokens for entry in folded))

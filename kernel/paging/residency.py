@@ -1,0 +1,84 @@
+"""What a process may ask about its own queue: read, pin, unpin, evict.
+
+Checks first: a refused call has changed nothing. Pages that the kernel wrote (stubs, deltas) are not the process's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel import waiting
+from kernel.errors import SyscallError, some
+from kernel.event import Load, Loaded
+from kernel.memory import pager
+from kernel.memory.address_space import Entry
+from kernel.memory.page import Kind
+from kernel.paging import queue, transcript
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def pin(kernel: Kernel, proc: Process, page: int, pinned: bool) -> None:
+    """Keep a resident page from eviction, or let it go again."""
+    space, index = proc.space, proc.space.find(page)
+    if index < 0:
+        raise SyscallError(f"page {page} is not resident; resident are {some(e.page for e in space.queue)}")
+    entry = space.queue[index]
+    if entry.kind in (Kind.STUB, Kind.DELTA):
+        raise SyscallError(f"page {page} is the kernel's ({entry.kind}) and cannot be pinned")
+    limit = kernel.budgets(proc).pinned
+    if pinned and not entry.pinned and space.pinned() + entry.tokens > limit:
+        raise SyscallError(f"pins would hold {space.pinned() + entry.tokens} tokens; {limit} are allowed")
+    space.queue[index] = msgspec.structs.replace(entry, pinned=pinned)
+    kernel.policy(proc).hit(page)
+
+
+def evict(kernel: Kernel, proc: Process, pages: tuple[int, ...]) -> None:
+    """Let resident pages go; they stay on disk and in the indexes."""
+    space = proc.space
+    wanted = set(pages)
+    known = {e.page for e in space.queue if not e.pinned and e.kind not in (Kind.STUB, Kind.DELTA)}
+    if wanted - known:
+        raise SyscallError(f"pages {some(sorted(wanted - known))} are not evictable; these are: {some(sorted(known))}")
+    transcript.emitted(kernel, proc)
+    groups = {e.group for e in space.queue if e.page in wanted and e.group}
+    victims = [e for e in space.queue if e.page in wanted or (e.group in groups and e.page in known)]
+    for entry in victims:
+        kernel.policy(proc).drop(entry.page)
+    pager.remove(space, {entry.page for entry in victims})
+    if victims:
+        queue.evicted(kernel, proc, victims)
+    pager.pressure(space, kernel.budgets(proc), kernel.settings.memory.warn)
+
+
+def fault_in(kernel: Kernel, proc: Process, pages: tuple[int, ...]) -> None:
+    """Bring pages into the queue by number; the turn goes on when they are there."""
+    transcript.emitted(kernel, proc)
+    waiting.block(kernel, proc, Load(pid=proc.pid, req=proc.req + 1, pages=pages))
+
+
+def loaded(kernel: Kernel, event: Loaded) -> Process | None:
+    """Pages asked for by number are there: they join the queue. The process that waited, if one did."""
+    proc = waiting.completed(kernel, event)
+    if proc is None:
+        return None
+    group = proc.space.group
+    resident = proc.space.resident()
+    early = proc.undelivered()
+    pages = [row for row in event.pages if row[0] not in early]
+    found = {page for page, *_ in pages}
+    for page, tokens, role, kind in pages:
+        if page in resident:
+            kernel.policy(proc).hit(page)
+            continue
+        kernel.policy(proc).miss(page)
+        size = tokens + kernel.costs(proc).role[role]
+        if size > kernel.budgets(proc).unit:
+            found.discard(page)
+            continue
+        proc.accounts.faults += 1
+        kernel.note("fault", proc, pages=(page,), tokens=size)
+        queue.append(kernel, proc, Entry(page, size, Kind(kind), role, group))
+    text = kernel.iset.alert("loaded", proc.mask, found=tuple(sorted(found)), resident=tuple(sorted(found & resident)))
+    transcript.tell(kernel, proc, text, Kind.RESULT, group)
+    return proc

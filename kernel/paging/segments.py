@@ -1,0 +1,81 @@
+"""Text and data: the two segments that the kernel writes.
+
+The text (manual and instructions) is shared by processes with equal ones; the data are the core blocks as of the last
+fold. Both stand before the queue, so that a prompt's prefix survives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from kernel.errors import BadInput, SyscallError, some
+from kernel.event import Spawned
+from kernel.limits import BLOCKS_MAX
+from kernel.memory.page import Kind, Origin, Role
+from kernel.paging import alloc
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def render_blocks(blocks: dict[str, str]) -> str:
+    """Core memory as the model reads it: a heading and a text a block, in the order they were made."""
+    return "\n\n".join(f"[{name}]\n{text}" for name, text in blocks.items() if text)
+
+
+def data(kernel: Kernel, proc: Process) -> None:
+    """Write the data segment anew from the blocks."""
+    text = render_blocks(proc.blocks)
+    if not text:
+        proc.space.data = None
+        return
+    part = alloc.measured(kernel, kernel.model_of(proc.pid), text, kernel.settings.window)[0]
+    proc.space.data = alloc.page(kernel, proc.pid, part, Kind.CORE, Origin.KERNEL, Role.SYSTEM)
+
+
+def text_of(kernel: Kernel, model: str, mask: tuple[str, ...], system: str) -> str:
+    """What stands in a text segment: the manual, then the instructions: small models copy what stands last."""
+    manual = kernel.iset.manual(mask, kernel.models[model].encoding)
+    return "\n\n".join(part for part in (manual, system) if part)
+
+
+def text(kernel: Kernel, proc: Process) -> None:
+    """Give a process its text segment, shared with all that have the same."""
+    model = kernel.model_of(proc.pid)
+    said = text_of(kernel, model, proc.mask, proc.system)
+    name = hashlib.blake2b(f"{kernel.costs(proc).measure}/{said}".encode(), digest_size=12).hexdigest()
+    if proc.space.text_key == name:
+        return
+    if said and name not in kernel.texts:
+        part = alloc.measured(kernel, model, said, kernel.settings.window)[0]
+        kernel.texts[name] = alloc.page(kernel, 0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM, model=model)
+    proc.space.text, proc.space.text_key = kernel.texts.get(name), name
+
+
+def known_texts(kernel: Kernel) -> None:
+    """Have the texts that are in view, as `load` has them: a replay must make anew what the kernel made anew."""
+    kernel.texts = {p.space.text_key: p.space.text for p in kernel.procs.values() if p.space.text is not None}
+
+
+def blocks_fit(kernel: Kernel, event: Spawned) -> None:
+    """Refuse a process whose text and core blocks do not fit the window."""
+    frame = kernel.models[event.model].costs.role[Role.SYSTEM]
+    text = text_of(kernel, event.model, event.mask, event.system)
+    tokens = alloc.size(kernel, event.model, text)
+    limits = kernel.divide(event.model, tokens + frame if text else 0)
+    if len(event.blocks) > BLOCKS_MAX:
+        raise BadInput(f"{len(event.blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
+    data = alloc.size(kernel, event.model, render_blocks(dict(event.blocks))) + frame
+    if event.blocks and data > limits.data:
+        raise BadInput(f"core blocks of {data} tokens; {limits.data} fit this window")
+
+
+def core_write(kernel: Kernel, proc: Process, block: str, text: str) -> None:
+    """Set a core block; `data` has it from the next fold on. Raises SyscallError if that would outgrow its budget."""
+    blocks = {**proc.blocks, block: text}
+    if len(blocks) > BLOCKS_MAX:
+        raise SyscallError(f"no block {block}; blocks are {some(proc.blocks)}, at most {BLOCKS_MAX}")
+    size = alloc.size(kernel, kernel.model_of(proc.pid), render_blocks(blocks)) + kernel.costs(proc).role[Role.SYSTEM]
+    limit = kernel.budgets(proc).data
+    if size > limit:
+        raise SyscallError(f"core memory would have {size} tokens, {limit} are allowed; replace or remember instead")
+    proc.blocks = blocks

@@ -1,0 +1,54 @@
+"""The two voices of a queue, in order: what the process emitted, and what the kernel told it.
+
+What the CPU emitted in a trap is appended at most once, as the ids it came as, before anything that answers it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel.event import Part
+from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.paging import alloc, queue
+from kernel.process import Process
+from kernel.state import Kernel
+
+
+def tell(
+    kernel: Kernel, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0, shows: tuple[int, ...] = ()
+) -> None:
+    """Append a kernel page; an empty text is nothing to tell."""
+    room, model = alloc.told_max(kernel, proc), kernel.model_of(proc.pid)
+    for part in alloc.measured(kernel, model, text, min(room, alloc.unit_text(kernel))) if text else ():
+        room -= len(part.ids)
+        if room < 0:  # only results can be this long, and they can be asked for in smaller pages
+            return
+        entry = alloc.page(kernel, proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group)
+        queue.append(kernel, proc, msgspec.structs.replace(entry, shows=shows) if shows else entry)
+
+
+def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area = Area.NONE, gist: str = "") -> None:
+    """Append what the CPU emitted as a page of its own ids, once a trap."""
+    event, kernel.draft.emission = kernel.draft.emission, None
+    if event is None or not event.ids:
+        return
+    part = Part(event.text, event.ids)
+    group = proc.space.group if kind is Kind.SYSCALL else 0
+    entry = alloc.page(
+        kernel,
+        proc.pid,
+        part,
+        kind,
+        Origin.PROCESS,
+        Role.ASSISTANT,
+        area=area,
+        gist=gist if gist != event.text else "",
+        group=group,
+    )
+    queue.append(kernel, proc, entry)
+
+
+def answer(kernel: Kernel, proc: Process, text: str, *, delta: bool = False) -> None:
+    """The result of the syscall, which continues the turn."""
+    emitted(kernel, proc)
+    tell(kernel, proc, text, Kind.DELTA if delta else Kind.RESULT, proc.space.group)

@@ -1,0 +1,282 @@
+"""All that is known between two events, and the one way to change it.
+
+The hash moves with each write. Who changes a PCB calls `dirty` on it: the step's end writes it. What a step did so far
+stands in `draft` and is nothing yet; `end` makes a Step of it, `refused` drops it, which is a panic after a change.
+Not here: what an event does (core.py is the table of contents), what a boot derives (restart.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from kernel import records
+from kernel.errors import BadInput, KernelPanic, some
+from kernel.event import AnyEffect, AnyEvent, Booted, Costs, Message, Model, Note, Trapped
+from kernel.interrupts import Line, Pending
+from kernel.memory import pager
+from kernel.memory.address_space import Entry
+from kernel.memory.page import Kind, Page
+from kernel.memory.pager import Budgets
+from kernel.memory.policy import Policy, make
+from kernel.ports import Measure, Record
+from kernel.process import Process, Timer
+from kernel.records import Counters, JournalEntry
+from kernel.scheduler import Scheduler
+from kernel.scheduler.admission import Admission
+from kernel.settings import Settings
+
+
+class Slot(msgspec.Struct):
+    """A hardware thread: who runs in it. `pid` 0: free. `yielding`: it was asked to stop at its next token."""
+
+    pid: int = 0
+    instr: int = 0
+    attempt: int = 0
+    yielding: bool = False
+    model: str = ""
+
+
+class Lane(msgspec.Struct):
+    """What the processes of one model compete in: its run queue, and who may be in it."""
+
+    ready: Scheduler
+    admission: Admission
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one event did: records to commit (the journal entry among them), then effects to perform."""
+
+    lsn: int
+    records: tuple[Record, ...] = ()
+    effects: tuple[AnyEffect, ...] = ()
+    notes: tuple[Note, ...] = ()
+    error: str = ""  # refused: nothing has changed, nothing is to be committed
+    pid: int = 0
+    pages: tuple[tuple[Page, tuple[int, ...]], ...] = ()  # made by this step, with their ids
+    messages: tuple[Message, ...] = ()  # put into the outbox by this step
+
+
+Watch = Callable[[AnyEvent, Step], None]
+"""Called with each event and what it did, after its commit and before its effects."""
+
+
+class Draft(msgspec.Struct):
+    """The step under way."""
+
+    effects: list[AnyEffect] = []
+    notes: list[Note] = []
+    written: list[Record] = []
+    dirty: dict[int, Process] = {}
+    sizes: list[tuple[tuple[int, tuple[int, ...]], ...]] = []  # of texts that were measured, for the journal
+    made: list[tuple[Page, tuple[int, ...]]] = []
+    said: list[Message] = []
+    emission: Trapped | None = None  # what the CPU emitted, until it stands in the queue
+    about: int = 0  # the process that the answer to the event names
+    ran: int = 0  # the process whose trap this step is
+
+
+class InstructionSet(Protocol):
+    """The syscalls as the kernel needs them; the table in syscalls/ implements it, and is handed in."""
+
+    names: tuple[str, ...]
+    system: str  # system instructions of a process for which nobody gave others
+
+    def default_mask(self, full: bool) -> tuple[str, ...]:
+        """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
+        ...
+
+    def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
+        """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
+        ...
+
+    def manual(self, mask: Iterable[str], encoding: str) -> str:
+        """The manual page that the model reads; empty if there is nothing to choose."""
+        ...
+
+    def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
+        """The text of a kernel page for an occasion, or "" where this mask could do nothing about it."""
+        ...
+
+    def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
+        """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
+        ...
+
+
+class Kernel:
+    """All state of the machine between two events."""
+
+    def __init__(self, iset: InstructionSet, measure: Measure) -> None:
+        """An empty machine; the first event must be Booted. `load` fills it from disk before that."""
+        self.iset = iset
+        self.measure = measure
+        # On disk.
+        self.counters = Counters()
+        self.procs: dict[int, Process] = {}
+        self.timers: dict[int, Timer] = {}
+        self.hash = 0
+        # Given by Booted.
+        self.config: Booted | None = None
+        self.models: dict[str, Model] = {}
+        # Derived.
+        self.names: dict[str, int] = {}
+        self.lanes: dict[str, Lane] = {}  # by model
+        self.slots: list[Slot] = []
+        self.policies: dict[int, Policy] = {}
+        self.divided: dict[tuple[str, int], Budgets] = {}  # by model and text tokens
+        self.texts: dict[str, Entry] = {}  # text segments by digest
+        self.seen: dict[int, int] = {}  # tokens of a process's prompt, as it is, that the CPU has evaluated already
+        self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
+        self.begin(0)
+
+    def load(
+        self, tables: Mapping[str, Iterable[tuple[bytes, bytes]]], counters: bytes | None, state_hash: bytes
+    ) -> None:
+        """Take over the state of the last commit: rows of proc, timer and outbox, and the hash journaled with it."""
+        if counters is not None:
+            self.counters = msgspec.msgpack.decode(counters, type=Counters)
+            self._hashes["meta", b"kernel"] = records.digest(Record("meta", b"kernel", counters))
+        for raw, value in tables.get("proc", ()):
+            proc = msgspec.msgpack.decode(value, type=Process)
+            self.procs[proc.pid], self.names[proc.name] = proc, proc.pid
+            if proc.space.text is not None:
+                self.texts[proc.space.text_key] = proc.space.text
+            self._hashes["proc", raw] = records.digest(Record("proc", raw, value))
+        for raw, value in tables.get("timer", ()):
+            timer = msgspec.msgpack.decode(value, type=Timer)
+            self.timers[timer.id] = timer
+            self._hashes["timer", raw] = records.digest(Record("timer", raw, value))
+        for raw, value in tables.get("outbox", ()):
+            self._hashes["outbox", raw] = records.digest(Record("outbox", raw, value))
+        self.hash = int.from_bytes(state_hash, "little")
+
+    # The step under way.
+
+    def begin(self, at: int) -> None:
+        """A step begins, of an event at `at`."""
+        self.at = at
+        self.draft = Draft()
+
+    def write(self, table: str, key: bytes, value: bytes | None) -> None:
+        """Set a record, or delete it (None), with its share of the state hash."""
+        record = Record(table, key, value)
+        self.draft.written.append(record)
+        if table in records.UNHASHED:
+            return
+        share = records.digest(record)
+        if table in ("page", "mid"):  # written once: there is no older share
+            self.hash = (self.hash + share) & records.MASK
+            return
+        old = self._hashes.pop((table, key), 0)
+        if value is not None:
+            self._hashes[table, key] = share
+        self.hash = (self.hash + share - old) & records.MASK
+
+    def dirty(self, proc: Process) -> None:
+        """The PCB changes in this step."""
+        self.draft.dirty[proc.pid] = proc
+
+    def note(self, what: str, proc: Process | None = None, **numbers: object) -> None:
+        """A line of the log, with fields of Note."""
+        self.draft.notes.append(Note(what, proc.pid if proc else 0, **numbers))  # type: ignore[arg-type]  # by name
+
+    def effect(self, effect: AnyEffect) -> None:
+        """Have a device do something once the step is committed."""
+        self.draft.effects.append(effect)
+
+    def raise_(self, proc: Process, line: Line, pages: Iterable[Entry] = (), mid: str = "", timer: int = 0) -> None:
+        """Make an interrupt pending; nobody is woken by that alone."""
+        proc.raised += 1
+        stored = tuple((entry.page, entry.tokens) for entry in pages)
+        proc.pending.append(Pending(line, proc.raised, self.at, stored, mid, timer))
+        self.note("interrupt", proc, line=line)
+
+    def refused(self, why: BadInput) -> Step:
+        """The step of an event that has changed nothing. Raises KernelPanic if it has."""
+        if self.draft.written or self.draft.dirty:
+            raise KernelPanic(f"refused after a change: {why}") from why
+        return Step(self.counters.lsn, error=str(why), pid=self.draft.about)
+
+    def end(self, event: AnyEvent) -> Step:
+        """Write the PCBs that changed, the counters and the journal entry; what is to be committed and performed."""
+        draft = self.draft
+        self.counters.lsn += 1
+        self.counters.now = event.at
+        for pid, proc in draft.dirty.items():
+            if pid in self.policies:
+                proc.policy = (self.settings.memory.policy, self.policies[pid].state())
+            self.write("proc", records.key(pid), records.encode(proc))
+        self.write("meta", b"kernel", records.encode(self.counters))
+        notes = tuple(draft.notes)
+        entry = JournalEntry(self.counters.lsn, event, tuple(draft.sizes), notes, self.hash.to_bytes(16, "little"))
+        draft.written.append(Record("journal", records.key(entry.lsn), records.encode(entry)))
+        return Step(
+            lsn=self.counters.lsn,
+            records=tuple(draft.written),
+            effects=tuple(draft.effects),
+            notes=notes,
+            pid=draft.about,
+            pages=tuple(draft.made),
+            messages=tuple(draft.said),
+        )
+
+    # What is asked of it everywhere.
+
+    @property
+    def settings(self) -> Settings:
+        """As the last boot gave them."""
+        assert self.config is not None, "set by the first event"
+        return self.config.settings
+
+    def proc(self, pid: int) -> Process:
+        """A process by number. Raises BadInput naming those that exist."""
+        if pid not in self.procs:
+            raise BadInput(f"no process {pid}; processes are {some(self.names)}")
+        return self.procs[pid]
+
+    def model_of(self, pid: int) -> str:
+        """The name of the model that runs a process: the one it named if the machine has it, else the first, ""."""
+        name = self.procs[pid].model
+        return name if name in self.models else ""
+
+    def lane_of(self, pid: int) -> Lane:
+        """What a process competes in."""
+        return self.lanes[self.model_of(pid)]
+
+    def working_set(self, pid: int) -> int:
+        """Tokens that a process needs in view to run: its prompt. O(pages)."""
+        return self.procs[pid].space.size()
+
+    def costs(self, proc: Process) -> Costs:
+        """What the frame of a process's model adds."""
+        return self.models[self.model_of(proc.pid)].costs
+
+    def budgets(self, proc: Process) -> Budgets:
+        """How the window of a process is divided."""
+        return self.divide(self.model_of(proc.pid), proc.space.text.tokens if proc.space.text else 0)
+
+    def divide(self, model: str, text: int) -> Budgets:
+        """How a window is divided for a model and a text of so many tokens. Raises BadInput if it is too small."""
+        found = self.divided.get((model, text))
+        if found is None:
+            assert self.config is not None, "set by the first event"
+            found = pager.budgets(self.settings, self.models[model].costs, text, self.config.page_tokens)
+            self.divided[model, text] = found
+        return found
+
+    def policy(self, proc: Process) -> Policy:
+        """The replacement policy of a process, going on from what its PCB keeps."""
+        policy = self.policies.get(proc.pid)
+        if policy is None:
+            name, state = proc.policy or ("", None)
+            chosen, queue = self.settings.memory.policy, self.budgets(proc).queue
+            policy = make(chosen, queue, state if name == chosen else None)
+            policy.capacity = queue
+            if name != chosen:  # another policy's state says nothing: admit what is resident
+                for entry in proc.space.queue:
+                    if entry.kind is not Kind.STUB:
+                        policy.admit(entry.page, entry.tokens, entry.kind)
+            self.policies[proc.pid] = policy
+        return policy

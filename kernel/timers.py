@@ -1,0 +1,97 @@
+"""Timers, and masks, which end by one.
+
+All times are integer nanoseconds. A timer that fires late says by how much; one whose interrupt is still pending is
+counted as coalesced and raises nothing. Masks are kept as the time at which each ends, and one timer of the kernel's
+stands for the first of them. Who is interrupted goes on in turn.py; this file returns the process.
+Not here: when a machine fires (machine/loop.py), which lines may be held back (interrupts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kernel import records
+from kernel.errors import SyscallError, some
+from kernel.event import Arm, Disarm, TimerFired
+from kernel.interrupts import Line
+from kernel.limits import TIMERS_MAX
+from kernel.paging import alloc
+from kernel.process import Process, Timer
+from kernel.state import Kernel
+
+NS = 1_000_000_000
+
+
+def arm(kernel: Kernel, proc: Process, due: int, text: str, every: int) -> Timer:
+    """Arm a timer of the process, for `due` and then every so many ns if `every` is not 0."""
+    if len(proc.timers) >= TIMERS_MAX:
+        raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {some(proc.timers)}")
+    kernel.counters.timer += 1
+    timer = Timer(kernel.counters.timer, proc.pid, due, every, text)
+    kernel.timers[timer.id] = timer
+    proc.timers = [*proc.timers, timer.id]
+    kernel.write("timer", records.key(timer.id), records.encode(timer))
+    kernel.effect(Arm(timer.id, timer.due))
+    return timer
+
+
+def cancel(kernel: Kernel, proc: Process, timer: int) -> None:
+    """Disarm a timer of the process."""
+    if timer not in proc.timers:
+        raise SyscallError(f"no timer {timer}; timers are {some(proc.timers)}")
+    proc.timers = [one for one in proc.timers if one != timer]
+    disarm(kernel, timer)
+
+
+def hold(kernel: Kernel, proc: Process, lines: Iterable[Line], seconds: int) -> None:
+    """Hold back what is raised on `lines` for so long from now; 0: let them through."""
+    until = kernel.at + seconds * NS
+    set_masks(kernel, proc, {**proc.masked, **dict.fromkeys(map(int, lines), until)})
+
+
+def set_masks(kernel: Kernel, proc: Process, masked: dict[int, int]) -> None:
+    """Set the masks of a process, and the timer at which the first of them ends."""
+    proc.masked = {line: until for line, until in masked.items() if until > kernel.at}
+    if proc.unmask:
+        disarm(kernel, proc.unmask)
+        proc.unmask = 0
+    if proc.masked:
+        kernel.counters.timer += 1
+        timer = Timer(kernel.counters.timer, proc.pid, min(proc.masked.values()), 0, "", unmask=True)
+        proc.unmask, kernel.timers[timer.id] = timer.id, timer
+        kernel.write("timer", records.key(timer.id), records.encode(timer))
+        kernel.effect(Arm(timer.id, timer.due))
+
+
+def disarm(kernel: Kernel, timer: int) -> None:
+    """Forget a timer, on disk too."""
+    del kernel.timers[timer]
+    kernel.write("timer", records.key(timer), None)
+    kernel.effect(Disarm(timer))
+
+
+def fired(kernel: Kernel, event: TimerFired) -> Process | None:
+    """A timer came due: its process, to be woken; None if the timer is gone, or its time has not come."""
+    timer = kernel.timers.get(event.timer)
+    if timer is None or kernel.at < timer.due:
+        return None
+    proc = kernel.procs[timer.pid]
+    kernel.dirty(proc)
+    if timer.unmask:
+        set_masks(kernel, proc, {line: until for line, until in proc.masked.items() if until > kernel.at})
+        return proc
+    late_s = (kernel.at - timer.due) // NS
+    if any(one.timer == timer.id for one in proc.pending):
+        proc.accounts.coalesced += 1
+        kernel.note("coalesced", proc, line=Line.TIMER)
+    else:
+        pages = alloc.alert(kernel, proc, "timer", timer=timer.id, text=timer.text, late_s=late_s)
+        kernel.raise_(proc, Line.TIMER, pages, timer=timer.id)
+    if timer.every:
+        timer.due += timer.every * ((kernel.at - timer.due) // timer.every + 1)
+        kernel.write("timer", records.key(timer.id), records.encode(timer))
+        kernel.effect(Arm(timer.id, timer.due))
+    else:
+        proc.timers.remove(timer.id)
+        disarm(kernel, timer.id)
+    return proc

@@ -1,0 +1,120 @@
+"""What a CPU's stop means: account for it, then it was preempted, it failed, or it is one instruction.
+
+The only caller of `execute`: the instruction set's handlers come back into the functions of outbox, timers, life and
+paging/. A trap of a run that nobody waits for only frees its slot.
+Not here: what a syscall does (the table in syscalls/).
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from kernel import dispatch, life, turn
+from kernel.errors import KernelPanic, SyscallError
+from kernel.event import Outcome, Trapped
+from kernel.limits import FAILED_MAX, ILLEGAL_MAX
+from kernel.paging import transcript
+from kernel.process import Move, Process, State
+from kernel.state import Kernel
+
+
+def trapped(kernel: Kernel, event: Trapped) -> None:
+    """The CPU entered the kernel; a trap of a run that nobody waits for only frees its slot."""
+    slot = kernel.slots[event.slot] if event.slot < len(kernel.slots) else None
+    if slot is None or (slot.pid, slot.instr, slot.attempt) != (event.pid, event.instr, event.attempt):
+        return
+    slot.pid = 0
+    proc = kernel.procs[event.pid]
+    kernel.draft.ran = proc.pid
+    kernel.lane_of(proc.pid).ready.spent(proc.pid, proc.nice, event.decoded)
+    kernel.dirty(proc)
+    if event.kv > kernel.settings.window:
+        raise KernelPanic(f"process {proc.pid} reached position {event.kv} of window {kernel.settings.window}")
+    counts = proc.accounts
+    counts.emitted += event.decoded
+    counts.prefill += event.prefill
+    counts.kv = max(counts.kv, event.kv)
+    counts.again += event.again
+    counts.restored += event.restored
+    counts.shared += event.shared
+    _worked(kernel, proc, event)
+    if proc.state is not State.RUNNING or (proc.instr, proc.attempt) != (event.instr, event.attempt):
+        return  # killed meanwhile, and perhaps started again
+    proc.turn_tokens += event.decoded
+    proc.move(Move.TRAP)
+    kernel.note("run", proc, tokens=event.decoded, text=f"{event.outcome}, {_evaluated(event)}")
+    match event.outcome:
+        case Outcome.PREEMPTED:
+            proc.ids = event.ids
+            if proc.discard:
+                turn.discard(kernel, proc)
+            else:
+                dispatch.ready(kernel, proc)
+            return
+        case Outcome.FAILED:
+            _device_failed(kernel, proc, event.error)
+            return
+        case Outcome.SYSCALL | Outcome.ILLEGAL:
+            proc.open, proc.ids, proc.failed_row, proc.discard = False, (), 0, False
+            _instruction(kernel, proc, event)
+        case _:
+            assert_never(event.outcome)
+
+
+def _worked(kernel: Kernel, proc: Process, event: Trapped) -> None:
+    """See how much of a run's work was done before, and lost to another process meanwhile."""
+    seen, prompt = kernel.seen.get(proc.pid, 0), event.prompt + len(event.ids) - event.decoded
+    again = max(0, event.prefill - max(1, prompt - seen)) if seen else 0
+    if event.outcome is not Outcome.FAILED:
+        kernel.seen[proc.pid] = event.kv
+    share = kernel.lane_of(proc.pid).admission.observe(event.prefill + event.decoded, again)
+    if share:
+        kernel.note("thrash", text=f"{100 * share:.0f} % of the CPU's work was done before")
+
+
+def _device_failed(kernel: Kernel, proc: Process, error: str) -> None:
+    """Run it again, or end a process on which the CPU fails time after time."""
+    proc.failed_row += 1
+    kernel.note("error", proc, text=f"CPU: {error}")
+    if proc.failed_row >= FAILED_MAX:
+        life.end(kernel, proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
+        return
+    dispatch.ready(kernel, proc)
+
+
+def _instruction(kernel: Kernel, proc: Process, event: Trapped) -> None:
+    """Carry out what was emitted, and let the turn go on if that did not end it."""
+    kernel.draft.emission = event
+    proc.space.group += 1
+    proc.turn_syscalls += 1
+    proc.accounts.syscalls += 1
+    encoding = kernel.models[kernel.model_of(proc.pid)].encoding
+    try:
+        if event.outcome is Outcome.ILLEGAL:
+            raise SyscallError(event.error or "nothing was emitted")
+        kernel.iset.execute(kernel, proc, event.text, encoding, event.truncated)
+        proc.illegal_row = 0
+    except SyscallError as exc:
+        _illegal(kernel, proc, str(exc))
+    transcript.emitted(kernel, proc)
+    if proc.state is State.READY:
+        turn.go_on(kernel, proc)
+
+
+def _illegal(kernel: Kernel, proc: Process, why: str) -> None:
+    """Tell a process what was wrong and what is allowed, or end it after too many in a row."""
+    proc.illegal_row += 1
+    proc.accounts.illegal += 1
+    kernel.note("error", proc, text=why)
+    if proc.illegal_row >= ILLEGAL_MAX:
+        transcript.emitted(kernel, proc)
+        life.end(kernel, proc, f"{ILLEGAL_MAX} illegal instructions in a row; the last: {why}")
+        return
+    transcript.answer(kernel, proc, f"error: {why}")
+
+
+def _evaluated(event: Trapped) -> str:
+    """Where the tokens of a run's prompt came from, in words."""
+    said = f"prompt {event.prompt}, prefill {event.prefill}"
+    parts = (("again", event.again), ("restored", event.restored), ("shared", event.shared))
+    return said + "".join(f", {name} {tokens}" for name, tokens in parts if tokens)

@@ -1,0 +1,172 @@
+"""A turn: from the interrupt that begins it to its end. Knows no CPU and no syscall.
+
+A process delivers what is pending at its instruction boundaries. A turn begins there when something wakes it, and ends
+when the process rests or its budget is spent; then it joins the queue, and what was recalled for it is dropped.
+Not here: what raises (controller.py, timers.py), what an instruction does (trap.py), who gets a slot (dispatch.py).
+"""
+
+from __future__ import annotations
+
+from kernel import dispatch, interrupts, waiting
+from kernel.interrupts import Line, Pending
+from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
+from kernel.memory.address_space import Entry
+from kernel.memory.page import Kind, Role
+from kernel.paging import faults, queue, transcript
+from kernel.process import Move, Process, State
+from kernel.state import Kernel, Lane
+
+
+def wake(kernel: Kernel, proc: Process | None) -> None:
+    """Something became pending for a process; if it is idle, it looks. None: for nobody."""
+    if proc is not None and proc.state is State.IDLE:
+        _boundary(kernel, proc)
+
+
+def interrupt(kernel: Kernel, proc: Process) -> None:
+    """A user's message became pending: wakes the process, or stops what it is emitting if it asked for that."""
+    if proc.state is State.IDLE:
+        _boundary(kernel, proc)
+    elif proc.abort and Line.USER not in proc.held(kernel.at):
+        _abort(kernel, proc)
+
+
+def _boundary(kernel: Kernel, proc: Process) -> None:
+    """An instruction boundary: deliver what is pending, begin a turn if that wakes the process, or let it rest."""
+    held, lane = proc.held(kernel.at), kernel.lane_of(proc.pid)
+    waking = any(one.line is not Line.MEMORY and one.line not in held for one in proc.pending)
+    if not proc.in_turn and not waking:
+        if proc.state is State.READY:
+            proc.move(Move.REST)
+            lane.ready.remove(proc.pid)
+            lane.admission.leave(proc.pid)
+        return
+    fresh = not proc.in_turn
+    if fresh:
+        proc.in_turn = True
+        lane.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
+        proc.accounts.turns += 1
+        proc.space.turn = len(proc.space.queue)
+        if proc.state is State.IDLE:
+            proc.move(Move.WAKE)
+    delivered = interrupts.take(proc.pending, held, fresh_turn=fresh)
+    asked: list[int] = []
+    for one in delivered:
+        asked += _deliver(kernel, proc, one)
+    memory = kernel.settings.memory
+    if asked and memory.fault and memory.recall and proc.space.evicted:
+        waiting.block(kernel, proc, faults.demand(kernel, proc, asked), demand=True)
+    else:
+        dispatch.ready(kernel, proc)
+
+
+def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
+    """Append what an interrupt brings; returns the user's pages among it."""
+    proc.accounts.interrupts += 1
+    pages = tuple(page for page, _ in one.pages)
+    kernel.note("delivered", proc, line=one.line, pages=pages, ns=kernel.at - one.at)
+    if one.line is Line.MEMORY:
+        limits = kernel.budgets(proc)
+        share = round(100 * proc.space.used() / limits.queue)
+        transcript.tell(
+            kernel, proc, kernel.iset.alert("pressure", proc.mask, percent=share, free=limits.queue - proc.space.used())
+        )
+        return []
+    user = one.line is Line.USER
+    kind, role = (Kind.MESSAGE, Role.USER) if user else (Kind.ALERT, Role.SYSTEM)
+    entries = [Entry(page, tokens, kind, role) for page, tokens in one.pages]
+    if user and one.mid:
+        proc.answers += (one.mid,)
+    limits, total = kernel.budgets(proc), sum(entry.tokens for entry in entries)
+    if total > limits.queue // 2:  # enters as its head; the rest is on disk already
+        total = _head_of(kernel, proc, entries)
+    else:
+        for entry in entries:
+            queue.append(kernel, proc, entry)
+    if user:
+        proc.accounts.entered += total
+    return [entry.page for entry in entries] if user else []
+
+
+def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
+    """Append as many pages as a quarter of the queue holds, and say where the rest is; returns their tokens."""
+    room, kept = kernel.budgets(proc).queue // 4, 0
+    for kept, entry in enumerate(entries):
+        if kept and room < entry.tokens:
+            break
+        room -= entry.tokens
+        queue.append(kernel, proc, entry)
+    rest = [entry.page for entry in entries[kept:]]
+    proc.space.evicted += len(rest)
+    kernel.note("evict", proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
+    transcript.tell(kernel, proc, kernel.iset.alert("rest", proc.mask, pages=len(rest), first=rest[0], last=rest[-1]))
+    return sum(entry.tokens for entry in entries[:kept])
+
+
+def go_on(kernel: Kernel, proc: Process | None) -> None:
+    """After an instruction or a completion: end a turn whose budget is spent, deliver what is pending, go on."""
+    if proc is None:
+        return
+    if proc.in_turn and (proc.turn_syscalls >= TURN_SYSCALLS_MAX or proc.turn_tokens >= TURN_TOKENS_MAX):
+        transcript.tell(
+            kernel, proc, kernel.iset.alert("budget", proc.mask, syscalls=proc.turn_syscalls, tokens=proc.turn_tokens)
+        )
+        kernel.note("turn", proc, text="budget spent")
+        close(kernel, proc)
+    _boundary(kernel, proc)
+
+
+def close(kernel: Kernel, proc: Process) -> None:
+    """The turn joins the queue and what was recalled for it is dropped."""
+    proc.in_turn = False
+    kernel.seen.pop(proc.pid, None)
+    proc.turn_syscalls = proc.turn_tokens = 0
+    proc.answers = ()
+    proc.space.recall = []
+    proc.space.turn = len(proc.space.queue)
+
+
+def _abort(kernel: Kernel, proc: Process) -> None:
+    """Stop the instruction under way at its next token, to be begun anew with what is pending in view."""
+    if proc.state is State.RUNNING and not proc.discard:
+        proc.discard = True
+        dispatch.stop(kernel, proc)
+    elif proc.state is State.READY and proc.ids:
+        discard(kernel, proc)
+    elif proc.state is State.SUSPENDED:
+        proc.discard = bool(proc.ids)
+
+
+def discard(kernel: Kernel, proc: Process) -> None:
+    """Throw away what the instruction under way emitted, and begin it anew."""
+    kernel.note("abort", proc, tokens=len(proc.ids))
+    proc.ids, proc.discard = (), False
+    _boundary(kernel, proc)
+
+
+def rest(kernel: Kernel, proc: Process) -> None:
+    """End the turn; the process is idle until an interrupt."""
+    transcript.emitted(kernel, proc)
+    close(kernel, proc)
+
+
+def admit(kernel: Kernel, lane: Lane) -> None:
+    """Suspend whom the CPU's memory has no room for, and let in whom it has room for again."""
+    while (pid := lane.admission.victim(kernel.working_set)) is not None:  # ends: one goes outside each time
+        proc = kernel.procs[pid]
+        if proc.state is State.READY:
+            dispatch.suspend(kernel, proc)
+        elif proc.state is State.RUNNING:  # suspended when it has come to its next token
+            dispatch.stop(kernel, proc)
+    while (pid := lane.admission.next(kernel.working_set)) is not None:  # ends: one comes in each time
+        proc = kernel.procs[pid]
+        if proc.state is State.SUSPENDED:
+            proc.move(Move.RESUME)
+            kernel.dirty(proc)
+            kernel.note("resume", proc, tokens=proc.space.size())
+            if proc.discard:
+                discard(kernel, proc)
+            elif proc.ids:
+                dispatch.ready(kernel, proc)
+            else:
+                _boundary(kernel, proc)

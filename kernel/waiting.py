@@ -1,0 +1,32 @@
+"""Who waits for what: one request a process at a time, numbered.
+
+The request stands in the PCB while the process is blocked, so a boot asks again. A completion that nobody waits for
+changes nothing: its number is old, or the process is dead.
+Not here: what is asked (paging/faults.py, paging/residency.py), what becomes of the answer.
+"""
+
+from __future__ import annotations
+
+from kernel.event import Load, Loaded, Search, Searched
+from kernel.process import Move, Process
+from kernel.state import Kernel
+
+
+def block(kernel: Kernel, proc: Process, what: Search | Load, *, demand: bool = False) -> None:
+    """Let a process wait for `what`, whose number is its next; `demand`: for the kernel's own sake (faults.py)."""
+    proc.req += 1
+    proc.wait, proc.demand = what, demand
+    proc.move(Move.BLOCK)
+    kernel.lane_of(proc.pid).ready.remove(proc.pid)
+    kernel.effect(what)
+
+
+def completed(kernel: Kernel, event: Searched | Loaded) -> Process | None:
+    """The process that waits for this completion, made ready; None if nobody does."""
+    proc = kernel.procs.get(event.pid)
+    if proc is None or proc.wait is None or proc.req != event.req:
+        return None
+    kernel.dirty(proc)
+    proc.wait = None
+    proc.move(Move.WAKE)
+    return proc
