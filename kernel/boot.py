@@ -12,9 +12,10 @@ import msgspec
 
 from kernel import aside, checkpoint, core, failpoint, records
 from kernel.errors import BadInput
-from kernel.event import Booted, Killed
+from kernel.event import AnyEvent, Booted, Killed
 from kernel.machine.cpus import Cpus
-from kernel.machine.loop import Machine, page_tokens_max, unwatched
+from kernel.machine.devices import unwatched
+from kernel.machine.loop import Machine, page_tokens_max
 from kernel.ports import Cpu, Disk, Index, Record
 from kernel.process import State
 from kernel.settings import Settings
@@ -44,7 +45,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock)
     machine.watch = board.watch
     cpus.open(settings.window, machine.post, machine.stream)
-    event = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
+    event: AnyEvent = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
     step = core.step(kernel, event)
     if step.error:
         cpus.close()
@@ -53,18 +54,21 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     failpoint.passing("boot.after")
     stopped = await _set_aside(machine)
     board.index.start(machine.post, machine.pages.sizes)
-    machine.began(event, step)
-    for killed, ended in stopped:
-        machine.began(killed, ended)
+    steps = [(event, step), *stopped]
+    machine.devices.committed([step for _, step in steps])
+    for event, step in steps:
+        machine.watch(event, step)
+        for effect in step.effects:
+            machine.devices.perform(effect)
     return machine
 
 
-async def _set_aside(machine: Machine) -> list[tuple[Killed, Step]]:
+async def _set_aside(machine: Machine) -> list[tuple[AnyEvent, Step]]:
     """Stop the processes of events that panicked the kernel twice, before anything is performed."""
     kept = aside.known(machine.disk)
     bad = {one.event: one for one in kept if one.times >= aside.TIMES}
     machine.aside = set(bad)
-    done = []
+    done: list[tuple[AnyEvent, Step]] = []
     for one in bad.values():
         proc = machine.kernel.procs.get(one.pid)
         if not one.stopped and proc is not None and proc.state is not State.ZOMBIE:

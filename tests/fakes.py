@@ -15,21 +15,9 @@ from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel import core, records
 from kernel.boot import booted, load, measure_anew, recorded
-from kernel.event import (
-    AnyEvent,
-    Arm,
-    Disarm,
-    Fork,
-    Load,
-    Message,
-    Messaged,
-    Preempt,
-    Run,
-    Search,
-    Spawned,
-    TimerFired,
-)
+from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.machine.cpus import Cpus
+from kernel.machine.devices import Devices
 from kernel.machine.loop import page_tokens_max
 from kernel.machine.pages import Pages
 from kernel.memory.page import Page
@@ -65,6 +53,7 @@ class Rig:
         self.others = dict(others or {})  # more models, by name
         self.now = 1_000 * NS
         self.cut_at = 0
+        self.answering = True  # False: runs are noted and nobody carries them out
         self.boot()
 
     def boot(self) -> None:
@@ -82,6 +71,16 @@ class Rig:
         self.jobs: list[Job] = []
         self.messages: list[Message] = []
         self.n = 0
+        self.devices = Devices(
+            self.cpus,
+            self.pages,
+            self.index,
+            self.kernel.model_of,
+            post=self.post,
+            publish=lambda message: self.messages.append(message),  # which tests put another list in place of
+            start=self.start,
+            alarms=self,
+        )
         load(self.kernel, self.disk)
         anew, resized, measured = measure_anew(self.kernel, self.disk, self.cpus)
         self.disk.commit([*measured, *recorded(self.cpus, self.settings)])
@@ -106,28 +105,24 @@ class Rig:
             self.cut_at -= 1
             if self.cut_at == 0:
                 raise PowerCut
-        self.disk.commit(step.records)
-        self.index.feed(self.kernel.counters.page)
-        self.messages += step.messages
+        self.disk.commit(self.devices.transaction([step]))
+        self.devices.committed([step])
         for effect in step.effects:
-            match effect:
-                case Run():
-                    self._run(effect)
-                case Preempt():
-                    self.cpus.preempt(effect.slot)
-                case Fork():
-                    self.cpus.fork(effect.parent, effect.child, self.kernel.model_of(effect.child))
-                case Search():
-                    self.index.search(effect)
-                case Load():
-                    self.post(self.pages.load(effect))
-                case Arm():
-                    self.armed[effect.timer] = effect.due
-                case Disarm():
-                    self.armed.pop(effect.timer, None)
-                case _:
-                    pass
+            self.devices.perform(effect)
         return step
+
+    def arm(self, timer: int, due: int) -> None:
+        self.armed[timer] = due
+
+    def disarm(self, timer: int) -> None:
+        self.armed.pop(timer, None)
+
+    def start(self, run: Run) -> None:
+        """Begin a run, unless nobody is to answer."""
+        job = self.pages.job(run)
+        self.jobs.append(job)
+        if self.answering:
+            self.cpus.start(job)
 
     def pump(self, events: int = 1_000_000) -> None:
         """Take what the devices posted, until they are quiet or `events` are taken."""
@@ -173,8 +168,3 @@ class Rig:
     def texts(self, pid: int) -> list[str]:
         """What the process would see now, in prompt order."""
         return [self.page(placed.page).text for placed in self.proc(pid).space.placed()]
-
-    def _run(self, run: Run) -> None:
-        job = self.pages.job(run)
-        self.jobs.append(job)
-        self.cpus.start(job)

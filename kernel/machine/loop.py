@@ -22,25 +22,17 @@ from kernel import aside, checkpoint, core, failpoint, records
 from kernel.errors import BadInput, KernelError, KernelPanic
 from kernel.event import (
     Acked,
-    AnyEffect,
     AnyEvent,
-    Arm,
     Checkpointed,
-    Deliver,
-    Disarm,
     Filed,
-    Fork,
     Forked,
     Imported,
     Killed,
-    Load,
     Message,
     Messaged,
     Note,
     Part,
-    Preempt,
     Run,
-    Search,
     Spawned,
     TimerFired,
     Trapped,
@@ -55,12 +47,13 @@ from kernel.limits import (
     SUBSCRIBER_QUEUE_MAX,
 )
 from kernel.machine.cpus import Cpus
+from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
 from kernel.machine.pages import Pages
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
 from kernel.memory.prompt import Layout
-from kernel.ports import Disk, Index, Record, Streamed
+from kernel.ports import Disk, Index, Post, Record, Streamed
 from kernel.process import Process, State
 from kernel.records import JournalEntry
 from kernel.settings import Settings
@@ -156,8 +149,38 @@ class _Waiter:
         return self.answer
 
 
-def unwatched(event: AnyEvent, step: Step) -> None:
-    """Nobody watches."""
+class Timers:
+    """The machine's Alarms, by its clock."""
+
+    def __init__(self, clock: Callable[[], int], post: Post) -> None:
+        self._clock, self._post = clock, post
+        self._heap: list[tuple[int, int]] = []  # (due, timer), of which `_armed` says what still holds
+        self._armed: dict[int, int] = {}
+        self._changed = trio.Event()
+
+    def arm(self, timer: int, due: int) -> None:
+        """See Alarms."""
+        self._armed[timer] = due
+        heapq.heappush(self._heap, (due, timer))
+        self._changed.set()
+
+    def disarm(self, timer: int) -> None:
+        """See Alarms."""
+        self._armed.pop(timer, None)
+
+    async def run(self) -> None:
+        """Fire them as they come due."""
+        while True:  # until the machine's nursery is cancelled
+            self._changed = trio.Event()
+            now = self._clock()
+            while self._heap and self._heap[0][0] <= now:
+                due, timer = heapq.heappop(self._heap)
+                if self._armed.get(timer) == due:
+                    del self._armed[timer]
+                    self._post(TimerFired(source="timer", at=now, timer=timer))
+            wait_s = (self._heap[0][0] - now) / NS if self._heap else math.inf
+            with trio.move_on_after(min(wait_s, 60.0)):  # 60: a wall clock that is set ahead is noticed within it
+                await self._changed.wait()
 
 
 class Machine:
@@ -177,6 +200,17 @@ class Machine:
         self.disk, self.index = disk, index
         self.settings, self.clock = settings, clock
         self.pages = Pages(disk, cpus, iset, kernel.model_of)
+        self.timers = Timers(clock, self.post)
+        self.devices = Devices(
+            cpus,
+            self.pages,
+            index,
+            kernel.model_of,
+            post=self.post,
+            publish=self._publish,
+            start=self._start,
+            alarms=self.timers,
+        )
         self.latency = Latency()
         self.watch: Watch = unwatched
         self.window, self.models = settings.window, {name: cpu.model for name, cpu in cpus.of.items()}
@@ -187,9 +221,6 @@ class Machine:
         self._numbers: dict[str, int] = {}
         self._awake = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._timers: list[tuple[int, int]] = []  # (due, timer), of which `_armed` says what still holds
-        self._armed: dict[int, int] = {}
-        self._timers_changed = trio.Event()
         self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
         self._inflight: dict[str, _Waiter] = {}
         self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
@@ -354,15 +385,6 @@ class Machine:
 
     # The loop.
 
-    def began(self, event: AnyEvent, step: Step) -> None:
-        """Perform what the boot's step derived; called once, after its commit."""
-        for page, ids in step.pages:
-            if ids:
-                self.pages.keep(page, ids)
-        self.watch(event, step)
-        for effect in step.effects:
-            self.perform(effect)
-
     async def run(self) -> None:
         """The machine's life, from the first dispatch to `stop`. This nursery owns every task of the kernel."""
         self._token = trio.lowlevel.current_trio_token()
@@ -370,7 +392,7 @@ class Machine:
         gc.set_threshold(50_000, 20, 50)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_time)
+                nursery.start_soon(self.timers.run)
                 await self._loop()
                 nursery.cancel_scope.cancel()
         finally:
@@ -445,30 +467,17 @@ class Machine:
             steps.append((step, event, waiter))
             if isinstance(event, Trapped):
                 self._busy.discard(event.slot)
-        last = {(record.table, record.key): record for step, _, _ in steps for record in step.records}
-        written = list(last.values())  # of a key written twice, the last value alone
-        written = self.pages.measured() + written
-        await self.commit(written)
-        newest = 0
-        for step, _, _ in steps:
-            for page, ids in step.pages:
-                if ids:
-                    self.pages.keep(page, ids)
-                newest = page.id
-        if newest:
-            self.index.feed(newest)
+        taken = [step for step, _, _ in steps]
+        await self.commit(self.devices.transaction(taken))
+        self.devices.committed(taken)
         failpoint.passing("perform.before")
         for step, event, waiter in steps:
             if not step.error:
                 self.watch(event, step)
             if step.notes:
                 self._publish(Entry(step.lsn, event.at, step.notes))
-            for message in step.messages:
-                failpoint.passing("publish.before")
-                self._publish(message)
-                failpoint.passing("publish.after")
             for effect in step.effects:
-                self.perform(effect)
+                self.devices.perform(effect)
                 failpoint.passing("perform.after")
             if waiter is not None:
                 failpoint.passing("answer.before")
@@ -525,54 +534,15 @@ class Machine:
             self.disk.commit(written)
             await trio.lowlevel.checkpoint()
 
-    # Effects.
-
-    def perform(self, effect: AnyEffect) -> None:
-        """Carry out one effect of a committed step; never blocks."""
-        match effect:
-            case Run():
-                if self.stopping:
-                    return  # derived again at the next boot
-                self._run(effect)
-            case Preempt():
-                self.cpus.preempt(effect.slot)
-            case Fork():
-                self.cpus.fork(effect.parent, effect.child, self.kernel.model_of(effect.child))
-            case Search():
-                self.index.search(effect)
-            case Load():
-                self.post(self.pages.load(effect))
-            case Arm():
-                self._armed[effect.timer] = effect.due
-                heapq.heappush(self._timers, (effect.due, effect.timer))
-                self._timers_changed.set()
-            case Disarm():
-                self._armed.pop(effect.timer, None)
-            case Deliver():
-                pass  # published with its step; it stands in the outbox for those who come later
-
-    def _run(self, run: Run) -> None:
+    def _start(self, run: Run) -> None:
+        if self.stopping:
+            return  # derived again at the next boot
         self._busy.add(run.slot)
         tag = (run.pid, run.instr, run.attempt)
         if run.ids and self._shown.get(run.pid) != tag:  # a new attempt goes on from committed tokens: say them again
             self.stream(Streamed(*tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
         self._shown[run.pid] = tag
         self.cpus.start(self.pages.job(run))
-
-    # Timers.
-
-    async def _keep_time(self) -> None:
-        while True:  # until the machine's nursery is cancelled
-            self._timers_changed = trio.Event()
-            now = self.clock()
-            while self._timers and self._timers[0][0] <= now:
-                due, timer = heapq.heappop(self._timers)
-                if self._armed.get(timer) == due:
-                    del self._armed[timer]
-                    self.post(TimerFired(source="timer", at=now, timer=timer))
-            wait_s = (self._timers[0][0] - now) / NS if self._timers else math.inf
-            with trio.move_on_after(min(wait_s, 60.0)):  # 60: a wall clock that is set ahead is noticed within it
-                await self._timers_changed.wait()
 
     # What clients read.
 

@@ -1,8 +1,8 @@
-"""A machine in virtual time: the same kernel, disk, pages and ports as machine.py, in a plain loop over a heap.
+"""A machine in virtual time: the same kernel, disk, pages and ports as loop.py, in a plain loop over a heap.
 
 Everything that will happen stands on the heap by (time, source, number): events, and calls of devices that have their
 own times. One is taken at a time, stepped, committed and performed before the next, so a run is a function of what was
-put on the heap: no thread, no clock, no waiting. For benches and scenarios; the daemon runs machine.py.
+put on the heap: no thread, no clock, no waiting. For benches and scenarios; the daemon runs loop.py.
 """
 
 from __future__ import annotations
@@ -15,21 +15,9 @@ import msgspec
 from kernel import core
 from kernel.boot import booted, load, recorded
 from kernel.errors import BadInput
-from kernel.event import (
-    AnyEffect,
-    AnyEvent,
-    Arm,
-    Deliver,
-    Disarm,
-    Fork,
-    Load,
-    Messaged,
-    Preempt,
-    Run,
-    Search,
-    TimerFired,
-)
+from kernel.event import AnyEvent, Message, Messaged, Run, TimerFired
 from kernel.machine.cpus import Cpus
+from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
 from kernel.machine.loop import page_tokens_max
 from kernel.machine.pages import Pages
@@ -40,6 +28,10 @@ from kernel.state import InstructionSet, Kernel, Step, Watch
 LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
 
 
+def unheard(message: Message) -> None:
+    """Nobody listens: whoever wants to know what was said watches, or reads the outbox."""
+
+
 class VirtualMachine:
     """A machine whose time is `now`, in ns. Drivers that take time are given it as their clock."""
 
@@ -48,7 +40,7 @@ class VirtualMachine:
         self.commit_ns = 0  # how long the disk takes for a transaction; what happens meanwhile waits
         self.steps = 0
         self.latency = Latency()
-        self.watch: Watch = lambda event, step: None
+        self.watch: Watch = unwatched
         self._heap: list[tuple[int, str, int, AnyEvent | Callable[[], None]]] = []
         self._put = 0
         self._numbers: dict[str, int] = {}
@@ -60,6 +52,16 @@ class VirtualMachine:
         self.cpus = Cpus(cpu)
         self.kernel = Kernel(iset, self.cpus)
         self.pages = Pages(disk, self.cpus, iset, self.kernel.model_of)
+        self.devices = Devices(
+            self.cpus,
+            self.pages,
+            index,
+            self.kernel.model_of,
+            post=self.post,
+            publish=unheard,
+            start=self._start,
+            alarms=self,
+        )
         load(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sizes)
@@ -87,17 +89,22 @@ class VirtualMachine:
         self.steps += 1
         if step.error:
             raise BadInput(step.error)
-        self.disk.commit([*self.pages.measured(), *step.records])
+        self.disk.commit(self.devices.transaction([step]))
         self.now += self.commit_ns
-        for page, ids in step.pages:
-            if ids:
-                self.pages.keep(page, ids)
-        if step.pages:
-            self.index.feed(step.pages[-1][0].id)
+        self.devices.committed([step])
         self.watch(event, step)
         for effect in step.effects:
-            self._perform(effect)
+            self.devices.perform(effect)
         return step
+
+    def arm(self, timer: int, due: int) -> None:
+        """See devices.Alarms."""
+        self._armed[timer] = due
+        self._push(max(self.now, due), "timer", lambda: self._fire(timer, due))
+
+    def disarm(self, timer: int) -> None:
+        """See devices.Alarms."""
+        self._armed.pop(timer, None)
 
     def run(self, until: int) -> None:
         """Let everything happen that happens before `until`, which is the time then."""
@@ -120,25 +127,8 @@ class VirtualMachine:
         self._put += 1
         heapq.heappush(self._heap, (when, source, self._put, what))
 
-    def _perform(self, effect: AnyEffect) -> None:
-        match effect:
-            case Run():
-                self.cpus.start(self.pages.job(effect))
-            case Preempt():
-                self.cpus.preempt(effect.slot)
-            case Fork():
-                self.cpus.fork(effect.parent, effect.child, self.kernel.model_of(effect.child))
-            case Search():
-                self.index.search(effect)
-            case Load():
-                self.post(self.pages.load(effect))
-            case Arm():
-                self._armed[effect.timer] = effect.due
-                self._push(max(self.now, effect.due), "timer", lambda: self._fire(effect.timer, effect.due))
-            case Disarm():
-                self._armed.pop(effect.timer, None)
-            case Deliver():
-                pass
+    def _start(self, run: Run) -> None:
+        self.cpus.start(self.pages.job(run))
 
     def _fire(self, timer: int, due: int) -> None:
         if self._armed.get(timer) == due:
