@@ -1,6 +1,8 @@
 """Boot, as a table of contents: load the last commit, size memory for this model and window, derive what was under way.
 
-Loads, never replays: the state on disk is always that of the last commit.
+Loads, never replays: the state on disk is always that of the last commit. A boot that is refused leaves the disk as it
+was; a machine that is returned has begun anew all that its state says is under way.
+Not here: what Booted says (machine/measures.py), and the machine's life after it (machine/loop.py).
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import aside, checkpoint, core, failpoint, records
+from kernel import aside, checkpoint, core, failpoint
 from kernel.errors import BadInput
-from kernel.event import AnyEvent, Booted, Killed
+from kernel.event import AnyEvent, Killed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import unwatched
-from kernel.machine.loop import Machine, page_tokens_max
-from kernel.ports import Cpu, Disk, Index, Record
+from kernel.machine.loop import Machine
+from kernel.machine.measures import booted, measure_anew, recorded
+from kernel.ports import Cpu, Disk, Index
 from kernel.process import State
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
@@ -39,7 +42,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     disk, settings = board.disk, board.settings
     cpus = Cpus(board.cpu, board.others)
     kernel = Kernel(table, cpus)
-    load(kernel, disk)
+    checkpoint.last_commit(kernel, disk)
     failpoint.passing("boot.before")
     anew, resized, measured = measure_anew(kernel, disk, cpus)
     machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock)
@@ -80,78 +83,3 @@ async def _set_aside(machine: Machine) -> list[tuple[AnyEvent, Step]]:
     if done:
         await machine.commit([aside.stopped(kept, set(bad))])
     return done
-
-
-def booted(
-    cpus: Cpus,
-    settings: Settings,
-    *,
-    at: int = 0,
-    anew: tuple[int, ...] = (),
-    resized: dict[int, int] | None = None,
-) -> Booted:
-    """The first event of a machine of these CPUs; the pages of `anew` have been measured as `resized` says."""
-    models = cpus.models(settings)
-    first = models.pop("")
-    return Booted(
-        at=at,
-        source="boot",
-        settings=settings,
-        costs=first.costs,
-        model=first.title,
-        encoding=first.encoding,
-        slots=first.slots,
-        page_tokens=page_tokens_max(settings),
-        resized=resized or {},
-        anew=anew,
-        others=models,
-    )
-
-
-def recorded(cpus: Cpus, settings: Settings) -> list[Record]:
-    """What a machine keeps of how it was booted, for the next boot."""
-    return [
-        Record("set", b"measure", records.encode(cpus.measures())),
-        Record("set", b"settings", records.encode(settings)),
-    ]
-
-
-def load(kernel: Kernel, disk: Disk) -> None:
-    """The state of the last commit, and the hash that was journaled with it."""
-    state_hash = checkpoint.state_hash(disk)
-    tables = {name: disk.scan(name) for name in ("proc", "timer", "outbox")}
-    kernel.load(tables, disk.get("meta", b"kernel"), state_hash)
-
-
-def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...], dict[int, int], list[Record]]:
-    """Processes that another model ran at the last boot, and the sizes of their resident pages by that of now."""
-    anew: list[int] = []
-    resized: dict[int, int] = {}
-    written: list[Record] = []
-    last = _last_measures(disk)
-    for proc in kernel.procs.values():
-        layout = cpus.layouts.get(proc.model, cpus.layouts[""])
-        measure = layout.costs.measure
-        if not last or last.get(proc.model, last[""]) == measure:
-            continue
-        anew.append(proc.pid)
-        numbers = [entry.page for entry in proc.space.queue]
-        numbers += [page for one in proc.pending for page, _ in one.pages]
-        rows = disk.get_many("page", [records.key(n) for n in numbers])
-        for number, row in zip(numbers, rows, strict=True):
-            assert row is not None, f"page {number} is resident and not on disk"
-            ids = layout.tokenize(records.page_of(row, disk.get).text)
-            resized[number] = len(ids)
-            written.append(Record("ids", records.ids_key(measure, number), records.pack_ids(ids)))
-    return tuple(anew), resized, written
-
-
-def _last_measures(disk: Disk) -> dict[str, str]:
-    """By what the models of the last boot measured; empty if there was none."""
-    row = disk.get("set", b"measure")
-    if row is None:
-        return {}
-    try:
-        return msgspec.msgpack.decode(row, type=dict[str, str])
-    except msgspec.DecodeError:  # of a version with one model
-        return {"": row.decode()}

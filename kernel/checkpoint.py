@@ -3,8 +3,8 @@
 Table `base` holds the rows of every table that changes in place, as they stood after one step, and beside them what a
 running kernel needs to go on from there (Base). Pages and message ids are written once and never change: those of a
 checkpoint are the ones with numbers up to its counters, and are not copied. A running kernel takes a checkpoint after a
-Checkpointed event, whose step makes everything that no record holds a function of the records (restart.derive); one
-that does not run, at its last commit, for the next event is Booted, which does the same.
+Checkpointed event, whose step makes everything that no record holds a function of the records (Kernel._renew); one that
+does not run, at its last commit, for the next event is Booted, which does the same.
 Not here: who asks for it (machine/loop.py, llmos/storage.py), replay (replay.py).
 """
 
@@ -92,6 +92,12 @@ def load(kernel: Kernel, disk: Reads) -> Base | None:
     return head
 
 
+def last_commit(kernel: Kernel, disk: Reads) -> None:
+    """Bring an empty kernel to the last commit of a disk, and to the hash that was journaled with it."""
+    tables = {name: disk.scan(name) for name in ("proc", "timer", "outbox")}
+    kernel.load(tables, disk.get("meta", b"kernel"), state_hash(disk))
+
+
 def cut(disk: Reads) -> list[Record]:
     """What to delete next of the journal that the checkpoint stands for; empty when nothing of it is left."""
     head = base(disk)
@@ -99,4 +105,4 @@ def cut(disk: Reads) -> list[Record]:
     return [Record("journal", row, None) for row, _ in rows if head is not None and unkey(row)[0] <= head.lsn]
 
 
-__all__ = ["Base", "base", "cut", "key", "last_entry", "load", "records", "state_hash"]
+__all__ = ["Base", "base", "cut", "key", "last_commit", "last_entry", "load", "records", "state_hash"]

@@ -13,12 +13,11 @@ import msgspec
 from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel import core, records
-from kernel.boot import booted, load, measure_anew, recorded
+from kernel import checkpoint, core, records
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
-from kernel.machine.loop import page_tokens_max
+from kernel.machine.measures import booted, measure_anew, page_tokens_max, recorded
 from kernel.machine.pages import Pages
 from kernel.memory.page import Page
 from kernel.ports import Job
@@ -81,7 +80,7 @@ class Rig:
             start=self.start,
             alarms=self,
         )
-        load(self.kernel, self.disk)
+        checkpoint.last_commit(self.kernel, self.disk)
         anew, resized, measured = measure_anew(self.kernel, self.disk, self.cpus)
         self.disk.commit([*measured, *recorded(self.cpus, self.settings)])
         self.index.start(self.post, self.pages.sizes)

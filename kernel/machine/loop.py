@@ -49,6 +49,7 @@ from kernel.limits import (
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
+from kernel.machine.measures import page_tokens_max
 from kernel.machine.pages import Pages
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
@@ -721,13 +722,6 @@ def check_text(text: str) -> None:
         raise BadInput(f"the message is no valid UTF-8 (character {exc.start + 1}); send it as UTF-8") from exc
     if size > MESSAGE_BYTES_MAX:
         raise BadInput(f"the message has {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed: send it in parts")
-
-
-def page_tokens_max(settings: Settings) -> int:
-    """By how many tokens text from outside is split: a sixteenth of the window, within the limits."""
-    from kernel.limits import PAGE_TOKENS_MAX, PAGE_TOKENS_MIN
-
-    return max(PAGE_TOKENS_MIN, min(PAGE_TOKENS_MAX, settings.window // 16))
 
 
 __all__ = ["Answer", "Entry", "KernelError", "Machine", "Map", "ProcessView", "Published", "Segment"]

@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import core
-from kernel.boot import booted, load, recorded
+from kernel import checkpoint, core
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Message, Messaged, Run, TimerFired
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
-from kernel.machine.loop import page_tokens_max
+from kernel.machine.measures import booted, page_tokens_max, recorded
 from kernel.machine.pages import Pages
 from kernel.ports import Cpu, Disk, Index
 from kernel.settings import Settings
@@ -62,7 +61,7 @@ class VirtualMachine:
             start=self._start,
             alarms=self,
         )
-        load(self.kernel, disk)
+        checkpoint.last_commit(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sizes)
         disk.commit(recorded(self.cpus, settings))
