@@ -274,7 +274,7 @@ async def _running(mix: Mix, processes: int) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mix.machine.run)
         for n in range(processes):
-            mix.say((await mix.machine.spawn(f"p{n}", None, {}, None)).pid)
+            mix.say((await mix.machine.requests.spawn(f"p{n}", None, {}, None)).pid)
         yield
         mix.machine.stop()
 

@@ -23,6 +23,7 @@ import trio
 
 from kernel.errors import BadInput
 from kernel.event import Message
+from kernel.machine import views
 from kernel.machine.loop import Machine
 from llmos.init import powered
 
@@ -93,11 +94,11 @@ def load(folder: Path, level: int, count: int) -> list[Sample]:
 
 async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, int]:
     """Ask one sample of a process of its own: right?, syscalls, tokens emitted."""
-    pid = (await machine.spawn(name, MASK, {}, SYSTEM)).pid
-    await machine.file(pid, [f"key {key} has value {value}" for key, value in sample.pairs])
+    pid = (await machine.requests.spawn(name, MASK, {}, SYSTEM)).pid
+    await machine.requests.file(pid, [f"key {key} has value {value}" for key, value in sample.pairs])
     reply = ""
-    async with machine.subscribe(-1) as published:
-        await machine.message(pid, "", ASK.format(key=sample.key))
+    async with machine.feed.subscribe(-1) as published:
+        await machine.requests.message(pid, "", ASK.format(key=sample.key))
         async for item in published:  # ends with the reply, or with the turn's budget
             if isinstance(item, Message) and item.pid == pid and item.ends:
                 reply = item.text
@@ -107,11 +108,11 @@ async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, i
                 for note in getattr(item, "notes", ())
             ):
                 break
-    (view,) = [view for view in machine.processes() if view.pid == pid]
+    view = views.process(machine.kernel, pid)
     chain = {value for _, value in sample.pairs} & {key for key, _ in sample.pairs}
     right = sample.gold in reply and not any(link in reply for link in chain)
     if view.state != "zombie":
-        await machine.kill(pid)
+        await machine.requests.kill(pid)
     return right, view.syscalls, view.emitted
 
 

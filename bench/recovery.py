@@ -28,6 +28,7 @@ from drivers.index.beside import IndexBeside
 from kernel import core
 from kernel.boot import Board, boot
 from kernel.event import Filed, Message
+from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Job
 from kernel.settings import Settings, apply
@@ -131,21 +132,23 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
 async def turns(machine: Machine, newest: int, proc: str, tell: Callable[[str], None]) -> tuple[Turns, float]:
     """Turns of one process, each asking for a page by its own word; and how long its graph took before them."""
     rng, took = Random(2), list[float]()
-    pid = machine.find(proc)
-    async with machine.subscribe(-1) as published:
+    pid = views.find(machine.kernel, proc)
+    async with machine.feed.subscribe(-1) as published:
         for n in range(TURNS + 10):
             if n == 1:
                 built = await rest(machine, tell)
             wanted = rng.randint(1, newest)
             began = time.perf_counter()
-            await machine.message(proc, "", f"What about item{wanted} and {rng.choice(WORDS)} {rng.choice(WORDS)}?")
+            await machine.requests.message(
+                proc, "", f"What about item{wanted} and {rng.choice(WORDS)} {rng.choice(WORDS)}?"
+            )
             async for item in published:
                 if isinstance(item, Message) and item.pid == pid:
                     said = item.seq
                     break
             if n >= 10:
                 took.append(time.perf_counter() - began)
-            await machine.acknowledge(pid, said)
+            await machine.requests.acknowledge(pid, said)
     took.sort()
     accounts = machine.kernel.procs[pid].accounts
     return Turns(

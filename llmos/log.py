@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from drivers.door import wire
-from kernel.machine.loop import Entry
+from kernel.machine.views import Entry
 from llmos import pictures
 from llmos.client import Client, connect
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from kernel.event import Note
 from kernel.machine.latency import Account, Histogram
-from kernel.machine.loop import Entry, Map, ProcessView
+from kernel.machine.views import Entry, Map, ProcessView
 from kernel.process import State
 
 NS: Final = 1_000_000_000
@@ -228,7 +228,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 def stretches(space: Map) -> list[Stretch]:
     """The window from its first token to its last, in prompt order; the sum is the window."""
-    used = {segment.name: sum(page[3] for page in segment.pages) for segment in space.segments}
+    used = {segment.name: sum(page.tokens for page in segment.pages) for segment in space.segments}
     capacity = {segment.name: segment.capacity for segment in space.segments}
     queue = capacity.get("queue", 0)
     found = [
@@ -291,7 +291,7 @@ def _legend(space: Map, parts: Sequence[Stretch], colour: bool) -> RenderableTyp
     for name in ("", "SEGMENT", "TOKENS", "OF", "PAGES"):
         table.add_column(name, justify="right" if name in ("TOKENS", "OF", "PAGES") else "left")
     for segment in space.segments:
-        tokens = sum(page[3] for page in segment.pages)
+        tokens = sum(page.tokens for page in segment.pages)
         swatch = Text(_cell(Stretch(segment.name, 1, used=True), colour), STYLES[segment.name])
         table.add_row(swatch, segment.name, str(tokens), str(segment.capacity), str(len(segment.pages)))
     free = sum(one.tokens for one in parts if one.segment == "free")
@@ -307,10 +307,9 @@ def _pages(space: Map) -> RenderableType:
     for name in ("PAGE", "SEGMENT", "KIND", "ROLE", "TOKENS", ""):
         table.add_column(name, justify="right" if name in ("PAGE", "TOKENS") else "left")
     rows = [(segment.name, page) for segment in space.segments for page in segment.pages]
-    for name, (number, kind, role, tokens, pinned) in rows[:PAGES_SHOWN]:
-        table.add_row(
-            str(number), Text(name, STYLES[name]), kind.value, role.value, str(tokens), "pinned" if pinned else ""
-        )
+    for name, one in rows[:PAGES_SHOWN]:
+        shown = (one.kind.value, one.role.value, str(one.tokens), "pinned" if one.pinned else "")
+        table.add_row(str(one.page), Text(name, STYLES[name]), *shown)
     if len(rows) > PAGES_SHOWN:
         table.add_row("...", f"{len(rows) - PAGES_SHOWN} more; --json lists them", "", "", "", "")
     return table

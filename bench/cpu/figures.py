@@ -138,14 +138,14 @@ async def _forked(model: Path) -> dict[str, float]:
     changes = ["cpu.mode=throughput", f"cpu.seats={1 + CHILDREN}", "cpu.images=0", f"window={PARENT + 500}"]
     changes += ["memory.recall=0", "memory.data=0", "cpu.reply=64", "memory.warn=0.99"]
     async with machine_of(model, changes) as (machine, cpu):
-        parent = (await machine.spawn("parent", ("send_message",), {}, None)).pid
+        parent = (await machine.requests.spawn("parent", ("send_message",), {}, None)).pid
         cpu.forced = dict.fromkeys(range(parent, parent + 1 + CHILDREN), 'start: "yes" | "no"\n')
         n = 0
         while machine.kernel.procs[parent].accounts.kv < PARENT:  # ends: each message makes the prompt longer
             n += 1
             await _turn(machine, parent, f"{n} {' '.join(['The kernel reads a page of the old archive.'] * 12)}")
         known, cells = cpu.traps[-1].kv, await _asked(cpu, lambda: cpu.seats.cells_used)
-        children = [(await machine.fork(parent, f"child{n}")).pid for n in range(CHILDREN)]
+        children = [(await machine.requests.fork(parent, f"child{n}")).pid for n in range(CHILDREN)]
         shared = await _asked(cpu, lambda: cpu.seats.cells_used)
         again = 0
         for child in children:
@@ -164,7 +164,7 @@ async def _forked(model: Path) -> dict[str, float]:
 
 async def _turn(machine: Machine, pid: int, text: str) -> None:
     """A message to a process that rests, until it rests again."""
-    await machine.message(pid, "", text)
+    await machine.requests.message(pid, "", text)
     while machine.kernel.procs[pid].state is not State.IDLE:  # ends with its turn
         await trio.sleep(0.005)
 
@@ -187,10 +187,10 @@ async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:
     changes = [f"cpu.mode={mode}", f"cpu.slots={slots}", f"cpu.reply={SPOKEN}", "window=1024"]
     async with machine_of(model, changes) as (machine, cpu):
         times: dict[int, list[float]] = {}
-        pids = [(await machine.spawn(f"p{n}", ("send_message",), {}, None)).pid for n in range(slots)]
-        async with machine.subscribe(-1) as published:
+        pids = [(await machine.requests.spawn(f"p{n}", ("send_message",), {}, None)).pid for n in range(slots)]
+        async with machine.feed.subscribe(-1) as published:
             for n, pid in enumerate(pids):
-                await machine.message(pid, f"m{n}", f"Tell a long story about the number {n}.")
+                await machine.requests.message(pid, f"m{n}", f"Tell a long story about the number {n}.")
             async for item in published:  # ends when all have spoken
                 if isinstance(item, Streamed):
                     times.setdefault(item.pid, []).append(time.perf_counter())
@@ -264,7 +264,7 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
     took: list[float] = []
     rng = Random(7)
     async with machine_of(model, changes) as (machine, cpu):
-        batch = [(await machine.spawn(f"b{n}", ("send_message",), {}, None)).pid for n in range(4)]
+        batch = [(await machine.requests.spawn(f"b{n}", ("send_message",), {}, None)).pid for n in range(4)]
         text = " ".join(["The kernel reads a page of the old archive."] * 40)
         said = 0
 
@@ -274,7 +274,7 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
                 for pid in batch:
                     if machine.kernel.procs[pid].state is State.IDLE:
                         said += 1
-                        await machine.message(pid, f"b{said}", f"{said} {text}")
+                        await machine.requests.message(pid, f"b{said}", f"{said} {text}")
                 await trio.sleep(0.05)
 
         async with trio.open_nursery() as nursery:
@@ -284,14 +284,14 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
             for n in range(samples):
                 if n % 20 == 0:
                     progress(f"a message while others compute, {n} of {samples}")
-                    user = (await machine.spawn(f"user{n}", ("send_message",), {}, None)).pid
+                    user = (await machine.requests.spawn(f"user{n}", ("send_message",), {}, None)).pid
                     cpu.forced[user] = 'start: "yes"\n'
                 await trio.sleep(rng.uniform(0.05, 0.6))
                 while not _above(machine, user):  # ends: they sink again. After a boost all are equal
                     await trio.sleep(0.01)
                 before = cpu.begun.get(user, 0.0)
                 raised = time.perf_counter()
-                await machine.message(user, f"u{n}", "Are you there?")
+                await machine.requests.message(user, f"u{n}", "Are you there?")
                 while cpu.begun.get(user, 0.0) == before:  # ends with its dispatch
                     await trio.sleep(0.001)
                 took.append(cpu.begun[user] - raised)

@@ -22,6 +22,7 @@ from drivers.cpu.kv.seats import common
 from drivers.cpu.llama.engine import LlamaCpu
 from drivers.cpu.scripted import ScriptedCpu
 from kernel.event import Message
+from kernel.machine import views
 from kernel.memory.page import Role
 from kernel.ports import Job
 from llmos.demo.talk import conversation
@@ -147,8 +148,8 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
     with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
         changed = ["cpu.reply=128", *changes]
         async with powered(Path(folder), cpu=CountingCpu(model, program), window=window, changes=changed) as machine:
-            pid = (await machine.spawn("talk", mask, {"notes": ""}, None)).pid
-            async with machine.subscribe(-1) as published:
+            pid = (await machine.requests.spawn("talk", mask, {"notes": ""}, None)).pid
+            async with machine.feed.subscribe(-1) as published:
                 for turn in range(turns):
                     question = None
                     if turn >= ASK_FROM and turn % ASK_EVERY == 0:
@@ -172,7 +173,7 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                             call = f'!{{"op":"core_replace","block":"notes","old":"{old}","new":""}}'
                             program.todo.insert(0, call)
                     calls = list(program.todo)
-                    await machine.message(pid, f"t{turn}", text)
+                    await machine.requests.message(pid, f"t{turn}", text)
                     async for item in published:  # ends with the reply
                         if isinstance(item, Message) and item.ends:
                             break
@@ -196,7 +197,7 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                     if question:
                         seen += any(question.statement in page.page.text for page in first.pages)
                         beside.evidence += beside.has(question.statement)
-            (view,) = machine.processes()
+            (view,) = views.processes(machine.kernel)
     assert beside is not None
     new = view.entered + view.emitted
     return Turned(

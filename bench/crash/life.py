@@ -32,6 +32,7 @@ from kernel import failpoint
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import Message
+from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Disk, Index
 from kernel.process import State
@@ -204,16 +205,16 @@ async def _act(machine: Machine, act: Act) -> bool:
     """Do it, or find it done already; whether it was an input that is now stored."""
     match act.what:
         case "spawn":
-            answer = await machine.spawn(act.proc, None, {"notes": ""}, "Be brief.", abort=act.proc == "p1")
+            answer = await machine.requests.spawn(act.proc, None, {"notes": ""}, "Be brief.", abort=act.proc == "p1")
             if answer.error and "exists" not in answer.error:
                 raise BadInput(answer.error)
         case "say":
-            answer = await machine.message(act.proc, act.id, act.text)
+            answer = await machine.requests.message(act.proc, act.id, act.text)
             return not answer.error
         case "file":
-            return not (await machine.file(act.proc, [act.text], act.id)).error
+            return not (await machine.requests.file(act.proc, [act.text], act.id)).error
         case "kill":
-            await machine.kill(machine.find(act.proc))
+            await machine.requests.kill(act.proc)
         case "compact":
             await machine.compact()
         case "quiet":
@@ -241,13 +242,13 @@ async def _listen(machine: Machine, client: Client, tell: Callable[[tuple[Any, .
         tell(("said", message.pid, message.seq, message.text))
         seen[message.pid] = message.seq
         if message.seq % 3 == 0:
-            await machine.acknowledge(message.pid, message.seq)
+            await machine.requests.acknowledge(message.pid, message.seq)
 
-    async with machine.subscribe(-1) as published:
+    async with machine.feed.subscribe(-1) as published:
         for pid, seq in seen.items():  # it cannot know whether its last acknowledgement arrived
-            await machine.acknowledge(pid, seq - seq % 3)
+            await machine.requests.acknowledge(pid, seq - seq % 3)
         for pid in list(machine.kernel.procs):
-            for message in machine.outbox(pid):
+            for message in views.outbox(machine.kernel, machine.disk, pid):
                 await hear(message)
         try:
             async for item in published:

@@ -10,6 +10,7 @@ from drivers.disk.lmdb import LmdbDisk
 from drivers.index.fused import FusedIndex
 from kernel.event import AnyEvent, Messaged
 from kernel.machine.loop import Machine
+from kernel.machine.requests import Answer
 from kernel.ports import Disk, Record
 
 Sabotage = Literal["", "ack-before-commit", "apply-twice", "skip-outbox", "stale-index"]
@@ -60,11 +61,11 @@ def broken_machine(machine: Machine, sabotage: Sabotage) -> None:
     """Make a machine apply messages twice."""
     if sabotage != "apply-twice":
         return
-    submit = machine.submit
+    submit = machine.requests.submit
 
-    async def twice(event: AnyEvent) -> Any:
+    async def twice(event: AnyEvent) -> Answer:
         if isinstance(event, Messaged):
             machine.post(event)
         return await submit(event)
 
-    machine.submit = twice  # type: ignore[method-assign]
+    machine.requests.submit = twice

@@ -24,9 +24,13 @@ import trio
 from drivers.disk import parcel
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
-from kernel.event import Acked, Killed, Message
+from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
-from kernel.machine.loop import Answer, Entry, Machine, Published
+from kernel.machine import views
+from kernel.machine.feed import Published
+from kernel.machine.loop import Machine
+from kernel.machine.requests import Answer
+from kernel.machine.views import Entry
 
 CONNECTIONS_MAX: Final = 256  # each holds a task and a buffer
 HELLO_S: Final = 10.0  # a client says hello within this time
@@ -241,13 +245,13 @@ class Connection:
         machine, number = self.machine, request.id
         match request:
             case wire.Send():
-                return done(number, await machine.message(request.proc, request.mid, request.text))
+                return done(number, await machine.requests.message(request.proc, request.mid, request.text))
             case wire.Spawn():
                 texts = [request.system or "", *request.blocks, *request.blocks.values()]
                 size = sum(len(text.encode()) for text in texts)
                 if size > MESSAGE_BYTES_MAX:
                     raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
-                answer = await machine.spawn(
+                answer = await machine.requests.spawn(
                     request.name,
                     request.mask,
                     request.blocks,
@@ -258,32 +262,30 @@ class Connection:
                 )
                 return done(number, answer)
             case wire.Fork():
-                return done(number, await machine.fork(request.proc, request.name))
+                return done(number, await machine.requests.fork(request.proc, request.name))
             case wire.Kill():
-                event = Killed(source="client", pid=machine.find(request.proc))
-                return done(number, await machine.submit(event))
+                return done(number, await machine.requests.kill(request.proc))
             case wire.Ack():
-                return done(number, await machine.submit(Acked(source="client", pid=request.pid, upto=request.upto)))
+                return done(number, await machine.requests.acknowledge(request.pid, request.upto))
             case wire.Ps():
-                views = machine.processes()
-                if request.proc is not None:
-                    pid = machine.find(request.proc)
-                    views = [view for view in views if view.pid == pid]
-                return wire.Processes(id=number, processes=tuple(views))
+                if request.proc is None:
+                    return wire.Processes(id=number, processes=tuple(views.processes(machine.kernel)))
+                return wire.Processes(id=number, processes=(views.process(machine.kernel, request.proc),))
             case wire.Irqs():
                 lines = {line.name.lower(): account for line, account in machine.latency.lines.items()}
                 return wire.Interrupts(id=number, lines=lines)
             case wire.Pmap():
-                return wire.Mapped(id=number, map=machine.pmap(request.proc))
+                return wire.Mapped(id=number, map=views.pmap(machine.kernel, request.proc))
             case wire.Dmesg():
                 lsn = machine.kernel.counters.lsn
                 upto = min(request.since + request.limit, lsn)
-                entries = [e for e in machine.log(request.since, request.limit) if e.lsn <= upto]
+                entries = [e for e in views.log(machine.disk, request.since, request.limit) if e.lsn <= upto]
                 return wire.Entries(id=number, entries=tuple(entries), upto=max(upto, request.since), lsn=lsn)
             case wire.Outbox():
-                return wire.Messages(id=number, messages=tuple(machine.outbox(machine.find(request.proc))))
+                pid = views.find(machine.kernel, request.proc)
+                return wire.Messages(id=number, messages=tuple(views.outbox(machine.kernel, machine.disk, pid)))
             case wire.History():
-                pages = machine.history(machine.find(request.proc), request.limit)
+                pages = views.history(machine.disk, views.find(machine.kernel, request.proc), request.limit)
                 return wire.Pages(id=number, pages=tuple(pages))
             case wire.Info():
                 config = machine.kernel.config
@@ -292,8 +294,8 @@ class Connection:
                     id=number,
                     os_pid=os.getpid(),
                     lsn=machine.kernel.counters.lsn,
-                    model=" and ".join(machine.models.values()),
-                    window=machine.window,
+                    model=" and ".join(model.title for model in machine.kernel.models.values()),
+                    window=machine.settings.window,
                     encoding=config.encoding,
                     settings=machine.settings,
                     pages=machine.kernel.counters.page,
@@ -305,7 +307,7 @@ class Connection:
                 return done(number, await machine.compact())
             case wire.Import():
                 read = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
-                return done(number, await machine.take_over(read))
+                return done(number, await machine.requests.take_over(read))
             case wire.Stop():
                 return wire.Ok(id=number, lsn=machine.kernel.counters.lsn)
             case _:
@@ -315,7 +317,7 @@ class Connection:
         """Answer Ok once nothing can be missed, then push."""
         if self.subscribed:
             raise BadInput("this connection has a subscription; open another for a second one")
-        pid = 0 if request.proc is None else self.machine.find(request.proc)
+        pid = 0 if request.proc is None else views.find(self.machine.kernel, request.proc)
         self.subscribed = True
         await nursery.start(self._push, request, pid)
 
@@ -325,7 +327,7 @@ class Connection:
         lsn = self.machine.kernel.counters.lsn
         self.since = lsn if request.since is None else request.since
         try:
-            async with self.machine.subscribe(-1 if request.since is None else self.since) as published:
+            async with self.machine.feed.subscribe(-1 if request.since is None else self.since) as published:
                 try:
                     await self.write(wire.Ok(id=request.id, lsn=lsn))
                 finally:

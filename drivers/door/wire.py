@@ -17,7 +17,7 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.event import Message
 from kernel.machine.latency import Account
-from kernel.machine.loop import Entry, Map, ProcessView
+from kernel.machine.views import Entry, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.settings import Settings

@@ -1,9 +1,12 @@
-"""The machine: inbox, step, commit, perform. The only file of kernel/ that imports trio.
+"""The machine: inbox, step, commit, perform, on trio.
 
 One loop: everything that arrived while the last commit ran is sorted by (time, source, number), stepped, written in
-one disk transaction, and only then performed and answered. Whoever has an answer from here has it from the disk.
+one disk transaction, and only then performed and answered. Whoever has an answer from here has it from the disk. One
+nursery owns every task, and leaving it closes every device.
 Drivers post events from any thread; tokens pass by the kernel straight to subscribers.
-Not here: what an event means (core.py), what a client's line looks like (drivers/device).
+The caller's duty: boot it (boot.py), then `run` it once.
+Not here: what an event means (core.py), what an effect does (devices.py), what clients ask (requests.py), what they
+read (views.py) and are told (feed.py).
 """
 
 from __future__ import annotations
@@ -12,142 +15,36 @@ import gc
 import heapq
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
 
-from kernel import aside, checkpoint, core, failpoint, records
-from kernel.errors import BadInput, KernelError, KernelPanic
+from kernel import aside, checkpoint, core, failpoint
+from kernel.errors import BadInput, KernelPanic
 from kernel.event import (
-    Acked,
     AnyEvent,
     Checkpointed,
-    Filed,
-    Forked,
-    Imported,
-    Killed,
-    Message,
-    Messaged,
-    Note,
-    Part,
     Run,
-    Spawned,
     TimerFired,
     Trapped,
 )
 from kernel.limits import (
     BATCH_MAX,
     INBOX_MAX,
-    INDEX_LAG_MAX,
-    INDEX_WAIT_S,
-    MESSAGE_BYTES_MAX,
-    MID_CHARS_MAX,
-    SUBSCRIBER_QUEUE_MAX,
 )
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
+from kernel.machine.feed import Feed
 from kernel.machine.latency import Latency
-from kernel.machine.measures import page_tokens_max
 from kernel.machine.pages import Pages
-from kernel.memory.address_space import Entry as PageEntry
-from kernel.memory.page import Kind, Page, Role
-from kernel.memory.prompt import Layout
+from kernel.machine.requests import Answer, Requests, Waiter
+from kernel.machine.views import Entry
 from kernel.ports import Disk, Index, Post, Record, Streamed
-from kernel.process import Process, State
-from kernel.records import JournalEntry
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
 NS = 1_000_000_000
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What became of a submitted event, after its commit. `error`: it was refused and nothing has changed."""
-
-    lsn: int
-    error: str = ""
-    pid: int = 0
-    duplicate: bool = False
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """The notes of one step, as dmesg and subscribers see them."""
-
-    lsn: int
-    at: int
-    notes: tuple[Note, ...]
-
-
-Published = Entry | Message | Streamed
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """A segment of an address space: (page, kind, role, tokens, pinned) of its pages."""
-
-    name: str
-    capacity: int
-    pages: tuple[tuple[int, Kind, Role, int, bool], ...]
-
-
-class Map(msgspec.Struct, frozen=True):
-    """The address space of a process."""
-
-    pid: int
-    name: str
-    window: int
-    segments: tuple[Segment, ...]
-    budgets: dict[str, int]
-
-
-class ProcessView(msgspec.Struct, frozen=True):
-    """A line of `ps`."""
-
-    pid: int
-    name: str
-    state: State
-    status: str
-    mask: tuple[str, ...]
-    turns: int
-    syscalls: int
-    entered: int
-    recalled: int
-    emitted: int
-    prefill: int
-    faults: int
-    evictions: int
-    interrupts: int
-    illegal: int
-    kv: int
-    queue_used: int
-    queue_max: int
-    resident: int
-    pages: int
-    pending: int
-    outbox: int
-    acked: int
-    timers: int
-    again: int
-    restored: int
-    shared: int
-    model: str  # the model's own name
-
-
-class _Waiter:
-    """Who waits for the commit of an event."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.answer: Answer | None = None
-        self.failure: BaseException | None = None
-
-    async def wait(self) -> Answer:
-        await self.done.wait()
-        if self.failure is not None:
-            raise BadInput(f"the kernel stopped: {self.failure}")
-        assert self.answer is not None
-        return self.answer
 
 
 class Timers:
@@ -197,10 +94,12 @@ class Machine:
         settings: Settings,
         clock: Callable[[], int],
     ) -> None:
-        self.kernel, self.cpus, self.iset = kernel, cpus, iset
+        self.kernel, self.cpus = kernel, cpus
         self.disk, self.index = disk, index
         self.settings, self.clock = settings, clock
         self.pages = Pages(disk, cpus, iset, kernel.model_of)
+        self.feed = Feed(kernel, disk)
+        self.requests = Requests(kernel, cpus, iset, disk, index, settings, self.submit)
         self.timers = Timers(clock, self.post)
         self.devices = Devices(
             cpus,
@@ -208,29 +107,25 @@ class Machine:
             index,
             kernel.model_of,
             post=self.post,
-            publish=self._publish,
+            publish=self.feed.publish,
             start=self._start,
             alarms=self.timers,
         )
         self.latency = Latency()
         self.watch: Watch = unwatched
-        self.window, self.models = settings.window, {name: cpu.model for name, cpu in cpus.of.items()}
         self.stopping = False
         self.steps = 0
-        self._inbox: deque[tuple[AnyEvent, _Waiter | None]] = deque()
+        self._inbox: deque[tuple[AnyEvent, Waiter | None]] = deque()
         self._streams: deque[Streamed] = deque()
         self._numbers: dict[str, int] = {}
         self._awake = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
-        self._inflight: dict[str, _Waiter] = {}
         self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
         self._expected: dict[str, int | None] = {}  # by model, whom its CPU was told to expect
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
-        self._checkpoint: _Waiter | None = None  # who waits for one
-        self._followed = False  # the indexes have been within INDEX_LAG_MAX pages since boot
+        self._checkpoint: Waiter | None = None  # who waits for one
         self._cutting = True  # the journal may hold entries that the last checkpoint stands for
 
     # The inbox. `post` is the only way in for drivers.
@@ -262,125 +157,17 @@ class Machine:
             raise BadInput("the kernel is stopping; try again when it is up")
         if len(self._inbox) >= INBOX_MAX:
             raise BadInput(f"queue full: {INBOX_MAX} events wait; retry after 1 s")
-        waiter = _Waiter()
+        waiter = Waiter()
         self._inbox.append((event, waiter))
         self._wake()
         return await waiter.wait()
-
-    async def message(self, proc: str | int, mid: str, text: str) -> Answer:
-        """A user's message. The same `mid` again is answered as a duplicate and changes nothing.
-
-        Raises BadInput in one line for a text that is empty, too long or no UTF-8, and for an unknown process.
-        """
-        pid = self.find(proc)
-        return await self._once(pid, mid, [text], lambda parts: Messaged(source="user", pid=pid, mid=mid, parts=parts))
-
-    async def file(self, proc: str | int, texts: Sequence[str], mid: str = "") -> Answer:
-        """Put texts into the archive of a process, once for a `mid`. Raises BadInput as `message` does."""
-        pid = self.find(proc)
-        return await self._once(pid, mid, texts, lambda parts: Filed(source="user", pid=pid, mid=mid, parts=parts))
-
-    async def _once(
-        self, pid: int, mid: str, texts: Sequence[str], event: Callable[[tuple[Part, ...]], AnyEvent]
-    ) -> Answer:
-        """Measure texts and submit the event made of them, unless one of that `mid` is committed or on its way."""
-        for text in texts:
-            check_text(text)
-        if len(mid) > MID_CHARS_MAX or not mid.isascii():
-            raise BadInput(f"message id of {len(mid)} characters; at most {MID_CHARS_MAX} ASCII characters are allowed")
-        if mid:
-            if mid in self._inflight:
-                first = await self._inflight[mid].wait()
-                return msgspec.structs.replace(first, duplicate=not first.error)
-            if self.disk.get("mid", mid.encode()) is not None:
-                return Answer(self.kernel.counters.lsn, pid=pid, duplicate=True)
-        waiter = _Waiter()
-        if mid:
-            self._inflight[mid] = waiter
-        try:
-            await self._index_follows()
-            layout, page_tokens, parts = self.layout(pid), page_tokens_max(self.settings), list[Part]()
-            for text in texts:
-                if len(text) > 2_000:  # tokenising 1 MB takes seconds
-                    parts += await trio.to_thread.run_sync(layout, text, page_tokens)
-                else:
-                    parts += layout(text, page_tokens)
-            waiter.answer = await self.submit(event(tuple(parts)))
-        except BaseException as exc:
-            waiter.failure = exc
-            raise
-        finally:
-            self._inflight.pop(mid, None)
-            waiter.done.set()
-        return waiter.answer
-
-    async def _index_follows(self) -> None:
-        """Slow a sender down to what the indexes can follow. Raises BadInput where they do not for a while.
-
-        Not before they have caught up after boot: where they are built anew nobody could send for minutes.
-        """
-        began = trio.current_time()
-        self._followed = self._followed or self.index.lag() <= INDEX_LAG_MAX
-        while self._followed and self.index.lag() > INDEX_LAG_MAX:
-            if trio.current_time() - began > INDEX_WAIT_S:
-                raise BadInput(f"queue full: the indexes are {self.index.lag()} pages behind; retry after 5 s")
-            await trio.sleep(0.05)
-
-    async def spawn(
-        self,
-        name: str,
-        mask: tuple[str, ...] | None,
-        blocks: dict[str, str],
-        system: str | None,
-        nice: int = 0,
-        abort: bool = False,
-        model: str = "",
-    ) -> Answer:
-        """Make a process, or start a dead one again. None: what suits its model, by name; "" is the first."""
-        if mask is None:
-            mask = self.iset.default_mask(self.cpus.of.get(model, self.cpus.of[""]).full_mask)
-        system = self.iset.system if system is None else system
-        return await self.submit(
-            Spawned(
-                source="user",
-                name=name,
-                mask=mask,
-                blocks=blocks,
-                system=system,
-                nice=nice,
-                abort=abort,
-                model=model,
-            )
-        )
-
-    async def take_over(self, event: Imported) -> Answer:
-        """A process from another machine; what was resident there is measured by its model here."""
-        if event.spawn.model not in self.cpus.of:
-            event = msgspec.structs.replace(event, spawn=msgspec.structs.replace(event.spawn, model=""))
-        tokenize = self.cpus.of[event.spawn.model].tokenize
-        ids: dict[str, tuple[int, ...]] = {}
-        wanted = [page.text for page in event.pages if page.where]
-        for text in wanted:
-            ids[text] = (
-                await trio.to_thread.run_sync(tokenize, text) if len(text) > 2_000 else ids.get(text) or tokenize(text)
-            )
-        pages = tuple(msgspec.structs.replace(page, ids=ids[page.text]) if page.where else page for page in event.pages)
-        return await self.submit(msgspec.structs.replace(event, pages=pages, source="user"))
-
-    async def fork(self, proc: str | int, name: str) -> Answer:
-        """A copy of an idle process under a new name: it sees what the parent sees, and its KV costs no prefill."""
-        return await self.submit(Forked(source="user", pid=self.find(proc), name=name))
-
-    async def kill(self, pid: int, status: str = "killed") -> Answer:
-        """Raise KILL on a process."""
-        return await self.submit(Killed(source="user", pid=pid, status=status))
 
     async def compact(self) -> Answer:
         """Take a checkpoint and let the journal before it go, bit by bit; the answer comes with the checkpoint."""
         if self.stopping:
             raise BadInput("the kernel is stopping; try again when it is up")
         if self._checkpoint is None:
-            self._checkpoint = _Waiter()
+            self._checkpoint = Waiter()
             self._wake()
         return await self._checkpoint.wait()
 
@@ -399,8 +186,7 @@ class Machine:
         finally:
             self._token = None
             self._stopped.set()
-            for channel in list(self._subscribers):
-                channel.close()
+            self.feed.close()
             failpoint.passing("close.before")
             self.cpus.close()
             self.index.close()
@@ -419,7 +205,8 @@ class Machine:
     async def _loop(self) -> None:
         while True:  # until stopped and at rest
             self._awake = trio.Event()
-            self._publish_streams()
+            while self._streams:
+                self.feed.publish(self._streams.popleft())
             if self._checkpoint is not None:
                 await self._take_checkpoint()
             if self._cutting:
@@ -437,24 +224,22 @@ class Machine:
                 await self._take(batch)
             except BaseException as exc:
                 for _, waiter in batch:
-                    if waiter is not None and not waiter.done.is_set():
-                        waiter.failure = exc
-                        waiter.done.set()
+                    if waiter is not None and not waiter.done:
+                        waiter.fail(exc)
                 raise
             self.steps += len(batch)
 
-    def _stamped(self, event: AnyEvent, waiter: _Waiter | None) -> tuple[AnyEvent, _Waiter | None]:
+    def _stamped(self, event: AnyEvent, waiter: Waiter | None) -> tuple[AnyEvent, Waiter | None]:
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
         return msgspec.structs.replace(event, at=event.at or self.clock(), n=number), waiter
 
-    async def _take(self, batch: list[tuple[AnyEvent, _Waiter | None]]) -> None:
+    async def _take(self, batch: list[tuple[AnyEvent, Waiter | None]]) -> None:
         """Step a batch, commit it, and let its effects out."""
-        steps: list[tuple[Step, AnyEvent, _Waiter | None]] = []
+        steps: list[tuple[Step, AnyEvent, Waiter | None]] = []
         for event, waiter in batch:
             if self.aside and aside.identity(event) in self.aside:
                 if waiter is not None:
-                    waiter.answer = Answer(self.kernel.counters.lsn, "set aside: it panicked the kernel twice")
-                    waiter.done.set()
+                    waiter.give(Answer(self.kernel.counters.lsn, "set aside: it panicked the kernel twice"))
                 instead = aside.harmless(event)
                 if instead is None:
                     continue
@@ -476,14 +261,13 @@ class Machine:
             if not step.error:
                 self.watch(event, step)
             if step.notes:
-                self._publish(Entry(step.lsn, event.at, step.notes))
+                self.feed.publish(Entry(step.lsn, event.at, step.notes))
             for effect in step.effects:
                 self.devices.perform(effect)
                 failpoint.passing("perform.after")
             if waiter is not None:
                 failpoint.passing("answer.before")
-                waiter.answer = Answer(step.lsn, step.error, step.pid)
-                waiter.done.set()
+                waiter.give(Answer(step.lsn, step.error, step.pid))
         self._expect()
 
     def _expect(self) -> None:
@@ -498,9 +282,10 @@ class Machine:
         """Step a Checkpointed event and keep what the disk holds then, before anything else is stepped."""
         waiter = self._checkpoint
         assert waiter is not None
-        inner = _Waiter()
+        inner = Waiter()
         try:
             await self._take([self._stamped(Checkpointed(source="user"), inner)])
+            answer = await inner.wait()
             failpoint.passing("compact.before")
             if self.disk.blocking:
                 kept = await trio.to_thread.run_sync(checkpoint.records, self.disk, self.kernel)
@@ -509,13 +294,13 @@ class Machine:
             await self.commit(kept)
             failpoint.passing("compact.after")
         except BaseException as exc:
-            waiter.failure = exc
+            waiter.fail(exc)
             raise
         else:
-            waiter.answer, self._cutting = inner.answer, True
+            waiter.give(answer)
+            self._cutting = True
         finally:
             self._checkpoint = None
-            waiter.done.set()
 
     async def _cut(self) -> None:
         """Delete some of the journal that the last checkpoint stands for."""
@@ -544,184 +329,3 @@ class Machine:
             self.stream(Streamed(*tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
         self._shown[run.pid] = tag
         self.cpus.start(self.pages.job(run))
-
-    # What clients read.
-
-    def find(self, proc: str | int) -> int:
-        """The number of a process by name or number. Raises BadInput naming those that exist."""
-        if isinstance(proc, str) and proc in self.kernel.names:
-            return self.kernel.names[proc]
-        if isinstance(proc, int) or proc.isdigit():
-            return self.kernel.proc(int(proc)).pid
-        raise BadInput(f"no process {proc!r}; processes are {', '.join(list(self.kernel.names)[:12]) or 'none'}")
-
-    def layout(self, proc: str | int) -> Layout:
-        """How the model of a process counts."""
-        return self.cpus.layouts[self.kernel.model_of(self.find(proc))]
-
-    def processes(self) -> list[ProcessView]:
-        """Every process, by number."""
-        return [self._view(proc) for proc in self.kernel.procs.values()]
-
-    def _view(self, proc: Process) -> ProcessView:
-        counts, space = proc.accounts, proc.space
-        return ProcessView(
-            proc.pid,
-            proc.name,
-            proc.state,
-            proc.status,
-            proc.mask,
-            counts.turns,
-            counts.syscalls,
-            counts.entered,
-            counts.recalled,
-            counts.emitted,
-            counts.prefill,
-            counts.faults,
-            counts.evictions,
-            counts.interrupts,
-            counts.illegal,
-            counts.kv,
-            space.used(),
-            self.kernel.budgets(proc).queue,
-            len(space.queue) + len(space.recall),
-            proc.seq,
-            len(proc.pending),
-            proc.said - proc.acked,
-            proc.acked,
-            len(proc.timers),
-            counts.again,
-            counts.restored,
-            counts.shared,
-            self.models[self.kernel.model_of(proc.pid)],
-        )
-
-    def pmap(self, proc: str | int) -> Map:
-        """The address space of a process, segment by segment in prompt order."""
-        process = self.kernel.procs[self.find(proc)]
-        space, limits = process.space, self.kernel.budgets(process)
-
-        def segment(name: str, capacity: int, entries: Sequence[PageEntry | None]) -> Segment:
-            rows = tuple((e.page, e.kind, e.role, e.tokens, e.pinned) for e in entries if e is not None)
-            return Segment(name, capacity, rows)
-
-        return Map(
-            process.pid,
-            process.name,
-            limits.window,
-            (
-                segment("text", limits.text, [space.text]),
-                segment("data", limits.data, [space.data]),
-                segment("queue", limits.queue, space.queue[: space.turn]),
-                segment("recall", limits.recall, space.recall),
-                segment("turn", limits.queue, space.queue[space.turn :]),
-            ),
-            {name: value for name, value in msgspec.to_builtins(limits).items()},
-        )
-
-    def log(self, since: int, limit: int) -> list[Entry]:
-        """Notes of the steps after log number `since`, oldest first, of at most `limit` steps; 0: 1,000."""
-        rows = self.disk.scan("journal", records.key(since + 1), limit=limit or 1_000)
-        return [entry for _, value in rows if (entry := _entry(value)).notes]
-
-    def outbox(self, pid: int) -> list[Message]:
-        """Messages of a process that nobody has acknowledged, in order."""
-        proc = self.kernel.proc(pid)
-        keys = [records.key(pid, seq) for seq in range(proc.acked + 1, proc.said + 1)]
-        rows = self.disk.get_many("outbox", keys)
-        return [msgspec.msgpack.decode(row, type=Message) for row in rows if row is not None]
-
-    def page(self, number: int) -> Page | None:
-        """A page by number."""
-        return self.pages.page(number)
-
-    def message_page(self, mid: str) -> int:
-        """The first page of the message with that id; 0 if there is none."""
-        row = self.disk.get("mid", mid.encode())
-        return 0 if row is None else records.unkey(row)[1]
-
-    def resident(self, pid: int) -> set[int]:
-        """Numbers of the pages that a process has in its queue or recall area."""
-        return self.kernel.proc(pid).space.resident()
-
-    async def acknowledge(self, pid: int, upto: int) -> Answer:
-        """All messages of a process up to `upto` have been shown."""
-        return await self.submit(Acked(source="user", pid=pid, upto=upto))
-
-    def history(self, pid: int, limit: int) -> list[Page]:
-        """The last messages in and out of a process, oldest first, among the newest pages of the machine."""
-        found: list[Page] = []
-        for _, row in self.disk.scan("page", reverse=True, limit=4_096):
-            page = records.page_of(row, self.disk.get)
-            if page.pid == pid and page.kind is Kind.MESSAGE:
-                found.append(page)
-                if len(found) == limit:
-                    break
-        return found[::-1]
-
-    @asynccontextmanager
-    async def subscribe(self, since: int) -> AsyncIterator[AsyncIterator[Published]]:
-        """What happens, in order: entries after `since` from the journal, then live ones, messages and tokens.
-
-        A subscriber that leaves SUBSCRIBER_QUEUE_MAX items unread is closed: its iterator ends, and it may subscribe
-        again from the last number it saw. `since` < 0: live only.
-        """
-        send, receive = trio.open_memory_channel[Published](SUBSCRIBER_QUEUE_MAX)
-        upto = self.kernel.counters.lsn
-        self._subscribers[send] = None
-        published = self._published(receive, since, upto)
-        try:
-            yield published
-        finally:
-            await published.aclose()  # left to the collector, a generator is closed who knows where
-            self._subscribers.pop(send, None)
-            send.close()
-            receive.close()
-
-    async def _published(
-        self, receive: trio.MemoryReceiveChannel[Published], since: int, upto: int
-    ) -> AsyncGenerator[Published, None]:
-        while 0 <= since < upto:
-            rows = self.disk.scan("journal", records.key(since + 1), limit=256)
-            if not rows:
-                break
-            for _, value in rows:
-                entry = _entry(value)
-                since = entry.lsn
-                if entry.notes and entry.lsn <= upto:
-                    yield entry
-        async for item in receive:
-            if not (isinstance(item, Entry) and item.lsn <= since):
-                yield item
-
-    def _publish(self, item: Published) -> None:
-        for channel in list(self._subscribers):
-            try:
-                channel.send_nowait(item)
-            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-                self._subscribers.pop(channel, None)
-                channel.close()
-
-    def _publish_streams(self) -> None:
-        while self._streams:
-            self._publish(self._streams.popleft())
-
-
-def _entry(value: bytes) -> Entry:
-    journaled = msgspec.msgpack.decode(value, type=JournalEntry)
-    return Entry(journaled.lsn, journaled.event.at, journaled.notes)
-
-
-def check_text(text: str) -> None:
-    """Raises BadInput, in one line, for a message that is empty, too long or no UTF-8."""
-    if not text.strip():
-        raise BadInput("the message is empty; say something")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as exc:
-        raise BadInput(f"the message is no valid UTF-8 (character {exc.start + 1}); send it as UTF-8") from exc
-    if size > MESSAGE_BYTES_MAX:
-        raise BadInput(f"the message has {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed: send it in parts")
-
-
-__all__ = ["Answer", "Entry", "KernelError", "Machine", "Map", "ProcessView", "Published", "Segment"]

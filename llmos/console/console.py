@@ -37,7 +37,7 @@ from rich.console import RenderableType
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message, Note
-from kernel.machine.loop import ProcessView
+from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin, Page
 from kernel.ports import Streamed
 from kernel.process import State

@@ -20,7 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kernel.event import Message
-from kernel.machine.loop import Entry, Machine
+from kernel.machine import views
+from kernel.machine.loop import Machine
+from kernel.machine.views import Entry
 from llmos.demo.talk import Question, conversation, right
 from llmos.init import powered
 
@@ -81,14 +83,14 @@ class _Session:
         self.faulted.clear()
         self.console.print(Text("you  ", style="bold cyan") + Text(text))
         mid = f"demo-{self.said}"
-        await self.machine.message(self.pid, mid, text)
-        page = self.machine.message_page(mid)
+        await self.machine.requests.message(self.pid, mid, text)
+        page = views.message_page(self.machine.disk, mid)
         async for item in self.published:  # ends with the reply
             if isinstance(item, Entry):
                 self._show(item)
             elif isinstance(item, Message) and mid in item.answers and item.ends:
                 self.console.print(Text("llm  ", style="bold green") + Text(item.text))
-                await self.machine.acknowledge(self.pid, item.seq)
+                await self.machine.requests.acknowledge(self.pid, item.seq)
                 return item, page
         raise AssertionError("the machine stopped in the middle of the demo")
 
@@ -113,12 +115,12 @@ async def play(
     began = time.perf_counter()
     settings = [f"cpu.reply={REPLY_TOKENS}", *changes]
     async with powered(directory, model=model, window=window, changes=settings) as machine:
-        pid = (await machine.spawn(NAME, ("send_message",), {}, None)).pid
-        async with machine.subscribe(-1) as published:
+        pid = (await machine.requests.spawn(NAME, ("send_message",), {}, None)).pid
+        async with machine.feed.subscribe(-1) as published:
             session = _Session(machine, pid, published, console)
             facts = await _tell(machine, session, seed)
             asked = [await _ask(session, question, facts) for question in facts.questions]
-        (view,) = [view for view in machine.processes() if view.pid == pid]
+        view = views.process(machine.kernel, pid)
         outcome = Outcome(
             asked=len(asked),
             resident=sum(one.resident for one in asked),
@@ -132,10 +134,10 @@ async def play(
             prefill=view.prefill,
             window=window,
             max_kv_tokens=view.kv,
-            budgets=machine.pmap(pid).budgets,
+            budgets=views.pmap(machine.kernel, pid).budgets,
             seconds=round(time.perf_counter() - began, 1),
             seed=seed,
-            model=machine.models[""],
+            model=machine.kernel.models[""].title,
             paging=machine.settings.memory.fault,
             settings=changes,
             prefill_per_new_token=round((view.prefill - view.recalled) / (view.entered + view.emitted), 3),
@@ -154,15 +156,15 @@ class _Facts(msgspec.Struct):
 
 async def _tell(machine: Machine, session: _Session, seed: int) -> _Facts:
     """Tell the conversation until it has its tokens and every fact has been evicted."""
-    talk = conversation(seed, tokens=TOLD_TOKENS, count=lambda text: len(machine.layout(session.pid).tokenize(text)))
+    talk = conversation(seed, tokens=TOLD_TOKENS, count=lambda text: len(machine.cpus.layouts[""].tokenize(text)))
     facts = _Facts(talk.questions, {})
     for number, turn in enumerate(talk.turns):
         _, page = await session.say(turn.text)
         if turn.fact is not None:
             facts.pages[turn.fact] = page
-        (view,) = [view for view in machine.processes() if view.pid == session.pid]
+        view = views.process(machine.kernel, session.pid)
         if number + 1 >= talk.told and view.entered + view.emitted >= TOLD_TOKENS:
-            gone = not set(facts.pages.values()) & machine.resident(session.pid)
+            gone = not set(facts.pages.values()) & views.resident(machine.kernel, session.pid)
             if gone:
                 break
     else:
@@ -171,7 +173,7 @@ async def _tell(machine: Machine, session: _Session, seed: int) -> _Facts:
 
 
 async def _ask(session: _Session, question: Question, facts: _Facts) -> Asked:
-    before = session.machine.resident(session.pid)
+    before = views.resident(session.machine.kernel, session.pid)
     reply, _ = await session.say(question.text)
     page = facts.pages[question.fact]
     asked = Asked(

@@ -24,6 +24,7 @@ from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelError
 from kernel.event import AnyEvent, Outcome, Raised, Search, Searched, Trapped
 from kernel.interrupts import Line
+from kernel.machine import views
 from kernel.machine.latency import Latency
 from kernel.memory.page import Page
 from kernel.ports import Job, Post, Record
@@ -147,7 +148,7 @@ class _Live:
             await nursery.start(self._on)
             for name, spec in self.scenario.processes.items():
                 self.timeline.names[self.machine.kernel.counters.pid + 1] = name
-                await self.machine.spawn(name, spec.mask, dict(spec.blocks), None, spec.nice, spec.abort)
+                await self.machine.requests.spawn(name, spec.mask, dict(spec.blocks), None, spec.nice, spec.abort)
             for event in self.scenario.events:
                 if event.after is None:
                     self._put(event, 0)
@@ -198,7 +199,7 @@ class _Live:
 
     async def _look(self, at: int, who: str) -> None:
         await self._until(at)
-        self.timeline.look(at, who, self.machine.kernel.procs[self.machine.find(who)].state)
+        self.timeline.look(at, who, self.machine.kernel.procs[views.find(self.machine.kernel, who)].state)
 
     async def _until(self, at: int) -> None:
         await trio.sleep(max(0.0, (self.start + at - time.time_ns()) / NS))
@@ -233,15 +234,17 @@ class _Live:
         if event.say is not None:
             for who in event.to:
                 self.said += 1
-                await machine.message(who, f"s{self.said}", event.say)
+                await machine.requests.message(who, f"s{self.said}", event.say)
         elif event.raise_ is not None:
             for who in event.to:
                 line = Line[event.raise_.upper()]
-                await machine.submit(Raised(source="scenario", pid=machine.find(who), line=line, text=event.text))
+                await machine.submit(
+                    Raised(source="scenario", pid=views.find(machine.kernel, who), line=line, text=event.text)
+                )
         elif event.kill is not None:
-            await machine.kill(machine.find(event.kill))
+            await machine.requests.kill(event.kill)
         elif event.start is not None:
-            await machine.spawn(event.start, self.scenario.processes[event.start].mask, {}, None)
+            await machine.requests.spawn(event.start, self.scenario.processes[event.start].mask, {}, None)
         elif event.fails is not None:
             self.cpu.failures += event.fails
         elif event.stall is not None:

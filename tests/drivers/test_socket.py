@@ -293,7 +293,7 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_and_the_others_are_ser
         for number in range(400):
             await client.ask(wire.Send(id=0, proc="main", mid=f"m{number}", text="y" * 400), wire.Ok)
         with trio.fail_after(30):
-            while running._subscribers:
+            while running.feed.subscribers:
                 await trio.sleep(0.05)
         await client.ask(wire.Ps(id=0), wire.Processes)
         async with stuck:
@@ -312,7 +312,7 @@ async def test_a_subscriber_that_falls_behind_the_bound_is_told_where_to_resume(
             await other.ask(wire.Send(id=0, proc="main", mid="", text="hello"), wire.Ok)
             await other.ask(wire.Info(id=0), wire.Serving)
         for number in range(SUBSCRIBER_QUEUE_MAX + 2_000):  # in one go: nobody can read in between
-            running._publish(Streamed(1, 1, 1, number, "x"))
+            running.feed.publish(Streamed(1, 1, 1, number, "x"))
         with trio.fail_after(20):
             while not isinstance(push := await client.receive(), wire.Ended):
                 pass

@@ -8,7 +8,10 @@ import pytest
 from drivers.cpu.scripted import ScriptedCpu, echo
 from kernel.errors import BadInput
 from kernel.event import Message, Outcome
-from kernel.machine.loop import Answer, Entry, Machine
+from kernel.machine import views
+from kernel.machine.loop import Machine
+from kernel.machine.requests import Answer
+from kernel.machine.views import Entry
 from llmos.demo.talk import conversation
 from llmos.init import powered
 from tests.tiny import mamba
@@ -20,8 +23,8 @@ MODEL = "smollm2-135m"
 async def say(machine: Machine, pid: int, mid: str, text: str) -> tuple[str, set[int]]:
     """The reply, and the pages that were brought in for it."""
     faulted: set[int] = set()
-    async with machine.subscribe(-1) as published:
-        await machine.message(pid, mid, text)
+    async with machine.feed.subscribe(-1) as published:
+        await machine.requests.message(pid, mid, text)
         async for item in published:
             if isinstance(item, Entry):
                 faulted |= {page for note in item.notes if note.what == "fault" for page in note.pages}
@@ -32,22 +35,22 @@ async def say(machine: Machine, pid: int, mid: str, text: str) -> tuple[str, set
 
 async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_holds(tmp_path: Path) -> None:
     async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=24"]) as machine:
-        pid = (await machine.spawn("p", None, {}, None)).pid
+        pid = (await machine.requests.spawn("p", None, {}, None)).pid
         await say(machine, pid, "fact", "Ottilie moored the boat Kestrel at the old pier.")
-        page = machine.message_page("fact")
+        page = views.message_page(machine.disk, "fact")
         talk = conversation(7, facts=1, tokens=1500, count=lambda text: len(machine.cpus.layouts[""].tokenize(text)))
         for number, turn in enumerate(talk.turns):
-            if page not in machine.resident(pid):
+            if page not in views.resident(machine.kernel, pid):
                 break
             await say(machine, pid, f"m{number}", turn.text)
-        assert page not in machine.resident(pid)
+        assert page not in views.resident(machine.kernel, pid)
         reply, faulted = await say(machine, pid, "question", "What is the name of the vessel that belongs to Ottilie?")
         assert reply
         assert page in faulted
-        (view,) = machine.processes()
+        (view,) = views.processes(machine.kernel)
         assert 0 < view.kv <= 1024
         assert view.prefill < 4 * (view.entered + view.emitted)  # the prefix is kept between turns
-        for entry in machine.log(0, 10_000):
+        for entry in views.log(machine.disk, 0, 10_000):
             for note in entry.notes:
                 assert not note.text.startswith(Outcome.FAILED)
 
@@ -55,17 +58,17 @@ async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_hol
 async def test_a_directory_opens_with_another_model_and_a_smaller_window(tmp_path: Path) -> None:
     cpu = ScriptedCpu(echo)
     async with powered(tmp_path, window=4096, cpu=cpu, changes=["cpu.reply=100"]) as machine:
-        pid = (await machine.spawn("p", ("send_message",), {"human": "Ada, likes tea"}, None)).pid
+        pid = (await machine.requests.spawn("p", ("send_message",), {"human": "Ada, likes tea"}, None)).pid
         for number in range(30):
             await say(machine, pid, f"a{number}", f"message {number} about bread, boats and the weather of the week")
-        before = len(machine.resident(pid))
+        before = len(views.resident(machine.kernel, pid))
     async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=24"]) as machine:
-        (view,) = machine.processes()
+        (view,) = views.processes(machine.kernel)
         assert view.queue_used <= view.queue_max
-        assert 0 < len(machine.resident(pid)) < before
+        assert 0 < len(views.resident(machine.kernel, pid)) < before
         reply, _ = await say(machine, pid, "b", "Hello, are you there?")
         assert reply  # the kernel panics if the driver's position passes the window
-        assert [page.text for page in machine.history(pid, 2)] == ["Hello, are you there?", reply]
+        assert [page.text for page in views.history(machine.disk, pid, 2)] == ["Hello, are you there?", reply]
 
 
 async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path: Path) -> None:
@@ -73,22 +76,22 @@ async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path
     data, also = tmp_path / "data", f"models.tiny={tmp_path / 'tiny.gguf'}"
     async with powered(data, model=MODEL, window=1024, changes=["cpu.reply=24", "cpu.slots=1", also]) as machine:
         mask = ("send_message",)
-        one = (await machine.spawn("one", mask, {}, "Answer.")).pid
-        other = (await machine.spawn("other", mask, {}, "Answer.", model="tiny")).pid
+        one = (await machine.requests.spawn("one", mask, {}, "Answer.")).pid
+        other = (await machine.requests.spawn("other", mask, {}, "Answer.", model="tiny")).pid
         with pytest.raises(BadInput, match="model large: beside the first there are tiny"):
-            await refused(machine.spawn("p", mask, {}, None, model="large"))
-        async with machine.subscribe(-1) as published:  # at the same time
-            await machine.message(one, "m1", "Count to a hundred, slowly.")
-            await machine.message(other, "m2", "Count to a hundred, slowly.")
+            await refused(machine.requests.spawn("p", mask, {}, None, model="large"))
+        async with machine.feed.subscribe(-1) as published:  # at the same time
+            await machine.requests.message(one, "m1", "Count to a hundred, slowly.")
+            await machine.requests.message(other, "m2", "Count to a hundred, slowly.")
             said = {}
             async for item in published:
                 if isinstance(item, Message):
                     said[item.pid] = item.text
                 if len(said) == 2:
                     break
-        views = {view.pid: view for view in machine.processes()}
-        assert views[one].model != views[other].model
-        used = views[other].queue_used
+        seen = {view.pid: view for view in views.processes(machine.kernel)}
+        assert seen[one].model != seen[other].model
+        used = seen[other].queue_used
     async with powered(data, changes=["models.tiny="]) as machine:  # the model of the directory runs both
         assert (await say(machine, other, "m3", "Are you still there?"))[0]
         assert machine.kernel.model_of(other) == ""
@@ -96,8 +99,8 @@ async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path
         assert machine.kernel.config.anew == (other,)
     async with powered(data, changes=[also]) as machine:
         assert machine.kernel.model_of(other) == "tiny"
-        assert machine.pmap(other).budgets["queue"] > 0
-        (view,) = [view for view in machine.processes() if view.pid == other]
+        assert views.pmap(machine.kernel, other).budgets["queue"] > 0
+        view = views.process(machine.kernel, other)
         assert view.queue_used > used
         assert (await say(machine, other, "m4", "And now?"))[0]
 
@@ -109,27 +112,27 @@ async def refused(answer: Awaitable[Answer]) -> None:
 
 async def test_a_window_larger_than_the_model_s_is_refused_and_the_directory_is_as_it_was(tmp_path: Path) -> None:
     async with powered(tmp_path, cpu=ScriptedCpu(echo)) as machine:
-        pid = (await machine.spawn("p", None, {}, None)).pid
+        pid = (await machine.requests.spawn("p", None, {}, None)).pid
         await say(machine, pid, "m", "hello")
     with pytest.raises(BadInput, match="window 100000 is larger than the model's"):
         async with powered(tmp_path, model=MODEL, window=100_000):
             pass
     async with powered(tmp_path, cpu=ScriptedCpu(echo)) as machine:
-        assert machine.window == 2048
-        assert [view.name for view in machine.processes()] == ["p"]
+        assert machine.settings.window == 2048
+        assert [view.name for view in views.processes(machine.kernel)] == ["p"]
 
 
 async def test_two_processes_share_the_cpu_and_both_answer(tmp_path: Path) -> None:
     async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=40", "sched.quantum=8"]) as machine:
-        pids = [(await machine.spawn(name, None, {}, None)).pid for name in ("one", "two")]
-        async with machine.subscribe(-1) as published:
+        pids = [(await machine.requests.spawn(name, None, {}, None)).pid for name in ("one", "two")]
+        async with machine.feed.subscribe(-1) as published:
             for pid in pids:
-                await machine.message(pid, f"m{pid}", "Tell me about boats.")
+                await machine.requests.message(pid, f"m{pid}", "Tell me about boats.")
             answered = set()
             async for item in published:
                 if isinstance(item, Message):
                     answered.add(item.pid)
                     if answered == set(pids):
                         break
-        entries = [note for entry in machine.log(0, 10_000) for note in entry.notes if note.what == "run"]
+        entries = [note for entry in views.log(machine.disk, 0, 10_000) for note in entry.notes if note.what == "run"]
         assert any(note.text.startswith(Outcome.PREEMPTED) for note in entries)

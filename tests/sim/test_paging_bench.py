@@ -311,10 +311,10 @@ async def test_a_machine_records_what_it_drew_on(tmp_path, capsys):
         "What is the boat called?",
     ]
     async with powered(tmp_path / "machine", cpu="scripted") as machine:
-        pid = (await machine.spawn("clerk", ("send_message",), {}, None)).pid
-        async with machine.subscribe(-1) as published:
+        pid = (await machine.requests.spawn("clerk", ("send_message",), {}, None)).pid
+        async with machine.feed.subscribe(-1) as published:
             for number, text in enumerate(said):
-                await machine.message(pid, f"m{number}", text)
+                await machine.requests.message(pid, f"m{number}", text)
                 async for item in published:
                     if isinstance(item, Message) and item.ends:
                         break

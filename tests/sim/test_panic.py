@@ -15,6 +15,7 @@ from kernel.audit import audit
 from kernel.boot import Board, boot
 from kernel.errors import KernelPanic
 from kernel.event import Message, Messaged, Spawned
+from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Job
 from kernel.process import State
@@ -44,7 +45,7 @@ async def life(disk: MemoryDisk, acts: list[tuple[str, str]]) -> tuple[list[str]
         nursery.start_soon(machine.run)
 
         async def listen() -> None:
-            async with machine.subscribe(-1) as published:
+            async with machine.feed.subscribe(-1) as published:
                 async for item in published:
                     if isinstance(item, Message):
                         heard.append(item.text)
@@ -53,8 +54,8 @@ async def life(disk: MemoryDisk, acts: list[tuple[str, str]]) -> tuple[list[str]
         await trio.sleep(0.02)
         for proc, text in acts:
             if proc not in machine.kernel.names:
-                await machine.spawn(proc, None, {}, None)
-            await machine.message(proc, f"{proc}/{text}", text)
+                await machine.requests.spawn(proc, None, {}, None)
+            await machine.requests.message(proc, f"{proc}/{text}", text)
             await trio.sleep(0.02)
         machine.stop()
     return heard, machine
@@ -74,7 +75,7 @@ async def test_an_event_that_panics_twice_is_set_aside_and_the_machine_boots() -
     bad = machine.kernel.procs[machine.kernel.names["bad"]]
     assert bad.state is State.ZOMBIE
     assert "panicked the kernel 2 times: it met poison" in bad.status
-    assert [page.text for page in machine.history(bad.pid, 5)] == ["poison"], "its memory is kept"
+    assert [page.text for page in views.history(machine.disk, bad.pid, 5)] == ["poison"], "its memory is kept"
     assert not any(taken.why for taken in Replay(disk, Faulty()).steps())
     heard, machine = await life(disk, [("good", "three")])
     assert heard == ["you said: three"]
@@ -89,7 +90,7 @@ async def test_a_panic_that_does_not_come_again_costs_nothing() -> None:
         machine = await boot(Board(ScriptedCpu(program), disk, WordIndex(disk), Settings()), Table())  # repaired
         nursery.start_soon(machine.run)
         await trio.sleep(0.02)
-        assert [message.text for message in machine.outbox(1)] == ["you said: poison"]
+        assert [message.text for message in views.outbox(machine.kernel, machine.disk, 1)] == ["you said: poison"]
         machine.stop()
 
 

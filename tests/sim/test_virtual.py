@@ -141,12 +141,12 @@ async def test_it_is_the_machine_of_real_time() -> None:
     real = await boot(board, Table())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(real.run)
-        spawned = await real.spawn("p", Table.names, {}, "")
+        spawned = await real.requests.spawn("p", Table.names, {}, "")
         for n in range(6):
-            await real.message(spawned.pid, f"m{n}", f"message {n}")
+            await real.requests.message(spawned.pid, f"m{n}", f"message {n}")
             while real.kernel.procs[spawned.pid].in_turn or real._inbox:
                 await trio.sleep(0.001)
         real.stop()
-    found = [real.page(number) for number in range(1, real.kernel.counters.page + 1)]
+    found = [real.pages.page(number) for number in range(1, real.kernel.counters.page + 1)]
     texts = [(page.kind, page.role, page.text) for page in found if page is not None and page.pid == spawned.pid]
     assert texts == pages(made, pid)

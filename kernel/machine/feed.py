@@ -1,0 +1,85 @@
+"""Who is told what happened, in order: entries of the log, final messages, and tokens as they come.
+
+Guarantees: a subscriber gets the entries after the number it names, each once and in order, first from the journal and
+then as they are committed. One that leaves SUBSCRIBER_QUEUE_MAX items unread is closed, for the machine waits for no
+reader: its iterator ends, and it comes back by the last number it saw.
+The caller's duty: publish nothing that is not committed, tokens excepted, which a crash may take back.
+Not here: what is published when (loop.py, devices.py), who hears of which process (drivers/door/desk.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from kernel import records
+from kernel.event import Message
+from kernel.limits import SUBSCRIBER_QUEUE_MAX
+from kernel.machine.views import Entry, entry
+from kernel.ports import Reads, Streamed
+from kernel.state import Kernel
+
+Published = Entry | Message | Streamed
+
+
+class Feed:
+    """The subscribers of a machine."""
+
+    def __init__(self, kernel: Kernel, disk: Reads) -> None:
+        self._kernel, self._disk = kernel, disk
+        self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
+
+    @property
+    def subscribers(self) -> int:
+        """How many there are."""
+        return len(self._subscribers)
+
+    def publish(self, item: Published) -> None:
+        """Tell all subscribers; never blocks."""
+        for channel in list(self._subscribers):
+            try:
+                channel.send_nowait(item)
+            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+                self._subscribers.pop(channel, None)
+                channel.close()
+
+    def close(self) -> None:
+        """There will be no more: all iterators end."""
+        for channel in list(self._subscribers):
+            channel.close()
+
+    @asynccontextmanager
+    async def subscribe(self, since: int) -> AsyncIterator[AsyncIterator[Published]]:
+        """What happens, in order: entries after `since` from the journal, then live ones, messages and tokens.
+
+        `since` < 0: live only.
+        """
+        send, receive = trio.open_memory_channel[Published](SUBSCRIBER_QUEUE_MAX)
+        upto = self._kernel.counters.lsn
+        self._subscribers[send] = None
+        published = self._published(receive, since, upto)
+        try:
+            yield published
+        finally:
+            await published.aclose()  # left to the collector, a generator is closed who knows where
+            self._subscribers.pop(send, None)
+            send.close()
+            receive.close()
+
+    async def _published(
+        self, receive: trio.MemoryReceiveChannel[Published], since: int, upto: int
+    ) -> AsyncGenerator[Published, None]:
+        while 0 <= since < upto:
+            rows = self._disk.scan("journal", records.key(since + 1), limit=256)
+            if not rows:
+                break
+            for _, value in rows:
+                past = entry(value)
+                since = past.lsn
+                if past.notes and past.lsn <= upto:
+                    yield past
+        async for item in receive:
+            if not (isinstance(item, Entry) and item.lsn <= since):
+                yield item

@@ -1,0 +1,220 @@
+"""What a client may ask of a machine: measured first, then submitted, once for a message id.
+
+Guarantees: whoever has an answer from here has it from the disk. A text with a `mid` is applied once, however often and
+by however many it is sent; the second sender gets the answer of the first. Text is measured before its event is made,
+in a thread where it is long, so the loop never waits for a tokenizer.
+Not here: what an event means (core.py), when it is stepped (loop.py), what only reads (views.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+import trio
+
+from kernel.errors import BadInput
+from kernel.event import Acked, AnyEvent, Filed, Forked, Imported, Killed, Messaged, Part, Spawned
+from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX
+from kernel.machine import views
+from kernel.machine.cpus import Cpus
+from kernel.machine.measures import page_tokens_max
+from kernel.ports import Disk, Index
+from kernel.settings import Settings
+from kernel.state import InstructionSet, Kernel
+
+LONG_CHARS: Final = 2_000  # a longer text is measured in a thread: tokenising 1 MB takes seconds
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a submitted event, after its commit. `error`: it was refused and nothing has changed."""
+
+    lsn: int
+    error: str = ""
+    pid: int = 0
+    duplicate: bool = False
+
+
+class Waiter:
+    """Who waits for an answer; it is given one, or a failure, once."""
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._answer: Answer | None = None
+        self._failure: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it need not wait any more."""
+        return self._done.is_set()
+
+    def give(self, answer: Answer) -> None:
+        """This is the answer."""
+        self._answer = answer
+        self._done.set()
+
+    def fail(self, failure: BaseException) -> None:
+        """There will be none."""
+        self._failure = failure
+        self._done.set()
+
+    async def wait(self) -> Answer:
+        """The answer. Raises BadInput if there is none."""
+        await self._done.wait()
+        if self._failure is not None:
+            raise BadInput(f"the kernel stopped: {self._failure}")
+        assert self._answer is not None
+        return self._answer
+
+
+Submit = Callable[[AnyEvent], Awaitable[Answer]]
+"""Hand in an event and wait for its commit. Raises BadInput if it cannot be taken."""
+
+
+class Requests:
+    """What clients ask of one machine. `submit` may be replaced, to see or to change what is asked."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        cpus: Cpus,
+        iset: InstructionSet,
+        disk: Disk,
+        index: Index,
+        settings: Settings,
+        submit: Submit,
+    ) -> None:
+        self._kernel, self._cpus, self._iset = kernel, cpus, iset
+        self._disk, self._index, self._settings = disk, index, settings
+        self.submit = submit
+        self._inflight: dict[str, Waiter] = {}  # by `mid`
+        self._followed = False  # the indexes have been within INDEX_LAG_MAX pages since boot
+
+    async def message(self, proc: str | int, mid: str, text: str) -> Answer:
+        """A user's message. The same `mid` again is answered as a duplicate and changes nothing.
+
+        Raises BadInput in one line for a text that is empty, too long or no UTF-8, and for an unknown process.
+        """
+        pid = views.find(self._kernel, proc)
+        return await self._once(pid, mid, [text], lambda parts: Messaged(source="user", pid=pid, mid=mid, parts=parts))
+
+    async def file(self, proc: str | int, texts: Sequence[str], mid: str = "") -> Answer:
+        """Put texts into the archive of a process, once for a `mid`. Raises BadInput as `message` does."""
+        pid = views.find(self._kernel, proc)
+        return await self._once(pid, mid, texts, lambda parts: Filed(source="user", pid=pid, mid=mid, parts=parts))
+
+    async def _once(
+        self, pid: int, mid: str, texts: Sequence[str], event: Callable[[tuple[Part, ...]], AnyEvent]
+    ) -> Answer:
+        """Measure texts and submit the event made of them, unless one of that `mid` is committed or on its way."""
+        for text in texts:
+            check_text(text)
+        if len(mid) > MID_CHARS_MAX or not mid.isascii():
+            raise BadInput(f"message id of {len(mid)} characters; at most {MID_CHARS_MAX} ASCII characters are allowed")
+        if mid:
+            if mid in self._inflight:
+                first = await self._inflight[mid].wait()
+                return msgspec.structs.replace(first, duplicate=not first.error)
+            if self._disk.get("mid", mid.encode()) is not None:
+                return Answer(self._kernel.counters.lsn, pid=pid, duplicate=True)
+        waiter = Waiter()
+        if mid:
+            self._inflight[mid] = waiter
+        try:
+            await self._index_follows()
+            answer = await self.submit(event(await self._measured(pid, texts)))
+        except BaseException as exc:
+            waiter.fail(exc)
+            raise
+        else:
+            waiter.give(answer)
+        finally:
+            self._inflight.pop(mid, None)
+        return answer
+
+    async def _measured(self, pid: int, texts: Sequence[str]) -> tuple[Part, ...]:
+        layout, page_tokens = self._cpus.layouts[self._kernel.model_of(pid)], page_tokens_max(self._settings)
+        parts: list[Part] = []
+        for text in texts:
+            if len(text) > LONG_CHARS:
+                parts += await trio.to_thread.run_sync(layout, text, page_tokens)
+            else:
+                parts += layout(text, page_tokens)
+        return tuple(parts)
+
+    async def _index_follows(self) -> None:
+        """Slow a sender down to what the indexes can follow. Raises BadInput where they do not for a while.
+
+        Not before they have caught up after boot: where they are built anew nobody could send for minutes.
+        """
+        began = trio.current_time()
+        self._followed = self._followed or self._index.lag() <= INDEX_LAG_MAX
+        while self._followed and self._index.lag() > INDEX_LAG_MAX:
+            if trio.current_time() - began > INDEX_WAIT_S:
+                raise BadInput(f"queue full: the indexes are {self._index.lag()} pages behind; retry after 5 s")
+            await trio.sleep(0.05)
+
+    async def spawn(
+        self,
+        name: str,
+        mask: tuple[str, ...] | None,
+        blocks: dict[str, str],
+        system: str | None,
+        nice: int = 0,
+        abort: bool = False,
+        model: str = "",
+    ) -> Answer:
+        """Make a process, or start a dead one again. None: what suits its model, by name; "" is the first."""
+        if mask is None:
+            mask = self._iset.default_mask(self._cpus.of.get(model, self._cpus.of[""]).full_mask)
+        return await self.submit(
+            Spawned(
+                source="user",
+                name=name,
+                mask=mask,
+                blocks=blocks,
+                system=self._iset.system if system is None else system,
+                nice=nice,
+                abort=abort,
+                model=model,
+            )
+        )
+
+    async def take_over(self, event: Imported) -> Answer:
+        """A process from another machine; what was resident there is measured by its model here."""
+        if event.spawn.model not in self._cpus.of:
+            event = msgspec.structs.replace(event, spawn=msgspec.structs.replace(event.spawn, model=""))
+        tokenize = self._cpus.of[event.spawn.model].tokenize
+        ids: dict[str, tuple[int, ...]] = {}
+        for text in [page.text for page in event.pages if page.where]:
+            if len(text) > LONG_CHARS:
+                ids[text] = await trio.to_thread.run_sync(tokenize, text)
+            else:
+                ids[text] = ids.get(text) or tokenize(text)
+        pages = tuple(msgspec.structs.replace(page, ids=ids[page.text]) if page.where else page for page in event.pages)
+        return await self.submit(msgspec.structs.replace(event, pages=pages, source="user"))
+
+    async def fork(self, proc: str | int, name: str) -> Answer:
+        """A copy of an idle process under a new name: it sees what the parent sees, and its KV costs no prefill."""
+        return await self.submit(Forked(source="user", pid=views.find(self._kernel, proc), name=name))
+
+    async def kill(self, proc: str | int, status: str = "killed") -> Answer:
+        """Raise KILL on a process."""
+        return await self.submit(Killed(source="user", pid=views.find(self._kernel, proc), status=status))
+
+    async def acknowledge(self, pid: int, upto: int) -> Answer:
+        """All messages of a process up to `upto` have been shown."""
+        return await self.submit(Acked(source="user", pid=pid, upto=upto))
+
+
+def check_text(text: str) -> None:
+    """Raises BadInput, in one line, for a message that is empty, too long or no UTF-8."""
+    if not text.strip():
+        raise BadInput("the message is empty; say something")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise BadInput(f"the message is no valid UTF-8 (character {exc.start + 1}); send it as UTF-8") from exc
+    if size > MESSAGE_BYTES_MAX:
+        raise BadInput(f"the message has {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed: send it in parts")

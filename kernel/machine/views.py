@@ -1,0 +1,217 @@
+"""What clients read of a machine: pure functions of the kernel's state and the disk, and the structs they give.
+
+The structs are the protocol: a field's name and order is what goes over the wire (drivers/door/wire.py). Importing them
+costs a client next to nothing, so no scheduler, policy or trio is imported here.
+The caller's duty: read on the machine's own thread, between two steps; `history` alone may run on any, for it reads the
+disk and nothing else.
+Not here: what changes anything (requests.py), what is told as it happens (feed.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from kernel import records
+from kernel.errors import BadInput
+from kernel.event import Message, Note
+from kernel.memory.address_space import Entry as PageEntry
+from kernel.memory.page import Kind, Page, Role
+from kernel.ports import Reads
+from kernel.process import Process, State
+
+if TYPE_CHECKING:
+    from kernel.state import Kernel
+
+LOG_STEPS: Final = 1_000  # of one reading of the log
+HISTORY_PAGES: Final = 4_096  # in one reading of the table of pages
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The notes of one step, as dmesg and subscribers see them."""
+
+    lsn: int
+    at: int
+    notes: tuple[Note, ...]
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """A page of an address space."""
+
+    page: int
+    kind: Kind
+    role: Role
+    tokens: int
+    pinned: bool
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment of an address space, with its pages in prompt order."""
+
+    name: str
+    capacity: int
+    pages: tuple[Row, ...]
+
+
+class Map(msgspec.Struct, frozen=True):
+    """The address space of a process."""
+
+    pid: int
+    name: str
+    window: int
+    segments: tuple[Segment, ...]
+    budgets: dict[str, int]
+
+
+class ProcessView(msgspec.Struct, frozen=True):
+    """A line of `ps`."""
+
+    pid: int
+    name: str
+    state: State
+    status: str
+    mask: tuple[str, ...]
+    turns: int
+    syscalls: int
+    entered: int
+    recalled: int
+    emitted: int
+    prefill: int
+    faults: int
+    evictions: int
+    interrupts: int
+    illegal: int
+    kv: int
+    queue_used: int
+    queue_max: int
+    resident: int
+    pages: int
+    pending: int
+    outbox: int
+    acked: int
+    timers: int
+    again: int
+    restored: int
+    shared: int
+    model: str  # the model's own name
+
+
+def find(kernel: Kernel, proc: str | int) -> int:
+    """The number of a process by name or number. Raises BadInput naming those that exist."""
+    if isinstance(proc, str) and proc in kernel.names:
+        return kernel.names[proc]
+    if isinstance(proc, int) or proc.isdigit():
+        return kernel.proc(int(proc)).pid
+    raise BadInput(f"no process {proc!r}; processes are {', '.join(list(kernel.names)[:12]) or 'none'}")
+
+
+def processes(kernel: Kernel) -> list[ProcessView]:
+    """Every process, by number."""
+    return [_view(kernel, proc) for proc in kernel.procs.values()]
+
+
+def process(kernel: Kernel, proc: str | int) -> ProcessView:
+    """One process. Raises BadInput as `find` does."""
+    return _view(kernel, kernel.procs[find(kernel, proc)])
+
+
+def _view(kernel: Kernel, proc: Process) -> ProcessView:
+    counts, space = proc.accounts, proc.space
+    return ProcessView(
+        pid=proc.pid,
+        name=proc.name,
+        state=proc.state,
+        status=proc.status,
+        mask=proc.mask,
+        turns=counts.turns,
+        syscalls=counts.syscalls,
+        entered=counts.entered,
+        recalled=counts.recalled,
+        emitted=counts.emitted,
+        prefill=counts.prefill,
+        faults=counts.faults,
+        evictions=counts.evictions,
+        interrupts=counts.interrupts,
+        illegal=counts.illegal,
+        kv=counts.kv,
+        queue_used=space.used(),
+        queue_max=kernel.budgets(proc).queue,
+        resident=len(space.queue) + len(space.recall),
+        pages=proc.seq,
+        pending=len(proc.pending),
+        outbox=proc.said - proc.acked,
+        acked=proc.acked,
+        timers=len(proc.timers),
+        again=counts.again,
+        restored=counts.restored,
+        shared=counts.shared,
+        model=kernel.models[kernel.model_of(proc.pid)].title,
+    )
+
+
+def pmap(kernel: Kernel, proc: str | int) -> Map:
+    """The address space of a process, segment by segment in prompt order."""
+    found = kernel.procs[find(kernel, proc)]
+    space, limits = found.space, kernel.budgets(found)
+    return Map(
+        pid=found.pid,
+        name=found.name,
+        window=limits.window,
+        segments=(
+            _segment("text", limits.text, [space.text]),
+            _segment("data", limits.data, [space.data]),
+            _segment("queue", limits.queue, space.queue[: space.turn]),
+            _segment("recall", limits.recall, space.recall),
+            _segment("turn", limits.queue, space.queue[space.turn :]),
+        ),
+        budgets=msgspec.to_builtins(limits),
+    )
+
+
+def _segment(name: str, capacity: int, entries: Sequence[PageEntry | None]) -> Segment:
+    rows = tuple(Row(one.page, one.kind, one.role, one.tokens, one.pinned) for one in entries if one is not None)
+    return Segment(name, capacity, rows)
+
+
+def resident(kernel: Kernel, pid: int) -> set[int]:
+    """Numbers of the pages that a process has in its queue or recall area."""
+    return kernel.proc(pid).space.resident()
+
+
+def outbox(kernel: Kernel, disk: Reads, pid: int) -> list[Message]:
+    """Messages of a process that nobody has acknowledged, in order."""
+    proc = kernel.proc(pid)
+    keys = [records.key(pid, seq) for seq in range(proc.acked + 1, proc.said + 1)]
+    return [msgspec.msgpack.decode(row, type=Message) for row in disk.get_many("outbox", keys) if row is not None]
+
+
+def log(disk: Reads, since: int, limit: int = LOG_STEPS) -> list[Entry]:
+    """Notes of the steps after log number `since`, oldest first, of at most `limit` steps."""
+    rows = disk.scan("journal", records.key(since + 1), limit=limit)
+    return [found for _, value in rows if (found := entry(value)).notes]
+
+
+def entry(value: bytes) -> Entry:
+    """What clients see of a row of the journal."""
+    journaled = msgspec.msgpack.decode(value, type=records.JournalEntry)
+    return Entry(journaled.lsn, journaled.event.at, journaled.notes)
+
+
+def message_page(disk: Reads, mid: str) -> int:
+    """The first page of the message with that id; 0 if there is none."""
+    row = disk.get("mid", mid.encode())
+    return 0 if row is None else records.unkey(row)[1]
+
+
+def history(disk: Reads, pid: int, limit: int) -> list[Page]:
+    """The last messages in and out of a process, oldest first, among the newest pages of the machine."""
+    found: list[Page] = []
+    for _, row in disk.scan("page", reverse=True, limit=HISTORY_PAGES):
+        page = records.page_of(row, disk.get)
+        if page.pid == pid and page.kind is Kind.MESSAGE:
+            found.append(page)
+            if len(found) == limit:
+                break
+    return found[::-1]
