@@ -285,7 +285,13 @@ class Connection:
                 pid = views.find(machine.kernel, request.proc)
                 return wire.Messages(id=number, messages=tuple(views.outbox(machine.kernel, machine.disk, pid)))
             case wire.History():
-                pages = views.history(machine.disk, views.find(machine.kernel, request.proc), request.limit)
+                pid = views.find(machine.kernel, request.proc)
+                upto = views.newest(machine.kernel, machine.disk, pid)
+                read = (machine.disk, pid, request.limit, upto)
+                if machine.disk.blocking:  # it may have to read past many pages of others
+                    pages = await trio.to_thread.run_sync(views.history, *read)
+                else:
+                    pages = views.history(*read)
                 return wire.Pages(id=number, pages=tuple(pages))
             case wire.Info():
                 config = machine.kernel.config
@@ -306,8 +312,8 @@ class Connection:
             case wire.Compact():
                 return done(number, await machine.compact())
             case wire.Import():
-                read = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
-                return done(number, await machine.requests.take_over(read))
+                parts = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
+                return done(number, await machine.requests.take_over(parts))
             case wire.Stop():
                 return wire.Ok(id=number, lsn=machine.kernel.counters.lsn)
             case _:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kernel.state import Kernel
 
 LOG_STEPS: Final = 1_000  # of one reading of the log
-HISTORY_PAGES: Final = 4_096  # in one reading of the table of pages
+HISTORY_PAGES: Final = 1_024  # in one reading of the table of pages: some 10 ms
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -205,13 +205,41 @@ def message_page(disk: Reads, mid: str) -> int:
     return 0 if row is None else records.unkey(row)[1]
 
 
-def history(disk: Reads, pid: int, limit: int) -> list[Page]:
-    """The last messages in and out of a process, oldest first, among the newest pages of the machine."""
+def newest(kernel: Kernel, disk: Reads, pid: int) -> int:
+    """A page after which a process has none: its newest, if that is in view, else the machine's newest. One read."""
+    proc = kernel.proc(pid)
+    seen = max(proc.space.resident() | proc.undelivered(), default=0)
+    row = disk.get("page", records.key(seen)) if seen else None
+    return seen if row is not None and _head.decode(row).seq == proc.seq else kernel.counters.page
+
+
+def history(disk: Reads, pid: int, limit: int, upto: int = 0) -> list[Page]:
+    """The last messages in and out of a process, oldest first, of pages up to number `upto` (0: all).
+
+    It reads backwards and ends with the process's first page, however many pages of others lie between.
+    """
     found: list[Page] = []
-    for _, row in disk.scan("page", reverse=True, limit=HISTORY_PAGES):
-        page = records.page_of(row, disk.get)
-        if page.pid == pid and page.kind is Kind.MESSAGE:
-            found.append(page)
-            if len(found) == limit:
-                break
+    start = records.key(upto) if upto else b""
+    while rows := disk.scan("page", start, reverse=True, limit=HISTORY_PAGES):  # ends at the first page of all, too
+        for _, row in rows:
+            head = _head.decode(row)
+            if head.pid != pid:
+                continue
+            if head.kind is Kind.MESSAGE:
+                found.append(records.page_of(row, disk.get))
+            if len(found) == limit or head.seq == 1:
+                return found[::-1]
+        start = records.key(records.unkey(rows[-1][0])[0] - 1)
     return found[::-1]
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """What a page's row begins with: whose it is can be told without its text."""
+
+    id: int
+    pid: int
+    seq: int
+    kind: Kind
+
+
+_head: Final = msgspec.msgpack.Decoder(_Head)

@@ -1,0 +1,90 @@
+"""What clients read: a process's last messages are found whoever wrote since, without reading all pages."""
+
+import msgspec
+import pytest
+
+from drivers.cpu.scripted import echo
+from drivers.disk.memory import MemoryDisk
+from kernel.event import Filed, Forked, Part
+from kernel.machine import views
+from kernel.machine.views import HISTORY_PAGES
+from kernel.memory.page import Kind, Role
+from tests.fakes import Rig
+
+MANY = 3 * HISTORY_PAGES
+SAID = ["hello", "you said: hello", "and now?", "you said: and now?"]
+
+
+class CountingDisk(MemoryDisk):
+    """A disk that counts the rows it gives out."""
+
+    given = 0
+
+    def scan(
+        self, table: str, start: bytes = b"", *, reverse: bool = False, limit: int = 0
+    ) -> list[tuple[bytes, bytes]]:
+        rows = super().scan(table, start, reverse=reverse, limit=limit)
+        self.given += len(rows)
+        return rows
+
+
+def crowd(rig: Rig, pid: int, pages: int = MANY) -> None:
+    """Many pages of one process."""
+    part = Part("a page", rig.cpu.tokenize("a page"))
+    assert not rig.do(Filed(source="user", pid=pid, parts=(part,) * pages)).error
+
+
+def history(rig: Rig, pid: int, limit: int) -> tuple[list[str], int]:
+    """Its texts, and how many rows were read for it."""
+    disk = rig.disk
+    assert isinstance(disk, CountingDisk)
+    before = disk.given
+    found = views.history(disk, pid, limit, views.newest(rig.kernel, disk, pid))
+    return [page.searched for page in found], disk.given - before
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Two processes, of which the first has made many pages, and the second has then said something."""
+    rig = Rig(echo, "window=3000", disk=CountingDisk())
+    crowd(rig, rig.spawn("crowd"))
+    pid = rig.spawn("quiet")
+    rig.say(pid, "hello")
+    rig.say(pid, "and now?")
+    return rig
+
+
+def test_history_is_found_behind_many_pages_of_others_in_one_piece(rig: Rig) -> None:
+    pid = rig.kernel.names["quiet"]
+    crowd(rig, rig.kernel.names["crowd"])
+    for limit in (1, 2, 4):
+        assert history(rig, pid, limit) == (SAID[-limit:], HISTORY_PAGES)
+
+
+def test_history_ends_with_the_first_page_of_its_process(rig: Rig) -> None:
+    assert history(rig, rig.kernel.names["quiet"], 100) == (SAID, HISTORY_PAGES)
+
+
+def test_history_is_found_where_the_newest_page_is_not_in_view(rig: Rig) -> None:
+    pid = rig.kernel.names["quiet"]
+    crowd(rig, pid, 1)  # in the archive, which nobody sees by itself
+    crowd(rig, rig.kernel.names["crowd"])
+    texts, rows = history(rig, pid, 100)
+    assert texts == SAID
+    assert MANY < rows <= MANY + HISTORY_PAGES
+
+
+def test_history_of_a_process_that_said_nothing_is_empty_and_ends(rig: Rig) -> None:
+    assert history(rig, rig.kernel.names["crowd"], 5)[0] == []
+    assert views.history(MemoryDisk(), 1, 5) == []
+
+
+def test_history_of_a_fork_is_what_both_have_said(rig: Rig) -> None:
+    step = rig.do(Forked(source="user", pid=rig.kernel.names["quiet"], name="child"))
+    assert not step.error
+    assert history(rig, step.pid, 100)[0] == SAID
+
+
+def test_a_row_of_pmap_is_an_array_on_the_wire() -> None:
+    row = views.Row(page=7, kind=Kind.MESSAGE, role=Role.USER, tokens=3, pinned=False)
+    assert msgspec.json.encode(row) == b'[7,"message","user",3,false]'
