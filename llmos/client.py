@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from drivers.door import wire
-from drivers.door.socket import Lines, address
+from drivers.door.lines import Lines, address
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message
 from kernel.process import State

@@ -7,66 +7,32 @@ Guarantees:
 - A client that does not read is cut off: by the machine when SUBSCRIBER_QUEUE_MAX events wait for it, by this file when
   a write takes longer than WRITE_S. It may subscribe again from the last number it saw.
 The caller's duty: hold the data directory's lock, for a socket file found at `path` is taken to be a dead kernel's.
-Not here: what a request means to a process (the kernel), and who may connect (the file's mode: its owner).
+Not here: what a request is answered (desk.py), what a line says (wire.py), and who may connect (the file's mode: its
+owner).
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final
 
 import trio
 
-from drivers.disk import parcel
-from drivers.door import wire
+from drivers.door import desk, wire
+from drivers.door.lines import Lines, address
 from kernel.errors import BadInput, KernelError
-from kernel.event import Message
-from kernel.limits import MESSAGE_BYTES_MAX
 from kernel.machine import views
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
-from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
 
 CONNECTIONS_MAX: Final = 256  # each holds a task and a buffer
 HELLO_S: Final = 10.0  # a client says hello within this time
 GOODBYE_S: Final = 1.0  # for a last line to a client when the server stops
 WRITE_S: Final = 30.0  # a client that takes longer to read one line is gone or stuck
-READ_BYTES: Final = 65_536
 BACKLOG: Final = 64
-PATH_BYTES_MAX: Final = 107  # sockaddr_un holds 108 bytes, the last of them zero
-
-_RETRY = re.compile(r"retry after (\d+) s")  # what the kernel's refusals say in words, for programs
-
-
-@contextmanager
-def address(path: Path) -> Iterator[str]:
-    """A name for a socket's `path` that is short enough for the kernel of the host, while the context lasts.
-
-    Raises BadInput if there is none: the directory is missing, or the path is long and the host has no /proc.
-    """
-    name = os.fspath(path.absolute())
-    if len(os.fsencode(name)) <= PATH_BYTES_MAX:
-        yield name
-        return
-    try:
-        directory = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as exc:
-        raise BadInput(f"{path.parent}: {exc.strerror}") from exc
-    try:
-        short = f"/proc/self/fd/{directory}/{path.name}"
-        if len(os.fsencode(short)) > PATH_BYTES_MAX or not os.path.isdir(os.path.dirname(short)):
-            raise BadInput(
-                f"{path}: a socket's path has at most {PATH_BYTES_MAX} bytes, this one {len(os.fsencode(name))}; "
-                "take a directory with a shorter name"
-            )
-        yield short
-    finally:
-        os.close(directory)
 
 
 async def listen(path: Path) -> trio.SocketListener:
@@ -101,39 +67,6 @@ async def serve(machine: Machine, path: Path, task_status: trio.TaskStatus[None]
         with suppress(OSError):
             if os.stat(path).st_ino == ours:  # the next kernel may have put its own there already
                 os.unlink(path)
-
-
-class Lines:
-    """Lines of a stream, none longer than LINE_BYTES_MAX."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._buffer = bytearray()
-        self._searched = 0  # bytes of the buffer that hold no newline
-
-    async def next(self) -> bytes | None:
-        """The next line without its newline; None at the end, and for a line that the end cuts off.
-
-        Raises BadInput for a line that is too long, once it has been skipped.
-        """
-        skipping = False
-        while True:  # until a newline or the end
-            end = self._buffer.find(b"\n", self._searched)
-            if end >= 0:
-                line = bytes(self._buffer[:end])
-                del self._buffer[: end + 1]
-                self._searched = 0
-                if skipping or len(line) > wire.LINE_BYTES_MAX:
-                    raise BadInput(f"the line is longer than {wire.LINE_BYTES_MAX} bytes; send less in one line")
-                return line
-            if skipping or len(self._buffer) > wire.LINE_BYTES_MAX:
-                skipping = True
-                self._buffer.clear()
-            self._searched = len(self._buffer)
-            chunk = await self._stream.receive_some(READ_BYTES)
-            if not chunk:
-                return None
-            self._buffer += chunk
 
 
 class Server:
@@ -230,94 +163,15 @@ class Connection:
                 if isinstance(request, wire.Subscribe):
                     await self._subscribe(request, nursery)
                     continue
-                answer = await self._carry_out(request)
+                answer = await desk.carry_out(self.machine, request)
             except KernelError as exc:
-                await self.write(failed(number, str(exc)))
+                await self.write(desk.failed(number, str(exc)))
                 continue
             try:
                 await self.write(answer)
             finally:
                 if isinstance(request, wire.Stop):
                     self.machine.stop()
-
-    async def _carry_out(self, request: wire.AnyCommand) -> wire.AnyAnswer:
-        """Do what is asked. Raises KernelError if it cannot be done; then nothing has changed."""
-        machine, number = self.machine, request.id
-        match request:
-            case wire.Send():
-                return done(number, await machine.requests.message(request.proc, request.mid, request.text))
-            case wire.Spawn():
-                texts = [request.system or "", *request.blocks, *request.blocks.values()]
-                size = sum(len(text.encode()) for text in texts)
-                if size > MESSAGE_BYTES_MAX:
-                    raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
-                answer = await machine.requests.spawn(
-                    request.name,
-                    request.mask,
-                    request.blocks,
-                    request.system,
-                    request.nice,
-                    request.abort,
-                    request.model,
-                )
-                return done(number, answer)
-            case wire.Fork():
-                return done(number, await machine.requests.fork(request.proc, request.name))
-            case wire.Kill():
-                return done(number, await machine.requests.kill(request.proc))
-            case wire.Ack():
-                return done(number, await machine.requests.acknowledge(request.pid, request.upto))
-            case wire.Ps():
-                if request.proc is None:
-                    return wire.Processes(id=number, processes=tuple(views.processes(machine.kernel)))
-                return wire.Processes(id=number, processes=(views.process(machine.kernel, request.proc),))
-            case wire.Irqs():
-                lines = {line.name.lower(): account for line, account in machine.latency.lines.items()}
-                return wire.Interrupts(id=number, lines=lines)
-            case wire.Pmap():
-                return wire.Mapped(id=number, map=views.pmap(machine.kernel, request.proc))
-            case wire.Dmesg():
-                lsn = machine.kernel.counters.lsn
-                upto = min(request.since + request.limit, lsn)
-                entries = [e for e in views.log(machine.disk, request.since, request.limit) if e.lsn <= upto]
-                return wire.Entries(id=number, entries=tuple(entries), upto=max(upto, request.since), lsn=lsn)
-            case wire.Outbox():
-                pid = views.find(machine.kernel, request.proc)
-                return wire.Messages(id=number, messages=tuple(views.outbox(machine.kernel, machine.disk, pid)))
-            case wire.History():
-                pid = views.find(machine.kernel, request.proc)
-                upto = views.newest(machine.kernel, machine.disk, pid)
-                read = (machine.disk, pid, request.limit, upto)
-                if machine.disk.blocking:  # it may have to read past many pages of others
-                    pages = await trio.to_thread.run_sync(views.history, *read)
-                else:
-                    pages = views.history(*read)
-                return wire.Pages(id=number, pages=tuple(pages))
-            case wire.Info():
-                config = machine.kernel.config
-                assert config is not None  # a machine is made by boot, whose first step sets it
-                return wire.Serving(
-                    id=number,
-                    os_pid=os.getpid(),
-                    lsn=machine.kernel.counters.lsn,
-                    model=" and ".join(model.title for model in machine.kernel.models.values()),
-                    window=machine.settings.window,
-                    encoding=config.encoding,
-                    settings=machine.settings,
-                    pages=machine.kernel.counters.page,
-                    indexed=min(machine.index.applied, machine.kernel.counters.page),
-                    anew=machine.index.anew,
-                    damaged=machine.index.damaged,
-                )
-            case wire.Compact():
-                return done(number, await machine.compact())
-            case wire.Import():
-                parts = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
-                return done(number, await machine.requests.take_over(parts))
-            case wire.Stop():
-                return wire.Ok(id=number, lsn=machine.kernel.counters.lsn)
-            case _:
-                assert_never(request)
 
     async def _subscribe(self, request: wire.Subscribe, nursery: trio.Nursery) -> None:
         """Answer Ok once nothing can be missed, then push."""
@@ -351,17 +205,11 @@ class Connection:
 
     async def _publish(self, item: Published, request: wire.Subscribe, pid: int) -> None:
         """Push one thing that happened, if the subscription wants it."""
+        push = desk.pushed(item, request, pid)
+        if push is not None:
+            await self.write(push)
         if isinstance(item, Entry):
-            entry = _of_process(item, pid)
-            if entry is not None:
-                await self.write(wire.Logged(entry=entry))
             self.since = item.lsn
-        elif request.log or (pid and item.pid != pid):
-            return
-        elif isinstance(item, Message):
-            await self.write(wire.Said(message=item))
-        else:
-            await self.write(wire.Token(streamed=item))
 
     async def _end(self) -> None:
         """Say that there will be no more, and why; not for long, and even while the server is cancelled."""
@@ -370,24 +218,3 @@ class Connection:
         ended = wire.Ended(since=self.since, error=f"{reason}; subscribe again from {self.since}", stopping=stopping)
         with trio.move_on_after(GOODBYE_S, shield=True), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.write(ended)
-
-
-def _of_process(entry: Entry, pid: int) -> Entry | None:
-    """The entry with the notes of one process and those of none; None if nothing is left. 0: all."""
-    if not pid:
-        return entry
-    notes = tuple(note for note in entry.notes if note.pid in (0, pid))
-    return Entry(entry.lsn, entry.at, notes) if notes else None
-
-
-def done(number: int, answer: Answer) -> wire.Ok | wire.Failed:
-    """What became of a submitted event, for the client."""
-    if answer.error:
-        return failed(number, answer.error)
-    return wire.Ok(id=number, lsn=answer.lsn, pid=answer.pid, duplicate=answer.duplicate)
-
-
-def failed(number: int, error: str) -> wire.Failed:
-    """A refusal in one line; where it says when to try again, so does `retry_after_s`."""
-    found = _RETRY.search(error)
-    return wire.Failed(id=number, error=" ".join(error.split()), retry_after_s=float(found[1]) if found else None)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from drivers.cpu.scripted import Program, ScriptedCpu, echo
 from drivers.disk.memory import MemoryDisk
 from drivers.door import socket, wire
+from drivers.door.lines import READ_BYTES, Lines
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.limits import SUBSCRIBER_QUEUE_MAX
@@ -66,7 +67,7 @@ async def raw_lines(path: Path, *sent: bytes, answers: int) -> list[dict[str, ob
     async with stream:
         for one in sent:
             await stream.send_all(one)
-        lines = socket.Lines(stream)
+        lines = Lines(stream)
         return [json.loads(await lines.next() or b"null") for _ in range(answers)]
 
 
@@ -206,12 +207,12 @@ async def test_a_full_mailbox_says_when_to_try_again(tmp_path: Path) -> None:
 
 async def test_nothing_of_a_line_beyond_the_bound_is_held() -> None:
     near, far = trio.testing.memory_stream_pair()
-    lines = socket.Lines(far)  # type: ignore[arg-type]  # any receive stream will do
+    lines = Lines(far)  # type: ignore[arg-type]  # any receive stream will do
     async with trio.open_nursery() as nursery:
 
         async def flood() -> None:
             for _ in range(100):
-                await near.send_all(b"x" * socket.READ_BYTES)
+                await near.send_all(b"x" * READ_BYTES)
             await near.send_all(b"\nnext\n")
 
         nursery.start_soon(flood)

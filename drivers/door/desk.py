@@ -1,0 +1,152 @@
+"""The desk: a request goes in, its answer comes out. All doors share it; each has its own way to read and write.
+
+Guarantees: an answer to what changes the machine comes after the commit. What cannot be done raises KernelError, and
+then nothing has changed; `failed` makes a refusal of it.
+Not here: framing, hello and who may come in (socket.py), the structs (wire.py), what a request means (the kernel).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final, assert_never
+
+import trio
+
+from drivers.disk import parcel
+from drivers.door import wire
+from kernel.errors import BadInput
+from kernel.event import Message
+from kernel.limits import MESSAGE_BYTES_MAX
+from kernel.machine import views
+from kernel.machine.feed import Published
+from kernel.machine.loop import Machine
+from kernel.machine.requests import Answer
+from kernel.machine.views import Entry
+
+_RETRY: Final = re.compile(r"retry after (\d+) s")  # what the kernel's refusals say in words, for programs
+
+
+async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswer:
+    """Do what is asked. Raises KernelError if it cannot be done; then nothing has changed.
+
+    Stop is answered and not obeyed: whoever has sent the answer calls `machine.stop`.
+    """
+    kernel, asked, number = machine.kernel, machine.requests, request.id
+    match request:
+        case wire.Send():
+            return done(number, await asked.message(request.proc, request.mid, request.text))
+        case wire.Spawn():
+            return done(number, await _spawn(machine, request))
+        case wire.Fork():
+            return done(number, await asked.fork(request.proc, request.name))
+        case wire.Kill():
+            return done(number, await asked.kill(request.proc))
+        case wire.Ack():
+            return done(number, await asked.acknowledge(request.pid, request.upto))
+        case wire.Compact():
+            return done(number, await machine.compact())
+        case wire.Import():
+            imported = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
+            return done(number, await asked.take_over(imported))
+        case wire.Stop():
+            return wire.Ok(id=number, lsn=kernel.counters.lsn)
+        case wire.Ps():
+            if request.proc is None:
+                return wire.Processes(id=number, processes=tuple(views.processes(kernel)))
+            return wire.Processes(id=number, processes=(views.process(kernel, request.proc),))
+        case wire.Irqs():
+            lines = {line.name.lower(): account for line, account in machine.latency.lines.items()}
+            return wire.Interrupts(id=number, lines=lines)
+        case wire.Pmap():
+            return wire.Mapped(id=number, map=views.pmap(kernel, request.proc))
+        case wire.Dmesg():
+            lsn = kernel.counters.lsn
+            upto = min(request.since + request.limit, lsn)
+            entries = [one for one in views.log(machine.disk, request.since, request.limit) if one.lsn <= upto]
+            return wire.Entries(id=number, entries=tuple(entries), upto=max(upto, request.since), lsn=lsn)
+        case wire.Outbox():
+            messages = views.outbox(kernel, machine.disk, views.find(kernel, request.proc))
+            return wire.Messages(id=number, messages=tuple(messages))
+        case wire.History():
+            return await _history(machine, request)
+        case wire.Info():
+            return _serving(machine, number)
+        case _:
+            assert_never(request)
+
+
+async def _spawn(machine: Machine, request: wire.Spawn) -> Answer:
+    texts = [request.system or "", *request.blocks, *request.blocks.values()]
+    size = sum(len(text.encode()) for text in texts)
+    if size > MESSAGE_BYTES_MAX:
+        raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
+    return await machine.requests.spawn(
+        request.name,
+        request.mask,
+        request.blocks,
+        request.system,
+        request.nice,
+        request.abort,
+        request.model,
+    )
+
+
+async def _history(machine: Machine, request: wire.History) -> wire.Pages:
+    pid = views.find(machine.kernel, request.proc)
+    read = (machine.disk, pid, request.limit, views.newest(machine.kernel, machine.disk, pid))
+    if machine.disk.blocking:  # it may have to read past many pages of others
+        pages = await trio.to_thread.run_sync(views.history, *read)
+    else:
+        pages = views.history(*read)
+    return wire.Pages(id=request.id, pages=tuple(pages))
+
+
+def _serving(machine: Machine, number: int) -> wire.Serving:
+    kernel, index = machine.kernel, machine.index
+    assert kernel.config is not None  # a machine is made by boot, whose first step sets it
+    return wire.Serving(
+        id=number,
+        os_pid=os.getpid(),
+        lsn=kernel.counters.lsn,
+        model=" and ".join(model.title for model in kernel.models.values()),
+        window=machine.settings.window,
+        encoding=kernel.config.encoding,
+        settings=machine.settings,
+        pages=kernel.counters.page,
+        indexed=min(index.applied, kernel.counters.page),
+        anew=index.anew,
+        damaged=index.damaged,
+    )
+
+
+def pushed(item: Published, request: wire.Subscribe, pid: int) -> wire.AnyPush | None:
+    """What a subscription to process `pid` (0: to all) hears of something that happened; None: nothing."""
+    if isinstance(item, Entry):
+        entry = _of_process(item, pid)
+        return None if entry is None else wire.Logged(entry=entry)
+    if request.log or (pid and item.pid != pid):
+        return None
+    return wire.Said(message=item) if isinstance(item, Message) else wire.Token(streamed=item)
+
+
+def _of_process(entry: Entry, pid: int) -> Entry | None:
+    """The entry with the notes of one process and those of none; None if nothing is left. 0: all."""
+    if not pid:
+        return entry
+    notes = tuple(note for note in entry.notes if note.pid in (0, pid))
+    return Entry(entry.lsn, entry.at, notes) if notes else None
+
+
+def done(number: int, answer: Answer) -> wire.Ok | wire.Failed:
+    """What became of a submitted event, for the client."""
+    if answer.error:
+        return failed(number, answer.error)
+    return wire.Ok(id=number, lsn=answer.lsn, pid=answer.pid, duplicate=answer.duplicate)
+
+
+def failed(number: int, error: str) -> wire.Failed:
+    """A refusal in one line; where it says when to try again, so does `retry_after_s`."""
+    found = _RETRY.search(error)
+    return wire.Failed(id=number, error=" ".join(error.split()), retry_after_s=float(found[1]) if found else None)
