@@ -23,7 +23,8 @@ from kernel.event import Message
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.machine.views import Entry
-from llmos.demo.talk import Question, conversation, right
+from llmos.demo.grading import right
+from llmos.demo.talk import Question, conversation
 from llmos.init import powered
 
 TOLD_TOKENS = 6_000  # of conversation before the first question, replies included
