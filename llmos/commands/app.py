@@ -128,7 +128,7 @@ def chat(
     from functools import partial
 
     from llmos.client import run
-    from llmos.console.console import chat as console
+    from llmos.console.chat import chat as console
     from llmos.daemon import Options
 
     where = home(directory)

@@ -17,7 +17,9 @@ from kernel.event import Message, Note
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
-from llmos.console.console import Conversation, Plain, Terminal, history, printable, read_lines, spoken
+from llmos.console.chat import read_lines
+from llmos.console.conversation import Conversation, history, spoken
+from llmos.console.screen import Plain, Terminal, printable
 
 
 def conversation(encoding: str = "prose") -> tuple[Conversation, io.StringIO]:

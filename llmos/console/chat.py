@@ -5,359 +5,43 @@ Guarantees, whatever dies in between:
 - A message of the process is final on the screen only after the daemon has our acknowledgement on disk, so none is
   final twice; until then it stays in the outbox, and the next chat shows it. One that was acknowledged by a chat which
   died before it could say so is the last line of the next chat's history.
-- Tokens are shown as they come. A half-shown reply is struck out and said again when its attempt is superseded, or when
-  the connection ends before its message came.
 When the daemon is gone it is started again. A daemon that this chat started is stopped when the chat ends (`--keep`
 leaves it); one that ran before is left alone. Ctrl-C ends the chat, as /quit and the end of the input do.
-
-Conversation is sans-IO: pushes in, drawing on a Screen out. Chat is its life on a connection.
+Not here: what of a reply stands on the screen (conversation.py), how it is drawn (screen.py).
 """
 
 from __future__ import annotations
 
-import functools
-import io
-import json
-import math
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol, TextIO, assert_never
+from typing import Final, assert_never
 
 import trio
-from rich.console import RenderableType
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
-from kernel.event import Message, Note
+from kernel.event import Message
 from kernel.machine.views import ProcessView
-from kernel.memory.page import Origin, Page
-from kernel.ports import Streamed
+from kernel.memory.page import Origin
 from kernel.process import State
 from llmos import daemon, pictures
 from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, new_mid, turns
-from syscalls.abi import TRAP_MARK
+from llmos.console.conversation import Conversation, history
+from llmos.console.screen import Plain, Screen, Terminal
 
-HISTORY_LINES: Final = 6  # messages shown when a chat begins
-HISTORY_PAGES: Final = 64  # looked through for them: unread ones do not count
-HISTORY_CHARS: Final = 300  # of each but the last
-PLAIN_WIDTH: Final = 160  # of tables in a file
+HISTORY_PAGES: Final = 64  # looked through for a history's lines: unread ones do not count
 INPUT_BYTES_MAX: Final = 1 << 21  # a line without an end is not held beyond this
 LINES_MAX: Final = 256  # lines read ahead of the daemon; beyond it the input waits
 LOSSES_MAX: Final = 5  # connections lost in a row without a message in between
 RESPAWNS_MAX: Final = 3  # times a dead process is started for one line
-SHOWN_NOTES: Final = ("interrupt", "fault", "evict", "fold", "turn", "suspend", "resume", "thrash", "error", "exit")
 HELP: Final = "/ps processes, /pmap address space, /quit leave, /help this; // begins a line with a slash"
-
-# A JSON string as far as it has come; a half escape or half a surrogate pair is left for the next token.
-_SPOKEN = re.compile(
-    r'\s*\{\s*"op"\s*:\s*"send_message"\s*,\s*"text"\s*:\s*"'
-    r'((?:[^"\\]|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*)'
-)
-
-
-def spoken(raw: str, encoding: str, *, only_speaks: bool = False) -> str:
-    """What of an instruction, as far as it was emitted, will be said: "" for a syscall that says nothing.
-
-    Grows with `raw`: the result of a prefix is a prefix of the result.
-    """
-    if encoding == "prose" and (only_speaks or not raw.startswith(TRAP_MARK)):
-        return raw.strip()
-    found = _SPOKEN.match(raw.removeprefix(TRAP_MARK) if encoding == "prose" else raw)
-    return json.loads(f'"{found[1]}"', strict=False) if found else ""
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: a model cannot move the cursor or colour the screen."""
-    return "".join(c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd" for c in text)
-
-
-class Screen(Protocol):
-    """Where a conversation is drawn. A reply is half until `end` or `strike`; nothing else is drawn meanwhile."""
-
-    def begin(self, who: str) -> None:
-        """A reply of `who` begins."""
-        ...
-
-    def add(self, text: str) -> None:
-        """It goes on."""
-        ...
-
-    def end(self) -> None:
-        """It is final."""
-        ...
-
-    def strike(self) -> None:
-        """It was not to be: what is there of it is struck out."""
-        ...
-
-    def sent(self, text: str) -> None:
-        """A line of the user's was acknowledged."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something of the kernel's."""
-        ...
-
-    def old(self, who: str, text: str) -> None:
-        """A line of the history."""
-        ...
-
-    def picture(self, what: RenderableType) -> None:
-        """A table or a picture that the user asked for."""
-        ...
-
-    def wait(self, text: str) -> None:
-        """Something takes long; replaced by whatever comes next."""
-        ...
-
-    def prompt(self) -> None:
-        """The user may type."""
-        ...
-
-
-class Plain:
-    """A Screen of lines, for pipes and files: a line that has its end is final.
-
-    `you> ` acknowledged, `NAME> ` said, `NAME> ... [struck out]` unsaid, `· ` the kernel's, `| ` history.
-    """
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def _write(self, text: str) -> None:
-        self._out.write(text)
-        self._out.flush()
-
-    def begin(self, who: str) -> None:
-        self._write(f"{who}> ")
-
-    def add(self, text: str) -> None:
-        self._write(_inner(text))
-
-    def end(self) -> None:
-        self._write("\n")
-
-    def strike(self) -> None:
-        self._write(" [struck out]\n")
-
-    def sent(self, text: str) -> None:
-        self._write(f"you> {_inner(text)}\n")
-
-    def note(self, text: str) -> None:
-        self._write(f"· {text}\n")
-
-    def old(self, who: str, text: str) -> None:
-        self._write(f"| {who}> {_inner(text)}\n")
-
-    def picture(self, what: RenderableType) -> None:
-        self._write(drawn(what, colour=False, width=PLAIN_WIDTH))
-
-    def wait(self, text: str) -> None:
-        pass  # a file wants no progress
-
-    def prompt(self) -> None:
-        pass
-
-
-class Terminal:
-    """A Screen that redraws: notes are dim, a struck-out reply stays and is seen to be struck out."""
-
-    PROMPT = "you> "
-
-    def __init__(self, out: TextIO, *, colour: bool, width: Callable[[], int]) -> None:
-        self._out, self._colour, self._width = out, colour, width
-        self._half = ""  # what stands on the screen of a reply that is not final
-        self._passing = False  # the cursor's line holds a prompt or progress, which may go
-        self._prompting = False  # the user may type, so the prompt comes back after whatever is drawn
-
-    def _write(self, text: str) -> None:
-        self._out.write(text)
-        self._out.flush()
-
-    def _styled(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
-
-    def _cleared(self) -> str:
-        passing, self._passing = self._passing, False
-        return "\r\x1b[K" if passing else ""
-
-    def _line(self, text: str) -> None:
-        """A whole line, and the prompt after it."""
-        self._write(f"{self._cleared()}{text}\n")
-        if self._prompting:
-            self.prompt()
-
-    def begin(self, who: str) -> None:
-        self._half = f"{who}> "
-        self._write(self._cleared() + self._styled(self._half, "1;36"))
-
-    def add(self, text: str) -> None:
-        inner = _inner(text)
-        self._half += inner
-        self._write(inner)
-
-    def end(self) -> None:
-        self._half = ""
-        self._line("")
-
-    def strike(self) -> None:
-        half, self._half = self._half, ""
-        if not self._colour:
-            self._line(" [struck out]")
-            return
-        rows = _rows(half, self._width())
-        up = f"\x1b[{rows - 1}A" if rows > 1 else ""
-        self._line(f"\r{up}\x1b[J" + self._styled(half.replace("\n", "\x1b[0m\n\x1b[2;9m"), "2;9"))
-
-    def sent(self, text: str) -> None:
-        pass  # it stands where it was typed
-
-    def note(self, text: str) -> None:
-        self._line(self._styled(f"· {text}", "2"))
-
-    def old(self, who: str, text: str) -> None:
-        self._line(self._styled(f"{who}> {_inner(text)}", "2"))
-
-    def picture(self, what: RenderableType) -> None:
-        self._line(drawn(what, colour=self._colour, width=self._width()).rstrip("\n"))
-
-    def wait(self, text: str) -> None:
-        self._write("\r\x1b[K" + self._styled(f"· {text}", "2"))
-        self._passing = True
-
-    def prompt(self) -> None:
-        self._prompting = True
-        if not self._half:
-            self._write(self._cleared() + self._styled(self.PROMPT, "1;32"))
-            self._passing = True
-
-    def typed(self) -> None:
-        """The user has ended a line: the cursor stands on a new one."""
-        self._passing = self._prompting = False
-
-
-def drawn(what: RenderableType, *, colour: bool, width: int) -> str:
-    """A renderable as text."""
-    from rich.console import Console
-
-    out = io.StringIO()
-    Console(file=out, force_terminal=colour, no_color=not colour, width=width, legacy_windows=False).print(what)
-    return out.getvalue()
-
-
-def _inner(text: str) -> str:
-    """A text of several lines, with those after the first set in."""
-    return text.replace("\n", "\n     ")
-
-
-def _rows(text: str, width: int) -> int:
-    """Rows of a terminal that a text takes."""
-    from rich.cells import cell_len
-
-    return sum(max(1, math.ceil(cell_len(line) / max(1, width))) for line in text.split("\n"))
-
-
-class Conversation:
-    """What a process says, on a screen: each message once by number, tokens before it, notes around it."""
-
-    def __init__(self, screen: Screen, name: str) -> None:
-        self.screen, self.name = screen, name
-        self.pid = 0
-        self.encoding, self.only_speaks = "json", False
-        self.shown = 0  # number of the last message shown
-        self.answered: set[str] = set()  # message ids that a final message ended the turn of
-        self._attempt = (0, 0)  # instruction and attempt that is being emitted
-        self._raw: str | None = None  # its text so far; None: its beginning was missed
-        self._half = ""  # what of it stands on the screen
-        self._later: deque[Callable[[], None]] = deque()  # to be drawn once no reply is half shown
-
-    def token(self, streamed: Streamed) -> None:
-        """Tokens came. Those of an attempt whose beginning was missed are left to its message."""
-        if streamed.pid != self.pid:
-            return
-        attempt = (streamed.instr, streamed.attempt)
-        if attempt < self._attempt:
-            return
-        if attempt > self._attempt:
-            self._strike()
-            self._attempt, self._raw = attempt, "" if streamed.offset == 0 else None
-        if self._raw is None:
-            return
-        self._raw += streamed.text
-        self._grow(printable(spoken(self._raw, self.encoding, only_speaks=self.only_speaks)))
-
-    def _grow(self, text: str) -> None:
-        if text.startswith(self._half) and text != self._half:
-            if not self._half:
-                self.screen.begin(self.name)
-            self.screen.add(text[len(self._half) :])
-            self._half = text
-
-    def message(self, message: Message) -> bool:
-        """Show a message whole, but not yet final; False if it was shown before. `final` is to follow."""
-        if message.pid != self.pid or message.seq <= self.shown:
-            return False
-        text = printable(message.text)
-        if self._half and not (message.instr == self._attempt[0] and text.startswith(self._half)):
-            self._strike()
-        self._grow(text)
-        return True
-
-    def final(self, message: Message) -> None:
-        """The message is acknowledged: it is final on the screen."""
-        self.screen.end()
-        self._half, self._raw = "", None
-        self.shown = message.seq
-        if message.ends:
-            self.answered.update(message.answers)
-        if message.truncated:
-            self.say("the reply reached its limit (cpu.reply)")
-        self._flush()
-
-    def note(self, note: Note) -> None:
-        """Something happened in the kernel."""
-        if note.what == "exit":
-            self._strike()
-        if note.what in SHOWN_NOTES and note.pid in (0, self.pid):
-            self.say(pictures.describe(note))
-
-    def say(self, text: str) -> None:
-        """A line that is not the process's, once no reply is half shown."""
-        self._later.append(functools.partial(self.screen.note, printable(text)))
-        self._flush()
-
-    def sent(self, text: str) -> None:
-        """A line of the user's was acknowledged."""
-        self._later.append(functools.partial(self.screen.sent, printable(text)))
-        self._flush()
-
-    def picture(self, what: RenderableType) -> None:
-        """A picture that the user asked for."""
-        self._later.append(functools.partial(self.screen.picture, what))
-        self._flush()
-
-    def lost(self) -> None:
-        """The connection ended: what has no message yet will be said again."""
-        self._strike()
-        self._attempt = (0, 0)
-
-    def _strike(self) -> None:
-        if self._half:
-            self.screen.strike()
-        self._half, self._raw = "", None
-        self._flush()
-
-    def _flush(self) -> None:
-        while self._later and not self._half:
-            self._later.popleft()()
 
 
 class Chat:
@@ -617,22 +301,6 @@ class Chat:
         if mid in self.talk.answered:
             self._over.set()
         await self._look(client)
-
-
-def history(pages: Sequence[Page], unread: Sequence[Message]) -> list[tuple[Page, str]]:
-    """The last messages that a new chat shows, without those that it will show as unread; all but the last are cut."""
-    left = [message.text for message in unread]
-    found: list[tuple[Page, str]] = []
-    for page in reversed(pages):
-        text = page.searched
-        if page.origin is not Origin.USER and text.strip() in left:
-            left.remove(text.strip())
-            continue
-        if len(found) == HISTORY_LINES:
-            break
-        cut = found and len(text) > HISTORY_CHARS
-        found.append((page, printable(text[:HISTORY_CHARS] + " ..." if cut else text)))
-    return found[::-1]
 
 
 async def read_lines(fd: int, typed: Callable[[], None], send: trio.MemorySendChannel[str]) -> None:
