@@ -265,7 +265,7 @@ class Chat:
                 self.talk.picture(pictures.ps((await client.ask(wire.Ps(id=0), wire.Processes)).processes))
             case "/pmap":
                 space = (await client.ask(wire.Pmap(id=0, proc=self.talk.pid), wire.Mapped)).map
-                self.talk.picture(pictures.pmap(space, colour=isinstance(self.screen, Terminal)))
+                self.talk.picture(pictures.pmap(space, colour=self.screen.colour))
             case "/help":
                 self.talk.say(HELP)
             case other:
@@ -341,7 +341,7 @@ async def chat(directory: Path, name: str, options: daemon.Options, *, keep: boo
                     nursery.cancel_scope.cancel()
 
         nursery.start_soon(leave_on_signals)
-        nursery.start_soon(read_lines, sys.stdin.fileno(), getattr(screen, "typed", lambda: None), talking.typed)
+        nursery.start_soon(read_lines, sys.stdin.fileno(), screen.typed, talking.typed)
         await talking.run()
         nursery.cancel_scope.cancel()
     if terminal:

@@ -25,6 +25,8 @@ def printable(text: str) -> str:
 class Screen(Protocol):
     """Where a conversation is drawn. A reply is half until `end` or `strike`; nothing else is drawn meanwhile."""
 
+    colour: bool  # whether a picture may tell by colours alone
+
     def begin(self, who: str) -> None:
         """A reply of `who` begins."""
         ...
@@ -65,12 +67,18 @@ class Screen(Protocol):
         """The user may type."""
         ...
 
+    def typed(self) -> None:
+        """The user has ended a line: the cursor stands on a new one."""
+        ...
+
 
 class Plain:
     """A Screen of lines, for pipes and files: a line that has its end is final.
 
     `you> ` acknowledged, `NAME> ` said, `NAME> ... [struck out]` unsaid, `· ` the kernel's, `| ` history.
     """
+
+    colour = False
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -109,6 +117,9 @@ class Plain:
     def prompt(self) -> None:
         pass
 
+    def typed(self) -> None:
+        pass
+
 
 class Terminal:
     """A Screen that redraws: notes are dim, a struck-out reply stays and is seen to be struck out."""
@@ -116,7 +127,7 @@ class Terminal:
     PROMPT = "you> "
 
     def __init__(self, out: TextIO, *, colour: bool, width: Callable[[], int]) -> None:
-        self._out, self._colour, self._width = out, colour, width
+        self._out, self.colour, self._width = out, colour, width
         self._half = ""  # what stands on the screen of a reply that is not final
         self._passing = False  # the cursor's line holds a prompt or progress, which may go
         self._prompting = False  # the user may type, so the prompt comes back after whatever is drawn
@@ -126,7 +137,7 @@ class Terminal:
         self._out.flush()
 
     def _styled(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 
     def _cleared(self) -> str:
         passing, self._passing = self._passing, False
@@ -153,7 +164,7 @@ class Terminal:
 
     def strike(self) -> None:
         half, self._half = self._half, ""
-        if not self._colour:
+        if not self.colour:
             self._line(" [struck out]")
             return
         rows = _rows(half, self._width())
@@ -170,7 +181,7 @@ class Terminal:
         self._line(self._styled(f"{who}> {_inner(text)}", "2"))
 
     def picture(self, what: RenderableType) -> None:
-        self._line(drawn(what, colour=self._colour, width=self._width()).rstrip("\n"))
+        self._line(drawn(what, colour=self.colour, width=self._width()).rstrip("\n"))
 
     def wait(self, text: str) -> None:
         self._write("\r\x1b[K" + self._styled(f"· {text}", "2"))
@@ -183,7 +194,6 @@ class Terminal:
             self._passing = True
 
     def typed(self) -> None:
-        """The user has ended a line: the cursor stands on a new one."""
         self._passing = self._prompting = False
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.door import wire
 from kernel.errors import BadInput
 from kernel.event import Message, Note
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
-from llmos.console.chat import read_lines
+from llmos.console.chat import Chat, read_lines
 from llmos.console.conversation import Conversation, history, spoken
 from llmos.console.screen import Plain, Terminal, printable
+from llmos.daemon import Options
 
 
 def conversation(encoding: str = "prose") -> tuple[Conversation, io.StringIO]:
@@ -173,6 +177,25 @@ def test_a_terminal_shows_the_prompt_again_after_what_came_meanwhile() -> None:
     screen.prompt()
     screen.end()
     assert out.getvalue().endswith("\nyou> main> Hi\nyou> ")
+
+
+class Answers:
+    """A client whose daemon knows one address space."""
+
+    async def ask(self, request: wire.Pmap, answer: type[wire.Mapped]) -> wire.Mapped:
+        space = {"pid": request.proc, "name": "main", "window": 2048, "segments": [], "budgets": {}}
+        return msgspec.convert({"id": 0, "map": space}, answer)
+
+
+@pytest.mark.parametrize(("colour", "shown", "hidden"), [(True, "░", ". free"), (False, ". free", "░")])
+async def test_pmap_tells_by_letters_where_there_are_no_colours(colour: bool, shown: str, hidden: str) -> None:
+    out = io.StringIO()
+    screen = Terminal(out, colour=colour, width=lambda: 100)
+    chat = Chat(Path("nowhere"), "main", Options(), screen, keep=False, one_by_one=False)
+    await chat._command(Answers(), "/pmap")  # type: ignore[arg-type]
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).split())
+    assert shown in text
+    assert hidden not in text
 
 
 def page(number: int, origin: Origin, text: str) -> Page:
