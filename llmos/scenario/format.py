@@ -1,7 +1,9 @@
 """Scenarios: a machine, its processes, what happens to it and what is expected of it, in one TOML file.
 
 The structs below define the format, which docs/scenarios.md describes. A file is checked as a whole before anything
-runs, and every mistake that can be told apart is named. Not here: how a scenario is run (play.py).
+runs, and every mistake that can be told apart is named, with its place. What a file says flatly, with a field a verb,
+`EventSpec.verb` gives as one value.
+Not here: the verbs as values (verbs.py), who does them (director.py), on which machine (virtual.py, real.py).
 """
 
 from __future__ import annotations
@@ -18,6 +20,19 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.interrupts import Line
 from kernel.settings import Settings, apply
+from llmos.scenario.verbs import (
+    VERBS,
+    AnyVerb,
+    Cut,
+    Fails,
+    Kill,
+    Raise,
+    Say,
+    Silence,
+    Slow,
+    Stall,
+    Start,
+)
 from syscalls.table import Table
 
 NS: Final = 1_000_000_000
@@ -80,8 +95,29 @@ class EventSpec(_Strict, frozen=True, kw_only=True):
     lasts: Duration | None = None
     cut: Duration | None = None  # of the power
 
-
-VERBS: Final = ("say", "raise", "kill", "start", "fails", "stall", "silence", "slow", "cut")
+    @property
+    def verb(self) -> AnyVerb:
+        """What happens, of an event that `check` has let pass."""
+        match self:
+            case EventSpec(say=str(text)):
+                return Say(self.to, text)
+            case EventSpec(raise_=str(line)):
+                return Raise(self.to, Line[line.upper()], self.text)
+            case EventSpec(kill=str(who)):
+                return Kill(who)
+            case EventSpec(start=str(who)):
+                return Start(who)
+            case EventSpec(fails=int(runs)):
+                return Fails(runs)
+            case EventSpec(stall=str(length)):
+                return Stall(ns(length))
+            case EventSpec(silence=str(length)):
+                return Silence(ns(length))
+            case EventSpec(slow=str(each), lasts=str(length)):
+                return Slow(ns(each), ns(length))
+            case EventSpec(cut=str(length)):
+                return Cut(ns(length))
+        raise AssertionError(f"an event without a verb was not checked: {self}")
 
 
 class Pattern(_Strict, frozen=True, kw_only=True):

@@ -1,8 +1,10 @@
-"""Plays a scenario on a real machine: a GGUF model, LMDB and the index in a folder of their own, and the wall clock.
+"""A stage in real time: a model, LMDB and the index in a folder of their own, and the wall clock.
 
 The model decides what the processes emit, so `plays`, `does` and what [machine] says of the hardware are left out, and
-no two runs are alike. Faults happen at the same places as in virtual time: the CPU's runs, the index's answers, the
-disk's commits; a power cut lets go of the machine without draining it, and boots it anew from the folder.
+no two runs are alike. Faults happen at the same places as in virtual time, with one difference: what a stalled CPU runs
+already it runs to its end. A power cut lets go of the machine without draining it, and boots it anew from the folder.
+Loading the model the first time takes no time of the scenario's.
+Not here: what happens and when (director.py), the devices' faults (faulty.py), the machine itself (kernel/machine).
 """
 
 from __future__ import annotations
@@ -10,29 +12,30 @@ from __future__ import annotations
 import heapq
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Final
 
 import trio
 
 from drivers.cpu.llama.engine import LlamaCpu
-from drivers.disk.lmdb import LmdbDisk
-from drivers.index.beside import IndexBeside
 from kernel.boot import Board, boot
-from kernel.errors import BadInput, KernelError
-from kernel.event import AnyEvent, Outcome, Raised, Search, Searched, Trapped
+from kernel.errors import BadInput
+from kernel.event import AnyEvent, Raised, Search
 from kernel.interrupts import Line
-from kernel.machine import views
 from kernel.machine.latency import Latency
-from kernel.memory.page import Page
-from kernel.ports import Job, Post, Record
+from kernel.machine.requests import Answer
+from kernel.ports import Cpu
+from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.state import Step
 from llmos.models import find
-from llmos.scenario.format import NS, EventSpec, Scenario, check, ns, times
+from llmos.scenario.director import Director
+from llmos.scenario.faulty import FaultyCpu, FaultyDisk, FaultyIndex
+from llmos.scenario.format import NS, ProcessSpec, Scenario, check, ns
 from llmos.scenario.timeline import Ran, Timeline
+from llmos.scenario.verbs import AnyVerb
 from syscalls.table import Table
 
 PROGRESS_S: Final = 10.0
@@ -40,243 +43,151 @@ PROGRESS_S: Final = 10.0
 Progress = Callable[[str], None]
 
 
-class _Cpu(LlamaCpu):
-    """A model whose next runs may fail, and which may stand still: what starts meanwhile waits."""
+class Real:
+    """director.Stage in real time: one run, in a folder that holds no machine yet."""
 
-    failures = 0
-    stalled = False
-
-    def __init__(self, path: Path, settings: Settings, folder: Path) -> None:
-        super().__init__(path, settings.cpu, folder / "kv")
-        self._held: list[Job] = []
-
-    def start(self, job: Job) -> None:
-        if self.failures:
-            self.failures -= 1
-            said = "the scenario says that the device fails"
-            self._post(
-                Trapped(
-                    source=f"cpu{job.slot}",
-                    slot=job.slot,
-                    pid=job.pid,
-                    instr=job.instr,
-                    attempt=job.attempt,
-                    outcome=Outcome.FAILED,
-                    error=said,
-                )
-            )
-        elif self.stalled:
-            self._held.append(job)
-        else:
-            super().start(job)
-
-    def go_on(self) -> None:
-        """The stall is over."""
-        self.stalled = False
-        while self._held:
-            super().start(self._held.pop())
-
-
-class _Index(IndexBeside):
-    """An index that may be silent: who searches is answered when it speaks again, or late."""
-
-    silent = False
-
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
-        self._answer = post
-        self._unheard: dict[tuple[int, int], Search] = {}
-        super().start(post, sizes)
-
-    def search(self, what: Search) -> None:
-        if self.silent:
-            self._unheard[what.pid, what.req] = what
-        else:
-            super().search(what)
-
-    def give_up(self, what: Search) -> None:
-        """The deadline of a search has passed."""
-        if self._unheard.pop((what.pid, what.req), None) is not None:
-            self._answer(Searched(source="index", pid=what.pid, req=what.req, late=True))
-
-    def speak(self) -> None:
-        """Answer all who wait."""
-        self.silent = False
-        for what in self._unheard.values():
-            super().search(what)
-        self._unheard.clear()
-
-
-class _Disk(LmdbDisk):
-    """A disk whose transactions may take `slow_s` longer."""
-
-    slow_s = 0.0
-
-    def recover(self) -> None:
-        """Be as fast as before."""
-        self.slow_s = 0.0
-
-    def commit(self, records: Sequence[Record]) -> None:
-        if self.slow_s:
-            time.sleep(self.slow_s)  # in the machine's commit thread
-        super().commit(records)
-
-
-class _Live:
-    """One run of a scenario in real time."""
-
-    def __init__(self, scenario: Scenario, model: Path, folder: Path, seed: int, progress: Progress) -> None:
-        self.scenario, self.model, self.folder = scenario, model, folder
-        self.rng, self.progress = Random(seed), progress
-        self.timeline = Timeline(scenario, lambda: time.time_ns() - self.start, self._page)
-        self.start = time.time_ns()
-        self.events = 0
-        self.latency = Latency()  # over all boots
-        self.said = 0
-        self.waits: dict[str, list[EventSpec]] = {}
-        self.agenda: list[tuple[int, int, EventSpec]] = []  # by time, then in the order put there
-        self.put = 0
-        self.power: trio.CancelScope | None = None  # None: off
+    def __init__(
+        self, scenario: Scenario, cpu: Callable[[Settings], Cpu], folder: Path, seed: int, progress: Progress
+    ) -> None:
+        """`cpu` makes the CPU, in a thread, for every boot."""
+        self.scenario, self.folder, self.progress = scenario, folder, progress
+        self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
+        self.director = Director(scenario, seed, self.timeline, self)
+        self._make_cpu = cpu
+        self._start = time.time_ns()
+        self._events = 0
+        self._latency = Latency()  # over all boots
+        self._agenda: list[tuple[int, int, str, AnyVerb]] = []  # by time, then in the order put there
+        self._put = 0
+        self._slow_s = 0.0
+        self._power: trio.CancelScope | None = None  # None: off
 
     async def run(self) -> Ran:
         """From the first boot to the end."""
         end = ns(self.scenario.until)
-        for event in self.scenario.events:
-            if event.after is not None:
-                self.waits.setdefault(event.after, []).append(event)
-        async with trio.open_nursery() as nursery:
-            self.nursery = nursery
-            await nursery.start(self._on)
-            for name, spec in self.scenario.processes.items():
-                self.timeline.names[self.machine.kernel.counters.pid + 1] = name
-                await self.machine.requests.spawn(name, spec.mask, dict(spec.blocks), None, spec.nice, spec.abort)
-            for event in self.scenario.events:
-                if event.after is None:
-                    self._put(event, 0)
-            nursery.start_soon(self._keep_time)
-            for expect in self.scenario.expect:
-                if expect.state is not None and expect.at is not None and expect.process is not None:
-                    nursery.start_soon(self._look, ns(expect.at), expect.process)
-            while (left := (self.start + end - time.time_ns()) / NS) > 0:
+        async with trio.open_nursery() as self._nursery:
+            await self._nursery.start(self._on)
+            await self.director.begin()
+            self._nursery.start_soon(self._keep_time)
+            while (left := (end - self.now()) / NS) > 0:
                 self.progress(f"{end / NS - left:.0f} of {end / NS:g} s, {len(self.timeline.entries)} entries")
                 await trio.sleep(min(left, PROGRESS_S))
-            nursery.cancel_scope.cancel()
-        return self.timeline.ran(self.events, self.machine.kernel.hash, self.latency)
+            self._nursery.cancel_scope.cancel()
+        return self.timeline.ran(self._events, self.machine.kernel.hash, self._latency)
 
     async def _on(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Switch the machine on, with what the folder holds, until its power is cut."""
-        first = not self.events
+        first = not self._events
         settings = apply(Settings(), list(self.scenario.machine.set))
-        self.cpu = await trio.to_thread.run_sync(_Cpu, self.model, settings, self.folder)
-        self.disk = _Disk(self.folder, sync=settings.disk.sync)
-        self.index = _Index(self.folder, self.disk, exact_max=settings.disk.exact_max)
-        if first:  # loading the model the first time is no part of the scenario
-            self.start = time.time_ns()
+        self.cpu = FaultyCpu(await trio.to_thread.run_sync(self._make_cpu, settings))
+        self.disk = FaultyDisk(self.folder, sync=settings.disk.sync)
+        self.disk.slow_s = self._slow_s
+        self.index = FaultyIndex(self.folder, self.disk, exact_max=settings.disk.exact_max)
+        if first:
+            self._start = time.time_ns()
         board = Board(cpu=self.cpu, disk=self.disk, index=self.index, settings=settings, watch=self._watch)
         try:
             self.machine = await boot(board, Table())
         except BaseException:
             self.disk.close()
             raise
-        with trio.CancelScope() as self.power:
+        with trio.CancelScope() as self._power:
             task_status.started()
             await self.machine.run()
 
-    def _page(self, number: int) -> Page | None:
-        return self.machine.pages.page(number)
+    async def _keep_time(self) -> None:
+        while self._agenda:  # what follows something is put there by it
+            when, _, name, verb = heapq.heappop(self._agenda)
+            await trio.sleep(max(0.0, (when - self.now()) / NS))
+            await self.director.happen(name, verb)
+
+    # What the director asks for.
+
+    def now(self) -> int:
+        return time.time_ns() - self._start
+
+    def powered(self) -> bool:
+        return self._power is not None
+
+    def put(self, when: int, name: str, verb: AnyVerb) -> None:
+        self._put += 1
+        heapq.heappush(self._agenda, (when, self._put, name, verb))
+
+    def watch_for(self, when: int, who: str) -> None:
+        self._nursery.start_soon(_after, when - self.now(), lambda: self.director.look(when, who))
+
+    def state(self, who: str) -> State:
+        return self.machine.kernel.procs[self.machine.requests.find(who)].state
+
+    async def spawn(self, name: str, spec: ProcessSpec) -> None:
+        """Without a mask it may emit what suits the model; its system instructions are those of `llmos spawn`."""
+        _accepted(await self.machine.requests.spawn(name, spec.mask, dict(spec.blocks), None, spec.nice, spec.abort))
+
+    async def say(self, who: str, text: str, mid: str) -> None:
+        _accepted(await self.machine.requests.message(who, mid, text))
+
+    async def interrupt(self, who: str, line: Line, text: str) -> None:
+        event = Raised(source="scenario", pid=self.machine.requests.find(who), line=line, text=text)
+        _accepted(await self.machine.submit(event))
+
+    async def kill(self, who: str) -> None:
+        _accepted(await self.machine.requests.kill(self.machine.requests.find(who)))
+
+    def fail(self, runs: int) -> None:
+        self.cpu.failures += runs
+
+    def stall(self, length: int) -> None:
+        self.cpu.stall()
+        self._while_on(length, self.cpu.go_on)
+
+    def silence(self, length: int) -> None:
+        self.index.silent = True
+        self._while_on(length, self.index.speak)
+
+    def slow(self, each: int, length: int) -> None:
+        def recover() -> None:
+            self._slow_s = self.disk.slow_s = 0.0
+
+        self._slow_s = self.disk.slow_s = each / NS
+        self._nursery.start_soon(_after, length, recover)
+
+    async def cut(self, length: int) -> None:
+        async def restore() -> None:
+            await trio.sleep(length / NS)
+            await self._nursery.start(self._on)
+
+        assert self._power is not None
+        power, self._power = self._power, None
+        power.cancel()
+        await self.machine.stopped()
+        self._nursery.start_soon(restore)
+
+    # What comes of it.
+
+    def _while_on(self, length: int, call: Callable[[], None]) -> None:
+        """Call after a while, unless the power was cut meanwhile and took the device with it."""
+        power = self._power
+        self._nursery.start_soon(_after, length, lambda: call() if self._power is power else None)
 
     def _watch(self, event: AnyEvent, step: Step) -> None:
-        self.events += 1
-        self.latency.observe(event, event.at, step.notes)
-        kernel = self.machine.kernel if self.events > 1 else None
+        self._events += 1
+        self._latency.observe(event, event.at, step.notes)
+        kernel = self.machine.kernel if self._events > 1 else None
         self.timeline.watch(event, step, lambda pid: kernel.procs[pid].space.used() if kernel else 0)
         for effect in step.effects:
             if isinstance(effect, Search) and effect.deadline_s:
-                self.nursery.start_soon(self._deadline, self.index, effect)
+                give_up = partial(self.index.give_up, effect)
+                self._nursery.start_soon(_after, round(effect.deadline_s * NS), give_up)
 
-    async def _deadline(self, index: _Index, what: Search) -> None:
-        await trio.sleep(what.deadline_s)
-        index.give_up(what)
 
-    async def _look(self, at: int, who: str) -> None:
-        await self._until(at)
-        self.timeline.look(at, who, self.machine.kernel.procs[views.find(self.machine.kernel, who)].state)
+def _accepted(answer: Answer) -> None:
+    if answer.error:
+        raise BadInput(answer.error)
 
-    async def _until(self, at: int) -> None:
-        await trio.sleep(max(0.0, (self.start + at - time.time_ns()) / NS))
 
-    def _put(self, event: EventSpec, base: int) -> None:
-        for when in times(event, self.rng):
-            self.put += 1
-            heapq.heappush(self.agenda, (base + when, self.put, event))
-
-    async def _keep_time(self) -> None:
-        """Let events happen, those of one time in the order of the file."""
-        while self.agenda:  # followers are put there by whom they follow
-            at, _, event = heapq.heappop(self.agenda)
-            await self._until(at)
-            await self._do(event)
-
-    async def _do(self, event: EventSpec) -> None:
-        if self.power is None:
-            self.timeline.happened("refused", text=f"{event.name or 'an event'}: the power is off")
-            return
-        if event.name:
-            self.timeline.happened("event", text=event.name)
-        for follower in self.waits.get(event.name or "", ()):
-            self._put(follower, time.time_ns() - self.start)
-        try:
-            await self._happen(event)
-        except KernelError as exc:
-            self.timeline.happened("refused", text=str(exc))
-
-    async def _happen(self, event: EventSpec) -> None:
-        machine = self.machine
-        if event.say is not None:
-            for who in event.to:
-                self.said += 1
-                await machine.requests.message(who, f"s{self.said}", event.say)
-        elif event.raise_ is not None:
-            for who in event.to:
-                line = Line[event.raise_.upper()]
-                await machine.submit(
-                    Raised(source="scenario", pid=views.find(machine.kernel, who), line=line, text=event.text)
-                )
-        elif event.kill is not None:
-            await machine.requests.kill(event.kill)
-        elif event.start is not None:
-            await machine.requests.spawn(event.start, self.scenario.processes[event.start].mask, {}, None)
-        elif event.fails is not None:
-            self.cpu.failures += event.fails
-        elif event.stall is not None:
-            self.cpu.stalled = True
-            self._later(event.stall, self.cpu.go_on)
-        elif event.silence is not None:
-            self.index.silent = True
-            self._later(event.silence, self.index.speak)
-        elif event.slow is not None and event.lasts is not None:
-            self.disk.slow_s = ns(event.slow) / NS
-            self._later(event.lasts, self.disk.recover)
-        elif event.cut is not None and self.power is not None:
-            self.timeline.cut(ns(event.cut))
-            power, self.power = self.power, None
-            power.cancel()
-            await machine.stopped()
-            self.nursery.start_soon(self._restore, ns(event.cut))
-
-    async def _restore(self, length: int) -> None:
-        await trio.sleep(length / NS)
-        await self.nursery.start(self._on)
-
-    def _later(self, wait: str, call: Callable[[], None]) -> None:
-        """End a fault, unless the power was cut meanwhile and took the device with it."""
-        power = self.power
-
-        async def later() -> None:
-            await trio.sleep(ns(wait) / NS)
-            if self.power is power:
-                call()
-
-        self.nursery.start_soon(later)
+async def _after(length: int, call: Callable[[], None]) -> None:
+    await trio.sleep(max(0, length) / NS)
+    call()
 
 
 def play(scenario: Scenario, model: str, seed: int | None, progress: Progress, directory: Path | None = None) -> Ran:
@@ -286,10 +197,17 @@ def play(scenario: Scenario, model: str, seed: int | None, progress: Progress, d
     """
     check(scenario)
     path = find(model)
-    with tempfile.TemporaryDirectory(prefix="llmos-run-") as folder:
-        live = _Live(scenario, path, directory or Path(folder), scenario.seed if seed is None else seed, progress)
+    with tempfile.TemporaryDirectory(prefix="llmos-run-") as temporary:
+        folder = directory or Path(temporary)
+        stage = Real(
+            scenario,
+            lambda settings: LlamaCpu(path, settings.cpu, folder / "kv"),
+            folder,
+            scenario.seed if seed is None else seed,
+            progress,
+        )
         try:
-            return trio.run(live.run)
+            return trio.run(stage.run)
         except* BadInput as group:
             raise _first(group) from None
 

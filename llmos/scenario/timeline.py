@@ -1,7 +1,9 @@
 """What happened on a machine while a scenario was played, and whether it is what was expected.
 
 A timeline watches the steps of a machine, virtual or real, and holds expectations against what it saw. Its entries
-can be written as a trace that Perfetto and chrome://tracing open.
+can be written as a trace that Perfetto and chrome://tracing open. The watcher's duty: every step, in order, after its
+commit.
+Not here: what makes things happen (director.py), the machine (virtual.py, real.py).
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Timeline:
 
     def __init__(self, scenario: Scenario, now: Callable[[], int], page: Callable[[int], Page | None]) -> None:
         self.scenario, self.now, self.page = scenario, now, page
-        self.names: dict[int, str] = {}
+        self.names = dict(enumerate(scenario.processes, 1))  # by pid: an empty machine numbers them as they are made
         self.entries: list[Happened] = []
         self._slots: list[tuple[int, int, int, str]] = []
         self._fill: list[tuple[int, str, int]] = []

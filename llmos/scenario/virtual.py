@@ -1,28 +1,31 @@
-"""Plays a scenario on scripted CPUs in virtual time.
+"""A stage in virtual time: scripted CPUs, a disk and an index in memory, and a clock that jumps to what comes next.
 
-The same scenario and seed give the same timeline, and the same hash, on every machine.
+Guarantee: the same scenario and seed give the same timeline, and the same hash, on every machine.
+Not here: what happens and when (director.py), the machine itself (kernel/machine/virtual.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from random import Random
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel.errors import KernelError
 from kernel.event import AnyEvent, Killed, Raised, Search, Spawned
 from kernel.interrupts import Line
-from kernel.limits import FAULT_DEADLINE_S
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
+from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.state import Step
-from llmos.scenario.format import NS, EventSpec, MachineSpec, Scenario, check, ns, times
+from llmos.scenario.director import Director
+from llmos.scenario.format import NS, MachineSpec, ProcessSpec, Scenario, check, ns
 from llmos.scenario.timeline import Ran, Timeline
+from llmos.scenario.verbs import AnyVerb
 from syscalls.table import Table
 
 
@@ -49,149 +52,134 @@ class _Cpu(VirtualCpu):
             self._begin(job, planned, max(self._clock.now, self._stalled_until))
 
 
-class _Play:
-    """One run of a scenario."""
+class Virtual:
+    """director.Stage in virtual time; none of its methods waits."""
 
     def __init__(self, scenario: Scenario, seed: int, disk: Disk) -> None:
-        self.scenario, self.rng = scenario, Random(seed)
+        self.scenario, self.disk = scenario, disk
         self.machine = VirtualMachine(start=1_700_000_000 * NS)
-        self.start = self.machine.now
-        self.timeline = Timeline(scenario, lambda: self.machine.now - self.start, lambda n: self.machine.pages.page(n))
-        self.disk = disk
-        self.off = False
-        self.said = 0
-        self.waits: dict[str, list[EventSpec]] = {}
+        self._start = self.machine.now
+        self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
+        self.director = Director(scenario, seed, self.timeline, self)
+        self._off = False
 
-    def boot(self) -> None:
+    def run(self) -> Ran:
+        """From the first boot to the end."""
+        end = self._start + ns(self.scenario.until)
+        self._boot()
+        _at_once(self.director.begin())
+        self.machine.run(end)
+        return self.timeline.ran(self.machine.steps, self.machine.kernel.hash, self.machine.latency)
+
+    def _boot(self) -> None:
         """Switch the machine on, with what the disk holds."""
         spec, machine = self.scenario.machine, self.machine
-        self.cpu = _Cpu(self._program, machine, spec)
+        processes = tuple(self.scenario.processes.values())  # numbered as the file has them
+        self.cpu = _Cpu(lambda job: _emits(processes[job.pid - 1], job), machine, spec)
         self.index = WordIndex(self.disk)
         settings = apply(Settings(), list(spec.set))
         machine.watch = self._watch
         machine.boot(Table(), self.cpu, self.disk, self.index, settings)
 
-    def run(self) -> Ran:
-        """From the first boot to the end."""
-        end = self.start + ns(self.scenario.until)
-        self.boot()
-        for name, spec in self.scenario.processes.items():
-            mask = Table.names if spec.mask is None else spec.mask
-            event = Spawned(
-                source="user", name=name, mask=mask, blocks=spec.blocks, nice=spec.nice, abort=spec.abort, system=""
-            )
-            self.timeline.names[self.machine.kernel.counters.pid + 1] = name
-            self.machine.do(event)
-        for event_ in self.scenario.events:
-            if event_.after is not None:
-                self.waits.setdefault(event_.after, []).append(event_)
-            else:
-                self._put(event_, self.start)
-        for expect in self.scenario.expect:
-            if expect.state is not None and expect.at is not None and expect.process is not None:
-                self._look(ns(expect.at), expect.process)
-        self.machine.run(end)
-        return self.timeline.ran(self.machine.steps, self.machine.kernel.hash, self.machine.latency)
+    # What the director asks for.
 
-    # What happens.
+    def now(self) -> int:
+        return self.machine.now - self._start
 
-    def _put(self, event: EventSpec, base: int) -> None:
-        for when in times(event, self.rng):
-            self.machine.call_at(base + when, "user", lambda: self._do(event))
+    def powered(self) -> bool:
+        return not self._off
 
-    def _do(self, event: EventSpec) -> None:
-        if self.off:
-            self.timeline.happened("refused", text=f"{event.name or 'an event'}: the power is off")
-            return
-        if event.name:
-            self.timeline.happened("event", text=event.name)
-        machine = self.machine
-        try:
-            if event.say is not None:
-                for who in event.to:
-                    self.said += 1
-                    machine.do(machine.say(self._pid(who), event.say, f"s{self.said}"))
-            elif event.raise_ is not None:
-                for who in event.to:
-                    line = Line[event.raise_.upper()]
-                    machine.do(Raised(source="scenario", pid=self._pid(who), line=line, text=event.text))
-            elif event.kill is not None:
-                machine.do(Killed(source="user", pid=self._pid(event.kill)))
-            elif event.start is not None:
-                spec = self.scenario.processes[event.start]
-                machine.do(Spawned(source="user", name=event.start, mask=spec.mask or Table.names))
-            elif event.fails is not None:
-                self.cpu.failures += event.fails
-            elif event.stall is not None:
-                self.cpu.stall(ns(event.stall))
-            elif event.silence is not None:
-                self.index.silent = True
-                machine.call_at(machine.now + ns(event.silence), "index", self.index.speak)
-            elif event.slow is not None and event.lasts is not None:
-                machine.commit_ns = ns(event.slow)
-                machine.call_at(machine.now + ns(event.lasts), "watch", self._recover)
-            elif event.cut is not None:
-                self._cut(ns(event.cut))
-        except KernelError as exc:
-            self.timeline.happened("refused", text=str(exc))
-        for follower in self.waits.get(event.name or "", ()):
-            self._put(follower, machine.now)
+    def put(self, when: int, name: str, verb: AnyVerb) -> None:
+        self.machine.call_at(self._start + when, "user", lambda: _at_once(self.director.happen(name, verb)))
 
-    def _cut(self, length: int) -> None:
-        self.timeline.cut(length)
-        self.off = True
+    def watch_for(self, when: int, who: str) -> None:
+        self.machine.call_at(self._start + when, "watch", lambda: self.director.look(when, who))
+
+    def state(self, who: str) -> State:
+        return self.machine.kernel.procs[self._pid(who)].state
+
+    async def spawn(self, name: str, spec: ProcessSpec) -> None:
+        """Without a mask it may emit every syscall; system instructions it has none, for no model reads them."""
+        mask = Table.names if spec.mask is None else spec.mask
+        self.machine.do(
+            Spawned(source="user", name=name, mask=mask, blocks=spec.blocks, nice=spec.nice, abort=spec.abort)
+        )
+
+    async def say(self, who: str, text: str, mid: str) -> None:
+        self.machine.do(self.machine.say(self._pid(who), text, mid))
+
+    async def interrupt(self, who: str, line: Line, text: str) -> None:
+        self.machine.do(Raised(source="scenario", pid=self._pid(who), line=line, text=text))
+
+    async def kill(self, who: str) -> None:
+        self.machine.do(Killed(source="user", pid=self._pid(who)))
+
+    def fail(self, runs: int) -> None:
+        self.cpu.failures += runs
+
+    def stall(self, length: int) -> None:
+        """What runs stands still, too."""
+        self.cpu.stall(length)
+
+    def silence(self, length: int) -> None:
+        self.index.silent = True
+        self.machine.call_at(self.machine.now + length, "index", self.index.speak)
+
+    def slow(self, each: int, length: int) -> None:
+        def recover() -> None:
+            self.machine.commit_ns = 0
+
+        self.machine.commit_ns = each
+        self.machine.call_at(self.machine.now + length, "watch", recover)
+
+    async def cut(self, length: int) -> None:
+        def restore() -> None:
+            self._off = False
+            self._boot()
+
+        self._off = True
         self.machine.lose_power()
-        self.machine.call_at(self.machine.now + length, "power", self._restore)
+        self.machine.call_at(self.machine.now + length, "power", restore)
 
-    def _restore(self) -> None:
-        self.off = False
-        self.boot()
-
-    def _recover(self) -> None:
-        self.machine.commit_ns = 0
+    # What comes of it.
 
     def _pid(self, name: str) -> int:
         return self.machine.kernel.names[name]
-
-    def _look(self, at: int, who: str) -> None:
-        """See to it that the state of a process at that time is kept."""
-
-        def look() -> None:
-            self.timeline.look(at, who, self.machine.kernel.procs[self._pid(who)].state)
-
-        self.machine.call_at(self.start + at, "watch", look)
-
-    def _program(self, job: Job) -> str:
-        name = self.timeline.names[job.pid]
-        spec = self.scenario.processes[name]
-        if spec.plays:
-            at = job.instr - 1
-            if at >= len(spec.plays) and not spec.loop:
-                return '{"op":"yield"}'
-            return json.dumps(spec.plays[at % len(spec.plays)], separators=(",", ":"))
-        if spec.does == "talk":
-            frame = '{"op":"send_message","text":""}'
-            return json.dumps(
-                {"op": "send_message", "text": "x" * max(1, 3 * spec.tokens - len(frame))}, separators=(",", ":")
-            )
-        if spec.does == "echo":
-            said = [page.page.text for page in job.pages if page.role == "user" and not page.recalled]
-            text = f"you said: {said[-1] if said else ''}"[:400]
-            return json.dumps({"op": "send_message", "text": text}, separators=(",", ":"), ensure_ascii=False)
-        return '{"op":"yield"}'
 
     def _watch(self, event: AnyEvent, step: Step) -> None:
         self.timeline.watch(event, step, lambda pid: self.machine.kernel.procs[pid].space.used())
         for effect in step.effects:
             if isinstance(effect, Search) and effect.deadline_s:
-                self._deadline(effect)
+                when = self.machine.now + round(effect.deadline_s * NS)
+                self.machine.call_at(when, "index", partial(self.index.give_up, effect.pid, effect.req))
 
-    def _deadline(self, what: Search) -> None:
-        when = self.machine.now + round(FAULT_DEADLINE_S * NS)
-        self.machine.call_at(when, "index", lambda: self.index.give_up(what.pid, what.req))
+
+def _emits(spec: ProcessSpec, job: Job) -> str:
+    """The instruction that a process emits when it runs."""
+    call: dict[str, Any] = {"op": "yield"}
+    if spec.plays:
+        at = job.instr - 1
+        if at < len(spec.plays) or spec.loop:
+            call = spec.plays[at % len(spec.plays)]
+    elif spec.does == "talk":
+        frame = '{"op":"send_message","text":""}'
+        call = {"op": "send_message", "text": "x" * max(1, 3 * spec.tokens - len(frame))}
+    elif spec.does == "echo":
+        said = [page.page.text for page in job.pages if page.role == "user" and not page.recalled]
+        call = {"op": "send_message", "text": f"you said: {said[-1] if said else ''}"[:400]}
+    return json.dumps(call, separators=(",", ":"), ensure_ascii=spec.does != "echo")
+
+
+def _at_once(what: Coroutine[object, object, None]) -> None:
+    """Carry out what the director does: on this stage it waits for nothing."""
+    try:
+        what.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("virtual time does not wait")
 
 
 def play(scenario: Scenario, seed: int | None = None, disk: Disk | None = None) -> Ran:
     """Run a scenario in virtual time; `seed` instead of its own, on an empty `disk`. Raises BadInput for mistakes."""
     check(scenario)
-    return _Play(scenario, scenario.seed if seed is None else seed, disk or MemoryDisk()).run()
+    return Virtual(scenario, scenario.seed if seed is None else seed, disk or MemoryDisk()).run()
