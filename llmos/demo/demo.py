@@ -3,6 +3,8 @@
 The counts are defined in `llmos demo --help`. Everything goes through the whole machine: a process on a GGUF, LMDB, the
 indexes, demand paging. `--no-paging` is the control: the same machine with the same budgets and the same policy, which
 brings nothing back; its evictions fall at the same points as far as the model's replies have the same lengths.
+Guarantee: no question is asked before every fact has left the window.
+Not here: what is told and asked (talk.py), which reply is right (grading.py).
 """
 
 from __future__ import annotations

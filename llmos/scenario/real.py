@@ -24,6 +24,7 @@ from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Search
 from kernel.interrupts import Line
+from kernel.machine import views
 from kernel.machine.latency import Latency
 from kernel.machine.requests import Answer
 from kernel.ports import Cpu
@@ -117,7 +118,7 @@ class Real:
         self._nursery.start_soon(_after, when - self.now(), lambda: self.director.look(when, who))
 
     def state(self, who: str) -> State:
-        return self.machine.kernel.procs[self.machine.requests.find(who)].state
+        return self.machine.kernel.procs[views.find(self.machine.kernel, who)].state
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
         """Without a mask it may emit what suits the model; its system instructions are those of `llmos spawn`."""
@@ -127,11 +128,11 @@ class Real:
         _accepted(await self.machine.requests.message(who, mid, text))
 
     async def interrupt(self, who: str, line: Line, text: str) -> None:
-        event = Raised(source="scenario", pid=self.machine.requests.find(who), line=line, text=text)
+        event = Raised(source="scenario", pid=views.find(self.machine.kernel, who), line=line, text=text)
         _accepted(await self.machine.submit(event))
 
     async def kill(self, who: str) -> None:
-        _accepted(await self.machine.requests.kill(self.machine.requests.find(who)))
+        _accepted(await self.machine.requests.kill(views.find(self.machine.kernel, who)))
 
     def fail(self, runs: int) -> None:
         self.cpu.failures += runs
