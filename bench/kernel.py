@@ -12,8 +12,8 @@ import json
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -24,10 +24,11 @@ import trio
 from drivers.cpu.scripted import ScriptedCpu
 from drivers.disk.lmdb import LmdbDisk
 from drivers.index.beside import IndexBeside
+from drivers.index.none import NoIndex
 from kernel.boot import Board, boot
-from kernel.event import Acked, Messaged, Search, Searched
+from kernel.event import Acked, Messaged
 from kernel.machine.loop import Machine
-from kernel.ports import Index, Job, Post, Record
+from kernel.ports import Index, Job
 from kernel.process import State
 from kernel.settings import Settings, apply
 from syscalls.table import Table
@@ -60,28 +61,6 @@ class Bench(msgspec.Struct, frozen=True):
     stored: int
     stolen: float  # of the machine's CPU time, by its host, over the whole run; 0 where nothing tells
     seconds: float
-
-
-class NoIndex:
-    """An index that keeps nothing and finds nothing, at once: the bare loop's."""
-
-    applied = 0
-    anew, damaged = True, ""
-
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
-        self.post = post
-
-    def feed(self, upto: int) -> None:
-        pass
-
-    def search(self, what: Search) -> None:
-        self.post(Searched(source="index", pid=what.pid, req=what.req))
-
-    def lag(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        pass
 
 
 class Mix:
@@ -193,14 +172,14 @@ async def _machine(directory: Path, processes: int, sync: str, mix: Mix, index: 
 def _timed(machine: Machine) -> list[float]:
     """The seconds that each commit of a machine takes from now on, the hop to its thread included."""
     took: list[float] = []
-    commit = machine.commit
 
-    async def timed(written: Sequence[Record]) -> None:
+    @contextmanager
+    def timed() -> Iterator[None]:
         began = time.perf_counter()
-        await commit(written)
+        yield
         took.append(time.perf_counter() - began)
 
-    machine.commit = timed  # type: ignore[method-assign]
+    machine.around_commit = timed
     return took
 
 

@@ -100,7 +100,7 @@ async def machine_on(directory: Path) -> Machine:
 
 async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str], None]) -> None:
     """Spawn processes and file pages: a few in each, all others in the first."""
-    from bench.kernel import NoIndex
+    from drivers.index.none import NoIndex
 
     rng = Random(1)
     disk = LmdbDisk(directory, sync="off")
@@ -164,7 +164,7 @@ async def rest(machine: Machine, tell: Callable[[str], None]) -> float:
     began = last = time.perf_counter()
     index = machine.index
     await trio.sleep(0.5)
-    while not index.idle:  # type: ignore[attr-defined]  # drivers.index.beside.IndexBeside
+    while not index.idle:
         await trio.sleep(0.1)
         if time.perf_counter() - last > 20:
             last = time.perf_counter()
@@ -196,7 +196,8 @@ async def recover(directory: Path) -> tuple[float, float]:
     """Seconds from nothing to a machine that answers, the index included; and those of the walk."""
     began = time.perf_counter()
     machine = await machine_on(directory)
-    walked = machine.disk.walk_s  # type: ignore[attr-defined]
+    assert isinstance(machine.disk, LmdbDisk)
+    walked = machine.disk.walk_s
     while not machine.index.applied:
         await trio.sleep(0.002)
     took = time.perf_counter() - began

@@ -18,9 +18,9 @@ from random import Random
 
 import msgspec
 
-from bench.kernel import NoIndex
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
+from drivers.index.none import NoIndex
 from kernel.event import AnyEvent, Run, Search, Spawned, Trapped
 from kernel.interrupts import Line
 from kernel.machine.virtual import VirtualMachine

@@ -155,6 +155,7 @@ class Index(Protocol):
     applied: int  # last page id applied
     anew: bool  # it began with nothing in this life, for what there was is missing or not to be trusted
     damaged: str  # what went wrong with it, "" if nothing did; the next start builds it anew
+    idle: bool  # what was fed is applied, and it has no work left of its own (merging, graphs)
 
     def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
         """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""

@@ -21,9 +21,9 @@ import numpy as np
 import trio
 
 from bench.cpu.rig import Rig, opened
-from bench.kernel import NoIndex
 from drivers.cpu.llama.engine import LlamaCpu
 from drivers.disk.lmdb import LmdbDisk
+from drivers.index.none import NoIndex
 from kernel.boot import Board, boot
 from kernel.event import AnyEvent, Outcome, Trapped
 from kernel.machine.loop import Machine

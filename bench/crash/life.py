@@ -23,11 +23,11 @@ import trio.testing
 
 from bench.crash.paged import PagedCpu
 from bench.crash.power import Unsynced
-from bench.crash.sabotage import Sabotage, broken_disk, broken_index, broken_machine
+from bench.crash.sabotage import Sabotage, broken_disk, broken_machine, index_class
 from bench.crash.workload import Act, Workload, program
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
-from drivers.index.fused import Embedder, FusedIndex
+from drivers.index.fused import Embedder
 from kernel import failpoint
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
@@ -159,7 +159,7 @@ def _child(
     settings = apply(Settings(), list(work.settings))
     real = LmdbDisk(folder, sync="off" if unsynced else settings.disk.sync, walk=walk)
     disk = Unsynced(real) if unsynced else broken_disk(real, sabotage)
-    index = broken_index(FusedIndex(folder, disk, embedder, settings.disk.exact_max), sabotage)
+    index = index_class(sabotage)(folder, disk, embedder, settings.disk.exact_max)
     began = time.monotonic()
 
     def clock() -> int:

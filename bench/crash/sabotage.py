@@ -11,6 +11,7 @@ from drivers.index.fused import FusedIndex
 from kernel.event import AnyEvent, Messaged
 from kernel.machine.loop import Machine
 from kernel.machine.requests import Answer
+from kernel.memory.page import Page
 from kernel.ports import Disk, Record
 
 Sabotage = Literal["", "ack-before-commit", "apply-twice", "skip-outbox", "stale-index"]
@@ -42,19 +43,22 @@ def broken_disk(disk: LmdbDisk, sabotage: Sabotage) -> Disk:
     return _Forgetful(disk) if sabotage == "skip-outbox" else disk
 
 
-def broken_index(index: FusedIndex, sabotage: Sabotage) -> FusedIndex:
+class _Stale(FusedIndex):
+    """An index that takes the first pages after a start for known."""
+
+    _caught_up = False
+
+    def _from_truth(self) -> list[Page]:
+        found = super()._from_truth()
+        if self._caught_up:
+            return found
+        self._caught_up = True
+        return found[-1:]
+
+
+def index_class(sabotage: Sabotage) -> type[FusedIndex]:
     """The index, or one that does not catch up with the truth when it starts."""
-    if sabotage != "stale-index":
-        return index
-    behind = index._from_truth
-
-    def skip() -> Any:
-        """The first pages after a start are taken for known."""
-        index._from_truth = behind  # type: ignore[method-assign]
-        return [behind()[-1]]
-
-    index._from_truth = skip  # type: ignore[method-assign]
-    return index
+    return _Stale if sabotage == "stale-index" else FusedIndex
 
 
 def broken_machine(machine: Machine, sabotage: Sabotage) -> None:

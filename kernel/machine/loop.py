@@ -16,6 +16,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 import trio
@@ -113,6 +114,7 @@ class Machine:
         )
         self.latency = Latency()
         self.watch: Watch = unwatched
+        self.around_commit: Callable[[], AbstractContextManager[None]] = nullcontext  # entered for each transaction
         self.stopping = False
         self.steps = 0
         self._inbox: deque[tuple[AnyEvent, Waiter | None]] = deque()
@@ -314,11 +316,12 @@ class Machine:
         """One transaction, in one thread hop where the disk blocks. Raises DeviceError: then nothing is performed."""
         if not written:
             return
-        if self.disk.blocking:
-            await trio.to_thread.run_sync(self.disk.commit, written)
-        else:
-            self.disk.commit(written)
-            await trio.lowlevel.checkpoint()
+        with self.around_commit():
+            if self.disk.blocking:
+                await trio.to_thread.run_sync(self.disk.commit, written)
+            else:
+                self.disk.commit(written)
+                await trio.lowlevel.checkpoint()
 
     def _start(self, run: Run) -> None:
         if self.stopping:

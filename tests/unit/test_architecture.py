@@ -1,11 +1,15 @@
 """The tree is the architecture: imports point inwards, and generated documents equal what generates them."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from drivers.disk.seal import TABLES
+from kernel.event import AnyEffect
 from kernel.failpoint import POINTS
 from syscalls.manual import document
 
@@ -38,6 +42,25 @@ def test_imports_point_inwards(path: Path) -> None:
 def test_only_the_machine_imports_trio_in_the_kernel() -> None:
     users = {path.name for path in (ROOT / "kernel").rglob("*.py") if "trio" in imports(path)}
     assert users == {"loop.py", "requests.py", "feed.py"}
+
+
+@pytest.mark.parametrize("module", ["kernel.machine.views", "drivers.door.wire", "drivers.door.lines"])
+def test_a_client_imports_the_protocol_and_not_the_machine(module: str) -> None:
+    heavy = {"trio", "numpy", "kernel.core", "kernel.machine.loop", "kernel.memory.policy", "kernel.scheduler"}
+    code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_one_match_over_effects_for_all_machines() -> None:
+    effects = {effect.__name__ for effect in get_args(AnyEffect)}
+    found = set()
+    for path in [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.MatchClass) and isinstance(node.cls, ast.Name) and node.cls.id in effects:
+                found.add(str(path.relative_to(ROOT)))
+    # the desk matches requests, one of which is called Fork too
+    assert found - {"drivers/door/desk.py"} == {"kernel/machine/devices.py"}
 
 
 def test_the_kernel_reads_no_clock_and_draws_no_chance() -> None:
