@@ -1,7 +1,8 @@
 """Texts to vectors by an embedding model in a GGUF: llama.cpp's pooled embedding, unit length.
 
 Any GGUF gives vectors, good ones those that were made for it (nomic-embed, bge, e5, ...). Pooling is what the file
-says, else the mean. Guarantee: a text's vector depends on the text alone: each is evaluated in a batch of its own.
+says, else the mean. Guarantee: on one host a text's vector depends on the text alone: each is evaluated in a batch of
+its own, and brought to length by unit.py.
 Loading happens at the first use, on the thread that embeds.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.cpu import gguf
+from drivers.embed.unit import to_unit
 from kernel.errors import BadInput, DeviceError
 
 TOKENS_MAX: Final = 512  # of one text; what is beyond is left out
@@ -37,7 +39,7 @@ class GgufEmbedder:
         if not dim:
             raise BadInput(f"model {path}: its header has no embedding_length, so it cannot embed")
         self.dim = dim
-        self.name = f"gguf-{header.text('general.name') or path.stem}-{dim}-{_digest(path)}"
+        self.name = f"gguf-{header.text('general.name') or path.stem}-{dim}-{_digest(path)}-2"  # 2: of unit.py
         self._path = path
         self._lock = threading.Lock()
         self._context: Any = None
@@ -49,8 +51,7 @@ class GgufEmbedder:
             self._load()
             for n, text in enumerate(texts):
                 self._embed(text, vectors[n])
-        length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        vectors /= np.where(length > 0, length, np.float32(1))[:, np.newaxis]
+        to_unit(vectors)
         return vectors
 
     def count(self, texts: Sequence[str]) -> list[int]:

@@ -2,7 +2,8 @@
 
 The weights and the tokenizer are files in the installed `wordllama` package and are read from there; its Python code
 is not run, for it reaches for the network when a file is not where it looks and sets up logging on import. A test
-compares the vectors with the package's own. Guarantee: a text's vector depends on the text alone, not on its batch.
+compares the vectors with the package's own. Guarantee: a text's vector depends on the text alone, not on its batch and
+not on the host: token vectors are added one after the other, and unit.py adds in an order of its own.
 Loading takes about a second and happens at the first use, on the thread that embeds.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from drivers.embed.unit import to_unit
 from kernel.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ Vectors = npt.NDArray[np.float32]
 class WordLlamaEmbedder:
     """Embeds with the l2_supercat table of 32,000 tokens in 256 dimensions; one thread at a time, the others wait."""
 
-    name = "wordllama-l2_supercat-256"
+    name = "wordllama-l2_supercat-256-2"  # 2: of unit.py
     dim = DIM
 
     def __init__(self) -> None:
@@ -56,8 +58,7 @@ class WordLlamaEmbedder:
                     if ids:  # a reused buffer: a fresh one would cost its page faults on every text
                         rows = np.take(self._table, ids, axis=0, out=self._buffer[: len(ids)], mode="clip")
                         np.add.reduce(rows, axis=0, out=pooled[at])
-        length = np.sqrt(np.einsum("ij,ij->i", pooled, pooled))
-        pooled /= np.where(length > 0, length, np.float32(1))[:, np.newaxis]
+        to_unit(pooled)
         return pooled
 
     def count(self, texts: Sequence[str]) -> list[int]:

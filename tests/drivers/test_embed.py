@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drivers.embed.unit import to_unit
 from drivers.embed.wordllama import WordLlamaEmbedder
 from kernel.errors import BadInput
 
@@ -40,6 +41,34 @@ def test_a_vector_depends_on_its_text_alone(embedder):
     for at, text in enumerate(TEXTS):
         assert (embedder.embed([text])[0] == together[at]).all()
         assert (together[at] == together[at + len(TEXTS) * 99]).all()
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    made = vectors.copy(order="K")
+    to_unit(made)
+    return made
+
+
+@pytest.mark.parametrize("dim", [1, 2, 255, 256, 896])
+def test_a_vector_is_brought_to_length_by_itself(dim: int) -> None:
+    draw = np.random.default_rng(dim)
+    vectors = (draw.standard_normal((130, dim)) * draw.choice([1e-30, 1.0, 1e9], (130, 1))).astype(np.float32)
+    vectors[3] = 0
+    together = unit(vectors)
+    assert np.allclose(np.linalg.norm(together[4:].astype(np.float64), axis=1), 1, atol=1e-6)
+    assert not together[3].any()
+    for size in (1, 7, 128):
+        apart = [unit(vectors[at : at + size]) for at in range(0, len(vectors), size)]
+        assert (np.concatenate(apart) == together).all()
+    assert (unit(np.asfortranarray(vectors)) == together).all()
+
+
+def test_token_vectors_are_added_one_after_the_other(embedder):
+    for text in TEXTS:
+        total = np.zeros((1, embedder.dim), np.float32)
+        for token in embedder._load().encode(text, add_special_tokens=False).ids:
+            total += embedder._table[token]
+        assert (unit(total) == embedder.embed([text])).all()
 
 
 def test_two_threads_get_the_vectors_that_one_would(embedder):
