@@ -23,7 +23,7 @@ from kernel.ports import Record
 
 DEPTH: Final = 400  # pages of a ranking: more than any recall area holds
 SECOND: Final = 1_000_000_000
-MADE_BY: Final = 2  # goes up when rankings change with the same index format
+MADE_BY: Final = 3  # goes up when rankings change with the same index format
 
 
 def rankings(texts: Sequence[str], asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], list[int]]:

@@ -5,6 +5,7 @@ process are one range of its posting list, found without touching other processe
 of another, its ranking depends on its own pages only, and a search costs O(matches in the process), bounded by
 MATCHES_MAX a word, whatever the archive. FTS5's own bm25() counts each word over all processes at each query, so the
 score is computed here: BM25 with the process's document frequencies, and a word counted once a page (pages are short).
+Words weigh whole billionths, which SQLite adds exactly, in whatever order and segments of FTS5 it meets them.
 
 Work is a few large statements that exchange JSON, each one step of SQLite without the GIL; row-by-row fetching would
 hand the GIL back and forth for every row while the kernel's loop is busy.
@@ -42,6 +43,7 @@ SIZE_PIVOT: Final = 200  # characters of a page whose score is neither raised no
 SIZE_WEIGHT: Final = 0.1  # how much length matters, 0 to 1 (BM25's b): LoCoMo recall at 5 is 0.55 at 0, 0.53 at 0.3
 SATURATION: Final = 1.2  # BM25's k1
 MERGE_PAGES: Final = 64  # pages of FTS5 written by one step of tidying: a few milliseconds
+IDF_DIGITS: Final = 9  # decimals of a word's weight: the last bits of a logarithm are the host's
 UNKNOWN_WEIGHT: Final = 0.35  # of a word that no page of the process has: it may be phrased otherwise there
 NAME_WEIGHT: Final = 1.5  # of names and numbers in `cover`: what a question is about
 
@@ -112,20 +114,18 @@ class Weights(msgspec.Struct, frozen=True):
 
     terms: tuple[Term, ...]
     counts: tuple[int, ...]  # pages of the process that have it, up to MATCHES_MAX
-    idf: tuple[float, ...]  # for ranking; 0: not to be matched
+    idf: tuple[float, ...]  # for ranking, rounded to IDF_DIGITS; 0: not to be matched
     worth: tuple[float, ...]  # for `cover`; unknown words count, but less
 
     def cover(self, text: str) -> float:
         """The share of the query's weight that `text` contains, 0 to 1. O(words of text)."""
-        total = sum(self.worth)
-        if not total:
-            return 0.0
         stems, line = _read(text)
-        found = 0.0
+        found = total = 0.0
         for term, worth in zip(self.terms, self.worth, strict=True):
+            total += worth  # not sum(), whose last bits depend on Python's version
             if (f" {term.stem} " in line) if term.exact else (term.stem in stems):
                 found += worth
-        return min(1.0, found / total)
+        return min(1.0, found / total) if total else 0.0
 
 
 _docs: Final = msgspec.json.Decoder(list[Doc])
@@ -254,7 +254,7 @@ class Lexical:
         ).fetchone()
         pages = row[0] or 0
         counts = self._count([term.match for term in terms], low, high, [low + page for page in without])
-        idf = [math.log(1 + (max(pages, n) - n + 0.5) / (n + 0.5)) for n in counts]
+        idf = [round(math.log(1 + (max(pages, n) - n + 0.5) / (n + 0.5)), IDF_DIGITS) for n in counts]
         worth = [
             value * (NAME_WEIGHT if term.name else 1.0) * (1.0 if n else UNKNOWN_WEIGHT)
             for term, value, n in zip(terms, idf, counts, strict=True)
@@ -280,14 +280,14 @@ class Lexical:
                     "SELECT key, w FROM (SELECT rowid AS key, ? AS w FROM fts WHERE fts MATCH ?"
                     f" AND rowid BETWEEN ? AND ?{newest} LIMIT ?)"
                 )
-                values += (idf, term.match, low, high, MATCHES_MAX)
+                values += (round(idf * 10**IDF_DIGITS), term.match, low, high, MATCHES_MAX)
         if not parts:
             return []
         where, filters = _filters(scope)
         length = f"{1 - SIZE_WEIGHT} + {SIZE_WEIGHT} * size / {SIZE_PIVOT}.0"
         found = self._sql.execute(
             f"SELECT json_group_array(json_array(key & {PAGE_MASK}, score)) FROM ("
-            f" SELECT m.key AS key, m.w * {1 + SATURATION} / (1 + {SATURATION} * ({length})) AS score"
+            f" SELECT m.key AS key, m.w / 1e{IDF_DIGITS} * {1 + SATURATION} / (1 + {SATURATION} * ({length})) AS score"
             f" FROM (SELECT key, sum(w) AS w FROM ({' UNION ALL '.join(parts)}) GROUP BY key) m"
             " JOIN doc ON doc.key = m.key"
             f" WHERE {where} ORDER BY score DESC, m.key DESC LIMIT ?)",

@@ -6,7 +6,8 @@ index is built anew when it is missing, damaged, ahead of the truth, of another 
 is never the reason why a kernel stops: a search that fails is answered late and empty, after an error in applying all
 are, and the next start rebuilds.
 A search sees the pages of its process with ids up to its `upto` and no others, whatever has been applied since: while
-the vector spaces are exact its answer is a function of these pages alone, and the same after a crash.
+the vector spaces are exact its answer is a function of these pages alone, scores included: the same in whatever batches
+they came, after a crash, and on any host. Nothing in a ranking depends on the order in which fractions are added.
 
 Ranking: reciprocal ranks of the words (weight 1) and of the vectors (0.3: alone they are weak), then the rest of the
 words' ranking. Neighbours stand right behind their hit. A cursor counts places in that list.

@@ -1,9 +1,16 @@
 """Vector search: one space a process and area, exact while it is small, an HNSW graph above that.
 
-Guarantees: up to `exact_max` vectors a space answers exactly, and the same whatever order or batches it was filled in.
-Above it, the graph covers a prefix of the vectors and the rest is searched exactly, so a space never misses what is
-new, and insertion into the graph (hundreds of microseconds each) is work for idle moments, never for the feed.
-Vectors are halves (float16) on disk and rounded to them in memory, so a reloaded space scores as before.
+Guarantees: up to `exact_max` vectors a space answers exactly, and the same whatever batches it was filled in, on any
+host. Above it, the graph covers a prefix of the vectors and the rest is searched exactly, so a space never misses what
+is new, and insertion into the graph (hundreds of microseconds each) is work for idle moments, never for the feed. The
+graph may miss some of the nearest, and so may leave a place to the next one; the order and the cosines of what is found
+are those of exact search.
+
+Cosines are exact, so a ranking has no last bits to differ in. Vectors, queries too, are halves (float16): multiples of
+2^-24, hence products multiples of 2^-48; and of unit vectors no sum of products, whole or partial, in whatever order,
+reaches 2 (Cauchy and Schwarz; rounding to halves adds a thousandth). That is 49 bits, and float64 has 53: no addition
+rounds, for any `dim`. To compare all in float64 would be slow, so float32, or the graph, chooses who is: everything
+down to SLACK below its own k-th best, for it may have put both that one and another wrong by half as much.
 
 On disk: table vec in the index's SQLite file holds the vectors, in chunks of one transaction; that is the truth of this
 file. Graphs are files beside it, written aside and renamed, each with its count and checksum in table graph; one that
@@ -33,10 +40,13 @@ M: Final = 16  # links a vector
 EF_CONSTRUCTION: Final = 100
 EF: Final = 96  # breadth of a search, at least
 SEED: Final = 1
+GRAPH_COST: Final = 32  # vectors compared in the time of one place of a graph search's breadth: at 8,000 a tie
+SLACK: Final = 2.0**-22  # by `dim`. A sum of dim products in float32 is off by dim * 2^-24 at most; twice that, doubled
+COPIED_MAX: Final = 4_096  # vectors at once
 SLICE: Final = 8  # vectors inserted into a graph at a stretch: about 3 ms, which a search may have to wait
-LOADED_MIN: Final = 131_072  # vectors that may be in memory over all spaces, on any machine,
+LOADED_MIN: Final = 65_536  # vectors that may be in memory over all spaces, on any machine,
 LOADED_SHARE: Final = 1 / 8  # or as many as fit in this share of its memory; the least used spaces go first
-VECTOR_BYTES: Final = 1_280  # of one in a graph, with its links
+VECTOR_BYTES: Final = 2_304  # of one, here and in a graph with its links
 SAVE_GROWTH: Final = 1.5  # a graph is saved when it has grown by this factor, and on close
 
 SCHEMA: Final = """
@@ -70,8 +80,7 @@ class Space:
         self._exact_max = exact_max
         self._pages: Ints = np.empty(0, np.int64)
         self._ats: Ints = np.empty(0, np.int64)
-        self._tail: Floats = np.empty((0, dim), np.float32)  # vectors from number `built - head` on, with room to grow
-        self._head = 0  # of them, those at the front that are in the graph already
+        self._rows: Floats = np.empty((0, dim), np.float32)  # halves by value; like the others with room to grow
         self.n = 0
         self.built = 0  # vectors in the graph
         self.saved = 0  # of them on disk
@@ -82,11 +91,10 @@ class Space:
         more = len(chunk.pages)
         self._pages = _with_room(self._pages, self.n, more)
         self._ats = _with_room(self._ats, self.n, more)
-        end = self._head + self.n - self.built
-        self._tail = _with_room(self._tail, end, more)
+        self._rows = _with_room(self._rows, self.n, more)
         self._pages[self.n : self.n + more] = chunk.pages
         self._ats[self.n : self.n + more] = chunk.ats
-        self._tail[end : end + more] = chunk.halves
+        self._rows[self.n : self.n + more] = chunk.halves
         self.n += more
 
     @property
@@ -105,30 +113,22 @@ class Space:
             self._graph.set_num_threads(1)
         if self.built + more > self._graph.get_max_elements():
             self._graph.resize_index(2 * (self.built + more))
-        rows = self._tail[self._head : self._head + more]
+        rows = self._rows[self.built : self.built + more]
         self._graph.add_items(rows, np.arange(self.built, self.built + more), num_threads=1)
         self.built += more
-        self._head += more
-        if 2 * self._head > len(self._tail):  # seldom enough that a vector is moved a few times in all
-            self._tail = self._tail[self._head : self._head + self.n - self.built].copy()
-            self._head = 0
 
     def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
         """The `k` pages of `scope` nearest to `vector` (dim,) with their cosines, best first; equal: newest first."""
+        query = vector.astype(np.float16).astype(np.float32)
         allowed = self._allowed(scope)
-        tail = np.flatnonzero(allowed[self.built :])
-        scores = _dots(self._tail[self._head : self._head + self.n - self.built], vector)
-        numbers, cosines = [tail + self.built], [scores[tail]]
-        if self.built:
-            found, near = self._search_graph(vector, k, allowed[: self.built])
-            numbers.append(found)
-            cosines.append(near)
-        number = np.concatenate(numbers)
-        cosine = np.concatenate(cosines)
+        found = self._search_graph(query, k, allowed[: self.built])
+        number, near = self._compare(query, allowed, 0 if found is None else self.built)
+        if found is not None:
+            number, near = np.concatenate((found[0], number)), np.concatenate((found[1], near))
         if len(number) > k:
-            least = np.partition(cosine, len(cosine) - k)[len(cosine) - k]
-            at = np.flatnonzero(cosine >= least)
-            number, cosine = number[at], cosine[at]
+            least = np.partition(near, len(near) - k)[len(near) - k]
+            number = number[near >= least - SLACK * self._dim]
+        cosine = _dots_of(self._rows, number, query.astype(np.float64))
         order = np.lexsort((-number, -cosine))[:k]
         return list(zip(self._pages[number[order]].tolist(), cosine[order].tolist(), strict=True))
 
@@ -153,7 +153,6 @@ class Space:
             return
         graph.set_num_threads(1)
         self._graph, self.built, self.saved = graph, n, n
-        self._tail, self._head = self._tail[n : self.n].copy(), 0
 
     def _allowed(self, scope: Scope) -> npt.NDArray[np.bool_]:
         pages, ats = self._pages[: self.n], self._ats[: self.n]
@@ -170,30 +169,39 @@ class Space:
             allowed[at[pages[at] == out]] = False
         return allowed
 
-    def _search_graph(self, vector: Floats, k: int, allowed: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
+    def _compare(self, query: Floats, allowed: npt.NDArray[np.bool_], first: int) -> tuple[Ints, Floats]:
+        """The allowed numbers from `first` on, with their cosines as float32 has them."""
+        rows, number = self._rows[first : self.n], np.flatnonzero(allowed[first:])
+        if len(number) == len(rows):
+            near = _dots(rows, query)
+        elif 4 * len(number) > len(rows):  # to compare them all takes less time than to copy these
+            near = _dots(rows, query)[number]
+        else:
+            near = _dots_of(rows, number, query)
+        return number + first, near
+
+    def _search_graph(self, query: Floats, k: int, allowed: npt.NDArray[np.bool_]) -> tuple[Ints, Floats] | None:
+        """Allowed numbers of the graph, the `k` nearest among them, and their cosines as float32 has them.
+
+        None where comparing all takes less time or finds more: few are allowed, most of the nearest are not, so many
+        are as near as the k-th that a graph would choose among them by its rounding, or it does not reach as many.
+        """
         count = int(np.count_nonzero(allowed))
-        if count <= self._exact_max:  # a narrow filter: compare these alone
-            few = np.flatnonzero(allowed)
-            if not count:
-                return few, np.empty(0, np.float32)
-            rows = np.asarray(self._graph.get_items(few, return_type="numpy"), np.float32)
-            return few, _dots(rows, vector)
-        ask = min(self.built, k + min(k, self.built - count))
-        most = self.built  # as far as we know, what the graph can return
-        while True:  # ends: enough survive the filter, or the graph was asked for all it can return
-            self._graph.set_ef(max(EF, 2 * ask))
+        if count <= self._exact_max:
+            return None
+        breadth = max(EF, 2 * (k + min(k, self.built - count)))
+        while GRAPH_COST * breadth < self.built:
+            self._graph.set_ef(breadth)
             try:
-                labels, distances = self._graph.knn_query(vector, k=ask, num_threads=1)
-            except RuntimeError:  # fewer than `ask` vectors are reachable from the graph's entry
-                if ask == 1:
-                    return np.empty(0, np.int64), np.empty(0, np.float32)
-                ask = most = ask // 2
-                continue
-            found = labels[0].astype(np.int64)
+                labels, distances = self._graph.knn_query(query, k=breadth, num_threads=1)
+            except RuntimeError:  # fewer than `breadth` vectors are reachable from the graph's entry
+                return None
+            found, near = labels[0].astype(np.int64), 1 - distances[0]  # the nearest first
             keep = allowed[found]
-            if keep.sum() >= k or ask >= most:
-                return found[keep], 1 - distances[0][keep]
-            ask = min(most, 4 * ask)
+            if keep.sum() >= k and near[-1] < near[keep][k - 1] - SLACK * self._dim:
+                return found[keep], near[keep]
+            breadth *= 4
+        return None
 
 
 class Spaces:
@@ -297,9 +305,19 @@ class Spaces:
         return self._folder / f"p{pid}-{area}.hnsw"
 
 
-def _dots(rows: Floats, vector: Floats) -> Floats:
-    """(n, dim) x (dim,) -> (n,). Not BLAS: its sums depend on n, and its threads spin when the machine is busy."""
-    dots: Floats = np.einsum("ij,j->i", rows, vector)
+def _dots(rows: Floats, query: npt.NDArray[Any]) -> Any:
+    """(n, dim) x (dim,) -> (n,) of `query`'s type; in float64 exactly, for halves of unit length.
+
+    Row by row: BLAS over many rows has threads that spin when the machine is busy.
+    """
+    return np.vecdot(rows.astype(query.dtype, copy=False), query)
+
+
+def _dots_of(rows: Floats, number: Ints, query: npt.NDArray[Any]) -> Any:
+    """The same of the rows in `number`, some at a time: most of a million pages may be equally near."""
+    dots = np.empty(len(number), query.dtype)
+    for at in range(0, len(number), COPIED_MAX):
+        dots[at : at + COPIED_MAX] = _dots(rows[number[at : at + COPIED_MAX]], query)
     return dots
 
 

@@ -482,7 +482,138 @@ def everything(**kwargs: object) -> fts.Scope:
     return fts.Scope(**({"pid": 1, "areas": BOTH, "upto": 10**9} | kwargs))
 
 
-def test_the_graph_finds_what_exact_search_finds():
+QUERIES = ("the garden and the violin", "a museum letter, note 7", "a boat in winter", "Where was Marta born?")
+
+
+@pytest.mark.parametrize("exact_max", [10_000, 40])
+def test_an_answer_is_a_function_of_the_pages_alone(tmp_path: Path, exact_max: int) -> None:
+    first = Bench(tmp_path / "pages")  # 60 texts stand there twice: their order must not be that of last bits
+    first.tell(*chatter(150), *chatter(60), "Marta was born in Lisbon.", *chatter(50, seed=2), *chatter(40, seed=2))
+    first.index.close()
+    pages = [msgspec.msgpack.decode(raw, type=Page) for _, raw in first.disk.scan("page")]
+    asked = [
+        Search(pid=1, req=0, area=BOTH, query=query, upto=len(pages), limit=1_000, exclude=exclude)
+        for query in QUERIES
+        for exclude in ((), tuple(range(100, 140)))
+    ]
+    whole = None
+    for batch in (1, 7, 128):
+        folder = tmp_path / f"by{batch}"
+        store = module._Store.open(folder, first.disk, EMBEDDER, exact_max)
+        for at in range(0, len(pages), batch):
+            store.apply(pages[at : at + batch])
+        answers = [store.search(what) for what in asked]
+        whole = whole or answers
+        assert max(len(hits) for hits, _ in whole) > 100
+        assert answers == whole, f"{batch} at a time"
+        space = store.spaces._space(1, Area.RECALL)
+        for more in (50, 100, 1_000):
+            space.build(more)
+            assert [store.search(what) for what in asked] == whole, f"{batch} at a time, {space.built} in the graph"
+        assert space.built == (len(pages) if exact_max == 40 else 0)
+        while store.tidy():
+            pass
+        store.close(clean=True)
+        store = module._Store.open(folder, first.disk, EMBEDDER, exact_max)
+        assert not store.anew
+        assert [store.search(what) for what in asked] == whole, f"{batch} at a time, restarted"
+        assert store.spaces._space(1, Area.RECALL).built == space.built
+        store.close(clean=True)
+
+
+def test_an_answer_is_the_same_when_it_is_asked_while_pages_come(tmp_path, monkeypatch):
+    answers = []
+    for batch, step in ((1, 200), (7, 13), (128, 50)):
+        monkeypatch.setattr(module, "BATCH", batch)
+        bench = Bench(tmp_path / f"by{batch}", exact_max=40)
+        texts = [*chatter(100), *chatter(60), *chatter(40, seed=2)]
+        for at in range(0, len(texts), step):
+            bench.tell(*texts[at : at + step])
+            bench.ask("the garden")  # loads the space, whose graph grows from now on
+        answers.append([bench.ask(query, limit=200).hits for query in QUERIES])
+        bench.restart()
+        answers.append([bench.ask(query, limit=200).hits for query in QUERIES])
+        bench.index.close()
+        shutil.rmtree(bench.folder)
+        bench.start()
+        answers.append([bench.ask(query, limit=200).hits for query in QUERIES])
+        bench.index.close()
+    assert max(map(len, answers[0])) > 100
+    assert [one == answers[0] for one in answers] == [True] * 9
+
+
+def test_the_weights_of_words_add_up_to_the_same_in_any_order(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "index")
+    bench.tell("violin bread spider", "winter winter after", "spider bread violin", "winter after winter", *chatter(30))
+    bench.index.close()
+    store = module._Store.open(bench.folder, bench.disk, EMBEDDER, 4_096)
+    terms = fts.parse("violin bread spider winter")
+    idf = (0.1, 0.2, 0.3, 0.6)
+    assert sum(idf[:3]) > idf[3] == sum(reversed(idf[:3]))
+    weights = fts.Weights(terms, (9,) * 4, idf, idf)
+    back = fts.Weights(terms[::-1], (9,) * 4, idf[::-1], idf[::-1])
+    ranking = store._lexical.rank(weights, everything(), 100)
+    assert [page for page, _ in ranking if page <= 4] == [4, 3, 2, 1], "equal: newest first"
+    assert store._lexical.rank(back, everything(), 100) == ranking
+    assert weights.cover("spider bread winter violin") == back.cover("spider bread winter violin") == 1.0
+    store.close(clean=True)
+
+
+def test_a_ranking_does_not_depend_on_how_a_host_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = vectors(2_000)
+    made[1_000:1_400] = made[:400]
+    for seed in range(5):  # columns in another order: the same sums, added in another order
+        order = np.random.default_rng(seed).permutation(256)
+        one, other = space(made, 10_000), space(made[:, order], 10_000)
+        for query in [*vectors(20, seed=2), *made[:5]]:
+            ranking = one.search(query, 100, everything())
+            assert ranking == other.search(query[order], 100, everything())
+            assert ranking == one.search(query, 2_000, everything())[:100]
+    rounded, most, draw = hnsw._dots, np.float32(256 * 2.0**-24), np.random.default_rng(1)
+    worst = space(made, 10_000)  # on a host whose float32 is off by as much as can be
+
+    def off(rows, query):
+        return rounded(rows, query) + (query.dtype == np.float32) * draw.choice([-most, most], len(rows))
+
+    monkeypatch.setattr(hnsw, "_dots", off)
+    for query in vectors(50, seed=2):
+        assert worst.search(query, 100, everything()) == one.search(query, 2_000, everything())[:100]
+
+
+def test_a_graph_leaves_order_and_cosines_as_exact_search_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hnsw, "GRAPH_COST", 1)  # it is asked although all could be compared
+    made = vectors(3_000)
+    made[2_000:2_500] = made[:500]
+    exact, graph = space(made, 10_000), space(made, 100)
+    for more in (0, 1_000, 1_500, 500):
+        graph.build(more)
+        for query in vectors(30, seed=2):
+            whole, found = exact.search(query, 3_000, everything()), graph.search(query, 10, everything())
+            assert len(found) == 10
+            assert found == [hit for hit in whole if hit in found]
+            assert more or found == whole[:10]
+
+
+def test_of_more_equals_than_are_compared_at_once_the_newest_are_found() -> None:
+    equal = space(np.repeat(vectors(1), 5_000, axis=0), 10_000)
+    query = vectors(2)[1]
+    found = equal.search(query, 10, everything(upto=9_990))
+    assert [page for page, _ in found] == [9_990 - 2 * n for n in range(10)]
+    assert len({cosine for _, cosine in found}) == 1
+
+
+def test_of_more_equals_than_a_graph_looks_at_the_newest_are_found() -> None:
+    made = vectors(4_000)
+    made[500:1_500] = made[7]
+    graph = space(made, 100)
+    graph.build(3_900)
+    assert [page for page, _ in graph.search(made[7], 10, everything())] == [2 * n + 2 for n in range(1_499, 1_489, -1)]
+    assert graph._search_graph(made[7], 10, np.ones(3_900, bool)) is None
+    assert graph._search_graph(vectors(1, seed=2)[0], 10, np.ones(3_900, bool)) is not None
+
+
+def test_the_graph_finds_what_exact_search_finds(monkeypatch):
+    monkeypatch.setattr(hnsw, "GRAPH_COST", 1)
     made = vectors(3_000)
     exact, graph = space(made, 10_000), space(made, 100)
     graph.build(2_500)
@@ -496,7 +627,8 @@ def test_the_graph_finds_what_exact_search_finds():
     assert first >= 95
 
 
-def test_a_filtered_search_of_a_graph_still_returns_all_it_may():
+def test_a_filtered_search_of_a_graph_still_returns_all_it_may(monkeypatch):
+    monkeypatch.setattr(hnsw, "GRAPH_COST", 1)
     made = vectors(2_000)
     exact, graph = space(made, 10_000), space(made, 50)
     graph.build(2_000)
