@@ -23,7 +23,7 @@ from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel.errors import BadInput
-from kernel.event import AnyEvent, Raised, Spawned
+from kernel.event import AnyEvent, Raised, Spawned, What
 from kernel.interrupts import OUTSIDE, Line
 from kernel.limits import PENDING_MAX
 from kernel.machine.virtual import VirtualMachine
@@ -102,7 +102,7 @@ def storm(processes: int, interrupts: int, seed: int = 1, within_s: int = STORM_
 
     def watch(event: AnyEvent, step: Step) -> None:
         for note in step.notes:
-            if note.what != "delivered" or note.line not in LINES:
+            if note.what is not What.DELIVERED or note.line not in LINES:
                 continue
             counts["delivered"] += 1
             due = waiting[note.pid, note.line]

@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from kernel.errors import BadInput
-from kernel.event import Message
+from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from llmos.init import powered
@@ -104,7 +104,7 @@ async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, i
                 reply = item.text
                 break
             if not isinstance(item, Message) and any(
-                note.pid == pid and (note.what == "exit" or (note.what == "turn" and "budget" in note.text))
+                note.pid == pid and (note.what is What.EXIT or (note.what is What.TURN and "budget" in note.text))
                 for note in getattr(item, "notes", ())
             ):
                 break

@@ -21,7 +21,7 @@ import msgspec
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.none import NoIndex
-from kernel.event import AnyEvent, Run, Search, Spawned, Trapped
+from kernel.event import AnyEvent, Deliver, Run, Search, Spawned, Trapped, What
 from kernel.interrupts import Line
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
@@ -115,9 +115,9 @@ class _Load:
         if isinstance(event, Trapped):
             self.ran.append((now, event.pid, event.decoded))
         for note in step.notes:
-            if note.what == "delivered" and note.line is Line.USER and self.kind[note.pid] == "interactive":
+            if note.what is What.DELIVERED and note.line is Line.USER and self.kind[note.pid] == "interactive":
                 self.irqs.append((now - self.arrived[note.pid][0]) / 1e6)
-        for message in step.messages:
+        for message in [effect.message for effect in step.effects if isinstance(effect, Deliver)]:
             came, tokens = self.arrived[message.pid].pop(0), len(message.text) // 3
             if self.kind[message.pid] == "interactive":
                 self.waits.append((now - came) / NS - tokens / TOKENS_PER_S)

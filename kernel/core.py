@@ -31,6 +31,7 @@ from kernel.event import (
     Spawned,
     TimerFired,
     Trapped,
+    What,
 )
 from kernel.paging import archive, faults, residency
 from kernel.process import State
@@ -85,7 +86,7 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
         case Acked():
             outbox.acked(kernel, event)
         case Checkpointed():
-            kernel.note("checkpoint")
+            kernel.note(What.CHECKPOINT)
         case _:
             assert_never(event)
 

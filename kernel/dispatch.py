@@ -7,7 +7,7 @@ Not here: the policies (scheduler/), who is let in again (turn.py).
 
 from __future__ import annotations
 
-from kernel.event import Preempt, Run
+from kernel.event import Preempt, Run, What
 from kernel.memory import pager
 from kernel.process import Move, Process
 from kernel.scheduler import Scheduler
@@ -28,7 +28,7 @@ def suspend(kernel: Kernel, proc: Process) -> None:
     proc.move(Move.SUSPEND)
     kernel.lane_of(proc.pid).ready.remove(proc.pid)
     kernel.dirty(proc)
-    kernel.note("suspend", proc, tokens=proc.space.size())
+    kernel.note(What.SUSPEND, proc, tokens=proc.space.size())
 
 
 def stop(kernel: Kernel, proc: Process) -> None:

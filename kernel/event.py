@@ -13,7 +13,8 @@ from typing import TypeAlias
 import msgspec
 
 from kernel.interrupts import Line
-from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.memory.measure import Costs, Part
+from kernel.memory.page import Area, Kind, Origin, Placed, Role
 from kernel.settings import Settings
 
 
@@ -23,24 +24,6 @@ class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=T
     at: int = 0
     source: str = ""
     n: int = 0
-
-
-class Part(msgspec.Struct, frozen=True, array_like=True):
-    """A measured piece of text: its token ids by the model's tokenizer, without any frame."""
-
-    text: str
-    ids: tuple[int, ...]
-
-
-class Costs(msgspec.Struct, frozen=True):
-    """Tokens that the template's frame adds, by measure: what the kernel must know to count exactly."""
-
-    measure: str  # hash of vocabulary and frame
-    begin: int  # once, before everything (BOS)
-    role: dict[Role, int]  # per page placed in a role's frame: prefix + suffix
-    generate: int  # generation prompt at the end
-    recall: int  # once, if anything is recalled: the head of the block
-    recalled: dict[Role, int]  # per recalled page: label + separator
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -259,14 +242,6 @@ class Effect(msgspec.Struct, frozen=True, tag=True):
     """Base of all effects: performed after the commit of the step that caused them."""
 
 
-class Placed(msgspec.Struct, frozen=True, array_like=True):
-    """A page in the prompt: in a role's frame, or (`recalled`) as a line of the block in the user's frame."""
-
-    page: int
-    role: Role
-    recalled: bool = False
-
-
 class Run(Effect, frozen=True):
     """Let the CPU's `slot` run a process until it traps. Derivable."""
 
@@ -336,16 +311,6 @@ class Disarm(Effect, frozen=True):
     timer: int
 
 
-class Deliver(Effect, frozen=True):
-    """Message `seq` of `pid` stands in the outbox and may be shown."""
-
-    pid: int
-    seq: int
-
-
-AnyEffect: TypeAlias = Run | Preempt | Fork | Search | Load | Arm | Disarm | Deliver
-
-
 class Message(msgspec.Struct, frozen=True):
     """A final message of a process, numbered per process, kept until acknowledged."""
 
@@ -359,12 +324,43 @@ class Message(msgspec.Struct, frozen=True):
     ends: bool = True  # False: more is to come in this turn
 
 
+class Deliver(Effect, frozen=True):
+    """A final message stands in the outbox and may be shown."""
+
+    message: Message
+
+
+AnyEffect: TypeAlias = Run | Preempt | Fork | Search | Load | Arm | Disarm | Deliver
+
+
+class What(enum.StrEnum):
+    """What a note tells."""
+
+    BOOT = "boot"
+    CHECKPOINT = "checkpoint"
+    SPAWN = "spawn"
+    IMPORT = "import"
+    FORK = "fork"
+    EXIT = "exit"
+    INTERRUPT = "interrupt"  # raised on a line
+    DELIVERED = "delivered"
+    COALESCED = "coalesced"  # raised while one like it was pending, and is in that one
+    ABORT = "abort"  # what the instruction under way emitted was thrown away
+    TURN = "turn"  # it was ended
+    RUN = "run"  # of the CPU
+    ERROR = "error"
+    FAULT = "fault"  # pages were brought in
+    EVICT = "evict"
+    FOLD = "fold"  # of core memory
+    THRASH = "thrash"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+
+
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the kernel's log: what happened to whom, with its numbers."""
 
-    what: (
-        str  # interrupt, delivered, coalesced, abort, fault, evict, fold, turn, run, thrash, suspend, spawn, exit, ...
-    )
+    what: What
     pid: int = 0
     line: Line | None = None
     pages: tuple[int, ...] = ()

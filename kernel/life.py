@@ -10,10 +10,11 @@ import msgspec
 
 from kernel import dispatch, timers, turn
 from kernel.errors import BadInput, some
-from kernel.event import Fork, Forked, Imported, Killed, Part, Spawned
+from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
 from kernel.limits import NAME_CHARS_MAX, PENDING_MAX, PROCESSES_MAX, TIMERS_MAX
 from kernel.memory.address_space import AddressSpace
+from kernel.memory.measure import Part
 from kernel.paging import alloc, queue, segments, transcript
 from kernel.process import Move, Process, State
 from kernel.scheduler.fair import NICE_MAX, NICE_MIN
@@ -34,12 +35,12 @@ def spawned(kernel: Kernel, event: Spawned) -> None:
         kernel.dirty(proc)
         proc.move(Move.START)
         proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
-        kernel.note("spawn", proc, text=f"{name} again, with its memory")
+        kernel.note(What.SPAWN, proc, text=f"{name} again, with its memory")
         turn.wake(kernel, proc)
         return
     proc = _make(kernel, event)
     segments.data(kernel, proc)
-    kernel.note("spawn", proc, text=name)
+    kernel.note(What.SPAWN, proc, text=name)
 
 
 def _named(kernel: Kernel, event: Spawned) -> None:
@@ -94,7 +95,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
         raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
     proc = _make(kernel, event.spawn)
     segments.data(kernel, proc)
-    kernel.note("spawn", proc, text=event.spawn.name)
+    kernel.note(What.SPAWN, proc, text=event.spawn.name)
     limits, resident = kernel.budgets(proc), 0
     for moved in event.pages:
         part = Part(moved.text, moved.ids)
@@ -122,7 +123,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
     proc.space.turn = len(proc.space.queue)
     for one in event.timers:
         timers.arm(kernel, proc, max(one.due, kernel.at), one.text, one.every)
-    kernel.note("import", proc, text=f"{len(event.pages)} pages, {resident} of them resident")
+    kernel.note(What.IMPORT, proc, text=f"{len(event.pages)} pages, {resident} of them resident")
     turn.wake(kernel, proc)
 
 
@@ -153,7 +154,7 @@ def forked(kernel: Kernel, event: Forked) -> None:
     space.turn = len(space.queue)
     space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
     kernel.effect(Fork(parent.pid, child.pid))
-    kernel.note("fork", child, tokens=space.size(), text=f"{event.name} from {parent.name}")
+    kernel.note(What.FORK, child, tokens=space.size(), text=f"{event.name} from {parent.name}")
 
 
 def killed(kernel: Kernel, event: Killed) -> None:
@@ -161,7 +162,7 @@ def killed(kernel: Kernel, event: Killed) -> None:
     proc = kernel.proc(event.pid)
     if proc.state is State.ZOMBIE:
         raise BadInput(f"process {proc.name} is dead already ({proc.status})")
-    kernel.note("interrupt", proc, line=Line.KILL)
+    kernel.note(What.INTERRUPT, proc, line=Line.KILL)
     kernel.dirty(proc)
     end(kernel, proc, event.status)
 
@@ -182,7 +183,7 @@ def end(kernel: Kernel, proc: Process, status: str) -> None:
     proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
     proc.req += 1
     turn.close(kernel, proc)
-    kernel.note("exit", proc, text=status)
+    kernel.note(What.EXIT, proc, text=status)
 
 
 def exit(kernel: Kernel, proc: Process, status: str) -> None:

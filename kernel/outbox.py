@@ -24,8 +24,7 @@ def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool
     proc.said += 1
     message = Message(proc.pid, proc.said, kernel.at, text, proc.answers, proc.instr, truncated, not more)
     kernel.write("outbox", records.key(proc.pid, proc.said), records.encode(message))
-    kernel.draft.said.append(message)
-    kernel.effect(Deliver(proc.pid, proc.said))
+    kernel.effect(Deliver(message))
 
 
 def acked(kernel: Kernel, event: Acked) -> None:

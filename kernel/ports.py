@@ -11,29 +11,11 @@ from typing import Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Hit, Part, Search
-from kernel.memory.page import Page, Role
+from kernel.event import AnyEvent, Search
+from kernel.memory.measure import Frame, Visible
 
 Post = Callable[[AnyEvent], None]
 """Hand an event to the machine; never blocks; the machine stamps source, number and, where it is 0, time."""
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """A chat template as token ids: what stands before and after a text in each role's frame."""
-
-    begin: tuple[int, ...]
-    prefix: dict[Role, tuple[int, ...]]
-    suffix: dict[Role, tuple[int, ...]]
-    generate: tuple[int, ...]
-
-
-class Visible(msgspec.Struct, frozen=True):
-    """A page as a CPU sees it: `ids` are the tokens of its text, without frame."""
-
-    page: Page
-    role: Role
-    ids: tuple[int, ...]
-    recalled: bool = False
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -176,31 +158,3 @@ class Index(Protocol):
     def close(self) -> None:
         """Apply what was fed, save, stop."""
         ...
-
-
-class Measure(Protocol):
-    """Text to parts with token ids: the kernel's only way to know a size."""
-
-    def __call__(self, text: str, tokens_max: int, model: str) -> tuple[Part, ...]:
-        """Split `text` at characters into parts of at most `tokens_max` tokens of a model of the machine's.
-
-        At least one part, none empty.
-        """
-        ...
-
-
-__all__ = [
-    "AnyEvent",
-    "Cpu",
-    "Disk",
-    "Frame",
-    "Hit",
-    "Index",
-    "Job",
-    "Measure",
-    "Post",
-    "Reads",
-    "Record",
-    "Streamed",
-    "Visible",
-]

@@ -14,7 +14,7 @@ import msgspec
 
 from kernel import checkpoint, core
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Part
+from kernel.memory.measure import Part
 from kernel.ports import Reads
 from kernel.records import JournalEntry, key, unkey
 from kernel.state import InstructionSet, Kernel, Step

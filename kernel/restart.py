@@ -13,7 +13,7 @@ import msgspec
 
 from kernel import dispatch
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Arm, Booted
+from kernel.event import Arm, Booted, What
 from kernel.interrupts import Line, Pending
 from kernel.limits import THRASH_WINDOWS
 from kernel.memory import pager
@@ -88,7 +88,7 @@ def booted(kernel: Kernel, event: Booted) -> None:
     kernel.lanes = lanes  # their order is not on disk: boot begins with the lowest number
     kernel.seen.clear()
     titles = " and ".join(model.title for model in kernel.models.values())
-    kernel.note("boot", text=f"{titles}, window {event.settings.window}, {len(kernel.procs)} processes")
+    kernel.note(What.BOOT, text=f"{titles}, window {event.settings.window}, {len(kernel.procs)} processes")
     for proc in kernel.procs.values():
         _bring_back(kernel, proc, event)
     for timer in kernel.timers.values():

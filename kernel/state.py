@@ -14,14 +14,15 @@ import msgspec
 
 from kernel import records
 from kernel.errors import BadInput, KernelPanic, some
-from kernel.event import AnyEffect, AnyEvent, Booted, Costs, Message, Model, Note, Trapped
+from kernel.event import AnyEffect, AnyEvent, Booted, Model, Note, Trapped, What
 from kernel.interrupts import Line, Pending
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
+from kernel.memory.measure import Costs, Measure
 from kernel.memory.page import Kind, Page
 from kernel.memory.pager import Budgets
 from kernel.memory.policy import Policy, make
-from kernel.ports import Measure, Record
+from kernel.ports import Record
 from kernel.process import Process, Timer
 from kernel.records import Counters, JournalEntry
 from kernel.scheduler import Scheduler
@@ -56,7 +57,6 @@ class Step(msgspec.Struct, frozen=True):
     error: str = ""  # refused: nothing has changed, nothing is to be committed
     pid: int = 0
     pages: tuple[tuple[Page, tuple[int, ...]], ...] = ()  # made by this step, with their ids
-    messages: tuple[Message, ...] = ()  # put into the outbox by this step
 
 
 Watch = Callable[[AnyEvent, Step], None]
@@ -72,7 +72,6 @@ class Draft(msgspec.Struct):
     dirty: dict[int, Process] = {}
     sizes: list[tuple[tuple[int, tuple[int, ...]], ...]] = []  # of texts that were measured, for the journal
     made: list[tuple[Page, tuple[int, ...]]] = []
-    said: list[Message] = []
     emission: Trapped | None = None  # what the CPU emitted, until it stands in the queue
     about: int = 0  # the process that the answer to the event names
     ran: int = 0  # the process whose trap this step is
@@ -178,7 +177,7 @@ class Kernel:
         """The PCB changes in this step."""
         self.draft.dirty[proc.pid] = proc
 
-    def note(self, what: str, proc: Process | None = None, **numbers: object) -> None:
+    def note(self, what: What, proc: Process | None = None, **numbers: object) -> None:
         """A line of the log, with fields of Note."""
         self.draft.notes.append(Note(what, proc.pid if proc else 0, **numbers))  # type: ignore[arg-type]  # by name
 
@@ -191,7 +190,7 @@ class Kernel:
         proc.raised += 1
         stored = tuple((entry.page, entry.tokens) for entry in pages)
         proc.pending.append(Pending(line, proc.raised, self.at, stored, mid, timer))
-        self.note("interrupt", proc, line=line)
+        self.note(What.INTERRUPT, proc, line=line)
 
     def refused(self, why: BadInput) -> Step:
         """The step of an event that has changed nothing. Raises KernelPanic if it has."""
@@ -219,7 +218,6 @@ class Kernel:
             notes=notes,
             pid=draft.about,
             pages=tuple(draft.made),
-            messages=tuple(draft.said),
         )
 
     # What is asked of it everywhere.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from kernel import records
 from kernel.errors import SyscallError, some
-from kernel.event import Arm, Disarm, TimerFired
+from kernel.event import Arm, Disarm, TimerFired, What
 from kernel.interrupts import Line
 from kernel.limits import TIMERS_MAX
 from kernel.paging import alloc
@@ -83,7 +83,7 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     late_s = (kernel.at - timer.due) // NS
     if any(one.timer == timer.id for one in proc.pending):
         proc.accounts.coalesced += 1
-        kernel.note("coalesced", proc, line=Line.TIMER)
+        kernel.note(What.COALESCED, proc, line=Line.TIMER)
     else:
         pages = alloc.alert(kernel, proc, "timer", timer=timer.id, text=timer.text, late_s=late_s)
         kernel.raise_(proc, Line.TIMER, pages, timer=timer.id)

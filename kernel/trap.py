@@ -11,7 +11,7 @@ from typing import assert_never
 
 from kernel import dispatch, life, turn
 from kernel.errors import KernelPanic, SyscallError
-from kernel.event import Outcome, Trapped
+from kernel.event import Outcome, Trapped, What
 from kernel.limits import FAILED_MAX, ILLEGAL_MAX
 from kernel.paging import transcript
 from kernel.process import Move, Process, State
@@ -42,7 +42,7 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
         return  # killed meanwhile, and perhaps started again
     proc.turn_tokens += event.decoded
     proc.move(Move.TRAP)
-    kernel.note("run", proc, tokens=event.decoded, text=f"{event.outcome}, {_evaluated(event)}")
+    kernel.note(What.RUN, proc, tokens=event.decoded, text=f"{event.outcome}, {_evaluated(event)}")
     match event.outcome:
         case Outcome.PREEMPTED:
             proc.ids = event.ids
@@ -69,13 +69,13 @@ def _worked(kernel: Kernel, proc: Process, event: Trapped) -> None:
         kernel.seen[proc.pid] = event.kv
     share = kernel.lane_of(proc.pid).admission.observe(event.prefill + event.decoded, again)
     if share:
-        kernel.note("thrash", text=f"{100 * share:.0f} % of the CPU's work was done before")
+        kernel.note(What.THRASH, text=f"{100 * share:.0f} % of the CPU's work was done before")
 
 
 def _device_failed(kernel: Kernel, proc: Process, error: str) -> None:
     """Run it again, or end a process on which the CPU fails time after time."""
     proc.failed_row += 1
-    kernel.note("error", proc, text=f"CPU: {error}")
+    kernel.note(What.ERROR, proc, text=f"CPU: {error}")
     if proc.failed_row >= FAILED_MAX:
         life.end(kernel, proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
         return
@@ -105,7 +105,7 @@ def _illegal(kernel: Kernel, proc: Process, why: str) -> None:
     """Tell a process what was wrong and what is allowed, or end it after too many in a row."""
     proc.illegal_row += 1
     proc.accounts.illegal += 1
-    kernel.note("error", proc, text=why)
+    kernel.note(What.ERROR, proc, text=why)
     if proc.illegal_row >= ILLEGAL_MAX:
         transcript.emitted(kernel, proc)
         life.end(kernel, proc, f"{ILLEGAL_MAX} illegal instructions in a row; the last: {why}")

@@ -8,6 +8,7 @@ Not here: what raises (controller.py, timers.py), what an instruction does (trap
 from __future__ import annotations
 
 from kernel import dispatch, interrupts, waiting
+from kernel.event import What
 from kernel.interrupts import Line, Pending
 from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.address_space import Entry
@@ -64,7 +65,7 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
     """Append what an interrupt brings; returns the user's pages among it."""
     proc.accounts.interrupts += 1
     pages = tuple(page for page, _ in one.pages)
-    kernel.note("delivered", proc, line=one.line, pages=pages, ns=kernel.at - one.at)
+    kernel.note(What.DELIVERED, proc, line=one.line, pages=pages, ns=kernel.at - one.at)
     if one.line is Line.MEMORY:
         limits = kernel.budgets(proc)
         share = round(100 * proc.space.used() / limits.queue)
@@ -98,7 +99,7 @@ def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
         queue.append(kernel, proc, entry)
     rest = [entry.page for entry in entries[kept:]]
     proc.space.evicted += len(rest)
-    kernel.note("evict", proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
+    kernel.note(What.EVICT, proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
     transcript.tell(kernel, proc, kernel.iset.alert("rest", proc.mask, pages=len(rest), first=rest[0], last=rest[-1]))
     return sum(entry.tokens for entry in entries[:kept])
 
@@ -111,7 +112,7 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
         transcript.tell(
             kernel, proc, kernel.iset.alert("budget", proc.mask, syscalls=proc.turn_syscalls, tokens=proc.turn_tokens)
         )
-        kernel.note("turn", proc, text="budget spent")
+        kernel.note(What.TURN, proc, text="budget spent")
         close(kernel, proc)
     _boundary(kernel, proc)
 
@@ -139,7 +140,7 @@ def _abort(kernel: Kernel, proc: Process) -> None:
 
 def discard(kernel: Kernel, proc: Process) -> None:
     """Throw away what the instruction under way emitted, and begin it anew."""
-    kernel.note("abort", proc, tokens=len(proc.ids))
+    kernel.note(What.ABORT, proc, tokens=len(proc.ids))
     proc.ids, proc.discard = (), False
     _boundary(kernel, proc)
 
@@ -163,7 +164,7 @@ def admit(kernel: Kernel, lane: Lane) -> None:
         if proc.state is State.SUSPENDED:
             proc.move(Move.RESUME)
             kernel.dirty(proc)
-            kernel.note("resume", proc, tokens=proc.space.size())
+            kernel.note(What.RESUME, proc, tokens=proc.space.size())
             if proc.discard:
                 discard(kernel, proc)
             elif proc.ids:

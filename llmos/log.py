@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from drivers.door import wire
+from kernel.event import What
 from kernel.machine.views import Entry
 from llmos import pictures
 from llmos.client import Client, connect
@@ -28,7 +29,7 @@ async def show(path: Path, since: int | None, *, follow: bool, as_json: bool) ->
             await client.ask(wire.Subscribe(id=0, since=since, log=True), wire.Ok)
             while not isinstance(push := await client.receive(), wire.Ended):
                 if isinstance(push, wire.Logged):
-                    if any(note.what == "spawn" for note in push.entry.notes):
+                    if any(note.what is What.SPAWN for note in push.entry.notes):
                         names = await _names(client)
                     _print([push.entry], names, as_json)
             since, follow = push.since, not push.stopping

@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kernel.event import Note
+from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Entry, Map, ProcessView
 from kernel.process import State
@@ -318,18 +318,18 @@ def _pages(space: Map) -> RenderableType:
 def describe(note: Note) -> str:
     """A note in a few words: 'evict: 12 pages, 640 tokens'."""
     what = note.what
-    if what == "interrupt":
+    if what is What.INTERRUPT:
         return f"interrupt: {note.line.name if note.line is not None else 'none'}"
-    if what == "delivered":
+    if what is What.DELIVERED:
         pages = f", {plural(len(note.pages), 'page')}" if note.pages else ""
         return f"delivered: {note.line.name if note.line is not None else 'none'}{pages}"
-    if what == "fault":
+    if what is What.FAULT:
         return f"fault: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')} brought in"
-    if what == "evict":
+    if what is What.EVICT:
         return f"evict: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')}"
-    if what == "fold":
+    if what is What.FOLD:
         return f"fold: core memory, {plural(note.tokens, 'token')} of writes"
-    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what == "run" else []
+    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what is What.RUN else []
     if note.pages:
         found.append(plural(len(note.pages), "page"))
     if note.text:

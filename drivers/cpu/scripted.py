@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kernel.event import Outcome, Trapped
+from kernel.memory.measure import Frame
 from kernel.memory.page import Role
-from kernel.ports import Frame, Job, Post, Streamed
+from kernel.ports import Job, Post, Streamed
 
 Program = Callable[[Job], str]
 

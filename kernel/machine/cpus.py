@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from kernel.errors import BadInput
-from kernel.event import Model, Part, Trapped
+from kernel.event import AnyEvent, Model, Trapped
+from kernel.memory.measure import Part
 from kernel.memory.prompt import Layout
-from kernel.ports import AnyEvent, Cpu, Job, Post, Streamed
+from kernel.ports import Cpu, Job, Post, Streamed
 from kernel.settings import Settings
 
 

@@ -53,7 +53,6 @@ class Devices:
         """`start` begins a run in its slot. `model_of`: by which model a process is run."""
         self._cpus, self._pages, self._index, self._model_of = cpus, pages, index, model_of
         self._post, self._publish, self._start, self._alarms = post, publish, start, alarms
-        self._said: dict[tuple[int, int], Message] = {}  # by process and number, committed and not yet delivered
 
     def transaction(self, steps: Sequence[Step]) -> list[Record]:
         """What to commit: the ids measured meanwhile, then of each key that the steps wrote the last value."""
@@ -68,8 +67,6 @@ class Devices:
                 if ids:
                     self._pages.keep(page, ids)
                 newest = page.id
-            for message in step.messages:
-                self._said[message.pid, message.seq] = message
         if newest:
             self._index.feed(newest)
 
@@ -92,7 +89,7 @@ class Devices:
                 self._alarms.disarm(effect.timer)
             case Deliver():  # to those who listen; it stands in the outbox for those who come later
                 failpoint.passing("publish.before")
-                self._publish(self._said.pop((effect.pid, effect.seq)))
+                self._publish(effect.message)
                 failpoint.passing("publish.after")
             case _:
                 assert_never(effect)

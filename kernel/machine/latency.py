@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kernel.event import AnyEvent, Note, Trapped
+from kernel.event import AnyEvent, Note, Trapped, What
 from kernel.interrupts import Line
 
 BUCKETS = 40  # up to 2^40 us, twelve days
@@ -63,15 +63,15 @@ class Latency:
             if note.line is None:
                 continue
             account = self.lines[note.line]
-            if note.what == "interrupt":
+            if note.what is What.INTERRUPT:
                 account.raised += 1
                 account.delivered += note.line is Line.KILL  # which is its own delivery
-            elif note.what == "coalesced":
+            elif note.what is What.COALESCED:
                 account.raised += 1
                 account.coalesced += 1
-            elif note.what == "delivered":
+            elif note.what is What.DELIVERED:
                 account.delivered += 1
                 account.to_delivery.add(note.ns)
                 self._waiting.setdefault(note.pid, []).append((note.line, at - note.ns))
-            elif note.what == "exit":
+            elif note.what is What.EXIT:
                 self._waiting.pop(note.pid, None)

@@ -17,8 +17,9 @@ from kernel.errors import KernelPanic
 from kernel.event import Load, Loaded, Run
 from kernel.limits import PAGES_CACHED_MAX
 from kernel.machine.cpus import Cpus
+from kernel.memory.measure import Visible
 from kernel.memory.page import Kind, Page, Role
-from kernel.ports import Disk, Job, Record, Visible
+from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
 
 READ_AS = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}  # the kind of a page that `read` brings back

@@ -15,11 +15,12 @@ import msgspec
 import trio
 
 from kernel.errors import BadInput
-from kernel.event import Acked, AnyEvent, Filed, Forked, Imported, Killed, Messaged, Part, Spawned
+from kernel.event import Acked, AnyEvent, Filed, Forked, Imported, Killed, Messaged, Spawned
 from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX
 from kernel.machine import views
 from kernel.machine.cpus import Cpus
 from kernel.machine.measures import page_tokens_max
+from kernel.memory.measure import Part
 from kernel.ports import Disk, Index
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kernel.event import Placed
-from kernel.memory.page import Kind, Role
+from kernel.memory.page import Kind, Placed, Role
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

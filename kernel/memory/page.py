@@ -69,3 +69,11 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     def searched(self) -> str:
         """The text that the indexes hold."""
         return self.gist or self.text
+
+
+class Placed(msgspec.Struct, frozen=True, array_like=True):
+    """A page in the prompt: in a role's frame, or (`recalled`) as a line of the block in the user's frame."""
+
+    page: int
+    role: Role
+    recalled: bool = False

@@ -10,8 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Costs
 from kernel.memory.address_space import AddressSpace, Entry
+from kernel.memory.measure import Costs
 from kernel.memory.page import Kind
 from kernel.memory.policy import Policy
 from kernel.settings import Settings

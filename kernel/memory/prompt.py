@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from kernel.event import Costs, Part
+from kernel.memory.measure import Costs, Frame, Part, Visible
 from kernel.memory.page import Role
-from kernel.ports import Frame, Visible
 
 RECALL_HEAD = ""  # a heading, labels and an empty line gained nothing or cost answers with small models
 RECALL_LABEL = {Role.USER: "", Role.ASSISTANT: "You said: ", Role.SYSTEM: "Note: "}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from kernel import records
-from kernel.event import Part
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
+from kernel.memory.measure import Part
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.process import Process
 from kernel.state import Kernel

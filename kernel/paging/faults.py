@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kernel import waiting
-from kernel.event import Hit, Search, Searched
+from kernel.event import Hit, Search, Searched, What
 from kernel.limits import FAULT_DEADLINE_S, HIT_TOKENS
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Area, Kind, Role
@@ -70,7 +70,7 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
     tokens = sum(entry.tokens for entry in chosen)
     proc.accounts.faults += len(chosen)
     proc.accounts.recalled += tokens + costs.recall
-    kernel.note("fault", proc, pages=tuple(entry.page for entry in proc.space.recall), tokens=tokens + costs.recall)
+    kernel.note(What.FAULT, proc, pages=tuple(entry.page for entry in proc.space.recall), tokens=tokens + costs.recall)
 
 
 def search(
@@ -105,7 +105,7 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
     if proc.demand:
         _bring_in(kernel, proc, event.hits)
         if event.late:
-            kernel.note("error", proc, text="the fault's deadline passed; the process runs without")
+            kernel.note(What.ERROR, proc, text="the fault's deadline passed; the process runs without")
     elif event.late:
         transcript.tell(
             kernel, proc, "error: the search did not complete in time; try again", Kind.RESULT, proc.space.group

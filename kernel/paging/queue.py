@@ -7,6 +7,7 @@ Not here: which pages go (memory/pager.py and the policies).
 
 from __future__ import annotations
 
+from kernel.event import What
 from kernel.interrupts import Line
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
@@ -37,7 +38,7 @@ def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     gone = [entry for entry in victims if entry.kind is not Kind.STUB]
     space.evicted += len(gone)
     tokens = sum(entry.tokens for entry in victims)
-    kernel.note("evict", proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
+    kernel.note(What.EVICT, proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
     _fold(kernel, proc, victims)
     stubs = {entry.page for entry in space.queue if entry.kind is Kind.STUB}
     pager.remove(space, stubs)
@@ -68,4 +69,4 @@ def _fold(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
         kernel.policy(proc).drop(entry.page)
     pager.remove(space, {entry.page for entry in folded})
     segments.data(kernel, proc)
-    kernel.note("fold", proc, tokens=sum(entry.tokens for entry in folded))
+    kernel.note(What.FOLD, proc, tokens=sum(entry.tokens for entry in folded))

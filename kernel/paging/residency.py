@@ -9,7 +9,7 @@ import msgspec
 
 from kernel import waiting
 from kernel.errors import SyscallError, some
-from kernel.event import Load, Loaded
+from kernel.event import Load, Loaded, What
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind
@@ -77,7 +77,7 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
             found.discard(page)
             continue
         proc.accounts.faults += 1
-        kernel.note("fault", proc, pages=(page,), tokens=size)
+        kernel.note(What.FAULT, proc, pages=(page,), tokens=size)
         queue.append(kernel, proc, Entry(page, size, Kind(kind), role, group))
     text = kernel.iset.alert("loaded", proc.mask, found=tuple(sorted(found)), resident=tuple(sorted(found & resident)))
     transcript.tell(kernel, proc, text, Kind.RESULT, group)

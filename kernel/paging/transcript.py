@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kernel.event import Part
+from kernel.memory.measure import Part
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.paging import alloc, queue
 from kernel.process import Process

@@ -20,7 +20,7 @@ from typing import Final
 
 from rich.console import RenderableType
 
-from kernel.event import Message, Note
+from kernel.event import Message, Note, What
 from kernel.memory.page import Origin, Page
 from kernel.ports import Streamed
 from llmos import pictures
@@ -29,7 +29,10 @@ from syscalls.abi import TRAP_MARK
 
 HISTORY_LINES: Final = 6  # messages shown when a chat begins
 HISTORY_CHARS: Final = 300  # of each but the last
-SHOWN_NOTES: Final = ("interrupt", "fault", "evict", "fold", "turn", "suspend", "resume", "thrash", "error", "exit")
+SHOWN_NOTES: Final = (
+    *(What.INTERRUPT, What.FAULT, What.EVICT, What.FOLD, What.TURN),
+    *(What.SUSPEND, What.RESUME, What.THRASH, What.ERROR, What.EXIT),
+)
 
 # A JSON string as far as it has come; a half escape or half a surrogate pair is left for the next token.
 _SPOKEN = re.compile(
@@ -108,7 +111,7 @@ class Conversation:
 
     def note(self, note: Note) -> None:
         """Something happened in the kernel."""
-        if note.what == "exit":
+        if note.what is What.EXIT:
             self._strike()
         if note.what in SHOWN_NOTES and note.pid in (0, self.pid):
             self.say(pictures.describe(note))

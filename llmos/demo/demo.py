@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kernel.event import Message
+from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.machine.views import Entry
@@ -99,15 +99,15 @@ class _Session:
 
     def _show(self, entry: Entry) -> None:
         for note in entry.notes:
-            if note.what == "fault":
+            if note.what is What.FAULT:
                 self.faulted.update(note.pages)
                 self.recalled_max = max(self.recalled_max, note.tokens)
                 self.console.print(
                     f"     · fault: {len(note.pages)} pages, {note.tokens} tokens brought in", style="dim"
                 )
-            elif note.what == "evict":
+            elif note.what is What.EVICT:
                 self.console.print(f"     · evict: {len(note.pages)} pages, {note.tokens} tokens", style="dim")
-            elif note.what == "interrupt" and note.line is not None:
+            elif note.what is What.INTERRUPT and note.line is not None:
                 self.console.print(f"     · interrupt: {note.line.name}", style="dim")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kernel.event import AnyEvent, Run, Trapped
+from kernel.event import AnyEvent, Deliver, Run, Trapped, What
 from kernel.interrupts import Line
 from kernel.machine.latency import Latency
 from kernel.memory.page import Page
@@ -87,14 +87,15 @@ class Timeline:
             self._slots.append((event.slot, self._running.pop(event.slot), now, self.names.get(event.pid, "")))
         for note in step.notes:
             text = note.text
-            if note.what in ("evict", "fault") and note.pages:
+            if note.what in (What.EVICT, What.FAULT) and note.pages:
                 text = f"{len(note.pages)} pages, {note.tokens} tokens"
-            elif note.what == "delivered" and note.pages:
+            elif note.what is What.DELIVERED and note.pages:
                 page = self.page(note.pages[0])
                 text = page.text[:200] if page is not None else ""
             self.happened(note.what, note.pid, note.line, text)
-        for message in step.messages:
-            self.happened("said", message.pid, text=message.text)
+        for effect in step.effects:
+            if isinstance(effect, Deliver):
+                self.happened("said", effect.message.pid, text=effect.message.text)
         for effect in step.effects:
             if isinstance(effect, Run):
                 self._running[effect.slot] = now

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from drivers.door import wire
 from kernel.errors import BadInput
-from kernel.event import Message, Note
+from kernel.event import Message, Note, What
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
@@ -111,16 +111,16 @@ def test_a_message_other_than_what_was_streamed_is_said_instead() -> None:
 def test_a_process_that_dies_in_mid_reply_has_its_reply_struck_out() -> None:
     talk, out = conversation()
     stream(talk, "Hel")
-    talk.note(Note("exit", 1, text="killed"))
+    talk.note(Note(What.EXIT, 1, text="killed"))
     assert out.getvalue() == "main> Hel [struck out]\n· exit: killed\n"
 
 
 def test_notes_wait_until_a_reply_is_whole() -> None:
     talk, out = conversation()
     stream(talk, "Hel")
-    talk.note(Note("evict", 1, pages=(3, 4), tokens=640))
-    talk.note(Note("interrupt", 1, line=Line.MEMORY))
-    talk.note(Note("fault", 2, pages=(3, 4), tokens=640))  # another process's
+    talk.note(Note(What.EVICT, 1, pages=(3, 4), tokens=640))
+    talk.note(Note(What.INTERRUPT, 1, line=Line.MEMORY))
+    talk.note(Note(What.FAULT, 2, pages=(3, 4), tokens=640))  # another process's
     finish(talk, "Hello")
     assert out.getvalue() == "main> Hello\n· evict: 2 pages, 640 tokens\n· interrupt: MEMORY\n"
 

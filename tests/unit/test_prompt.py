@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.cpu.scripted import ScriptedCpu, echo
+from kernel.memory.measure import Visible
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.memory.prompt import Layout
-from kernel.ports import Visible
 
 CPU = ScriptedCpu(echo)
 LAYOUT = Layout(CPU.frame, CPU.tokenize, CPU.measure_id())

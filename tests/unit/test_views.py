@@ -5,9 +5,10 @@ import pytest
 
 from drivers.cpu.scripted import echo
 from drivers.disk.memory import MemoryDisk
-from kernel.event import Filed, Forked, Part
+from kernel.event import Filed, Forked
 from kernel.machine import views
 from kernel.machine.views import HISTORY_PAGES
+from kernel.memory.measure import Part
 from kernel.memory.page import Kind, Role
 from tests.fakes import Rig
 

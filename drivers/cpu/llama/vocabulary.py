@@ -20,8 +20,8 @@ import numpy as np
 from drivers.cpu import gguf
 from drivers.cpu.llama.frame import derive
 from kernel.errors import BadInput
+from kernel.memory.measure import Frame
 from kernel.memory.page import Role
-from kernel.ports import Frame
 
 PIECE_BYTES_MAX: Final = 16_384  # longest text of one token
 
