@@ -17,7 +17,7 @@ from kernel.event import Message
 from kernel.memory.page import Page
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
-from kernel.records import MASK, OUTSIDE, Counters, JournalEntry, digest, encode, unkey
+from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, JournalEntry, digest, encode, unkey
 
 CHUNK: Final = 4_096
 FINDINGS_MAX: Final = 100
@@ -51,20 +51,26 @@ def audit(disk: Reads) -> Audit:
 
 
 def logical(disk: Reads) -> str:
-    """A hash of the state without what records.OUTSIDE names: equal for confluent runs, whatever became of them."""
+    """A hash of the state without what records.TABLES sets outside: equal for confluent runs, whatever befell them."""
     total = 0
-    kinds: dict[str, Any] = {"meta": Counters, "proc": Process, "page": Page, "timer": Timer, "outbox": Message}
-    for table, kind in kinds.items():
-        for row, value in rows(disk, table):
-            if (table, row) != ("meta", b"format"):
-                one = msgspec.msgpack.decode(value, type=kind)
-                one = msgspec.structs.replace(one, **OUTSIDE.get(kind.__name__, {}))
-                if isinstance(one, Process):
-                    one.pending = [msgspec.structs.replace(p, **OUTSIDE["Pending"]) for p in one.pending]
-                total += digest(Record(table, row, encode(one)))
-    for row, value in rows(disk, "mid"):
-        total += digest(Record("mid", row, value))
+    for name in HASHED:
+        table = TABLES[name]
+        for row, value in rows(disk, name):
+            if (name, row) != FORMAT_ROW:
+                seen = (
+                    value
+                    if table.value is None
+                    else encode(_logical(msgspec.msgpack.decode(value, type=table.value), name))
+                )
+                total += digest(Record(name, row, seen))
     return (total & MASK).to_bytes(16, "little").hex()
+
+
+def _logical(one: Any, name: str) -> Any:
+    table = TABLES[name]
+    for field, outside in table.nested.items():
+        setattr(one, field, [msgspec.structs.replace(each, **outside) for each in getattr(one, field)])
+    return msgspec.structs.replace(one, **table.outside)
 
 
 class _Auditor:

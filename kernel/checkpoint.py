@@ -1,10 +1,10 @@
 """Checkpoints: a consistent copy of the state from which replay can start, so that the journal before it can go.
 
-Table `base` holds the rows of every table that changes in place, as they stood after one step, and beside them what a
-running kernel needs to go on from there (Base). Pages and message ids are written once and never change: those of a
-checkpoint are the ones with numbers up to its counters, and are not copied. A running kernel takes a checkpoint after a
-Checkpointed event, whose step makes everything that no record holds a function of the records (Kernel._renew); one that
-does not run, at its last commit, for the next event is Booted, which does the same.
+Table `base` holds the rows of records.STATE, all that changes in place, as they stood after one step, and beside them
+what a running kernel needs to go on from there (Base). Pages and message ids are written once and never change: those
+of a checkpoint are the ones with numbers up to its counters, and are not copied. A running kernel takes a checkpoint
+after a Checkpointed event, whose step makes everything that no record holds a function of the records (restart.derive);
+one that does not run, at its last commit, for the next event is Booted, which does the same.
 Not here: who asks for it (machine/loop.py, llmos/storage.py), replay (replay.py).
 """
 
@@ -18,10 +18,9 @@ import msgspec
 from kernel import restart
 from kernel.event import Booted
 from kernel.ports import Reads, Record
-from kernel.records import JournalEntry, encode, key, unkey
+from kernel.records import FORMAT_ROW, STATE, JournalEntry, encode, key, unkey
 from kernel.state import Kernel
 
-TABLES: Final = ("meta", "proc", "timer", "outbox")  # what changes in place, the machine's settings excepted
 HEAD: Final = b"at"
 CUT: Final = 1_000  # journal entries that one transaction deletes
 
@@ -62,17 +61,17 @@ def records(disk: Reads, kernel: Kernel | None) -> list[Record]:
     else:
         slots = tuple((slot.pid, slot.instr, slot.attempt) for slot in kernel.slots)
         head = Base(lsn, kernel.hash.to_bytes(16, "little"), kernel.config, slots)
-    written = {row: value for row, value in _rows(disk)}
+    written = {row.table.encode() + b"/" + row.key: row.value for row in _state(disk)}
     written[HEAD] = encode(head)
     gone = [Record("base", row, None) for row, _ in disk.scan("base") if row not in written]
     return gone + [Record("base", row, value) for row, value in written.items()]
 
 
-def _rows(disk: Reads) -> Iterator[tuple[bytes, bytes]]:
-    for table in TABLES:
+def _state(disk: Reads) -> Iterator[Record]:
+    for table in STATE:
         for row, value in disk.scan(table):
-            if (table, row) != ("meta", b"format"):
-                yield table.encode() + b"/" + row, value
+            if (table, row) != FORMAT_ROW:
+                yield Record(table, row, value)
 
 
 def load(kernel: Kernel, disk: Reads) -> Base | None:
@@ -80,13 +79,8 @@ def load(kernel: Kernel, disk: Reads) -> Base | None:
     head = base(disk)
     if head is None:
         return None
-    tables: dict[str, list[tuple[bytes, bytes]]] = {table: [] for table in TABLES}
-    for row, value in disk.scan("base"):
-        table, _, rest = row.partition(b"/")
-        if row != HEAD:
-            tables[table.decode()].append((rest, value))
-    counters = dict(tables["meta"]).get(b"kernel")
-    kernel.load(tables, counters, head.hash)
+    kept = [(*row.partition(b"/"), value) for row, value in disk.scan("base") if row != HEAD]
+    kernel.load([Record(table.decode(), row, value) for table, _, row, value in kept], head.hash)
     if head.booted is not None:
         restart.from_checkpoint(kernel, head.booted, head.slots)
     return head
@@ -94,8 +88,7 @@ def load(kernel: Kernel, disk: Reads) -> Base | None:
 
 def last_commit(kernel: Kernel, disk: Reads) -> None:
     """Bring an empty kernel to the last commit of a disk, and to the hash that was journaled with it."""
-    tables = {name: disk.scan(name) for name in ("proc", "timer", "outbox")}
-    kernel.load(tables, disk.get("meta", b"kernel"), state_hash(disk))
+    kernel.load(_state(disk), state_hash(disk))
 
 
 def cut(disk: Reads) -> list[Record]:

@@ -1,12 +1,9 @@
-"""How the kernel's state becomes records on disk, and the hash over it.
+"""How the kernel's state becomes records on disk: the tables, their keys, and the hash over them.
 
-Tables (big-endian keys, msgpack values; the disk's format and checksums are drivers/disk/seal.py's):
-  meta     b"kernel" -> Counters
-  journal  lsn -> JournalEntry: the event, sizes measured within its step, notes, the state hash after it
-  proc     pid -> Process          page   page -> Page          timer  timer -> Timer
-  outbox   pid, seq -> Message     mid    client's message id -> page
-  (a page that a fork left to a child too is a page of the child's whose `of` names it: see page_of)
-  ids      measure, page -> token ids as little-endian u32      set    b"settings" -> Settings (the machine's)
+TABLES says what each table is, once: the disk opens these, checkpoints copy those that change in place, the hash takes
+those that are the state, and docs/durability.md shows them. Keys are big-endian, values msgpack; a format's version and
+checksums are the disk's (drivers/disk/seal.py).
+A page that a fork left to a child too is a page of the child's whose `of` names it: see page_of.
 State hash: the sum modulo 2^128 of the hashes of the state's records, so a step costs what it dirtied.
 """
 
@@ -22,32 +19,12 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import KernelPanic
-from kernel.event import AnyEvent, Note
+from kernel.event import AnyEvent, Message, Note
 from kernel.memory.page import Page
 from kernel.ports import Record
+from kernel.process import Process, Timer
 
 MASK: Final = (1 << 128) - 1
-UNHASHED: Final = (  # tables outside the logical hash, each with its reason
-    "ids",  # belong to a model, not to the state: another model has others
-    "journal",  # holds the hash itself
-    "set",  # how the machine is run, given to the kernel by Booted
-)
-
-
-OUTSIDE: Final[
-    dict[str, dict[str, Any]]
-] = {  # outside the logical hash too: what two runs of one confluent workload may differ in, and why
-    "Counters": {"lsn": 0, "now": 0},  # a restart takes steps of its own, and time
-    "Page": {"at": 0},  # the same at another time
-    "Message": {"at": 0},
-    "Pending": {"at": 0},
-    "Process": {
-        "attempt": 0,  # a run that was cut off is another attempt
-        "restarted": False,
-        "accounts": None,  # what was evaluated or emitted again counts again
-        "policy": None,  # it may date what it keeps by references, and a restart refers to nothing again
-    },
-}
 
 
 class Counters(msgspec.Struct, array_like=True):
@@ -68,6 +45,95 @@ class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     sizes: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]  # a measured text: (characters, ids) of its parts
     notes: tuple[Note, ...]
     hash: bytes
+
+
+class Table(msgspec.Struct, frozen=True):
+    """What a table holds and how it is treated."""
+
+    key: str  # what its keys are made of, for people
+    numbers: int  # of which a key consists; 0: it is no numbers
+    holds: str  # for people
+    value: type[Any] | None = None  # the struct of its values; None: bytes of another kind
+    in_place: bool = False  # rows change or go: checkpoints copy them; False: written once
+    unhashed: str = ""  # why it is no part of the state hash, if it is none
+    outside: dict[
+        str, Any
+    ] = {}  # fields outside the logical hash, each with its reason below, and what stands for them
+    nested: dict[str, dict[str, Any]] = {}  # the same for structs in a field that is a list
+
+
+TABLES: Final[dict[str, Table]] = {
+    "meta": Table(
+        "`kernel`",
+        0,
+        "log number, time, and the last number of pages, processes, timers",
+        Counters,
+        in_place=True,
+        outside={"lsn": 0, "now": 0},  # a restart takes steps of its own, and time
+    ),
+    "journal": Table(
+        "log number",
+        1,
+        "event, sizes measured in its step, notes, the state hash after it",
+        JournalEntry,
+        unhashed="holds the hash itself",
+    ),
+    "proc": Table(
+        "process",
+        1,
+        "the PCB: page table, mailbox, wait, limits, accounts",
+        Process,
+        in_place=True,
+        outside={
+            "attempt": 0,  # a run that was cut off is another attempt
+            "restarted": False,
+            "accounts": None,  # what was evaluated or emitted again counts again
+            "policy": None,  # it may date what it keeps by references, and a restart refers to nothing again
+        },
+        nested={"pending": {"at": 0}},  # the same at another time
+    ),
+    "page": Table(
+        "page",
+        1,
+        "text, kind, origin, role, owner, time; never changed",
+        Page,
+        outside={"at": 0},
+    ),
+    "ids": Table(
+        "measure / page",
+        0,
+        "token ids by that model",
+        unhashed="belong to a model, not to the state: another model has others",
+    ),
+    "timer": Table("timer", 1, "when, whose, how often", Timer, in_place=True),
+    "outbox": Table(
+        "process, number",
+        2,
+        "a final message that is not acknowledged",
+        Message,
+        in_place=True,
+        outside={"at": 0},
+    ),
+    "mid": Table("a client's key", 0, "process and page"),
+    "set": Table(
+        "`settings`, `model`, `measure`, `panics`",
+        0,
+        "how the machine is run; events that panicked it",
+        in_place=True,
+        unhashed="how the machine is run, given to the kernel by Booted",
+    ),
+    "base": Table(
+        "table / key, and `at`",
+        0,
+        "the checkpoint: a copy of `meta`, `proc`, `timer`, `outbox`, where it stands, what ran",
+        in_place=True,
+        unhashed="a copy",
+    ),
+}
+HASHED: Final = tuple(name for name, table in TABLES.items() if not table.unhashed)
+STATE: Final = tuple(name for name in HASHED if TABLES[name].in_place)
+"""What changes in place, the machine's settings excepted: with the numbers of what is written once, the whole state."""
+FORMAT_ROW: Final = ("meta", b"format")  # the version of what stands in the tables; no record of the state's
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -134,7 +200,7 @@ def unpack_ids(raw: bytes) -> tuple[int, ...]:
 
 def digest(record: Record) -> int:
     """The record's share of the state hash; 0 for a deleted one. In each table keys or values have one length."""
-    if record.value is None or record.table in UNHASHED:
+    if record.value is None or record.table not in HASHED:
         return 0
     h = hashlib.blake2b(record.key + record.value, digest_size=16, person=record.table.encode())
     return int.from_bytes(h.digest(), "little")

@@ -7,7 +7,7 @@ Not here: what an event does (core.py is the table of contents), what a boot der
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -130,25 +130,28 @@ class Kernel:
         self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
         self.begin(0)
 
-    def load(
-        self, tables: Mapping[str, Iterable[tuple[bytes, bytes]]], counters: bytes | None, state_hash: bytes
-    ) -> None:
-        """Take over the state of the last commit: rows of proc, timer and outbox, and the hash journaled with it."""
-        if counters is not None:
-            self.counters = msgspec.msgpack.decode(counters, type=Counters)
-            self._hashes["meta", b"kernel"] = records.digest(Record("meta", b"kernel", counters))
-        for raw, value in tables.get("proc", ()):
-            proc = msgspec.msgpack.decode(value, type=Process)
-            self.procs[proc.pid], self.names[proc.name] = proc, proc.pid
-            if proc.space.text is not None:
-                self.texts[proc.space.text_key] = proc.space.text
-            self._hashes["proc", raw] = records.digest(Record("proc", raw, value))
-        for raw, value in tables.get("timer", ()):
-            timer = msgspec.msgpack.decode(value, type=Timer)
-            self.timers[timer.id] = timer
-            self._hashes["timer", raw] = records.digest(Record("timer", raw, value))
-        for raw, value in tables.get("outbox", ()):
-            self._hashes["outbox", raw] = records.digest(Record("outbox", raw, value))
+    def load(self, rows: Iterable[Record], state_hash: bytes) -> None:
+        """Take over the state of the last commit: the rows of records.STATE, and the hash journaled with them."""
+        for row in rows:
+            if (row.table, row.key) == records.FORMAT_ROW:
+                continue
+            value = row.value or b""
+            self._hashes[row.table, row.key] = records.digest(row)
+            match row.table:
+                case "meta":
+                    self.counters = msgspec.msgpack.decode(value, type=Counters)
+                case "proc":
+                    proc = msgspec.msgpack.decode(value, type=Process)
+                    self.procs[proc.pid], self.names[proc.name] = proc, proc.pid
+                    if proc.space.text is not None:
+                        self.texts[proc.space.text_key] = proc.space.text
+                case "timer":
+                    timer = msgspec.msgpack.decode(value, type=Timer)
+                    self.timers[timer.id] = timer
+                case "outbox":  # read from the disk when somebody asks
+                    pass
+                case _:
+                    raise KernelPanic(f"table {row.table} is no part of the state")
         self.hash = int.from_bytes(state_hash, "little")
 
     # The step under way.
@@ -162,10 +165,10 @@ class Kernel:
         """Set a record, or delete it (None), with its share of the state hash."""
         record = Record(table, key, value)
         self.draft.written.append(record)
-        if table in records.UNHASHED:
+        if table not in records.HASHED:
             return
         share = records.digest(record)
-        if table in ("page", "mid"):  # written once: there is no older share
+        if not records.TABLES[table].in_place:  # written once: there is no older share
             self.hash = (self.hash + share) & records.MASK
             return
         old = self._hashes.pop((table, key), 0)

@@ -12,8 +12,8 @@ from typing import Final
 
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.memory import MemoryDisk
-from drivers.disk.seal import TABLES
 from kernel.ports import Record
+from kernel.records import TABLES
 
 BEHIND: Final = 7  # transactions that are not on the disk yet
 

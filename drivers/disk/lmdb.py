@@ -38,11 +38,12 @@ from typing import Any, Final, Literal
 import lmdb
 import msgspec
 
-from drivers.disk.seal import FORMAT, FORMAT_KEY, TABLES, boot_of_host, seal, unseal
+from drivers.disk.seal import FORMAT, FORMAT_KEY, boot_of_host, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
 from kernel.errors import BadInput, DeviceError
 from kernel.ports import Record
+from kernel.records import TABLES
 
 LEFT: Final = "kernel.left"  # how the file was left: Left, as JSON
 DEEP_BYTES: Final = 64 << 20  # up to this size a walk compares every checksum, above it only where there is a reason

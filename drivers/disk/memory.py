@@ -9,9 +9,10 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
-from drivers.disk.seal import FORMAT, FORMAT_KEY, TABLES
+from drivers.disk.seal import FORMAT, FORMAT_KEY
 from kernel.errors import DeviceError
 from kernel.ports import Record
+from kernel.records import TABLES
 
 KEY_BYTES_MAX = 511  # LMDB's
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from kernel.errors import DeviceError
+from kernel.records import FORMAT_ROW, TABLES
 
-TABLES: Final = ("meta", "journal", "proc", "page", "ids", "outbox", "timer", "mid", "set", "base")
-FORMAT_KEY: Final = b"format"
 FORMAT: Final = b"2"  # 1: no checksums, no table `base`
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
-PLAIN: Final = {"meta": FORMAT_KEY}  # the key of a table that has no checksum
+FORMAT_KEY: Final = FORMAT_ROW[1]
+PLAIN: Final = dict([FORMAT_ROW])  # the key of a table that has no checksum
 BYTES: Final = 4
 
 

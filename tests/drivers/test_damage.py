@@ -101,7 +101,7 @@ def machine(path: Path, commits: int = 25) -> None:
 CONTENTS = """
 import hashlib, sys
 from drivers.disk.lmdb import LmdbReader
-from drivers.disk.seal import TABLES
+from kernel.records import TABLES
 reader = LmdbReader(sys.argv[1])
 print(hashlib.sha256(repr([reader.scan(table) for table in TABLES]).encode()).hexdigest())
 """  # everything that a disk gives back

@@ -206,7 +206,7 @@ def test_a_process_goes_from_one_machine_to_another(machine: Path, running: Path
 def test_a_directory_of_format_1_is_brought_up(machine: Path) -> None:
     import lmdb
 
-    from drivers.disk.seal import TABLES
+    from kernel.records import TABLES
 
     disk = LmdbDisk(machine)
     kept = {table: disk.scan(table) for table in TABLES if table != "base"}
