@@ -13,7 +13,6 @@ from collections.abc import Callable
 import msgspec
 
 from kernel import aside, checkpoint, core, failpoint
-from kernel.errors import BadInput
 from kernel.event import AnyEvent, Killed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import unwatched
@@ -50,9 +49,9 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     cpus.open(settings.window, machine.post, machine.stream)
     event: AnyEvent = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
     step = core.step(kernel, event)
-    if step.error:
+    if step.refused is not None:
         cpus.close()
-        raise BadInput(step.error)
+        raise step.refused
     await machine.commit([*measured, *recorded(cpus, settings), *step.records])
     failpoint.passing("boot.after")
     stopped = await _set_aside(machine)

@@ -7,7 +7,7 @@ Not here: the order of delivery (interrupts.py), what a delivery does (turn.py),
 from __future__ import annotations
 
 from kernel import interrupts, records
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Busy
 from kernel.event import Messaged, Raised
 from kernel.interrupts import Line
 from kernel.limits import PENDING_MAX
@@ -23,7 +23,7 @@ def _target(kernel: Kernel, pid: int) -> Process:
     if proc.state is State.ZOMBIE:
         raise BadInput(f"process {proc.name} is dead ({proc.status}); spawn it again and it keeps its memory")
     if len(proc.pending) >= PENDING_MAX:
-        raise BadInput(f"queue full: {proc.name} has {PENDING_MAX} undelivered interrupts; retry after 5 s")
+        raise Busy(f"queue full: {proc.name} has {PENDING_MAX} undelivered interrupts", 5)
     kernel.dirty(proc)
     return proc
 

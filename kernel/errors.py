@@ -1,8 +1,9 @@
 """Errors, sorted by whose fault they are.
 
 SyscallError is the process's and becomes a page it reads; DeviceError is a driver's, raised `from` the library's own;
-BadInput is the user's: one line, exit status 2. KernelPanic is ours and deliberately not a KernelError, so that no
-handler of the others swallows it: the machine stops, and boot goes on from the last commit.
+BadInput is the user's: one line, exit status 2; refusals that programs tell apart are classes of their own, so that
+nobody reads prose. KernelPanic is ours and deliberately not a KernelError, so that no handler of the others swallows
+it: the machine stops, and boot goes on from the last commit.
 """
 
 from collections.abc import Iterable
@@ -22,6 +23,27 @@ class DeviceError(KernelError):
 
 class BadInput(KernelError):
     """What a user or client gave cannot be used; one line that names it and what is allowed."""
+
+
+class Busy(BadInput):
+    """It may be given again, after `retry_after_s` seconds: a queue was full."""
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        """`what` is full; the error says when to come back."""
+        super().__init__(f"{what}; retry after {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class Exists(BadInput):
+    """What was to be made is there already."""
+
+
+class InUse(BadInput):
+    """Another kernel holds the directory."""
+
+
+class Stopped(BadInput):
+    """The kernel is stopping, or has stopped."""
 
 
 class KernelPanic(Exception):

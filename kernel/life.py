@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from kernel import dispatch, timers, turn
-from kernel.errors import BadInput, some
+from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
 from kernel.limits import NAME_CHARS_MAX, PENDING_MAX, PROCESSES_MAX, TIMERS_MAX
@@ -29,7 +29,7 @@ def spawned(kernel: Kernel, event: Spawned) -> None:
         kernel.draft.about = kernel.names[name]
         proc = kernel.procs[kernel.draft.about]
         if proc.state is not State.ZOMBIE:
-            raise BadInput(f"process {name} exists and is {proc.state}; take another name, or kill it first")
+            raise Exists(f"process {name} exists and is {proc.state}; take another name, or kill it first")
         if event.model not in ("", proc.model):
             raise BadInput(f"process {name} is of {proc.model or 'the first model'}; it cannot go to {event.model}")
         kernel.dirty(proc)
@@ -90,7 +90,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
     """
     _named(kernel, event.spawn)
     if event.spawn.name in kernel.names:
-        raise BadInput(f"process {event.spawn.name} exists; import it under another name")
+        raise Exists(f"process {event.spawn.name} exists; import it under another name")
     if len(event.timers) > TIMERS_MAX:
         raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
     proc = _make(kernel, event.spawn)
@@ -136,7 +136,7 @@ def forked(kernel: Kernel, event: Forked) -> None:
     if parent.state is not State.IDLE:
         raise BadInput(f"process {parent.name} is {parent.state}; it can be forked while it is idle")
     if event.name in kernel.names:
-        raise BadInput(f"process {event.name} exists; give the fork another name")
+        raise Exists(f"process {event.name} exists; give the fork another name")
     wanted = Spawned(
         name=event.name,
         mask=parent.mask,

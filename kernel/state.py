@@ -54,9 +54,14 @@ class Step(msgspec.Struct, frozen=True):
     records: tuple[Record, ...] = ()
     effects: tuple[AnyEffect, ...] = ()
     notes: tuple[Note, ...] = ()
-    error: str = ""  # refused: nothing has changed, nothing is to be committed
+    refused: BadInput | None = None  # nothing has changed, nothing is to be committed
     pid: int = 0
     pages: tuple[tuple[Page, tuple[int, ...]], ...] = ()  # made by this step, with their ids
+
+    @property
+    def error(self) -> str:
+        """Why it was refused, in one line; "" if it was not."""
+        return str(self.refused or "")
 
 
 Watch = Callable[[AnyEvent, Step], None]
@@ -199,7 +204,7 @@ class Kernel:
         """The step of an event that has changed nothing. Raises KernelPanic if it has."""
         if self.draft.written or self.draft.dirty:
             raise KernelPanic(f"refused after a change: {why}") from why
-        return Step(self.counters.lsn, error=str(why), pid=self.draft.about)
+        return Step(self.counters.lsn, refused=why, pid=self.draft.about)
 
     def end(self, event: AnyEvent) -> Step:
         """Write the PCBs that changed, the counters and the journal entry; what is to be committed and performed."""

@@ -21,7 +21,7 @@ from drivers.disk.lmdb import LmdbDisk, LmdbReader, reason_to_walk
 from drivers.disk.walk import Walked, walk_apart
 from kernel import checkpoint
 from kernel.audit import Audit, audit, rows
-from kernel.errors import BadInput
+from kernel.errors import BadInput, InUse
 from kernel.ports import Reads
 from kernel.process import Process
 
@@ -165,7 +165,7 @@ def restore(file: Path, directory: Path, force: bool, tell: Tell) -> Backup:
         raise BadInput(f"{file}: no such backup")
     data = directory / "data.mdb"
     if data.exists() and in_use(directory):
-        raise BadInput(f"{directory} is in use; stop its kernel first: llmos stop --dir {directory}")
+        raise InUse(f"{directory} is in use; stop its kernel first: llmos stop --dir {directory}")
     if data.exists() and not force:
         raise BadInput(f"{directory} holds a machine; name another directory, or move it aside with --force")
     try:

@@ -30,7 +30,7 @@ from drivers.disk.walk import walk
 from drivers.index.fused import Embedder
 from kernel import failpoint
 from kernel.boot import Board, boot
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Exists
 from kernel.event import Message
 from kernel.machine import views
 from kernel.machine.loop import Machine
@@ -206,13 +206,13 @@ async def _act(machine: Machine, act: Act) -> bool:
     match act.what:
         case "spawn":
             answer = await machine.requests.spawn(act.proc, None, {"notes": ""}, "Be brief.", abort=act.proc == "p1")
-            if answer.error and "exists" not in answer.error:
-                raise BadInput(answer.error)
+            if answer.refused is not None and not isinstance(answer.refused, Exists):
+                raise answer.refused
         case "say":
             answer = await machine.requests.message(act.proc, act.id, act.text)
-            return not answer.error
+            return answer.refused is None
         case "file":
-            return not (await machine.requests.file(act.proc, [act.text], act.id)).error
+            return (await machine.requests.file(act.proc, [act.text], act.id)).refused is None
         case "kill":
             await machine.requests.kill(act.proc)
         case "compact":

@@ -41,7 +41,7 @@ import msgspec
 from drivers.disk.seal import FORMAT, FORMAT_KEY, boot_of_host, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
-from kernel.errors import BadInput, DeviceError
+from kernel.errors import BadInput, DeviceError, InUse
 from kernel.ports import Record
 from kernel.records import TABLES
 
@@ -342,7 +342,7 @@ def _lock(path: Path) -> int:
         os.close(fd)
         if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise
-        raise BadInput(f"{path} is in use by process {holder}; stop it first, or name another directory") from exc
+        raise InUse(f"{path} is in use by process {holder}; stop it first, or name another directory") from exc
     return fd
 
 

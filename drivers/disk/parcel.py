@@ -20,7 +20,7 @@ from typing import IO, Any, Final, Literal, cast
 import msgspec
 
 from kernel.audit import rows
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Exists
 from kernel.event import Imported, Moved, MovedTimer, Spawned
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Role
@@ -80,7 +80,7 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
     if raw is None:
         raise BadInput(f"no process {pid} on this disk")
     if file.exists():
-        raise BadInput(f"{file} exists; name another file")
+        raise Exists(f"{file} exists; name another file")
     aside = file.with_name(file.name + ".part")
     try:
         with _opened(aside, "wb", gz=file.name.endswith(".gz")) as stream:

@@ -8,15 +8,14 @@ Not here: framing, hello and who may come in (socket.py), the structs (wire.py),
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Final, assert_never
+from typing import assert_never
 
 import trio
 
 from drivers.disk import parcel
 from drivers.door import wire
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Busy
 from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
 from kernel.machine import views
@@ -24,8 +23,6 @@ from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
-
-_RETRY: Final = re.compile(r"retry after (\d+) s")  # what the kernel's refusals say in words, for programs
 
 
 async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswer:
@@ -141,12 +138,13 @@ def _of_process(entry: Entry, pid: int) -> Entry | None:
 
 def done(number: int, answer: Answer) -> wire.Ok | wire.Failed:
     """What became of a submitted event, for the client."""
-    if answer.error:
-        return failed(number, answer.error)
+    if answer.refused is not None:
+        return failed(number, answer.refused)
     return wire.Ok(id=number, lsn=answer.lsn, pid=answer.pid, duplicate=answer.duplicate)
 
 
-def failed(number: int, error: str) -> wire.Failed:
-    """A refusal in one line; where it says when to try again, so does `retry_after_s`."""
-    found = _RETRY.search(error)
-    return wire.Failed(id=number, error=" ".join(error.split()), retry_after_s=float(found[1]) if found else None)
+def failed(number: int, error: Exception) -> wire.Failed:
+    """A refusal in one line, and what programs tell refusals apart by."""
+    why = next((code for code, kind in wire.CODES.items() if isinstance(error, kind)), "")
+    after_s = error.retry_after_s if isinstance(error, Busy) else None
+    return wire.Failed(id=number, error=" ".join(str(error).split()), code=why, retry_after_s=after_s)

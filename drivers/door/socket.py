@@ -22,7 +22,7 @@ import trio
 
 from drivers.door import desk, wire
 from drivers.door.lines import Lines, address
-from kernel.errors import BadInput, KernelError
+from kernel.errors import BadInput, Busy, KernelError
 from kernel.machine import views
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
@@ -79,7 +79,7 @@ class Server:
     async def connection(self, stream: trio.SocketStream) -> None:
         """A client, from its hello until either side hangs up. Raises nothing of the client's."""
         if self.connections >= CONNECTIONS_MAX:
-            full = wire.Failed(id=0, error=f"{CONNECTIONS_MAX} clients are connected; retry after 5 s", retry_after_s=5)
+            full = desk.failed(0, Busy(f"{CONNECTIONS_MAX} clients are connected", 5))
             with trio.move_on_after(WRITE_S), suppress(trio.BrokenResourceError):
                 await stream.send_all(wire.encode(full))
             await trio.aclose_forcefully(stream)
@@ -165,7 +165,7 @@ class Connection:
                     continue
                 answer = await desk.carry_out(self.machine, request)
             except KernelError as exc:
-                await self.write(desk.failed(number, str(exc)))
+                await self.write(desk.failed(number, exc))
                 continue
             try:
                 await self.write(answer)

@@ -16,7 +16,7 @@ from typing import Annotated, Final, TypeAlias, get_args
 import msgspec
 from msgspec import Meta
 
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Busy, Exists, InUse, Stopped
 from kernel.event import Message
 from kernel.machine.latency import Account
 from kernel.machine.views import Entry, Map, ProcessView
@@ -28,6 +28,9 @@ VERSION: Final = 1
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
 ENTRIES_MAX: Final = 1_000  # log numbers that one Dmesg covers; a client goes on from `upto`
 HISTORY_MAX: Final = 1_000  # pages of one History
+
+CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-use": InUse, "stopped": Stopped}
+"""Refusals that programs tell apart, by what stands in Failed."""
 
 Number = Annotated[int, Meta(ge=0, le=(1 << 53))]
 Proc: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 53))] | Annotated[str, Meta(max_length=256)]
@@ -177,6 +180,7 @@ class Failed(Line, frozen=True, kw_only=True):
 
     id: int
     error: str
+    code: str = ""  # one of CODES, for programs
     retry_after_s: float | None = None
 
 

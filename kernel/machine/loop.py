@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from kernel import aside, checkpoint, core, failpoint
-from kernel.errors import BadInput, KernelPanic
+from kernel.errors import BadInput, Busy, KernelPanic, Stopped
 from kernel.event import (
     AnyEvent,
     Checkpointed,
@@ -156,9 +156,9 @@ class Machine:
     async def submit(self, event: AnyEvent) -> Answer:
         """Post a client's event and wait for its commit. Raises BadInput if the inbox is full or the kernel stops."""
         if self.stopping:
-            raise BadInput("the kernel is stopping; try again when it is up")
+            raise Stopped("the kernel is stopping; try again when it is up")
         if len(self._inbox) >= INBOX_MAX:
-            raise BadInput(f"queue full: {INBOX_MAX} events wait; retry after 1 s")
+            raise Busy(f"queue full: {INBOX_MAX} events wait", 1)
         waiter = Waiter()
         self._inbox.append((event, waiter))
         self._wake()
@@ -167,7 +167,7 @@ class Machine:
     async def compact(self) -> Answer:
         """Take a checkpoint and let the journal before it go, bit by bit; the answer comes with the checkpoint."""
         if self.stopping:
-            raise BadInput("the kernel is stopping; try again when it is up")
+            raise Stopped("the kernel is stopping; try again when it is up")
         if self._checkpoint is None:
             self._checkpoint = Waiter()
             self._wake()
@@ -241,7 +241,7 @@ class Machine:
         for event, waiter in batch:
             if self.aside and aside.identity(event) in self.aside:
                 if waiter is not None:
-                    waiter.give(Answer(self.kernel.counters.lsn, "set aside: it panicked the kernel twice"))
+                    waiter.give(Answer(self.kernel.counters.lsn, BadInput("set aside: it panicked the kernel twice")))
                 instead = aside.harmless(event)
                 if instead is None:
                     continue
@@ -260,7 +260,7 @@ class Machine:
         self.devices.committed(taken)
         failpoint.passing("perform.before")
         for step, event, waiter in steps:
-            if not step.error:
+            if step.refused is None:
                 self.watch(event, step)
             if step.notes:
                 self.feed.publish(Entry(step.lsn, event.at, step.notes))
@@ -269,7 +269,7 @@ class Machine:
                 failpoint.passing("perform.after")
             if waiter is not None:
                 failpoint.passing("answer.before")
-                waiter.give(Answer(step.lsn, step.error, step.pid))
+                waiter.give(Answer(step.lsn, step.refused, step.pid))
         self._expect()
 
     def _expect(self) -> None:

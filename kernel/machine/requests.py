@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Busy, Stopped
 from kernel.event import Acked, AnyEvent, Filed, Forked, Imported, Killed, Messaged, Spawned
 from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX
 from kernel.machine import views
@@ -29,12 +29,17 @@ LONG_CHARS: Final = 2_000  # a longer text is measured in a thread: tokenising 1
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a submitted event, after its commit. `error`: it was refused and nothing has changed."""
+    """What became of a submitted event, after its commit. `refused`: why nothing has changed."""
 
     lsn: int
-    error: str = ""
+    refused: BadInput | None = None
     pid: int = 0
     duplicate: bool = False
+
+    @property
+    def error(self) -> str:
+        """Why it was refused, in one line; "" if it was not."""
+        return str(self.refused or "")
 
 
 class Waiter:
@@ -64,7 +69,7 @@ class Waiter:
         """The answer. Raises BadInput if there is none."""
         await self._done.wait()
         if self._failure is not None:
-            raise BadInput(f"the kernel stopped: {self._failure}")
+            raise Stopped(f"the kernel stopped: {self._failure}")
         assert self._answer is not None
         return self._answer
 
@@ -116,7 +121,7 @@ class Requests:
         if mid:
             if mid in self._inflight:
                 first = await self._inflight[mid].wait()
-                return msgspec.structs.replace(first, duplicate=not first.error)
+                return msgspec.structs.replace(first, duplicate=first.refused is None)
             if self._disk.get("mid", mid.encode()) is not None:
                 return Answer(self._kernel.counters.lsn, pid=pid, duplicate=True)
         waiter = Waiter()
@@ -153,7 +158,7 @@ class Requests:
         self._followed = self._followed or self._index.lag() <= INDEX_LAG_MAX
         while self._followed and self._index.lag() > INDEX_LAG_MAX:
             if trio.current_time() - began > INDEX_WAIT_S:
-                raise BadInput(f"queue full: the indexes are {self._index.lag()} pages behind; retry after 5 s")
+                raise Busy(f"queue full: the indexes are {self._index.lag()} pages behind", 5)
             await trio.sleep(0.05)
 
     async def spawn(

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import msgspec
 
 from kernel import checkpoint, core
-from kernel.errors import BadInput
 from kernel.event import AnyEvent, Message, Messaged, Run, TimerFired
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
@@ -86,8 +85,8 @@ class VirtualMachine:
         step = core.step(self.kernel, event)
         self.latency.observe(event, self.now, step.notes)
         self.steps += 1
-        if step.error:
-            raise BadInput(step.error)
+        if step.refused is not None:
+            raise step.refused
         self.disk.commit(self.devices.transaction([step]))
         self.now += self.commit_ns
         self.devices.committed([step])
