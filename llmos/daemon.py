@@ -20,7 +20,8 @@ import trio
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
-from llmos.client import SOCKET, Disconnected, connect
+from llmos.ask import SOCKET, Disconnected
+from llmos.client import connect
 
 LOG: Final = "kernel.log"
 START_S: Final = 300.0  # a daemon that takes longer to load its model is stuck

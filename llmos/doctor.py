@@ -11,16 +11,16 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from rich.console import RenderableType
-from rich.table import Table
 
 from drivers.cpu import gguf
 from kernel.errors import BadInput
 from llmos import models
+from llmos.tables import Styled, aligned
 
 PYTHON: Final = ((3, 11), (3, 13))  # the first and last version that is tested
 REQUIRED: Final = ("trio", "msgspec", "lmdb", "hnswlib", "numpy", "wordllama", "rich", "typer")
@@ -37,6 +37,9 @@ class State(enum.StrEnum):
     OK = "ok"
     WARN = "warn"  # works, with a limit
     FAIL = "fail"  # does not work
+
+
+COLOURS: Final[dict[State, str]] = {State.OK: "32", State.WARN: "33", State.FAIL: "31"}
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -61,15 +64,11 @@ def checks(data: Path | None = None) -> list[Check]:
     return found
 
 
-def render(found: list[Check]) -> RenderableType:
-    """The checks as a table."""
-    colour = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "what", "found", "what to do"):
-        table.add_column(title, overflow="fold")
-    for check in found:
-        table.add_row(f"[{colour[check.state]}]{check.state}[/]", check.name, check.found, check.advice)
-    return table
+def render(found: Sequence[Check], *, colour: bool = False) -> list[str]:
+    """The checks as lines of a table."""
+    rows = [(Styled(one.state, COLOURS[one.state]), one.name, one.found, one.advice) for one in found]
+    names = ("", "what", "found", "what to do")
+    return aligned(names, rows, left=names, colour=colour)
 
 
 def _python() -> Check:

@@ -1,12 +1,11 @@
-"""What the terminal shows of a machine: `ps`, `irqs`, `dmesg`, and `pmap`, the address space as a bar of cells.
+"""What the terminal shows of a machine in pictures: `pmap`, the address space as a bar of cells, and a replay's step.
 
-Pure functions from views to rich renderables and lines; nothing here asks a daemon. Where colours are off, letters
-tell the segments apart.
+Pure functions from views to rich renderables; nothing here asks a daemon. Where colours are off, letters tell the
+segments apart. Not here: what is told in lines of text (tables.py), so that a command which prints those needs no rich.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,19 +15,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kernel.event import Note, What
-from kernel.machine.latency import Account, Histogram
-from kernel.machine.views import Entry, Map, ProcessView
-from kernel.process import State
+from kernel.machine.views import Map, ProcessView
+from llmos import tables
+from llmos.tables import describe as describe
 
-NS: Final = 1_000_000_000
 BAR_CELLS: Final = 72  # one row of the bar; the window is ROWS of them
 BAR_ROWS: Final = 3
 PAGES_SHOWN: Final = 400  # rows of the table of pages; a window holds 10 to 200
-PS_COLUMNS: Final = (
-    *("PID", "NAME", "STATE", "TURNS", "CALLS", "QUEUE", "USED"),
-    *("RESIDENT", "PAGES", "FAULTS", "EVICTED", "UNREAD"),
-)
 
 STYLES: Final[dict[str, str]] = {
     "text": "blue",
@@ -48,141 +41,12 @@ LETTERS: Final[dict[str, str]] = {
     "free": ".",
     "reply": "r",
 }
-STATES: Final[dict[State, str]] = {
-    State.RUNNING: "bold green",
-    State.READY: "green",
-    State.BLOCKED: "yellow",
-    State.IDLE: "",
-    State.SUSPENDED: "magenta",
-    State.ZOMBIE: "red",
-}
-
-
-def plural(count: int, what: str) -> str:
-    """'1 page', '3 pages'."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def ps(processes: Iterable[ProcessView]) -> RenderableType:
-    """One line a process; its model where there are several."""
-    processes = list(processes)
-    several = len({one.model for one in processes}) > 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in PS_COLUMNS:
-        table.add_column(name, justify="left" if name in ("NAME", "STATE", "USED") else "right", no_wrap=True)
-    if several:
-        table.add_column("MODEL", no_wrap=True)
-    table.add_column("STATUS", overflow="ellipsis", no_wrap=True)
-    for one in processes:
-        share = one.queue_used / one.queue_max if one.queue_max else 0.0
-        table.add_row(
-            str(one.pid),
-            Text(one.name),
-            Text(one.state.value, STATES[one.state]),
-            str(one.turns),
-            str(one.syscalls),
-            f"{one.queue_used}/{one.queue_max}",
-            Text("█" * round(10 * share) + "░" * (10 - round(10 * share)), "yellow" if share >= 0.7 else "green"),
-            str(one.resident),
-            str(one.pages),
-            str(one.faults),
-            str(one.evictions),
-            str(one.outbox),
-            *([Text(one.model)] if several else []),
-            Text(one.status),
-        )
-    return table
-
-
-def evaluated(one: ProcessView) -> dict[str, object]:
-    """What a process made the model evaluate, in tokens, as JSON has it."""
-    made = one.entered + one.emitted
-    return {
-        "pid": one.pid,
-        "name": one.name,
-        "turns": one.turns,
-        "entered": one.entered,
-        "emitted": one.emitted,
-        "recalled": one.recalled,
-        "prefill": one.prefill,
-        "new": one.prefill - one.again,
-        "reprefilled": one.again,
-        "restored": one.restored,
-        "shared": one.shared,
-        "prefill_per_new_token": round((one.prefill - one.recalled) / made, 3) if made else None,
-    }
-
-
-def vmstat(processes: Iterable[ProcessView]) -> RenderableType:
-    """One line a process: what was evaluated, and what was spared."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (
-        "PID",
-        "NAME",
-        "TURNS",
-        "ENTERED",
-        "EMITTED",
-        "RECALLED",
-        "NEW",
-        "AGAIN",
-        "RESTORED",
-        "SHARED",
-        "RATIO",
-    ):
-        table.add_column(name, justify="left" if name == "NAME" else "right", no_wrap=True)
-    for one in processes:
-        ratio = evaluated(one)["prefill_per_new_token"]
-        counts = (one.entered, one.emitted, one.recalled, one.prefill - one.again, one.again, one.restored, one.shared)
-        table.add_row(
-            str(one.pid), Text(one.name), str(one.turns), *map(str, counts), "" if ratio is None else f"{ratio:.2f}"
-        )
-    return table
-
-
-def account(one: Account) -> dict[str, object]:
-    """An interrupt line's account as JSON has it: latencies in milliseconds, buckets by their upper edges in us."""
-
-    def summary(histogram: Histogram) -> dict[str, object]:
-        return {
-            "p50_ms": round(histogram.quantile_ms(0.5), 3),
-            "p99_ms": round(histogram.quantile_ms(0.99), 3),
-            "max_ms": round(histogram.largest_ns / 1e6, 3),
-            "below_us": {str(2**n): count for n, count in enumerate(histogram.counts) if count},
-        }
-
-    return {
-        "raised": one.raised,
-        "delivered": one.delivered,
-        "coalesced": one.coalesced,
-        "to_delivery": summary(one.to_delivery),
-        "to_token": summary(one.to_token),
-    }
-
-
-def irqs(lines: Mapping[str, Account]) -> RenderableType:
-    """One line an interrupt line, with its histograms from 1 us to 1,000 s."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (
-        "LINE",
-        "RAISED",
-        "DELIVERED",
-        "COALESCED",
-        "P50 MS",
-        "P99 MS",
-        "TO DELIVERY",
-        "P50 MS",
-        "P99 MS",
-        "TO TOKEN",
-    ):
-        table.add_column(name, justify="left" if name in ("LINE", "TO DELIVERY", "TO TOKEN") else "right", no_wrap=True)
-    for name, one in lines.items():
-        row = [name, str(one.raised), str(one.delivered), str(one.coalesced)]
-        for histogram in (one.to_delivery, one.to_token):
-            any_ = any(histogram.counts)
-            row += [f"{histogram.quantile_ms(share):.1f}" if any_ else "" for share in (0.5, 0.99)]
-            row.append(_spark(histogram.counts[:31]))
-        table.add_row(*row)
-    return table
+    """The lines of `ps` for a screen that draws with rich."""
+    lines = "\n".join(tables.ps(processes, colour=True))
+    return Text.from_ansi(lines, no_wrap=True, overflow="ellipsis")
 
 
 def replayed(machine: Mapping[str, Any]) -> list[RenderableType]:
@@ -210,12 +74,6 @@ def replayed(machine: Mapping[str, Any]) -> list[RenderableType]:
         due = datetime.fromtimestamp(timer["due"] / 1e9, UTC).isoformat(timespec="seconds")
         found.append(Text(f"timer {timer['timer']} of process {timer['pid']}: {due} {timer['text']}"))
     return found
-
-
-def _spark(counts: Sequence[int]) -> str:
-    """Counts as bars of a character each, the tallest full."""
-    top = max(counts)
-    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts) if top else ""
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -313,35 +171,3 @@ def _pages(space: Map) -> RenderableType:
     if len(rows) > PAGES_SHOWN:
         table.add_row("...", f"{len(rows) - PAGES_SHOWN} more; --json lists them", "", "", "", "")
     return table
-
-
-def describe(note: Note) -> str:
-    """A note in a few words: 'evict: 12 pages, 640 tokens'."""
-    what = note.what
-    if what is What.INTERRUPT:
-        return f"interrupt: {note.line.name if note.line is not None else 'none'}"
-    if what is What.DELIVERED:
-        pages = f", {plural(len(note.pages), 'page')}" if note.pages else ""
-        return f"delivered: {note.line.name if note.line is not None else 'none'}{pages}"
-    if what is What.FAULT:
-        return f"fault: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')} brought in"
-    if what is What.EVICT:
-        return f"evict: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')}"
-    if what is What.FOLD:
-        return f"fold: core memory, {plural(note.tokens, 'token')} of writes"
-    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what is What.RUN else []
-    if note.pages:
-        found.append(plural(len(note.pages), "page"))
-    if note.text:
-        found.append(" ".join(note.text.split()))
-    return f"{what}: {', '.join(found)}" if found else what
-
-
-def dmesg(entry: Entry, names: dict[int, str]) -> list[str]:
-    """The lines of an entry: log number, local time, whom it concerns, what happened."""
-    seconds, ns = divmod(entry.at, NS)
-    when = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{ns // 1_000_000:03d}"
-    return [
-        f"[{entry.lsn:>6}] {when} {names.get(note.pid, str(note.pid)) if note.pid else 'kernel'}: {describe(note)}"
-        for note in entry.notes
-    ]

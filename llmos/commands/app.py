@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,7 +82,7 @@ def home(given: Path | None) -> Path:
 
 def socket_of(given: Path | None) -> Path:
     """The control socket of a data directory."""
-    from llmos.client import SOCKET
+    from llmos.ask import SOCKET
 
     return home(given) / SOCKET
 
@@ -151,14 +152,14 @@ def ps(directory: Dir = None, as_json: Json = False) -> None:
     List the processes.
     """
     from drivers.door import wire
-    from llmos import pictures
-    from llmos.client import call
+    from llmos import tables
+    from llmos.ask import call
 
     found = call(socket_of(directory), wire.Ps(id=0), wire.Processes)
     if as_json:
         print_json({"processes": found.processes})
     else:
-        print_rich(pictures.ps(found.processes))
+        print_lines(tables.ps(found.processes, colour=coloured(), width=columns()))
 
 
 @app.command(short_help="What the model had to evaluate, and what it was spared.")
@@ -176,14 +177,14 @@ def vmstat(
     not at all, because their KV came from an image (restored) or another process (shared). `llmos dmesg` has each run.
     """
     from drivers.door import wire
-    from llmos import pictures
-    from llmos.client import call
+    from llmos import tables
+    from llmos.ask import call
 
     found = call(socket_of(directory), wire.Ps(id=0, proc=proc), wire.Processes).processes
     if as_json:
-        print_json({"processes": [pictures.evaluated(one) for one in found]})
+        print_json({"processes": [tables.evaluated(one) for one in found]})
     else:
-        print_rich(pictures.vmstat(found))
+        print_lines(tables.vmstat(found, colour=coloured()))
 
 
 @app.command(short_help="Interrupts by line, and how long they take.")
@@ -196,14 +197,14 @@ def irqs(directory: Dir = None, as_json: Json = False) -> None:
     Interrupts since the daemon booted: from raised to delivered, and to the first token after that.
     """
     from drivers.door import wire
-    from llmos import pictures
-    from llmos.client import call
+    from llmos import tables
+    from llmos.ask import call
 
     found = call(socket_of(directory), wire.Irqs(id=0), wire.Interrupts)
     if as_json:
-        print_json({"lines": {name: pictures.account(one) for name, one in found.lines.items()}})
+        print_json({"lines": {name: tables.account(one) for name, one in found.lines.items()}})
     else:
-        print_rich(pictures.irqs(found.lines))
+        print_lines(tables.irqs(found.lines, colour=coloured()))
 
 
 @app.command(short_help="Make a process, or start a dead one again.")
@@ -238,7 +239,7 @@ def spawn(
     """
     from drivers.door import wire
     from kernel.errors import BadInput
-    from llmos.client import call
+    from llmos.ask import call
 
     blocks: dict[str, str] = {}
     for one in block or ():
@@ -275,20 +276,20 @@ def send(
 
     from kernel.errors import BadInput
     from kernel.event import Message
-    from llmos import client
+    from llmos import ask
 
     if text == "-":
         try:
             text = sys.stdin.buffer.read().decode()
         except UnicodeDecodeError as exc:
             raise BadInput(f"standard input is no valid UTF-8 (byte {exc.start + 1}); send it as UTF-8") from exc
-    number, path = mid or client.new_mid(), socket_of(directory)
+    number, path = mid or ask.new_mid(), socket_of(directory)
     patience_s = PATIENCE_S if path.exists() else 0.0  # a kernel that was stopped takes its socket with it
     messages: list[Message] = []
     if wait:
-        ok, messages = client.run(lambda: client.converse(path, proc, text, number, patience_s))
+        ok, messages = ask.converse(path, proc, text, number, patience_s)
     else:
-        ok = client.run(lambda: client.send(path, proc, text, number, patience_s))
+        ok = ask.send(path, proc, text, number, patience_s)
     if as_json:
         found = {"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate}
         print_json(found | ({"messages": msgspec.to_builtins(messages)} if wait else {}))
@@ -316,7 +317,7 @@ def fork(
     nothing is evaluated again. Timers, waiting messages and what it has on disk alone stay with the first.
     """
     from drivers.door import wire
-    from llmos.client import call
+    from llmos.ask import call
 
     made = call(socket_of(directory), wire.Fork(id=0, proc=proc, name=name), wire.Ok)
     print(f"process {made.pid}")
@@ -332,7 +333,7 @@ def kill(proc: Proc, directory: Dir = None) -> None:
     Kill a process. Its memory is kept: `spawn` or `chat` of the same name start it again.
     """
     from drivers.door import wire
-    from llmos.client import call
+    from llmos.ask import call
 
     call(socket_of(directory), wire.Kill(id=0, proc=proc), wire.Ok)
 
@@ -353,11 +354,9 @@ def dmesg(
 
     Print the kernel's log: interrupts, faults, evictions, runs, from the journal.
     """
-    from llmos.client import run
     from llmos.log import show
 
-    path = socket_of(directory)
-    run(lambda: show(path, since, follow=follow, as_json=as_json))
+    show(socket_of(directory), since, follow=follow, as_json=as_json)
 
 
 @app.command(short_help="Draw the address space of a process.")
@@ -371,7 +370,7 @@ def pmap(proc: Proc, directory: Dir = None, as_json: Json = False) -> None:
     """
     from drivers.door import wire
     from llmos import pictures
-    from llmos.client import call
+    from llmos.ask import call
 
     found = call(socket_of(directory), wire.Pmap(id=0, proc=proc), wire.Mapped).map
     if as_json:
@@ -444,7 +443,7 @@ def journal_compact(where: Where = None, as_json: Json = False) -> None:
     from drivers.door import wire
     from kernel.errors import BadInput
     from llmos import storage
-    from llmos.client import SOCKET, call
+    from llmos.ask import SOCKET, call
 
     directory = home(where)
     if storage.in_use(directory):
@@ -633,7 +632,7 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"checks": found})
     else:
-        print_rich(clinic.render(found))
+        print_lines(clinic.render(found, colour=coloured()))
     if any(check.state is clinic.State.FAIL for check in found):
         raise typer.Exit(1)
 
@@ -1072,6 +1071,17 @@ def tell(what: str) -> None:
 def coloured() -> bool:
     """Whether standard output takes colours."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def columns() -> int:
+    """Columns of the terminal that standard output is, or 0 if it is none."""
+    return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """A table, or whatever else is lines."""
+    for line in lines:
+        print(line)
 
 
 def print_rich(what: RenderableType) -> None:

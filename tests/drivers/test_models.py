@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import struct
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from drivers.cpu import gguf
 from kernel.errors import BadInput
@@ -279,9 +277,7 @@ def test_doctor_finds_this_installation_whole_and_renders_it(tmp_path: Path) -> 
     found = {check.name: check for check in doctor.checks(tmp_path)}
     for name in (*doctor.REQUIRED, "python", "data directory writable"):
         assert found[name].state is doctor.State.OK, found[name]
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(doctor.render(list(found.values())))
-    assert "data directory writable" in console.export_text()
+    assert any("data directory writable" in line for line in doctor.render(list(found.values())))
 
 
 def test_doctor_asks_for_a_compiler_where_llama_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from kernel.limits import SUBSCRIBER_QUEUE_MAX
 from kernel.machine.loop import Machine
 from kernel.ports import Streamed
 from kernel.settings import Settings
-from llmos.client import Client, Disconnected, Refused, connect, send
+from llmos import ask
+from llmos.client import Client, Disconnected, Refused, connect
 from syscalls.table import Table
 from tests.fakes import WordIndex
 
@@ -59,6 +60,11 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Path]:
         async with connect(path) as client:
             await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
         yield path
+
+
+async def sent(path: Path, text: str, mid: str, patience_s: float = 0.0) -> wire.Ok:
+    """A message as a command sends it, to `main`; from a thread, for it blocks."""
+    return await trio.to_thread.run_sync(ask.send, path, "main", text, mid, patience_s)
 
 
 async def raw_lines(path: Path, *sent: bytes, answers: int) -> list[dict[str, object]]:
@@ -116,7 +122,7 @@ async def test_a_spawn_is_made_as_it_was_asked_for(tmp_path: Path) -> None:
 
 async def test_the_same_message_id_is_applied_once(daemon: Path) -> None:
     for expected in (False, True, True):
-        ok = await send(daemon, "main", "hello", "m1", patience_s=0)
+        ok = await sent(daemon, "hello", "m1")
         assert ok.duplicate is expected
     async with connect(daemon) as client:
         pages = (await client.ask(wire.History(id=0, proc="main"), wire.Pages)).pages
@@ -124,7 +130,7 @@ async def test_the_same_message_id_is_applied_once(daemon: Path) -> None:
 
 
 async def test_every_view_is_answered_with_the_id_of_its_request(daemon: Path) -> None:
-    await send(daemon, "main", "hello", "m1", patience_s=0)
+    await sent(daemon, "hello", "m1")
     asked = [
         b'{"op":"ps","id":11}\n',
         b'{"op":"pmap","id":12,"proc":"main"}\n',
@@ -242,7 +248,7 @@ async def test_a_subscription_resumes_from_a_number_without_a_gap_or_a_double(da
         return found
 
     for number in range(5):
-        await send(daemon, "main", f"message {number}", f"m{number}", patience_s=0)
+        await sent(daemon, f"message {number}", f"m{number}")
     async with connect(daemon) as client:
         log = await client.ask(wire.Dmesg(id=0), wire.Entries)
     everything = [entry.lsn for entry in log.entries]
@@ -387,7 +393,7 @@ async def test_sending_goes_on_over_a_daemon_that_dies_and_comes_back(tmp_path: 
             await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
 
     async def sender() -> None:
-        acknowledged.append(await send(path, "main", "hello", "m1", patience_s=20))
+        acknowledged.append(await sent(path, "hello", "m1", patience_s=20))
 
     await first_life()
     async with trio.open_nursery() as nursery:

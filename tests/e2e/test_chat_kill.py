@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drivers.door import wire
-from llmos.client import SOCKET, call
+from llmos.ask import SOCKET, call
 from tests.e2e.daemons import ChatProcess, daemon_pid, eventually, kill_daemon, llmos, shown
 
 KILLS = 10

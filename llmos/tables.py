@@ -1,0 +1,232 @@
+"""What is told of a machine as lines of text: `ps`, `vmstat`, `irqs`, `dmesg`, and the table they are set in.
+
+Pure functions from views to lines and to what `--json` prints; nothing here asks a daemon, and nothing imports rich,
+which would cost a command more than its answer. Guarantee: no text of a model's or a user's reaches the terminal as
+anything but characters that are seen. Not here: the address space as a picture (pictures.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+from unicodedata import combining, east_asian_width
+
+from kernel.event import Note
+from kernel.machine.latency import Account, Histogram
+from kernel.machine.views import Entry, ProcessView
+from kernel.process import State
+
+NS: Final = 1_000_000_000
+LATE: Final = 0.7  # of the queue: from here its bar is yellow
+GAP: Final = "  "  # between columns
+
+BOLD: Final = "1"  # SGR, as ECMA-48 numbers them
+GREEN: Final = "32"
+YELLOW: Final = "33"
+STATES: Final[dict[State, str]] = {
+    State.RUNNING: "1;32",
+    State.READY: GREEN,
+    State.BLOCKED: YELLOW,
+    State.SUSPENDED: "35",
+    State.ZOMBIE: "31",
+}
+
+
+class Styled(NamedTuple):
+    """A cell with a colour."""
+
+    text: str
+    style: str
+
+
+Cell = str | Styled
+
+
+def aligned(
+    names: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    left: Container[str] = (),
+    colour: bool = False,
+    width: int = 0,
+) -> list[str]:
+    """A table as lines: a head if any column has a name, then the rows; numbers to the right but for those in `left`.
+
+    `width`: of the terminal, where the last column is cut rather than wrapped; 0: nobody looks at one.
+    """
+    lines = [[Styled(name, BOLD) for name in names]] if any(names) else []
+    lines += [[_cell(cell) for cell in row] for row in rows]
+    widths = [max((_width(line[n].text) for line in lines), default=0) for n in range(len(names))]
+    room = width - sum(widths[:-1]) - len(GAP) * (len(names) - 1)
+    found = []
+    for line in lines:
+        shown = []
+        for n, (name, (text, style)) in enumerate(zip(names, line, strict=True)):
+            if width and n == len(names) - 1:
+                text = _cut(text, room)
+            pad = " " * (widths[n] - _width(text))
+            styled = f"\x1b[{style}m{text}\x1b[0m" if colour and style and text else text
+            shown.append(styled + pad if name in left else pad + styled)
+        found.append(GAP.join(shown).rstrip())
+    return found
+
+
+def _cell(cell: Cell) -> Styled:
+    text, style = cell if isinstance(cell, Styled) else (cell, "")
+    return Styled(text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text), style)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _cut(text: str, room: int) -> str:
+    """As much of a text as fits into `room` columns, with an ellipsis if that is not all."""
+    if _width(text) <= room:
+        return text
+    while text and _width(text) >= room:  # each round takes a character
+        text = text[:-1]
+    return f"{text}…" if room > 0 else ""
+
+
+def plural(count: int, what: str) -> str:
+    """'1 page', '3 pages'."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0) -> list[str]:
+    """One line a process; its model where there are several."""
+    processes = list(processes)
+    several = len({one.model for one in processes}) > 1
+    names = ["PID", "NAME", "STATE", "TURNS", "CALLS", "QUEUE", "USED", "RESIDENT", "PAGES", "FAULTS", "EVICTED"]
+    names += ["UNREAD", *(["MODEL"] if several else []), "STATUS"]
+    rows: list[list[Cell]] = []
+    for one in processes:
+        share = one.queue_used / one.queue_max if one.queue_max else 0.0
+        full = round(10 * share)
+        rows.append(
+            [
+                str(one.pid),
+                one.name,
+                Styled(one.state.value, STATES.get(one.state, "")),
+                str(one.turns),
+                str(one.syscalls),
+                f"{one.queue_used}/{one.queue_max}",
+                Styled("█" * full + "░" * (10 - full), YELLOW if share >= LATE else GREEN),
+                str(one.resident),
+                str(one.pages),
+                str(one.faults),
+                str(one.evictions),
+                str(one.outbox),
+                *([one.model] if several else []),
+                one.status,
+            ]
+        )
+    return aligned(names, rows, left=("NAME", "STATE", "USED", "MODEL", "STATUS"), colour=colour, width=width)
+
+
+def evaluated(one: ProcessView) -> dict[str, object]:
+    """What a process made the model evaluate, in tokens, as JSON has it."""
+    made = one.entered + one.emitted
+    return {
+        "pid": one.pid,
+        "name": one.name,
+        "turns": one.turns,
+        "entered": one.entered,
+        "emitted": one.emitted,
+        "recalled": one.recalled,
+        "prefill": one.prefill,
+        "new": one.prefill - one.again,
+        "reprefilled": one.again,
+        "restored": one.restored,
+        "shared": one.shared,
+        "prefill_per_new_token": round((one.prefill - one.recalled) / made, 3) if made else None,
+    }
+
+
+def vmstat(processes: Iterable[ProcessView], *, colour: bool = False) -> list[str]:
+    """One line a process: what was evaluated, and what was spared."""
+    names = ("PID", "NAME", "TURNS", "ENTERED", "EMITTED", "RECALLED", "NEW", "AGAIN", "RESTORED", "SHARED", "RATIO")
+    rows = []
+    for one in processes:
+        ratio = evaluated(one)["prefill_per_new_token"]
+        counts = (one.entered, one.emitted, one.recalled, one.prefill - one.again, one.again, one.restored, one.shared)
+        shown = "" if ratio is None else f"{ratio:.2f}"
+        rows.append([str(one.pid), one.name, str(one.turns), *map(str, counts), shown])
+    return aligned(names, rows, left=("NAME",), colour=colour)
+
+
+def account(one: Account) -> dict[str, object]:
+    """An interrupt line's account as JSON has it: latencies in milliseconds, buckets by their upper edges in us."""
+
+    def summary(histogram: Histogram) -> dict[str, object]:
+        return {
+            "p50_ms": round(histogram.quantile_ms(0.5), 3),
+            "p99_ms": round(histogram.quantile_ms(0.99), 3),
+            "max_ms": round(histogram.largest_ns / 1e6, 3),
+            "below_us": {str(2**n): count for n, count in enumerate(histogram.counts) if count},
+        }
+
+    return {
+        "raised": one.raised,
+        "delivered": one.delivered,
+        "coalesced": one.coalesced,
+        "to_delivery": summary(one.to_delivery),
+        "to_token": summary(one.to_token),
+    }
+
+
+def irqs(lines: Mapping[str, Account], *, colour: bool = False) -> list[str]:
+    """One line an interrupt line, with its histograms from 1 us to 1,000 s."""
+    names = ("LINE", "RAISED", "DELIVERED", "COALESCED", "P50 MS", "P99 MS", "TO DELIVERY", "P50 MS", "P99 MS")
+    rows = []
+    for name, one in lines.items():
+        row = [name, str(one.raised), str(one.delivered), str(one.coalesced)]
+        for histogram in (one.to_delivery, one.to_token):
+            any_ = any(histogram.counts)
+            row += [f"{histogram.quantile_ms(share):.1f}" if any_ else "" for share in (0.5, 0.99)]
+            row.append(_spark(histogram.counts[:31]))
+        rows.append(row)
+    return aligned((*names, "TO TOKEN"), rows, left=("LINE", "TO DELIVERY", "TO TOKEN"), colour=colour)
+
+
+def _spark(counts: Sequence[int]) -> str:
+    """Counts as bars of a character each, the tallest full."""
+    top = max(counts)
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts) if top else ""
+
+
+def describe(note: Note) -> str:
+    """A note in a few words: 'evict: 12 pages, 640 tokens'."""
+    what = note.what
+    if what == "interrupt":
+        return f"interrupt: {note.line.name if note.line is not None else 'none'}"
+    if what == "delivered":
+        pages = f", {plural(len(note.pages), 'page')}" if note.pages else ""
+        return f"delivered: {note.line.name if note.line is not None else 'none'}{pages}"
+    if what == "fault":
+        return f"fault: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')} brought in"
+    if what == "evict":
+        return f"evict: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')}"
+    if what == "fold":
+        return f"fold: core memory, {plural(note.tokens, 'token')} of writes"
+    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what == "run" else []
+    if note.pages:
+        found.append(plural(len(note.pages), "page"))
+    if note.text:
+        found.append(" ".join(note.text.split()))
+    return f"{what}: {', '.join(found)}" if found else what
+
+
+def dmesg(entry: Entry, names: dict[int, str]) -> list[str]:
+    """The lines of an entry: log number, local time, whom it concerns, what happened."""
+    seconds, ns = divmod(entry.at, NS)
+    when = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{ns // 1_000_000:03d}"
+    return [
+        f"[{entry.lsn:>6}] {when} {names.get(note.pid, str(note.pid)) if note.pid else 'kernel'}: {describe(note)}"
+        for note in entry.notes
+    ]
