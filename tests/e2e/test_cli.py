@@ -16,34 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from llmos.commands.app import CONTENTS
 from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, shown
 
-COMMANDS = [
-    "boot",
-    "chat",
-    "ps",
-    "vmstat",
-    "spawn",
-    "send",
-    "fork",
-    "kill",
-    "dmesg",
-    "pmap",
-    "stop",
-    "pull",
-    "doctor",
-    "demo",
-    "bench",
-    "irqs",
-    "run",
-    "replay",
-    "journal",
-    "fsck",
-    "backup",
-    "restore",
-    "export",
-    "import",
-]
+HEAVY = {"trio", "rich", "pydantic", "numpy", "asyncio", "typer", "lmdb", "hnswlib", "wordllama", "llama_cpp"}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +51,29 @@ def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
         assert name in result.stderr
 
 
-def test_help_costs_no_model_and_no_index() -> None:
-    heavy = ["llama_cpp", "numpy", "wordllama", "hnswlib", "lmdb", "trio", "msgspec", "rich.table"]
-    code = f"import sys, llmos.commands.app; print([m for m in {heavy} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+def imported(*arguments: str) -> set[str]:
+    """All modules that a command imports."""
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "llmos", *arguments], capture_output=True, text=True, check=True
+    )
+    lines = [line for line in found.stderr.splitlines() if line.startswith("import time:")]
+    return {line.split("|")[-1].strip() for line in lines}
+
+
+def test_help_imports_no_command_and_nothing_of_the_machines() -> None:
+    found = imported("--help")
+    assert not found & (HEAVY | {"msgspec", "drivers"})
+    assert {name for name in found if name.startswith("llmos.commands.")} == {"llmos.commands.app"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ps"], ["ps", "--json"], ["irqs"], ["send", "main", "hello", "--wait"], ["dmesg"], ["pmap", "1", "--json"]],
+)
+def test_a_question_costs_the_protocol_and_a_socket(daemon: Path, arguments: list[str]) -> None:
+    found = imported(*arguments, "--dir", str(daemon))
+    assert "drivers.door.wire" in found
+    assert not found & (HEAVY | {"kernel.machine.loop", "kernel.core"})
 
 
 def test_help_is_quick() -> None:
@@ -91,13 +85,13 @@ def test_help_is_quick() -> None:
     assert min(seconds() for _ in range(5)) < 0.3  # of five: other tests and their kernels share the cores
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", CONTENTS)
 def test_each_help_begins_with_two_examples(name: str) -> None:
     found = subprocess.run([sys.executable, "-m", "llmos", name, "--help"], capture_output=True, text=True, check=True)
     _, _, after = found.stdout.partition("Examples:\n")
     examples = after.split("\n\n")[0].splitlines()
     assert len(examples) == 2
-    assert all(line.strip().startswith(f"llmos {name}") for line in examples)
+    assert examples[0].strip().startswith(f"llmos {name}")
     assert found.stdout.index("Examples:") < found.stdout.index("Options:")
 
 

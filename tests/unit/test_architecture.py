@@ -11,11 +11,17 @@ import pytest
 from kernel.event import AnyEffect
 from kernel.failpoint import POINTS
 from kernel.records import TABLES
+from llmos.commands.app import CONTENTS
 from syscalls.manual import document
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kernel", "syscalls", "drivers", "llmos", "bench")
-MAY_IMPORT = {"kernel": set(), "syscalls": {"kernel"}, "drivers": {"kernel"}}  # llmos and bench may import all
+MAY_IMPORT = {  # bench may import all
+    "kernel": set(),
+    "syscalls": {"kernel"},
+    "drivers": {"kernel"},
+    "llmos": {"kernel", "syscalls", "drivers"},
+}
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -37,6 +43,13 @@ def test_imports_point_inwards(path: Path) -> None:
     foreign = imports(path) & set(PACKAGES) - {package}
     allowed = MAY_IMPORT.get(package, set(PACKAGES))
     assert foreign <= allowed, f"{package} may not import {foreign - allowed}"
+
+
+def test_only_the_table_of_commands_loads_by_name() -> None:
+    users = {path.relative_to(ROOT) for path in (ROOT / "llmos").rglob("*.py") if "importlib" in imports(path)}
+    assert users == {Path("llmos/commands/app.py"), Path("llmos/doctor.py")}  # doctor: versions of what is installed
+    named = {target.split(":")[0] for target, _ in CONTENTS.values()}
+    assert {name for name in named if not name.startswith("llmos.commands.")} == {"bench.commands"}
 
 
 def test_only_the_machine_imports_trio_in_the_kernel() -> None:

@@ -1,0 +1,342 @@
+"""The commands that measure: `llmos bench`, `llmos trace` and `llmos policies`, loaded by name when one of them runs.
+
+Each imports its question's module when it runs. Not here: what a figure means (the modules of bench/, docs/numbers.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kernel.errors import BadInput
+from llmos.commands.options import PATH, json_option
+
+
+@click.group(no_args_is_help=False)
+def bench() -> None:
+    """\b
+    Examples:
+      llmos bench kernel --seconds 2
+      llmos bench sched --seeds 1
+
+    Measure this machine.
+    """
+
+
+@click.group(no_args_is_help=False)
+def trace() -> None:
+    """\b
+    Examples:
+      llmos trace record ~/.local/share/llmos mine.jsonl.gz --process main
+      llmos trace convert mine.jsonl.gz mine.oracleGeneral.bin
+
+    Reference strings for `llmos bench paging`.
+    """
+
+
+@bench.command("kernel", short_help="Durable syscalls a second.")
+@click.option("--processes", type=click.IntRange(min=1, max=4096), default=16, show_default=True)
+@click.option("--sync", default="group", show_default=True, help="full, group or off.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=20.0, show_default=True)
+@json_option
+def kernel(processes: int, sync: str, seconds: float, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench kernel
+      llmos bench kernel --processes 64 --sync off --seconds 2 --json
+
+    Durable syscalls a second of scripted CPUs, with indexes, beside the bare loop.
+    """
+    from bench.kernel import run
+
+    run(processes, sync, seconds, as_json)
+
+
+@bench.command("cpu", short_help="The llama CPU: restore, batches, preemption, forks.")
+@click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
+@click.option("--full", is_flag=True, help="More sizes, turns and preemptions, in 20 to 60 minutes.")
+@click.option("--check", is_flag=True, help="Compare with the stored baseline; exit 1 if worse.")
+@click.option("--keep", is_flag=True, help="Store the figures as the model's baseline.")
+@click.option("--seed", default=1, show_default=True, help="Of conversation, preemptions and sampling.")
+@json_option
+def cpu(model: str, full: bool, check: bool, keep: bool, seed: int, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench cpu --model smollm2-135m --json
+      llmos bench cpu --full --check
+
+    What KV paging, shared batches, preemption and forks cost and save on a model, as ratios measured in one run of
+    5 to 20 minutes. docs/numbers.md says what each figure is.
+    """
+    from bench.cpu.run import run
+
+    return run(model, full=full, check=check, keep=keep, seed=seed, as_json=as_json)
+
+
+@bench.command("crash", short_help="Kill the machine wherever it can be killed.")
+@click.option("--points", default="all", show_default=True, help="all, or failpoints separated by commas.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Workloads 1 to N.")
+@click.option("--sabotage", default="", help="Break the kernel on purpose; it must be noticed.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="At most so many runs, drawn from all; 0: all.",
+)
+@click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True, help="Runs at a time; 0: one a core.")
+@json_option
+def crash(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench crash --limit 60 --json
+      llmos bench crash --sabotage skip-outbox --limit 60
+
+    Run a workload with every syscall, timers and a client that connects again; kill it at every failpoint, start it
+    again, and look for what is lost, done twice or other than a replay of its journal. Exit status 1 if anything is
+    found; with --sabotage (ack-before-commit, apply-twice, skip-outbox, stale-index) if nothing is.
+    """
+    from bench.crash.run import run
+
+    return run(points, seeds, sabotage, limit, jobs, as_json)
+
+
+@bench.command("recovery", short_help="Boot, indexes and turns of a machine with a long past.")
+@click.option("--processes", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--pages", type=click.IntRange(min=20_000), default=1_000_000, show_default=True)
+@click.option("--keep", "where", metavar="DIR", type=PATH, help="Fill this folder, or use it.")
+@json_option
+def recovery(processes: int, pages: int, where: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench recovery --processes 100 --pages 20000
+      llmos bench recovery --processes 1000 --pages 100000 --keep ~/long --json
+
+    Fill a directory, build its indexes from nothing, compact it, boot it after a clean end and after a kill, and take
+    turns in the process that has most of the pages. With a million pages it takes half an hour.
+    """
+    from bench.recovery import run
+
+    run(processes, pages, where, as_json)
+
+
+@bench.command("sched", short_help="What the scheduling policies do to those who wait.")
+@click.option("--seeds", type=click.IntRange(min=1, max=100), default=5, show_default=True, help="Seeds 1 to this one.")
+@json_option
+def sched(seeds: int, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench sched
+      llmos bench sched --seeds 1 --json
+
+    Runs 40 interactive processes, 8 batch ones, 4 blocked ones and a runaway under each policy, in virtual time.
+    """
+    from bench.sched import run
+
+    run(seeds, as_json)
+
+
+@bench.command("interrupts", short_help="A storm of interrupts, and a week of timers.")
+@click.option(
+    "--processes", type=click.IntRange(min=1, max=100_000), default=1_000, show_default=True, help="Of the storm."
+)
+@click.option(
+    "--interrupts", type=click.IntRange(min=1, max=10_000_000), default=100_000, show_default=True, help="Of the storm."
+)
+@click.option(
+    "--days", type=click.FloatRange(min=0.05, max=366), default=7.0, show_default=True, help="Of hourly timers."
+)
+@json_option
+def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench interrupts --json
+      llmos bench interrupts --processes 100 --interrupts 1000 --days 1
+
+    In virtual time: what a storm over many processes loses (nothing), and how long a week of timers takes.
+    """
+    from bench.interrupts import run
+
+    run(processes, interrupts, days, as_json)
+
+
+@bench.command("paging", short_help="Paging policies beside the optimum.")
+@click.option("--workload", default="", help="By name, or a trace file.")
+@click.option("--policy", default="ours", show_default=True, help="`llmos policies` lists them; several with commas.")
+@click.option(
+    "--budget", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens of queue and recall."
+)
+@click.option("--low-water", "low", type=click.FloatRange(min=0.0, max=1.0), help="1: page by page.")
+@click.option("--recall", default="", help="Share of the budget that recall has, or auto.")
+@click.option("--pager", default="", help="search, or perfect: each fault is brought in.")
+@click.option("--path", default="", help="Recalled pages: area, queue, or drawn.")
+@click.option("--local", is_flag=True, help="Each process has its part of the budget.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--data", type=PATH, help="The benchmark data; default $LLMOS_DATA.")
+@click.option("--no-bounds", is_flag=True, help="Leave the optimum out.")
+@click.option("--sweep", metavar="DIR", type=PATH, help="All cells, into DIR; resumes.")
+@json_option
+def paging(
+    workload: str,
+    policy: str,
+    budget: int,
+    low: float | None,
+    recall: str,
+    pager: str,
+    path: str,
+    local: bool,
+    seed: int,
+    data: Path | None,
+    no_bounds: bool,
+    sweep: Path | None,
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos bench paging --workload own --policy ours,lru,gdsf --budget 2048
+      llmos bench paging --workload synthetic/loop --policy lirs --budget 500 --json
+
+    \b
+    One cell: a workload goes through a policy, and stands beside the optimum.
+    Without data: own, synthetic/zipf, synthetic/loop, synthetic/scan,
+    synthetic/phase, synthetic/sized and synthetic/thrash, and any trace file.
+    With it (--data or LLMOS_DATA): locomo-late, locomo-live, docs, nested-kv, git,
+    git/h11, git/msgspec, git/trio, mix, cloudphysics, lirs, and lirs/loop and others.
+    \b
+    faults       references to pages that were not resident; hit = 1 - faults / references
+    opt_hit      the best that demand paging can do with all of the budget
+    regret_pp    opt_hit - hit in percentage points; a search can bring it below 0
+    cost_ratio   tokens of faults and recall, and of keeping, over the least possible
+    prefill_amplification   prefill of the queue over tokens that arrived, recall apart
+    \b
+    --path area   recalled pages stand apart and are dropped after the turn
+           drawn  those of them that the turn drew on join the queue (ours; perfect pager)
+           queue  all of them join the queue
+    """
+    if sweep is not None:
+        from bench.paging.sweep import sweep as run_sweep
+
+        run_sweep(sweep, data, seed)
+        return
+    if not workload:
+        raise BadInput("--workload is missing; --help names them, and --sweep DIR runs all cells")
+    from bench.paging.run import run
+
+    run(workload, policy, budget, low, recall, pager, path, local, seed, data, not no_bounds, as_json)
+
+
+@trace.command("record", short_help="What a process drew on, from its machine's directory.")
+@click.argument("directory", metavar="DIR", type=PATH, help="A data directory; a kernel may run on it.")
+@click.argument("file", metavar="FILE", type=PATH, help="To write: .jsonl, .csv or .oracleGeneral, or with .gz.")
+@click.option("--process", metavar="PROC", default="", help="By name or number.")
+def record(directory: Path, file: Path, process: str) -> None:
+    """\b
+    Examples:
+      llmos trace record ~/.local/share/llmos mine.jsonl.gz --process main
+      llmos trace record ~/agents agents.csv --process clerk
+
+    Write what a process was told and said, and which pages its replies drew on, as a reference string. JSONL holds the
+    texts, so that searches can be simulated; the other formats hold numbers only.
+    """
+    from bench.paging import record, trace
+
+    trace.format_of(file)
+    turns, texts = record.record(directory, process)
+    count = trace.write_jsonl(turns, file, texts) if trace.format_of(file) == "jsonl" else trace.write(turns, file)
+    print(f"{file}: {len(turns)} turns, {sum(len(turn.refs) for turn in turns)} references, {count} pages in all")
+
+
+@trace.command("git", short_help="Commits as tasks over a repository.")
+@click.argument("repository", metavar="REPO", type=PATH, help="A local clone.")
+@click.argument("file", metavar="FILE", type=PATH, help="To write, .jsonl or .jsonl.gz.")
+@click.option("--suffixes", default=".py,.c,.h,.rs,.go,.js,.ts", show_default=True, help="Of the files that count.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, show_default=True, help="Commits, the oldest first; 0: all."
+)
+def git(repository: Path, file: Path, suffixes: str, limit: int) -> None:
+    """\b
+    Examples:
+      llmos trace git ~/src/trio trio.jsonl.gz
+      llmos bench paging --workload trio.jsonl.gz --policy gdsf
+
+    Each commit is a task that reads the windows of 100 lines it changes. Texts are not written.
+    """
+    from bench.paging import repository as maker
+    from bench.paging import trace
+
+    turns = maker.tasks(repository, tuple(one for one in suffixes.split(",") if one), limit)
+    count = trace.write(turns, file)
+    print(f"{file}: {len(turns)} tasks, {count} references")
+
+
+@trace.command("convert", short_help="From one format to another.")
+@click.argument("source", metavar="FROM", type=PATH)
+@click.argument("target", metavar="TO", type=PATH, help=".oracleGeneral.bin, .csv or .jsonl, or these and .gz.")
+def convert(source: Path, target: Path) -> None:
+    """\b
+    Examples:
+      llmos trace convert mine.jsonl.gz mine.oracleGeneral.bin
+      llmos trace convert mine.oracleGeneral.bin mine.csv
+
+    Formats are told by the names: libCacheSim's oracleGeneral, CSV, and JSONL. In oracleGeneral arrivals are requests.
+    """
+    from bench.paging import trace
+
+    trace.format_of(target)
+    print(f"{target}: {trace.write(trace.read(source), target)} pages")
+
+
+@click.command()
+@json_option
+def policies(as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos policies
+      llmos boot --set memory.policy=gdsf
+
+    Those marked live can be a machine's memory.policy; all of them run in `llmos bench paging`.
+    """
+    import json
+
+    from bench.paging.field import EVERY
+    from kernel.memory.policy import POLICIES
+
+    rows = [
+        {"name": name, "live": name in POLICIES, "does": one.does, "reference": one.reference, "cost": one.cost}
+        for name, one in EVERY.items()
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("policy", "live", "what it does", "reference", "an access")
+    for row in rows:
+        table.add_row(*("live" if value is True else str(value or "") for value in row.values()))
+    Console().print(table)
+
+
+@bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")
+@click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
+@click.option("--levels", metavar="A-B", default="1-4", show_default=True, help="Look-ups in a row.")
+@click.option("--samples", type=click.IntRange(min=1), default=20, show_default=True, help="A level.")
+@click.option("--window", default=2048, show_default=True, help="Tokens of context.")
+@click.option("--data", type=PATH, help="The nested_kv folder; default $LLMOS_DATA.")
+@json_option
+def nested_kv(model: str, levels: str, samples: int, window: int, data: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench nested-kv --model smollm2-135m --levels 1-2 --samples 4
+      llmos bench nested-kv --levels 1-1 --samples 4 --json
+
+    The nested key-value look-ups of the MemGPT paper: every search is emitted by the model.
+    """
+    from bench.nested_kv import run
+
+    first, dash, last = levels.partition("-")
+    if not first.isdigit() or (dash and not last.isdigit()) or not 0 < int(first) <= int(last or first) <= 4:
+        raise BadInput(f"--levels {levels}: A-B is wanted, of 1 to 4")
+    wanted = range(int(first), int(last or first) + 1)
+    run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)

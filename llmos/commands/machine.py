@@ -1,0 +1,181 @@
+"""Commands that make a machine run and stop, and what it needs: boot, chat, stop, pull, doctor, demo.
+
+Each imports what it needs when it runs. Not here: what is asked of a machine that runs (processes.py), its directory as
+a thing to be kept (keeping.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from llmos.commands.options import (
+    PATH,
+    cpu_option,
+    dir_option,
+    home,
+    json_option,
+    model_option,
+    set_option,
+    window_option,
+)
+from llmos.commands.output import coloured, print_json, print_lines, progress
+
+
+@click.command()
+@dir_option
+@model_option
+@window_option
+@cpu_option
+@set_option
+def boot(directory: Path | None, model: str | None, window: int | None, cpu: str, changes: tuple[str, ...]) -> None:
+    """\b
+    Examples:
+      llmos boot --model smollm2-135m --window 2048
+      llmos boot --dir ~/agents --cpu scripted --set memory.policy=lru --set disk.sync=full
+
+    Run the kernel in the foreground. SIGTERM or Ctrl-C drains and stops it. Model, window and settings are recorded in
+    the directory and need not be given again.
+    """
+    from functools import partial
+
+    from llmos.client import run
+    from llmos.daemon import Options, foreground
+
+    run(partial(foreground, home(directory), Options(model, window, cpu, changes)))
+
+
+@click.command()
+@click.argument(
+    "proc", metavar="[PROC]", default="main", required=False, help="A process by name or number; made if missing."
+)
+@dir_option
+@model_option
+@window_option
+@cpu_option
+@set_option
+@click.option("--keep", is_flag=True, help="Leave a kernel that this chat started running.")
+def chat(
+    proc: str,
+    directory: Path | None,
+    model: str | None,
+    window: int | None,
+    cpu: str,
+    changes: tuple[str, ...],
+    keep: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos chat
+      llmos chat tutor --cpu scripted --window 4096
+
+    Talk to a process. A kernel is started if none runs, and stopped at the end unless --keep; one that ran before is
+    left alone. Ctrl-C leaves the chat; the process keeps its memory and the next chat goes on. A dead process is
+    started again. Lines from a pipe are sent one by one, each when the reply to the last has come.
+    """
+    from functools import partial
+
+    from llmos.client import run
+    from llmos.console.chat import chat as console
+    from llmos.daemon import Options
+
+    where = home(directory)
+    if cpu == "llama" and (model is not None or not (where / "data.mdb").exists()):
+        from llmos.init import DEFAULT_MODEL
+        from llmos.models import find
+
+        find(model or DEFAULT_MODEL, progress)  # here, where its progress is seen
+    run(partial(console, where, proc, Options(model, window, cpu, changes), keep=keep))
+
+
+@click.command()
+@dir_option
+def stop(directory: Path | None) -> None:
+    """\b
+    Examples:
+      llmos stop
+      llmos stop --dir ~/agents
+
+    Drain and stop the kernel of a directory; returns when it is gone.
+    """
+    from functools import partial
+
+    from llmos import daemon
+    from llmos.client import run
+
+    run(partial(daemon.stop, home(directory)))
+
+
+@click.command()
+@click.argument("what", metavar="NAME|URL|FILE", help="A known model, or where a GGUF is.")
+def pull(what: str) -> None:
+    """\b
+    Examples:
+      llmos pull smollm2-135m
+      llmos pull ./qwen2.5-0.5b.gguf
+
+    Bring a model into the models directory and verify it.
+    """
+    from llmos import models
+
+    print(models.pull(what, progress))
+
+
+@click.command()
+@dir_option
+@json_option
+def doctor(directory: Path | None, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos doctor
+      llmos doctor --json
+
+    Look at what is installed, and say what to do about what is missing. Exit status 1 if something must be done.
+    """
+    from llmos import doctor as clinic
+
+    found = clinic.checks(home(directory))
+    if as_json:
+        print_json({"checks": found})
+    else:
+        print_lines(clinic.render(found, colour=coloured()))
+    return 1 if any(check.state is clinic.State.FAIL for check in found) else 0
+
+
+@click.command()
+@click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
+@click.option("--seed", default=1, show_default=True, help="Of the facts and the talk.")
+@click.option("--window", default=2048, show_default=True, help="Tokens of context.")
+@click.option("--no-paging", is_flag=True, help="Evict the same pages and bring none back.")
+@click.option("--dir", "keep", type=PATH, help="Keep the machine in this new data directory.")
+@set_option
+@json_option
+def demo(
+    model: str, seed: int, window: int, no_paging: bool, keep: Path | None, changes: tuple[str, ...], as_json: bool
+) -> None:
+    """\b
+    Examples:
+      llmos demo
+      llmos demo --seed 3 --set cpu.drop=shift --json
+
+    Tell ten facts scattered through a conversation of 6,000 tokens, so that each is evicted, then ask for each in other
+    words. An answer counts when the gold words stand in a reply of at most 60 tokens.
+
+    \b
+    resident       questions whose fact stood in the context when asked
+    recalled_right right answers
+    entered        tokens of pages from outside at their first entry
+    recalled       tokens brought in by faults
+    emitted        tokens decoded
+    prefill        tokens the CPU evaluated as prompt
+    max_kv_tokens  the driver's highest KV position, reply included
+    """
+    from llmos.demo.demo import run
+
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        from kernel.errors import BadInput
+
+        raise BadInput(f"--dir {keep}: the demo wants a new directory, and this one is not empty")
+    paging = [] if not no_paging else ["memory.fault=false"]
+    run(model=model, seed=seed, window=window, changes=[*paging, *changes], keep=keep, as_json=as_json)

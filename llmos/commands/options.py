@@ -1,0 +1,43 @@
+"""Options and arguments that several commands have, and the directory they mean.
+
+Guarantee: importing this costs click and nothing of the machine's. Not here: what is printed (output.py), which
+commands there are (app.py).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+PATH: Final = click.Path(path_type=Path)
+
+dir_option = click.option(
+    "--dir", "directory", type=PATH, help="Data directory; default $LLMOS_DIR, or ~/.local/share/llmos."
+)
+model_option = click.option("--model", help="A GGUF file, or the name of a pulled model.")
+window_option = click.option("--window", type=int, help="Tokens of context that a process has.")
+cpu_option = click.option("--cpu", default="llama", show_default=True, help="llama, or scripted, which echoes.")
+set_option = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, such as memory.policy=lru."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+proc_argument = click.argument("proc", metavar="PROC", help="A process by name or number.")
+where_argument = click.argument(
+    "where", metavar="[DIR]", required=False, type=PATH, help="The machine's directory; as --dir elsewhere."
+)
+
+
+def home(given: Path | None) -> Path:
+    """The data directory: as given, of the environment, or the default; absolute."""
+    chosen = given or os.environ.get("LLMOS_DIR")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local" / "share" / "llmos"
+
+
+def socket_of(given: Path | None) -> Path:
+    """The control socket of a data directory."""
+    from llmos.ask import SOCKET
+
+    return home(given) / SOCKET

@@ -1,0 +1,238 @@
+"""Commands that ask a machine that runs: ps, vmstat, irqs, spawn, send, fork, kill, dmesg, pmap.
+
+Guarantee: each costs one plain socket and the protocol's structs, no event loop; rich where a picture is drawn (pmap).
+Not here: how a request travels (llmos/ask.py), what a table says (llmos/tables.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from drivers.door import wire
+from kernel.errors import BadInput
+from kernel.event import Message
+from llmos import ask, tables
+from llmos.commands.options import dir_option, json_option, proc_argument, socket_of
+from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich
+
+PATIENCE_S: Final = 10.0  # how long `send` goes on trying to reach a daemon that died
+
+
+@click.command()
+@dir_option
+@json_option
+def ps(directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos ps
+      llmos ps --json
+
+    List the processes.
+    """
+    found = ask.call(socket_of(directory), wire.Ps(id=0), wire.Processes)
+    if as_json:
+        print_json({"processes": found.processes})
+    else:
+        print_lines(tables.ps(found.processes, colour=coloured(), width=columns()))
+
+
+@click.command()
+@click.argument("proc", metavar="[PROC]", required=False, help="One process; default: all.")
+@dir_option
+@json_option
+def vmstat(proc: str | None, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos vmstat
+      llmos vmstat main --json
+
+    Tokens of prompts by process: evaluated for the first time (new), again because a prefix broke or KV was lost, and
+    not at all, because their KV came from an image (restored) or another process (shared). `llmos dmesg` has each run.
+    """
+    found = ask.call(socket_of(directory), wire.Ps(id=0, proc=proc), wire.Processes).processes
+    if as_json:
+        print_json({"processes": [tables.evaluated(one) for one in found]})
+    else:
+        print_lines(tables.vmstat(found, colour=coloured()))
+
+
+@click.command()
+@dir_option
+@json_option
+def irqs(directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos irqs
+      llmos irqs --json
+
+    Interrupts since the daemon booted: from raised to delivered, and to the first token after that.
+    """
+    found = ask.call(socket_of(directory), wire.Irqs(id=0), wire.Interrupts)
+    if as_json:
+        print_json({"lines": {name: tables.account(one) for name, one in found.lines.items()}})
+    else:
+        print_lines(tables.irqs(found.lines, colour=coloured()))
+
+
+@click.command()
+@click.argument("name", metavar="NAME", help="Its name; that of a dead process starts it again.")
+@click.option("--mask", metavar="A,B", help="The syscalls it may emit; default: as suits the model.")
+@click.option("--block", multiple=True, metavar="NAME=TEXT", help="A block of core memory.")
+@click.option("--system", help="Instructions before the manual.")
+@click.option(
+    "--nice",
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="-20 to 19: the higher, the smaller its share under sched.policy fair.",
+)
+@click.option("--abort", is_flag=True, help="A new message stops what it is saying.")
+@click.option("--model", default="", metavar="NAME", help="Which of the machine's models (--set models.NAME=GGUF).")
+@dir_option
+@json_option
+def spawn(
+    name: str,
+    mask: str | None,
+    block: tuple[str, ...],
+    system: str | None,
+    nice: int,
+    abort: bool,
+    model: str,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos spawn tutor --block persona="You teach chess."
+      llmos spawn clerk --mask search,send_message --nice 5 --json
+
+    Make a process, or start a dead one again with its memory.
+    """
+    blocks: dict[str, str] = {}
+    for one in block:
+        key, found, text = one.partition("=")
+        if not found or not key:
+            raise BadInput(f"--block {one}: NAME=TEXT is wanted")
+        blocks[key] = text
+    names = None if mask is None else tuple(call.strip() for call in mask.split(","))
+    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice, abort=abort, model=model)
+    ok = ask.call(socket_of(directory), request, wire.Ok)
+    if as_json:
+        print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})
+    else:
+        print(f"{name} is process {ok.pid}")
+
+
+@click.command()
+@proc_argument
+@click.argument("text", metavar="TEXT", help="What to say; - reads it from standard input.")
+@click.option("--mid", help="Message id: the same one again is applied once.")
+@click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
+@dir_option
+@json_option
+def send(proc: str, text: str, mid: str | None, wait: bool, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos send main "What did I tell you about Marta?" --wait
+      llmos send main - --mid report-7 < report.txt
+
+    Send a message to a process. It is on disk when this returns.
+    """
+    import msgspec
+
+    if text == "-":
+        try:
+            text = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as exc:
+            raise BadInput(f"standard input is no valid UTF-8 (byte {exc.start + 1}); send it as UTF-8") from exc
+    number, path = mid or ask.new_mid(), socket_of(directory)
+    patience_s = PATIENCE_S if path.exists() else 0.0  # a kernel that was stopped takes its socket with it
+    messages: list[Message] = []
+    if wait:
+        ok, messages = ask.converse(path, proc, text, number, patience_s)
+    else:
+        ok = ask.send(path, proc, text, number, patience_s)
+    if as_json:
+        found = {"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate}
+        print_json(found | ({"messages": msgspec.to_builtins(messages)} if wait else {}))
+        return
+    for message in messages:
+        print(message.text)
+    if wait and not messages:
+        print("llmos: the turn ended without a reply", file=sys.stderr)
+    elif not wait:
+        print(f"{'had' if ok.duplicate else 'has'} it: message {number}")
+
+
+@click.command()
+@proc_argument
+@click.argument("name", metavar="NAME", help="The copy's name.")
+@dir_option
+def fork(proc: str, name: str, directory: Path | None) -> None:
+    """\b
+    Examples:
+      llmos fork main trial
+      llmos fork 1 "main before the trip"
+
+    Copy an idle process under another name: its core memory and all that it has in view, token for token, so that
+    nothing is evaluated again. Timers, waiting messages and what it has on disk alone stay with the first.
+    """
+    made = ask.call(socket_of(directory), wire.Fork(id=0, proc=proc, name=name), wire.Ok)
+    print(f"process {made.pid}")
+
+
+@click.command()
+@proc_argument
+@dir_option
+def kill(proc: str, directory: Path | None) -> None:
+    """\b
+    Examples:
+      llmos kill main
+      llmos kill 3
+
+    Kill a process. Its memory is kept: `spawn` or `chat` of the same name start it again.
+    """
+    ask.call(socket_of(directory), wire.Kill(id=0, proc=proc), wire.Ok)
+
+
+@click.command()
+@click.option("--since", type=click.IntRange(min=0), help="After this log number; default: the last 200.")
+@click.option("--follow", "-f", is_flag=True, help="Go on as things happen.")
+@dir_option
+@json_option
+def dmesg(since: int | None, follow: bool, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos dmesg --follow
+      llmos dmesg --since 0 --json
+
+    Print the kernel's log: interrupts, faults, evictions, runs, from the journal.
+    """
+    from llmos.log import show
+
+    show(socket_of(directory), since, follow=follow, as_json=as_json)
+
+
+@click.command()
+@proc_argument
+@dir_option
+@json_option
+def pmap(proc: str, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos pmap main
+      llmos pmap 1 --json
+
+    Draw the address space of a process: the window as a bar of its segments, then its pages.
+    """
+    found = ask.call(socket_of(directory), wire.Pmap(id=0, proc=proc), wire.Mapped).map
+    if as_json:
+        print_json(found)
+        return
+    from llmos import pictures
+
+    print_rich(pictures.pmap(found, colour=coloured()))
