@@ -1,0 +1,317 @@
+"""Every example of a `--help`, and the commands of the README, run as they stand, by a shell, in a home of their own.
+
+An example finds what its words suppose: a machine in the default directory and one in ~/agents, on the scripted CPU,
+with the processes that are named; files of the names that are read. What asks a machine has its kernels running.
+Those with a model are marked gguf, those of measurements slow; what takes minutes is parsed and not run (SKIPPED).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from llmos import models
+from llmos.commands.app import app
+from tests.e2e.daemons import PATIENCE_S, eventually
+from tests.tiny import mamba
+
+ROOT: Final = Path(__file__).parents[2]
+MODEL: Final = "smollm2-135m"
+LONG_S: Final = 600.0  # an example with a model or of a measurement
+
+ASKS: Final = {"chat", "ps", "vmstat", "irqs", "spawn", "send", "fork", "kill", "dmesg", "pmap", "stop"}
+"""Commands for which kernels run."""
+BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv"}
+"""Commands that evaluate or fetch a model in whatever example."""
+MINUTES: Final = {"bench kernel", "bench crash", "bench recovery", "bench sched", "bench interrupts", "bench paging"}
+"""Commands that take more than a few seconds."""
+MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}
+"""Commands that make a file, which another example reads, and where its name stands."""
+SKIPPED: Final = {
+    "llmos demo --seed 3 --set cpu.drop=shift --json": "takes minutes, as `llmos demo` does, which runs",
+    "llmos bench cpu --model smollm2-135m --json": "takes 5 to 20 minutes",
+    "llmos bench cpu --full --check": "takes 20 to 60 minutes",
+    "llmos bench recovery --processes 1000 --pages 100000 --keep ~/long --json": "takes minutes",
+}
+"""Examples that are parsed and not run."""
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """The command itself and all below it, each with its words after `llmos`."""
+    yield " ".join(path), group
+    context = click.Context(group, info_name="llmos")
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None, name
+        if isinstance(found, click.Group):
+            yield from commands(found, (*path, name))
+        else:
+            yield " ".join((*path, name)), found
+
+
+def examples_of(command: click.Command) -> list[str]:
+    """The lines that a command's help shows, but for the shell's comments."""
+    _, found, after = (command.help or "").partition("Examples:\n")
+    assert found, f"{command.name}: no examples"
+    return [re.sub(r"\s+#.*", "", line.strip()) for line in after.split("\n\n")[0].splitlines()]
+
+
+COMMANDS: Final = dict(commands(app))
+EXAMPLES: Final = list(dict.fromkeys(line for command in COMMANDS.values() for line in examples_of(command)))
+
+
+def words_of(example: str) -> list[str]:
+    """An example's words after `llmos`, without what the shell takes."""
+    words = shlex.split(example, comments=True)
+    assert words[0] == "llmos", example
+    return words[1 : words.index("<") if "<" in words else None]
+
+
+def command_of(example: str) -> str:
+    """Which command an example runs: 'bench paging'."""
+    words = words_of(example)
+    return " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+
+
+def marks(example: str) -> list[pytest.MarkDecorator]:
+    """What a run of an example needs."""
+    found = []
+    command = command_of(example)
+    if command in BY_MODEL or MODEL in example or example == "llmos boot --set memory.policy=gdsf":
+        found += [pytest.mark.gguf, pytest.mark.slow]
+    elif command in MINUTES:
+        found.append(pytest.mark.slow)
+    if example in SKIPPED:
+        found.append(pytest.mark.skip(reason=SKIPPED[example]))
+    elif command == "bench nested-kv":
+        found.append(pytest.mark.skipif(not os.environ.get("LLMOS_DATA"), reason="LLMOS_DATA names no benchmark data"))
+    return found
+
+
+class Home:
+    """A home folder, in which a shell runs lines; what it started is ended with `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.work = path, path / "work"
+        self._running: list[subprocess.Popen[bytes]] = []
+        (path / "bin").mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(exist_ok=True)
+        script = path / "bin" / "llmos"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m llmos "$@"\n')
+        script.chmod(0o755)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LLMOS_")}
+        if "LLMOS_DATA" in os.environ:
+            kept["LLMOS_DATA"] = os.environ["LLMOS_DATA"]
+        paths = os.pathsep.join([str(path / "bin"), os.environ["PATH"]])
+        self.environment = kept | {"HOME": str(path), "PATH": paths, "PYTHONPATH": str(ROOT)}
+
+    @property
+    def default(self) -> Path:
+        return self.path / ".local" / "share" / "llmos"
+
+    def start(self, line: str) -> subprocess.Popen[bytes]:
+        """A line in a shell of its own session; what it says is in `said`."""
+        out = (self.path / f"out-{len(self._running)}").open("wb")
+        with out:
+            process = subprocess.Popen(
+                ["bash", "-c", f"set -e; {line}"],
+                cwd=self.work,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+        self._running.append(process)
+        return process
+
+    def said(self, process: subprocess.Popen[bytes]) -> str:
+        return (self.path / f"out-{self._running.index(process)}").read_text(errors="replace")
+
+    def run(self, line: str, typed: str = "", patience_s: float = LONG_S) -> str:
+        """A line to its end, which must be a good one; what it said."""
+        process = self.start(line)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(typed.encode())
+            process.stdin.close()
+        eventually(lambda: self._ended(process), patience_s)
+        assert process.returncode == 0, f"{line}: status {process.returncode}: {self.said(process)}"
+        return self.said(process)
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether a line is at its end; all are looked at, for a kernel is not gone until its parent has."""
+        return [one.poll() for one in self._running][self._running.index(process)] is not None
+
+    def boot(self, line: str) -> subprocess.Popen[bytes]:
+        """A line that goes on, until its kernel serves."""
+        process = self.start(line)
+        eventually(lambda: "; serving " in self.said(process) or process.poll() is not None, LONG_S)
+        assert process.poll() is None, f"{line}: {self.said(process)}"
+        return process
+
+    def take_model(self) -> None:
+        """The model of these tests, pulled if it is nowhere, where `llmos pull` would put it."""
+        folder = self.path / ".cache" / "llmos" / "models"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.symlink(models.find(MODEL).resolve(), folder / f"{MODEL}.gguf")
+
+    def close(self) -> None:
+        for directory in (self.default, self.path / "agents", self.path / "copy"):
+            if (directory / "kernel.sock").exists():
+                stop = self.start(f"llmos stop --dir {shlex.quote(str(directory))}")
+                eventually(lambda stop=stop: self._ended(stop))
+        for process in self._running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(PATIENCE_S)
+            assert process.stdin is not None
+            if not process.stdin.closed:
+                process.stdin.close()
+
+
+SCENARIO: Final = """
+title = "A greeting"
+teaches = "What a model makes of it."
+until = "10s"
+[processes.main]
+does = "echo"
+[[events]]
+at = "1s"
+to = ["main"]
+say = "Good morning."
+[[expect]]
+order = [{ what = "interrupt", process = "main" }]
+"""
+
+
+@functools.cache
+def _template(path: Path) -> Path:
+    """A home as examples find it, made once: two machines that do not run, and the files that are read."""
+    home = Home(path)
+    try:
+        for directory, names in (
+            ("~/.local/share/llmos", ("main", "second", "third")),
+            ("~/agents", ("tutor", "clerk")),
+        ):
+            daemon = home.boot(f"exec llmos boot --cpu scripted --dir {directory}")
+            for name in names:
+                home.run(f"llmos spawn {name} --dir {directory}")
+            home.run(f"llmos send {names[-1]} 'Marta was born in Lisbon.' --wait --dir {directory}")
+            home.run(f"llmos send {names[0]} 'The boat lies in the harbour.' --wait --dir {directory}")
+            home.run(f"llmos stop --dir {directory}")
+            daemon.wait(PATIENCE_S)
+        home.run("llmos export main main.jsonl; llmos export tutor tutor.jsonl.gz --dir ~/agents")
+        home.run("llmos backup ~/.local/share/llmos agents.mdb")
+        home.run("llmos trace record ~/.local/share/llmos mine.jsonl.gz --process main")
+        home.run("llmos trace convert mine.jsonl.gz mine.oracleGeneral.bin")
+        home.run("git init -q ~/src/trio; cd ~/src/trio; git config user.name T; git config user.email t@example.org")
+        home.run("cd ~/src/trio; for n in 1 2 3; do echo $n >> a.py; git add a.py; git commit -qm $n; done")
+        home.run("llmos trace git ~/src/trio trio.jsonl.gz")
+        (home.work / "report.txt").write_text("All is well.\n")
+        (path / ".cache" / "llmos" / "models").mkdir(parents=True)
+        mamba(path / ".cache" / "llmos" / "models" / "tiny.gguf")
+        (home.work / "mine.toml").write_text(SCENARIO)
+    finally:
+        home.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _template(tmp_path_factory.mktemp("template") / "home")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    found = Home(tmp_path / "home")
+    yield found
+    found.close()
+
+
+def test_every_help_shows_two_examples_of_its_own() -> None:
+    for name, command in COMMANDS.items():
+        examples = examples_of(command)
+        assert len(examples) == 2, name
+        assert command_of(examples[0]).startswith(name)
+    assert not set(SKIPPED) - set(EXAMPLES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_is_understood(example: str) -> None:
+    words = words_of(example)
+    context = click.Context(app, info_name="llmos")
+    command: click.Command = app
+    while isinstance(command, click.Group):  # a round a word that names a command
+        name, found, words = command.resolve_command(context, words)
+        assert found is not None, name
+        command = found
+    command.make_context(example, words)
+
+
+@pytest.mark.parametrize("example", [pytest.param(one, marks=marks(one)) for one in EXAMPLES])
+def test_every_example_runs(example: str, template: Path, home: Home, tmp_path: Path) -> None:
+    shutil.copytree(template, home.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("bin", "out-*"))
+    command = command_of(example)
+    if any(mark.name == "gguf" for mark in marks(example)):
+        home.take_model()
+    if command == "pull" and MODEL not in example:
+        source = models.find(MODEL)
+        os.symlink(source.resolve(), home.work / Path(words_of(example)[-1]).name)
+    if command == "restore" and "--force" not in example:
+        shutil.rmtree(home.path / "agents")
+    if command in MAKES:
+        (home.work / words_of(example)[MAKES[command]]).unlink(missing_ok=True)
+    if command in ASKS and "--cpu" not in example:
+        for directory in (home.default, home.path / "agents"):
+            home.boot(f"exec llmos boot --cpu scripted --dir {shlex.quote(str(directory))}")
+    if command == "boot":
+        daemon = home.boot(f"exec {example}")
+        home.run(f"llmos stop {'--dir ~/agents' if '~/agents' in example else ''}")
+        assert daemon.wait(PATIENCE_S) == 0
+    elif "--follow" in example:
+        following = home.start(f"exec {example}")
+        eventually(lambda: "boot" in home.said(following))
+        following.send_signal(signal.SIGINT)
+        assert following.wait(PATIENCE_S) == 130
+    else:
+        said = home.run(example, "hello\n" if command == "chat" else "")
+        if "--json" in example and command != "dmesg":
+            assert any(isinstance(json.loads(line), dict) for line in said.splitlines() if line.startswith("{"))
+        if command == "chat":
+            assert "you said: hello" in said
+
+
+def readme() -> list[str]:
+    """The commands of the README's console blocks, in order, without their prompt."""
+    blocks = re.findall(r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ llmos")]
+
+
+@pytest.mark.gguf
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_in_their_order(home: Home) -> None:
+    home.take_model()
+    lines = readme()
+    assert lines
+    for line in lines:
+        plain = re.sub(r"\s+#.*", "", line)
+        if plain.endswith("&"):
+            home.boot(f"exec {plain.removesuffix('&')}")
+        else:
+            home.run(plain, "hello\n")
