@@ -23,13 +23,13 @@ import msgspec
 from drivers.door import wire
 from drivers.door.lines import READ_BYTES, address
 from kernel.errors import BadInput, KernelError
-from kernel.event import Message
+from kernel.event import Message, What
 from kernel.process import State
 
 SOCKET: Final = "kernel.sock"  # its name in the data directory
 ANSWER_S: Final = 120.0  # a daemon that takes longer to answer is stuck
 RETRY_S: Final = 0.2  # between attempts to connect or to send again
-TURN_NOTES: Final = ("run", "turn", "exit")  # after which a turn may have ended
+TURN_NOTES: Final = (What.RUN, What.TURN, What.EXIT)  # after which a turn may have ended
 
 A = TypeVar("A", bound=wire.AnyAnswer)
 

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 from unicodedata import combining, east_asian_width
 
-from kernel.event import Note
+from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Entry, ProcessView
 from kernel.process import State
@@ -203,18 +203,18 @@ def _spark(counts: Sequence[int]) -> str:
 def describe(note: Note) -> str:
     """A note in a few words: 'evict: 12 pages, 640 tokens'."""
     what = note.what
-    if what == "interrupt":
+    if what is What.INTERRUPT:
         return f"interrupt: {note.line.name if note.line is not None else 'none'}"
-    if what == "delivered":
+    if what is What.DELIVERED:
         pages = f", {plural(len(note.pages), 'page')}" if note.pages else ""
         return f"delivered: {note.line.name if note.line is not None else 'none'}{pages}"
-    if what == "fault":
+    if what is What.FAULT:
         return f"fault: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')} brought in"
-    if what == "evict":
+    if what is What.EVICT:
         return f"evict: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')}"
-    if what == "fold":
+    if what is What.FOLD:
         return f"fold: core memory, {plural(note.tokens, 'token')} of writes"
-    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what == "run" else []
+    found = [f"{plural(note.tokens, 'token')}"] if note.tokens or what is What.RUN else []
     if note.pages:
         found.append(plural(len(note.pages), "page"))
     if note.text:
