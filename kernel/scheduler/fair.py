@@ -12,6 +12,8 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
+from kernel.scheduler.contract import Maker
+
 SLICES: Final = 8  # of a quantum
 ONE: Final = 1 << 20  # stride of weight 1
 WEIGHT: Final = 1_024  # of nice 0; each step of nice is a factor of 1.25, as in Linux
@@ -87,3 +89,6 @@ class Fair:
 
     def __len__(self) -> int:
         return len(self._ready)
+
+
+SCHEDULER: Final[Maker] = Fair

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from kernel.limits import TURN_TOKENS_MAX
+from kernel.scheduler.contract import Maker
 
 
 class Fifo:
@@ -58,3 +60,6 @@ class Fifo:
 
     def __len__(self) -> int:
         return len(self.ready)
+
+
+SCHEDULER: Final[Maker] = Fifo

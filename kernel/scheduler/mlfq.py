@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from kernel.scheduler.contract import Maker
+
 LEVELS: Final = 4
 QUANTA: Final = 2  # of a level that are its allotment
 BOOST: Final = 16  # of the longest quantum, in tokens of all processes, between two boosts
@@ -94,3 +96,6 @@ class Mlfq:
 
     def __len__(self) -> int:
         return sum(map(len, self._queues))
+
+
+SCHEDULER: Final[Maker] = Mlfq

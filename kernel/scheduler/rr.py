@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from kernel.scheduler.contract import Maker
 from kernel.scheduler.fifo import Fifo
 
 
@@ -23,3 +26,6 @@ class RoundRobin(Fifo):
     def bound(self, ready: int) -> int | None:
         """Whoever is ahead runs once, for a quantum; who comes later stands behind; and who runs ends its quantum."""
         return ready * self._quantum
+
+
+SCHEDULER: Final[Maker] = RoundRobin

@@ -7,9 +7,10 @@ Residency is mandatory and the pager evicts before it admits, so the ghosts are 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.contract import Described
 from kernel.memory.policy.sized import Sized
 
 
@@ -79,3 +80,11 @@ class Arc:
         """All four lists, the target and the page last missed."""
         lists = (self.once, self.often, self.ghosts_once, self.ghosts_often)
         return [*(one.items() for one in lists), self.target, self.wanted]
+
+
+POLICY: Final = Described(
+    Arc,
+    "Two lists, seen once and seen again; ghosts of both shift the border between them.",
+    "Megiddo and Modha, FAST 2003",
+    "O(1)",
+)

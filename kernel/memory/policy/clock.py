@@ -6,8 +6,9 @@ O(1) an access; an eviction passes each page at most twice.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
+from kernel.memory.policy.contract import Described
 from kernel.memory.policy.fifo import Fifo
 
 
@@ -57,3 +58,8 @@ class Clock(Fifo):
     def state(self) -> Any:
         """The queue, and the marked pages in order."""
         return [super().state(), [page for page in self.order if page in self.marked]]
+
+
+POLICY: Final = Described(
+    Clock, "First in, first out, but a page hit since gets a second round.", "Corbato 1968", "O(1)"
+)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.contract import Described
 
 
 class Fifo:
@@ -51,3 +52,6 @@ def take(order: OrderedDict[int, int], tokens: int, pinned: Container[int]) -> d
     for page in victims:
         del order[page]
     return victims
+
+
+POLICY: Final = Described(Fifo, "The page resident longest goes.", "Belady 1966", "O(1)")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.contract import Described
 
 
 class Gdsf:
@@ -74,3 +75,11 @@ class Gdsf:
         if len(self.heap) > 2 * len(self.pages) + 64:  # more than half are outdated
             self.heap = [(value, tick, page) for page, (_, _, value, tick) in self.pages.items()]
             heapq.heapify(self.heap)
+
+
+POLICY: Final = Described(
+    Gdsf,
+    "The page with the fewest references per token goes; what goes raises the bar for the rest.",
+    "Cherkasova 1998",
+    "O(log n)",
+)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from kernel.memory.policy.contract import Described
 from kernel.memory.policy.fifo import Fifo
 
 
@@ -12,3 +15,6 @@ class Lru(Fifo):
         """Referenced now: last in the order."""
         if page in self.order:
             self.order.move_to_end(page)
+
+
+POLICY: Final = Described(Lru, "The page whose last reference is oldest goes.", "Mattson et al. 1970", "O(1)")

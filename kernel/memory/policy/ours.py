@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from kernel.memory.page import Kind
 from kernel.memory.policy.aged import Aged
+from kernel.memory.policy.contract import Described
 from kernel.memory.policy.gdsf import Gdsf
 from kernel.memory.policy.lru import Lru
 from kernel.memory.policy.refault import Refault
@@ -141,3 +142,11 @@ class _Shadow:
     def state(self) -> Any:
         """For the disk."""
         return [self.policy.state(), list(self.held.items()), self.faults]
+
+
+POLICY: Final = Described(
+    Ours,
+    "Six policies run as shadows, and the queue follows the one that has faulted least lately.",
+    "experts: Blum and Burch 1997, Ari et al. 2002",
+    "O(log n); O(n) to evict",
+)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container
 from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.contract import Described
 from kernel.memory.policy.fifo import Fifo
 from kernel.memory.policy.sized import Sized
 
@@ -81,3 +82,11 @@ class _Either:
 
     def __contains__(self, page: int) -> bool:
         return page in self.first or page in self.second
+
+
+POLICY: Final = Described(
+    PinOnFault,
+    "First in, first out, but a page that faulted back stays until nothing else is left.",
+    "Pichay, arXiv 2603.09023",
+    "O(held)",
+)

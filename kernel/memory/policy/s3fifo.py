@@ -10,6 +10,7 @@ from collections.abc import Container
 from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.contract import Described
 from kernel.memory.policy.sized import Sized
 
 SMALL: Final = 0.1  # share of the capacity that the small queue should have
@@ -75,3 +76,11 @@ class S3Fifo:
     def state(self) -> Any:
         """The queues and the counts."""
         return [self.small.items(), self.main.items(), self.ghosts.items(), list(self.freq.items())]
+
+
+POLICY: Final = Described(
+    S3Fifo,
+    "A small queue sorts out what is seen once; the rest goes round in a main queue.",
+    "Yang et al., SOSP 2023",
+    "O(1)",
+)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
 from kernel.memory.page import Kind
+from kernel.memory.policy.contract import Described
 
 
 class Sieve:
@@ -66,3 +67,8 @@ class Sieve:
     def state(self) -> Any:
         """Both parts, and the marked pages."""
         return [list(self.passed.items()), list(self.ahead.items()), sorted(self.marked)]
+
+
+POLICY: Final = Described(
+    Sieve, "One queue and a hand that spares what was hit and never moves it.", "Zhang et al., NSDI 2024", "O(1)"
+)
