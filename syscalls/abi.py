@@ -2,7 +2,8 @@
 
 The decoder, the grammar for constrained decoding, the manual page that the model reads, the capability needed (a mask
 holds these names) and docs/syscalls.md all come from the structs below: field types and bounds from their annotations,
-prose from their docstrings (first line: what it does) and from `example`. Handlers stand in the family's module.
+prose from their docstrings (first line: what it does) and from `example`.
+Not here: what the kernel does about it (the family's module), who finds that (table.py).
 """
 
 from __future__ import annotations

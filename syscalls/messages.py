@@ -8,8 +8,10 @@ from kernel.state import Kernel
 from syscalls.abi import SendMessage
 
 
-def sys_send_message(kernel: Kernel, proc: Process, call: SendMessage, truncated: bool) -> None:
-    """Put the message into the outbox; ends the turn unless there is more. `truncated`: it reached the reply limit."""
-    outbox.say(kernel, proc, call.text, more=call.more, truncated=truncated)
+def sys_send_message(kernel: Kernel, proc: Process, call: SendMessage) -> None:
+    """Into the outbox, marked truncated if it reached the reply limit; ends the turn unless there is more."""
+    emission = kernel.draft.emission
+    assert emission is not None, "a syscall is carried out in the step of its trap"
+    outbox.say(kernel, proc, call.text, more=call.more, truncated=emission.truncated)
     if not call.more:
         turn.rest(kernel, proc)

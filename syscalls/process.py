@@ -5,10 +5,10 @@ from __future__ import annotations
 from kernel import life, turn
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls.abi import Exit
+from syscalls.abi import Exit, Yield
 
 
-def sys_yield(kernel: Kernel, proc: Process) -> None:
+def sys_yield(kernel: Kernel, proc: Process, call: Yield) -> None:
     """Nothing to do until an interrupt."""
     turn.rest(kernel, proc)
 

@@ -1,29 +1,25 @@
-"""The syscall table, handed to `boot`: ports.InstructionSet over the ABI. `match` lets mypy prove it total."""
+"""The syscall table, handed to `boot`: state.InstructionSet over the ABI.
+
+A handler is a function `sys_NAME(kernel, proc, call)` of a family's module; which syscall it carries out is said by the
+annotation of its `call`, and nothing lists it. The table is total or is not imported: a syscall without a handler, or
+with two, is a panic before anything boots.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, assert_never
+from types import ModuleType
+from typing import Any, Final, get_type_hints
 
+from kernel.errors import KernelPanic
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls import abi, grammar, manual, words
-from syscalls.abi import AnySyscall
+from syscalls import abi, grammar, interrupts, manual, memory, messages, process, time, words
+from syscalls.abi import Syscall
 from syscalls.decode import decode
-from syscalls.interrupts import sys_mask, sys_unmask
-from syscalls.memory import (
-    sys_core_append,
-    sys_core_replace,
-    sys_evict,
-    sys_pin,
-    sys_read,
-    sys_remember,
-    sys_search,
-    sys_unpin,
-)
-from syscalls.messages import sys_send_message
-from syscalls.process import sys_exit, sys_yield
-from syscalls.time import sys_cancel_timer, sys_set_timer, sys_sleep
+
+Handler = Callable[[Kernel, Process, Any], None]
+FAMILIES: Final = (messages, memory, time, interrupts, process)
 
 WORDS: Final[dict[str, Callable[..., str]]] = {
     "stub": words.stub,
@@ -35,6 +31,27 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "loaded": words.loaded,
     "hits": words.hits,
 }
+
+
+def handlers(families: Iterable[ModuleType], calls: Iterable[type[Syscall]]) -> dict[type[Syscall], Handler]:
+    """The handler of each of `calls`, out of the modules `families`. Raises KernelPanic unless each has exactly one."""
+    found: dict[type[Syscall], Handler] = {}
+    for family in families:
+        for name, function in vars(family).items():
+            if name.startswith("sys_"):
+                call = get_type_hints(function)["call"]
+                if call in found:
+                    raise KernelPanic(f"syscall {call.__name__} has two handlers: {found[call].__name__}, {name}")
+                found[call] = function
+    for call in calls:
+        if call not in found:
+            raise KernelPanic(
+                f"syscall {call.__name__} has no handler in {', '.join(one.__name__ for one in families)}"
+            )
+    return found
+
+
+HANDLERS: Final = handlers(FAMILIES, abi.SYSCALLS.values())
 
 
 class Table:
@@ -62,43 +79,4 @@ class Table:
     def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
         """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
         call = decode(text, encoding, proc.mask, truncated)
-        dispatch(kernel, proc, call, truncated)
-
-
-def dispatch(kernel: Kernel, proc: Process, call: AnySyscall, truncated: bool) -> None:
-    """Hand a decoded syscall to its handler."""
-    match call:
-        case abi.SendMessage():
-            sys_send_message(kernel, proc, call, truncated)
-        case abi.CoreAppend():
-            sys_core_append(kernel, proc, call)
-        case abi.CoreReplace():
-            sys_core_replace(kernel, proc, call)
-        case abi.Remember():
-            sys_remember(kernel, proc, call)
-        case abi.Search():
-            sys_search(kernel, proc, call)
-        case abi.Read():
-            sys_read(kernel, proc, call)
-        case abi.Pin():
-            sys_pin(kernel, proc, call)
-        case abi.Unpin():
-            sys_unpin(kernel, proc, call)
-        case abi.Evict():
-            sys_evict(kernel, proc, call)
-        case abi.SetTimer():
-            sys_set_timer(kernel, proc, call)
-        case abi.CancelTimer():
-            sys_cancel_timer(kernel, proc, call)
-        case abi.Sleep():
-            sys_sleep(kernel, proc, call)
-        case abi.Mask():
-            sys_mask(kernel, proc, call)
-        case abi.Unmask():
-            sys_unmask(kernel, proc, call)
-        case abi.Yield():
-            sys_yield(kernel, proc)
-        case abi.Exit():
-            sys_exit(kernel, proc, call)
-        case _:
-            assert_never(call)
+        HANDLERS[type(call)](kernel, proc, call)
