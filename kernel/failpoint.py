@@ -4,7 +4,7 @@ Armed by the environment variable LLMOS_FAILPOINTS when a program starts, or by 
 separated by commas, with ACTION one of kill (SIGKILL to this process: nothing is flushed, no handler runs), enospc, eio
 (an OSError from that place), delay (DELAY_S). `@N` counts passings in this process from 1; without it every one is
 meant, which for kill is the first. Where nothing is armed, a passing costs one look at an empty dict.
-Not here: who arms what (bench/crash.py).
+Not here: who arms what (bench/crash).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from kernel.state import Kernel
 
 
 def block(kernel: Kernel, proc: Process, what: Search | Load, *, demand: bool = False) -> None:
-    """Let a process wait for `what`, whose number is its next; `demand`: for the kernel's own sake (faults.py)."""
+    """Let a process wait for `what`, which has its next number; `demand`: for the kernel's sake (paging/faults.py)."""
     proc.req += 1
     proc.wait, proc.demand = what, demand
     proc.move(Move.BLOCK)

@@ -1,4 +1,4 @@
-"""The shape of the tree in numbers: `python -m tests.shape` prints a table; test_architecture.py holds some of them.
+"""The shape of the tree in numbers: `python -m tests.shape` prints a table, unit/test_architecture.py holds some.
 
 Counted by ast over the distribution's packages, blank lines and comments included. An `except` is broad if it catches
 Exception, BaseException or everything, and counted unless its body raises.

@@ -16,7 +16,7 @@ table meta. Every record carries a checksum (seal.py). LMDB trusts its file, so 
 or is not as it was left, is walked over (walk.py) in a process of its own before LMDB opens it.
 A reader of another process that holds on to an old snapshot keeps every page freed since from being used again. One
 that makes the file grow past READER_GROWTH is ended with SIGKILL: readers are copies, and can begin again.
-Not here: what the tables hold (records.py), derived indexes (index.py).
+Not here: what the tables hold (kernel/records.py), derived indexes (drivers/index).
 """
 
 from __future__ import annotations

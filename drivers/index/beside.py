@@ -1,12 +1,12 @@
 """The index beside the kernel: an Index whose work is done by another process, so that the kernel's loop never waits
 for the interpreter's lock while words are counted and vectors compared.
 
-The process runs index.FusedIndex on the same directory: it reads committed pages from the disk by itself, and is told
+The process runs fused.FusedIndex on the same directory: it reads committed pages from the disk by itself, and is told
 only how far they go. Lines between the two are msgpack with a length in front. It ends when its standard input does, so
 a killed kernel leaves nothing behind; a new one waits for `index.lock` before it touches the files. When it dies it is
 started again and asked again what it had not answered; after DEATHS_MAX deaths searches are answered late and empty, as
 those of a damaged index are.
-Not here: what the index does (index.py).
+Not here: what the index does (fused.py).
 """
 
 from __future__ import annotations

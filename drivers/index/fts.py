@@ -11,7 +11,7 @@ Work is a few large statements that exchange JSON, each one step of SQLite witho
 hand the GIL back and forth for every row while the kernel's loop is busy.
 
 On disk, in the index's SQLite file: doc (the texts), fts (contentless FTS5, porter stemming, no column sizes).
-Not here: transactions, threads and vectors (index.py, hnsw.py).
+Not here: transactions, threads and vectors (fused.py, hnsw.py).
 """
 
 from __future__ import annotations

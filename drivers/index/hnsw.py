@@ -15,7 +15,7 @@ down to SLACK below its own k-th best, for it may have put both that one and ano
 On disk: table vec in the index's SQLite file holds the vectors, in chunks of one transaction; that is the truth of this
 file. Graphs are files beside it, written aside and renamed, each with its count and checksum in table graph; one that
 does not match is built again. hnswlib's graphs are not reproducible across save and load: hence exact_max.
-Not here: threads and transactions (index.py), what the vectors mean.
+Not here: threads and transactions (fused.py), what the vectors mean.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Guarantees:
   is evaluated. Where cells are short, who rests is paged out, else the run waits: no run fails for them.
 Caller's duty: one job at a time in a slot; nothing is called after `close`.
 Not here: the file format (gguf.py), text and template (vocabulary.py, frame.py), a run (run.py), whose tokens are where
-(seats.py), files of KV (images.py), how much memory it takes (memory.py), what a syscall is.
+(kv/seats.py), files of KV (kv/images.py), how much memory it takes (memory.py), what a syscall is.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ class LlamaCpu:
         del self._grammars
         llama_cpp.llama_model_free(self._model)
 
-    # Cells: the KV cache as seats.py sees it
+    # Cells: the KV cache as kv/seats.py sees it
 
     def trim(self, seat: int, upto: int) -> bool:
         """Remove positions from `upto` on; False if only all of them could be."""

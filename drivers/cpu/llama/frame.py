@@ -8,7 +8,7 @@ template's own rendering of ten messages. Three tries, in this order:
 2. system texts in the user's frame, for templates that refuse or move the system role (Gemma, Mistral) and add no text;
 3. a named frame, recognised by the markers in the template, for templates that are no such sum (a date in front, ...).
 Then it refuses. No frame says more than the kernel does: a template's default system text and its date never get in.
-Not here: tokens (llama.py tokenises the parts, with control tokens).
+Not here: tokens (vocabulary.py tokenises the parts, with control tokens).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TURNS: Final = 10  # messages of the rendering that a frame is checked against
 
 
 class TextFrame(msgspec.Struct, frozen=True):
-    """A chat template as text; llama.py makes a `kernel.ports.Frame` of it."""
+    """A chat template as text; vocabulary.py makes a `kernel.ports.Frame` of it."""
 
     begin: str
     prefix: dict[Role, str]
