@@ -50,8 +50,9 @@ SEEDS ?= 5
 crash: $(VENV)/.ready  ## kill the machine at every failpoint, thousands of times: 20 minutes
 	$(BIN)/llmos bench crash --points all --seeds $(SEEDS) --json
 
-docs: $(VENV)/.ready  ## regenerate docs/syscalls.md from the ABI, and the outputs in docs/scenarios.md
+docs: $(VENV)/.ready  ## regenerate docs/syscalls.md, docs/processes.md, and the outputs in docs/scenarios.md
 	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md
+	$(BIN)/python -m tests.states
 	$(BIN)/python -m tests.tutorial
 
 clean:  ## remove what the targets made, models and data directories excepted

@@ -20,27 +20,27 @@ from kernel.memory.address_space import AddressSpace
 class State(enum.StrEnum):
     """Where a process stands; exactly one at a time."""
 
-    READY = "ready"
-    RUNNING = "running"
-    BLOCKED = "blocked"  # waits for a completion
+    READY = "ready"  # waits for a slot, in the run queue of its model
+    RUNNING = "running"  # has a slot
+    BLOCKED = "blocked"  # waits for a completion: a search, or pages
     IDLE = "idle"  # nothing to do until an interrupt
-    SUSPENDED = "suspended"  # by the pager, against thrashing
+    SUSPENDED = "suspended"  # kept out of the run queue by load control, until there is room for its working set
     ZOMBIE = "zombie"  # dead; its memory is kept
 
 
 class Move(enum.StrEnum):
     """Why a process changes state."""
 
-    DISPATCH = "dispatch"
-    TRAP = "trap"
-    BLOCK = "block"
-    WAKE = "wake"
-    REST = "rest"
-    KILL = "kill"
-    START = "start"
-    SUSPEND = "suspend"
-    RESUME = "resume"
-    REBOOT = "reboot"
+    DISPATCH = "dispatch"  # a slot became free, or was asked back for it
+    TRAP = "trap"  # the CPU stopped: an instruction, a preemption, or a failure
+    BLOCK = "block"  # it asked for something that takes time, or its message is searched for
+    WAKE = "wake"  # what it waited for is there, or an interrupt begins a turn
+    REST = "rest"  # its turn has ended and nothing is pending
+    KILL = "kill"  # by a client, by itself, or by the kernel after failures in a row
+    START = "start"  # spawned again by its name
+    SUSPEND = "suspend"  # the working sets of all would not fit, or the machine thrashes
+    RESUME = "resume"  # there is room again, or a boot judges anew
+    REBOOT = "reboot"  # the machine went down while it ran: it is to run again
 
 
 TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
