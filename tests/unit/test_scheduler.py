@@ -40,7 +40,7 @@ def test_every_policy_takes_equals_in_the_order_they_came_and_each_once(name: st
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
-    with pytest.raises(BadInput, match=r"sched.policy lottery: .* fair, fifo, mlfq, rr"):
+    with pytest.raises(BadInput, match=r"sched.policy lottery: .* fair, .*fifo, .*mlfq, .*rr"):
         make("lottery", QUANTUM)
 
 
@@ -145,4 +145,5 @@ def test_nobody_waits_longer_than_the_policy_promises(name: str, seed: int, proc
 
 
 def test_fifo_promises_nothing_and_the_others_do() -> None:
-    assert BOUNDED == ["fair", "mlfq", "rr"]
+    assert "fifo" not in BOUNDED
+    assert {"fair", "mlfq", "rr"} <= set(BOUNDED)
