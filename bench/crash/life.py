@@ -191,13 +191,15 @@ async def _live(
     with trio.fail_after(LIFE_S * RATE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(machine.run)
-            nursery.start_soon(_listen, machine, client, tell)
+            connected = trio.Event()
+            nursery.start_soon(_listen, machine, client, tell, connected)
             for act in work.acts:
                 if act.id not in client.acked:
                     if await _act(machine, act):
                         tell(("stored", act.id))
                     tell(("ack", act.id))
             await quiet(machine)
+            await connected.wait()  # on a busy host the machine may be quiet before the client has read the outbox
             machine.stop()
 
 
@@ -232,7 +234,9 @@ async def quiet(machine: Machine) -> None:
         calm = 0 if busy or machine.kernel.timers or behind else calm + 1
 
 
-async def _listen(machine: Machine, client: Client, tell: Callable[[tuple[Any, ...]], None]) -> None:
+async def _listen(
+    machine: Machine, client: Client, tell: Callable[[tuple[Any, ...]], None], connected: trio.Event
+) -> None:
     """What a client that connected again hears: the outbox first, then what comes; it acknowledges some of it."""
     seen = {pid: len(texts) for pid, texts in client.heard.items()}
 
@@ -250,6 +254,7 @@ async def _listen(machine: Machine, client: Client, tell: Callable[[tuple[Any, .
         for pid in list(machine.kernel.procs):
             for message in views.outbox(machine.kernel, machine.disk, pid):
                 await hear(message)
+        connected.set()
         try:
             async for item in published:
                 if isinstance(item, Message):
