@@ -31,7 +31,7 @@ class Cpus:
             self._slots += [(cpu, slot) for slot in range(cpu.slots)]
 
     def __call__(self, text: str, tokens_max: int, model: str) -> tuple[Part, ...]:
-        """See ports.Measure."""
+        """See memory/measure.py, Measure."""
         return self.layouts[model](text, tokens_max)
 
     def measures(self) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Layout:
         return tuple(out)
 
     def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
-        """Split `text` at characters, at spaces if possible, into parts of `tokens_max` tokens: see ports.Measure."""
+        """Split `text` at characters, at spaces if possible, into parts of `tokens_max` tokens: see measure.Measure."""
         ids = self.tokenize(text)
         if len(ids) <= tokens_max:
             return (Part(text, ids),)

@@ -28,7 +28,7 @@ TURNS: Final = 10  # messages of the rendering that a frame is checked against
 
 
 class TextFrame(msgspec.Struct, frozen=True):
-    """A chat template as text; vocabulary.py makes a `kernel.ports.Frame` of it."""
+    """A chat template as text; vocabulary.py makes a `kernel.memory.measure.Frame` of it."""
 
     begin: str
     prefix: dict[Role, str]
