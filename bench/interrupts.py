@@ -29,6 +29,7 @@ from kernel.limits import PENDING_MAX
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
 from kernel.settings import Settings
+from kernel.spec import Spec
 from kernel.state import Step
 from syscalls.table import Table
 
@@ -69,7 +70,7 @@ def _machine(program: Callable[[Job], str], processes: int, token_ns: int) -> Vi
     cpu = VirtualCpu(program, machine, token_ns=token_ns, slots=8)
     machine.boot(Table(), cpu, disk, WordIndex(disk), Settings())
     for n in range(processes):
-        machine.do(Spawned(source="user", name=f"p{n}", mask=Table.names))
+        machine.do(Spawned(source="user", spec=Spec(f"p{n}", calls=Table.names)))
     return machine
 
 

@@ -31,6 +31,7 @@ from kernel.machine.loop import Machine
 from kernel.ports import Index, Job
 from kernel.process import State
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from syscalls.table import Table
 
 STORED = 50_000
@@ -253,7 +254,7 @@ async def _running(mix: Mix, processes: int) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mix.machine.run)
         for n in range(processes):
-            mix.say((await mix.machine.requests.spawn(f"p{n}", None, {}, None)).pid)
+            mix.say((await mix.machine.requests.spawn(Spec(f"p{n}"))).pid)
         yield
         mix.machine.stop()
 

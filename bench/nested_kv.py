@@ -25,6 +25,7 @@ from kernel.errors import BadInput
 from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
+from kernel.spec import Spec
 from llmos.init import powered
 
 MASK: Final = ("send_message", "search")
@@ -94,7 +95,7 @@ def load(folder: Path, level: int, count: int) -> list[Sample]:
 
 async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, int]:
     """Ask one sample of a process of its own: right?, syscalls, tokens emitted."""
-    pid = (await machine.requests.spawn(name, MASK, {}, SYSTEM)).pid
+    pid = (await machine.requests.spawn(Spec(name, MASK, system=SYSTEM))).pid
     await machine.requests.file(pid, [f"key {key} has value {value}" for key, value in sample.pairs])
     reply = ""
     async with machine.feed.subscribe(-1) as published:
@@ -113,7 +114,7 @@ async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, i
     right = sample.gold in reply and not any(link in reply for link in chain)
     if view.state != "zombie":
         await machine.requests.kill(pid)
-    return right, view.syscalls, view.emitted
+    return right, view.accounts.syscalls, view.accounts.emitted
 
 
 async def measure(

@@ -32,6 +32,7 @@ from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Job
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from llmos.storage import compact
 from syscalls.table import Table
 
@@ -110,7 +111,7 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
 
     mask = ("send_message", "search")
     for n in range(processes):
-        event = Spawned(source="user", at=machine.clock(), name=f"p{n}", mask=mask, blocks={}, system="")
+        event = Spawned(source="user", at=machine.clock(), spec=Spec(f"p{n}", calls=mask))
         step = core.step(kernel, event)
         records = list(step.records)
         number += 1

@@ -28,6 +28,7 @@ from kernel.ports import Job
 from kernel.process import State
 from kernel.scheduler import SCHEDULERS
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from kernel.state import Step
 from syscalls.table import Table
 
@@ -91,7 +92,7 @@ class _Load:
 
     def spawn(self, kind: str, n: int) -> int:
         mask = ("search",) if kind == "blocked" else ("send_message",)
-        step = self.machine.do(Spawned(source="user", name=f"{kind}{n}", mask=mask))
+        step = self.machine.do(Spawned(source="user", spec=Spec(f"{kind}{n}", calls=mask)))
         self.kind[step.pid] = kind
         return step.pid
 

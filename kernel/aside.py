@@ -37,7 +37,7 @@ def identity(event: AnyEvent) -> bytes:
     """What an event has in common with its like after a boot: not when it came, nor what it cost."""
     match event:
         case Trapped():
-            same: object = ("trapped", event.pid, event.instr)
+            same: object = ("trapped", event.tag.pid, event.tag.instr)
         case Searched() | Loaded():
             same = (type(event).__name__, event.pid, event.req)
         case _:
@@ -71,9 +71,7 @@ def harmless(event: AnyEvent) -> AnyEvent | None:
         return Trapped(
             source=event.source,
             slot=event.slot,
-            pid=event.pid,
-            instr=event.instr,
-            attempt=event.attempt,
+            tag=event.tag,
             outcome=Outcome.FAILED,
             error="set aside",
         )

@@ -14,10 +14,11 @@ import msgspec
 
 from kernel import checkpoint
 from kernel.event import Message
+from kernel.formats import entry, of
 from kernel.memory.page import Page
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
-from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, JournalEntry, digest, encode, unkey
+from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, digest, encode, unkey
 
 CHUNK: Final = 4_096
 FINDINGS_MAX: Final = 100
@@ -111,12 +112,11 @@ class _Auditor:
     def _journal(self) -> None:
         head = checkpoint.base(self.disk)
         expected = 1 if head is None else head.lsn + 1
-        decoder = msgspec.msgpack.Decoder(JournalEntry)
         for row, value in rows(self.disk, "journal"):
             (lsn,) = unkey(row)
             if head is not None and lsn <= head.lsn:
                 continue  # the cut of a compaction has not come to it yet
-            if lsn != expected or decoder.decode(value).lsn != lsn:
+            if lsn != expected or entry(value).lsn != lsn:
                 self._wrong(f"journal: entry {lsn} stands where {expected} should")
             expected = lsn + 1
             self.found.journal += 1
@@ -145,9 +145,9 @@ class _Auditor:
             self._wrong(f"page: the last is {len(self.owner) - 1}, and {self.counters.page} were made")
 
     def _processes(self) -> None:
-        decoder = msgspec.msgpack.Decoder(Process)
+        form = of(self.disk)
         for row, value in rows(self.disk, "proc"):
-            proc = decoder.decode(value)
+            proc = form.proc(value)
             self._counted("proc", row, value)
             self.procs[proc.pid] = proc
             self.found.processes += 1

@@ -17,7 +17,7 @@ from kernel.event import AnyEvent, Killed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import unwatched
 from kernel.machine.loop import Machine
-from kernel.machine.measures import booted, measure_anew, recorded
+from kernel.machine.measures import booted, measure_anew, recorded, upgraded
 from kernel.ports import Cpu, Disk, Index
 from kernel.process import State
 from kernel.settings import Settings
@@ -47,16 +47,17 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock)
     machine.watch = board.watch
     cpus.open(settings.window, machine.post, machine.stream)
+    steps = upgraded(kernel, board.clock())
     event: AnyEvent = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
     step = core.step(kernel, event)
     if step.refused is not None:
         cpus.close()
         raise step.refused
-    await machine.commit([*measured, *recorded(cpus, settings), *step.records])
+    steps.append((event, step))
+    await machine.commit([*measured, *recorded(cpus, settings), *(row for _, one in steps for row in one.records)])
     failpoint.passing("boot.after")
-    stopped = await _set_aside(machine)
+    steps += await _set_aside(machine)
     board.index.start(machine.post, machine.pages.sizes)
-    steps = [(event, step), *stopped]
     machine.devices.committed([step for _, step in steps])
     for event, step in steps:
         machine.watch(event, step)

@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
-from kernel import restart
-from kernel.event import Booted
+from kernel import formats, restart
+from kernel.event import Booted, Tag
 from kernel.ports import Reads, Record
 from kernel.records import FORMAT_ROW, STATE, JournalEntry, encode, key, unkey
 from kernel.state import Kernel
@@ -31,7 +31,7 @@ class Base(msgspec.Struct, frozen=True, array_like=True):
     lsn: int
     hash: bytes
     booted: Booted | None = None  # None: no kernel ran; the next event is Booted
-    slots: tuple[tuple[int, int, int], ...] = ()
+    slots: tuple[Tag, ...] = ()
 
 
 def base(disk: Reads) -> Base | None:
@@ -43,7 +43,7 @@ def base(disk: Reads) -> Base | None:
 def last_entry(disk: Reads) -> JournalEntry | None:
     """The newest entry of the journal; None if it is empty."""
     rows = disk.scan("journal", reverse=True, limit=1)
-    return msgspec.msgpack.decode(rows[0][1], type=JournalEntry) if rows else None
+    return formats.entry(rows[0][1]) if rows else None
 
 
 def state_hash(disk: Reads) -> bytes:
@@ -59,7 +59,7 @@ def records(disk: Reads, kernel: Kernel | None) -> list[Record]:
     if kernel is None:
         head = Base(lsn, state_hash(disk))
     else:
-        slots = tuple((slot.pid, slot.instr, slot.attempt) for slot in kernel.slots)
+        slots = tuple(slot.tag for slot in kernel.slots)
         head = Base(lsn, kernel.hash.to_bytes(16, "little"), kernel.config, slots)
     written = {row.table.encode() + b"/" + row.key: row.value for row in _state(disk)}
     written[HEAD] = encode(head)
@@ -80,7 +80,8 @@ def load(kernel: Kernel, disk: Reads) -> Base | None:
     if head is None:
         return None
     kept = [(*row.partition(b"/"), value) for row, value in disk.scan("base") if row != HEAD]
-    kernel.load([Record(table.decode(), row, value) for table, _, row, value in kept], head.hash)
+    state = [Record(table.decode(), row, value) for table, _, row, value in kept]
+    kernel.load(state, head.hash, formats.at(disk, head.lsn))
     if head.booted is not None:
         restart.from_checkpoint(kernel, head.booted, head.slots)
     return head
@@ -88,7 +89,7 @@ def load(kernel: Kernel, disk: Reads) -> Base | None:
 
 def last_commit(kernel: Kernel, disk: Reads) -> None:
     """Bring an empty kernel to the last commit of a disk, and to the hash that was journaled with it."""
-    kernel.load(_state(disk), state_hash(disk))
+    kernel.load(_state(disk), state_hash(disk), formats.of(disk))
 
 
 def cut(disk: Reads) -> list[Record]:

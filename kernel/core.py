@@ -31,6 +31,7 @@ from kernel.event import (
     Spawned,
     TimerFired,
     Trapped,
+    Upgraded,
     What,
 )
 from kernel.paging import archive, faults, residency
@@ -40,7 +41,7 @@ from kernel.state import Kernel, Step
 
 def step(kernel: Kernel, event: AnyEvent) -> Step:
     """Apply one event. Raises KernelPanic, and nothing else, when the state turns out to be impossible."""
-    if kernel.config is None and not isinstance(event, Booted):
+    if kernel.config is None and not isinstance(event, Booted | Upgraded):
         raise KernelPanic(f"{type(event).__name__} before Booted")
     if event.at < kernel.counters.now:  # time never goes back: a clock set back is the machine's, not the state's
         event = msgspec.structs.replace(event, at=kernel.counters.now)
@@ -87,13 +88,15 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             outbox.acked(kernel, event)
         case Checkpointed():
             kernel.note(What.CHECKPOINT)
+        case Upgraded():
+            restart.upgraded(kernel)
         case _:
             assert_never(event)
 
 
 def check(kernel: Kernel) -> None:
     """Assert the invariants of the whole machine; called after every step in tests."""
-    running = [(slot.pid, slot.instr, slot.attempt) for slot in kernel.slots if slot.pid]
+    running = [slot.tag for slot in kernel.slots if slot.pid]
     assert len(running) == len(set(running))
     for proc in kernel.procs.values():
         proc.space.check()
@@ -107,4 +110,4 @@ def check(kernel: Kernel) -> None:
         assert outside if proc.state is State.SUSPENDED else not (outside and proc.state is State.READY)
         assert (proc.wait is not None) == (proc.state is State.BLOCKED)
         if proc.state is State.RUNNING:
-            assert (proc.pid, proc.instr, proc.attempt) in running
+            assert proc.tag in running

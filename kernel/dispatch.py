@@ -17,8 +17,8 @@ from kernel.state import Kernel, Slot
 def ready(kernel: Kernel, proc: Process) -> None:
     """A process became ready, perhaps because the instruction that it trapped with is done; it may have to wait."""
     lane = kernel.lane_of(proc.pid)
-    if lane.admission.enter(proc.pid, proc.nice, kernel.working_set):
-        lane.ready.add(proc.pid, proc.nice, ran=proc.pid == kernel.draft.ran)
+    if lane.admission.enter(proc.pid, proc.spec.nice, kernel.working_set):
+        lane.ready.add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
     else:
         suspend(kernel, proc)
 
@@ -33,9 +33,8 @@ def suspend(kernel: Kernel, proc: Process) -> None:
 
 def stop(kernel: Kernel, proc: Process) -> None:
     """Ask for the slot of a running process back, at its next token."""
-    tag = (proc.pid, proc.instr, proc.attempt)  # a process that was killed may have a slot of an earlier life, too
     for index, slot in enumerate(kernel.slots):
-        if (slot.pid, slot.instr, slot.attempt) == tag and not slot.yielding:
+        if slot.tag == proc.tag and not slot.yielding:
             slot.yielding = True
             kernel.effect(Preempt(index))
 
@@ -51,7 +50,6 @@ def _displace(kernel: Kernel, queue: Scheduler, slots: list[Slot]) -> None:
 
 def fill(kernel: Kernel) -> None:
     """Fill free slots with ready processes, and ask for one back if the policy says so."""
-    settings = kernel.settings
     for index, slot in enumerate(kernel.slots):
         queue = kernel.lanes[slot.model].ready
         pid = None if slot.pid else queue.take()
@@ -65,21 +63,19 @@ def fill(kernel: Kernel) -> None:
         if not proc.ids or proc.restarted:
             proc.attempt += 1
             proc.restarted = False
-        slot.pid, slot.instr, slot.attempt, slot.yielding = pid, proc.instr, proc.attempt, False
+        slot.tag, slot.yielding = proc.tag, False
         kernel.effect(
             Run(
-                index,
-                pid,
-                proc.instr,
-                proc.attempt,
-                tuple(proc.space.placed()),
-                proc.mask,
-                kernel.models[slot.model].encoding,
-                queue.quantum(pid),
-                pager.reply_max(settings),
-                settings.window,
-                proc.ids,
-                slot.model,
+                slot=index,
+                tag=slot.tag,
+                pages=tuple(proc.space.placed()),
+                calls=proc.spec.calls,
+                encoding=kernel.models[slot.model].encoding,
+                quantum=queue.quantum(pid),
+                reply=pager.reply_max(kernel.settings),
+                window=kernel.settings.window,
+                ids=proc.ids,
+                model=slot.model,
             )
         )
     for name, lane in kernel.lanes.items():

@@ -8,7 +8,7 @@ journaled with the step that made them, so a subscriber resumes from a log numbe
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from kernel.interrupts import Line
 from kernel.memory.measure import Costs, Part
 from kernel.memory.page import Area, Kind, Origin, Placed, Role
 from kernel.settings import Settings
+from kernel.spec import Spec
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
@@ -59,13 +60,7 @@ class Booted(Event, frozen=True, kw_only=True):
 class Spawned(Event, frozen=True, kw_only=True):
     """Someone wants a process: a new one, or a zombie of that name started again with its memory."""
 
-    name: str
-    mask: tuple[str, ...]  # names of the syscalls it may emit
-    blocks: dict[str, str] = {}
-    system: str = ""  # system instructions, before the manual
-    nice: int = 0
-    abort: bool = False  # a user's message stops what it is emitting
-    model: str = ""  # which of the machine's; "": the first
+    spec: Spec
 
 
 class Moved(msgspec.Struct, frozen=True, array_like=True):
@@ -88,14 +83,14 @@ class MovedTimer(msgspec.Struct, frozen=True, array_like=True):
     """A timer of such a process: due at a time (ns), and then every so many ns."""
 
     due: int
-    every: int
+    every_ns: int
     text: str
 
 
 class Imported(Event, frozen=True, kw_only=True):
     """A process comes from another machine, with all its pages in order, under a name that nobody has here."""
 
-    spawn: Spawned
+    spec: Spec
     pages: tuple[Moved, ...]
     timers: tuple[MovedTimer, ...] = ()
 
@@ -147,6 +142,21 @@ class TimerFired(Event, frozen=True, kw_only=True):
     timer: int
 
 
+class Tag(msgspec.Struct, frozen=True, array_like=True):
+    """Which run it is: the n-th instruction of a process, and how often that was begun.
+
+    A process that was killed and started again may have a slot of an earlier life, too; the tag tells them apart.
+    """
+
+    pid: int
+    instr: int = 0
+    attempt: int = 0
+
+
+NOBODY: Final = Tag(0)
+"""Who runs in a slot that is free."""
+
+
 class Outcome(enum.StrEnum):
     """How a run of the CPU ended."""
 
@@ -160,9 +170,7 @@ class Trapped(Event, frozen=True, kw_only=True):
     """The CPU stopped: text and ids emitted since the instruction began, those resumed from included."""
 
     slot: int
-    pid: int
-    instr: int
-    attempt: int
+    tag: Tag
     outcome: Outcome
     text: str = ""
     ids: tuple[int, ...] = ()
@@ -176,6 +184,11 @@ class Trapped(Event, frozen=True, kw_only=True):
     again: int = 0  # of `prefill`, tokens that had been evaluated for the process's last run already
     restored: int = 0  # tokens whose KV came from an image
     shared: int = 0  # tokens whose KV came from another process
+
+    @property
+    def pid(self) -> int:
+        """Who ran."""
+        return self.tag.pid
 
 
 class Hit(msgspec.Struct, frozen=True, array_like=True):
@@ -216,6 +229,10 @@ class Acked(Event, frozen=True, kw_only=True):
     upto: int
 
 
+class Upgraded(Event, frozen=True, kw_only=True):
+    """The records of an older format are brought to this one: the first event of a boot that finds them."""
+
+
 class Checkpointed(Event, frozen=True, kw_only=True):
     """The state after this step is to be kept whole, so that replay can start from it and the journal before it go."""
 
@@ -235,6 +252,7 @@ AnyEvent: TypeAlias = (
     | Loaded
     | Acked
     | Checkpointed
+    | Upgraded
 )
 
 
@@ -246,17 +264,20 @@ class Run(Effect, frozen=True):
     """Let the CPU's `slot` run a process until it traps. Derivable."""
 
     slot: int
-    pid: int
-    instr: int
-    attempt: int
+    tag: Tag
     pages: tuple[Placed, ...]
-    mask: tuple[str, ...]
+    calls: tuple[str, ...]
     encoding: str
     quantum: int
     reply: int  # reply limit in tokens, `ids` included
     window: int
     ids: tuple[int, ...] = ()  # emitted before a preemption: to be continued
     model: str = ""
+
+    @property
+    def pid(self) -> int:
+        """Who runs."""
+        return self.tag.pid
 
 
 class Preempt(Effect, frozen=True):
@@ -338,6 +359,7 @@ class What(enum.StrEnum):
 
     BOOT = "boot"
     CHECKPOINT = "checkpoint"
+    UPGRADE = "upgrade"
     SPAWN = "spawn"
     IMPORT = "import"
     FORK = "fork"

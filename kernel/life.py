@@ -18,65 +18,61 @@ from kernel.memory.measure import Part
 from kernel.paging import alloc, queue, segments, transcript
 from kernel.process import Move, Process, State
 from kernel.scheduler.fair import NICE_MAX, NICE_MIN
+from kernel.spec import Spec
 from kernel.state import Kernel
 
 
 def spawned(kernel: Kernel, event: Spawned) -> None:
     """Make a process, or start a dead one of that name again. Raises BadInput before anything has changed."""
-    _named(kernel, event)
-    name = event.name
-    if name in kernel.names:
-        kernel.draft.about = kernel.names[name]
-        proc = kernel.procs[kernel.draft.about]
-        if proc.state is not State.ZOMBIE:
-            raise Exists(f"process {name} exists and is {proc.state}; take another name, or kill it first")
-        if event.model not in ("", proc.model):
-            raise BadInput(f"process {name} is of {proc.model or 'the first model'}; it cannot go to {event.model}")
-        kernel.dirty(proc)
-        proc.move(Move.START)
-        proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
-        kernel.note(What.SPAWN, proc, text=f"{name} again, with its memory")
-        turn.wake(kernel, proc)
+    spec = event.spec
+    _allowed(kernel, spec)
+    if spec.name in kernel.names:
+        _started_again(kernel, spec)
         return
-    proc = _make(kernel, event)
+    proc = _make(kernel, spec)
     segments.data(kernel, proc)
-    kernel.note(What.SPAWN, proc, text=name)
+    kernel.note(What.SPAWN, proc, text=spec.name)
 
 
-def _named(kernel: Kernel, event: Spawned) -> None:
-    """Refuse a name, a mask or a model that cannot be."""
-    name = event.name
+def _started_again(kernel: Kernel, spec: Spec) -> None:
+    """A dead process lives again, with its memory; of what is wanted only the model must fit."""
+    kernel.draft.about = kernel.names[spec.name]
+    proc = kernel.procs[kernel.draft.about]
+    if proc.state is not State.ZOMBIE:
+        raise Exists(f"process {proc.name} exists and is {proc.state}; take another name, or kill it first")
+    if spec.model not in ("", proc.spec.model):
+        own = proc.spec.model or "the first model"
+        raise BadInput(f"process {proc.name} is of {own}; it cannot go to {spec.model}")
+    kernel.dirty(proc)
+    proc.move(Move.START)
+    proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
+    kernel.note(What.SPAWN, proc, text=f"{proc.name} again, with its memory")
+    turn.wake(kernel, proc)
+
+
+def _allowed(kernel: Kernel, spec: Spec) -> None:
+    """Refuse a name, syscalls or a model that cannot be."""
+    name = spec.name
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
         raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
-    wrong = [call for call in event.mask if call not in kernel.iset.names]
-    if wrong or not event.mask:
+    wrong = [call for call in spec.calls if call not in kernel.iset.names]
+    if wrong or not spec.calls:
         raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(kernel.iset.names)}")
-    if event.model not in kernel.models:
-        raise BadInput(f"model {event.model}: beside the first there are {some(kernel.models.keys() - {''})}")
+    if spec.model not in kernel.models:
+        raise BadInput(f"model {spec.model}: beside the first there are {some(kernel.models.keys() - {''})}")
 
 
-def _make(kernel: Kernel, event: Spawned) -> Process:
+def _make(kernel: Kernel, spec: Spec) -> Process:
     """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
-    name = event.name
-    if not NICE_MIN <= event.nice <= NICE_MAX:
-        raise BadInput(f"nice {event.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
+    if not NICE_MIN <= spec.nice <= NICE_MAX:
+        raise BadInput(f"nice {spec.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
     if len(kernel.procs) >= PROCESSES_MAX:
         raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
-    segments.blocks_fit(kernel, event)
+    segments.blocks_fit(kernel, spec)
     kernel.counters.pid += 1
-    mask = tuple(call for call in kernel.iset.names if call in event.mask)
-    proc = Process(
-        kernel.counters.pid,
-        name,
-        mask,
-        event.system,
-        dict(event.blocks),
-        AddressSpace(),
-        nice=event.nice,
-        abort=event.abort,
-        model=event.model,
-    )
-    kernel.procs[proc.pid], kernel.names[name] = proc, proc.pid
+    calls = tuple(call for call in kernel.iset.names if call in spec.calls)
+    proc = Process(kernel.counters.pid, msgspec.structs.replace(spec, calls=calls), AddressSpace())
+    kernel.procs[proc.pid], kernel.names[proc.name] = proc, proc.pid
     kernel.draft.about = proc.pid
     kernel.dirty(proc)
     segments.text(kernel, proc)
@@ -88,14 +84,15 @@ def imported(kernel: Kernel, event: Imported) -> None:
 
     Messages that it had not been given are raised again.
     """
-    _named(kernel, event.spawn)
-    if event.spawn.name in kernel.names:
-        raise Exists(f"process {event.spawn.name} exists; import it under another name")
+    name = event.spec.name
+    _allowed(kernel, event.spec)
+    if name in kernel.names:
+        raise Exists(f"process {name} exists; import it under another name")
     if len(event.timers) > TIMERS_MAX:
         raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
-    proc = _make(kernel, event.spawn)
+    proc = _make(kernel, event.spec)
     segments.data(kernel, proc)
-    kernel.note(What.SPAWN, proc, text=event.spawn.name)
+    kernel.note(What.SPAWN, proc, text=name)
     limits, resident = kernel.budgets(proc), 0
     for moved in event.pages:
         part = Part(moved.text, moved.ids)
@@ -122,7 +119,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
         proc.space.group = max(proc.space.group, moved.group)
     proc.space.turn = len(proc.space.queue)
     for one in event.timers:
-        timers.arm(kernel, proc, max(one.due, kernel.at), one.text, one.every)
+        timers.arm(kernel, proc, max(one.due, kernel.at), one.text, one.every_ns)
     kernel.note(What.IMPORT, proc, text=f"{len(event.pages)} pages, {resident} of them resident")
     turn.wake(kernel, proc)
 
@@ -137,17 +134,9 @@ def forked(kernel: Kernel, event: Forked) -> None:
         raise BadInput(f"process {parent.name} is {parent.state}; it can be forked while it is idle")
     if event.name in kernel.names:
         raise Exists(f"process {event.name} exists; give the fork another name")
-    wanted = Spawned(
-        name=event.name,
-        mask=parent.mask,
-        blocks=parent.blocks,
-        system=parent.system,
-        nice=parent.nice,
-        abort=parent.abort,
-        model=kernel.model_of(parent.pid),
-    )
-    _named(kernel, wanted)
-    child = _make(kernel, wanted)
+    spec = msgspec.structs.replace(parent.spec, name=event.name, model=kernel.model_of(parent.pid))
+    _allowed(kernel, spec)
+    child = _make(kernel, spec)
     space, seen = child.space, parent.space
     space.data = alloc.alias(kernel, child, seen.data) if seen.data is not None else None
     space.queue = [alloc.alias(kernel, child, entry) for entry in seen.queue]

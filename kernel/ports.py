@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Search
+from kernel.event import AnyEvent, Search, Tag
 from kernel.memory.measure import Frame, Visible
 
 Post = Callable[[AnyEvent], None]
@@ -22,9 +22,7 @@ class Job(msgspec.Struct, frozen=True):
     """One dispatch: the prompt as pages and as the ids they make, and how far the CPU may go."""
 
     slot: int
-    pid: int
-    instr: int
-    attempt: int
+    tag: Tag
     pages: tuple[Visible, ...]
     prompt: tuple[int, ...]  # frame and pages, generation prompt last
     ids: tuple[int, ...]  # emitted before a preemption
@@ -33,15 +31,28 @@ class Job(msgspec.Struct, frozen=True):
     reply: int
     window: int
 
+    @property
+    def pid(self) -> int:
+        """Whose run it is."""
+        return self.tag.pid
+
+    @property
+    def instr(self) -> int:
+        """Which instruction of the process it is."""
+        return self.tag.instr
+
 
 class Streamed(msgspec.Struct, frozen=True):
     """Tokens as they come, past the kernel: `offset` counts tokens of the instruction, resumed ones included."""
 
-    pid: int
-    instr: int
-    attempt: int
+    tag: Tag
     offset: int
     text: str
+
+    @property
+    def pid(self) -> int:
+        """Who emitted them."""
+        return self.tag.pid
 
 
 class Cpu(Protocol):

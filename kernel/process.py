@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import KernelPanic
-from kernel.event import Load, Search
+from kernel.event import Load, Search, Tag
 from kernel.interrupts import Line, Pending
 from kernel.memory.address_space import AddressSpace
+from kernel.spec import Spec
 
 
 class State(enum.StrEnum):
@@ -59,7 +60,7 @@ TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
 }
 
 
-class Accounts(msgspec.Struct, array_like=True):
+class Accounts(msgspec.Struct, omit_defaults=True):
     """What a process has cost, in tokens and counts, since it was first spawned."""
 
     entered: int = 0  # tokens of pages from outside at their first entry
@@ -83,10 +84,7 @@ class Process(msgspec.Struct, array_like=True):
     """The PCB. `instr` and `attempt` name what the CPU runs for it; `ids` are what it emitted before a preemption."""
 
     pid: int
-    name: str
-    mask: tuple[str, ...]
-    system: str
-    blocks: dict[str, str]
+    spec: Spec
     space: AddressSpace
     state: State = State.IDLE
     status: str = ""
@@ -112,16 +110,23 @@ class Process(msgspec.Struct, array_like=True):
     failed_row: int = 0
     accounts: Accounts = msgspec.field(default_factory=Accounts)
     policy: Any = None  # what the replacement policy keeps of this process
-    masked: dict[int, int] = {}  # lines held back, each until when (ns)
+    held: dict[int, int] = {}  # lines held back, each until when (ns)
     unmask: int = 0  # the timer at which the first of them is let through; 0: none
-    abort: bool = False  # a message stops the instruction under way, and the turn goes on with it in view
     discard: bool = False  # the run under way is to be thrown away
-    nice: int = 0  # -20 to 19: the higher, the smaller its share of the CPU
-    model: str = ""  # what it named; "": the machine's first
 
-    def held(self, now: int) -> set[Line]:
+    @property
+    def name(self) -> str:
+        """What it is called, for people and for messages to it."""
+        return self.spec.name
+
+    @property
+    def tag(self) -> Tag:
+        """Its run that is under way, or was the last."""
+        return Tag(self.pid, self.instr, self.attempt)
+
+    def holding(self, now: int) -> set[Line]:
         """Lines that it holds back now."""
-        return {Line(line) for line, until in self.masked.items() if until > now}
+        return {Line(line) for line, until in self.held.items() if until > now}
 
     def undelivered(self) -> set[int]:
         """Pages of pending interrupts: on disk and indexed, and not to be seen before their delivery."""
@@ -136,11 +141,11 @@ class Process(msgspec.Struct, array_like=True):
 
 
 class Timer(msgspec.Struct, array_like=True):
-    """A timer on disk: fires at `due` (ns), then every `every` ns if that is not 0. `unmask`: it ends masks."""
+    """A timer on disk: fires at `due` (ns), then every `every_ns` if that is not 0. `unmask`: it ends masks."""
 
     id: int
     pid: int
     due: int
-    every: int
+    every_ns: int
     text: str
     unmask: bool = False

@@ -14,7 +14,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,14 @@ class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     sizes: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]  # a measured text: (characters, ids) of its parts
     notes: tuple[Note, ...]
     hash: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(value: object) -> bytes:
+    """Canonical msgpack: equal values give equal bytes (struct fields in order, dicts in insertion order)."""
+    return _encoder.encode(value)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -116,7 +124,7 @@ TABLES: Final[dict[str, Table]] = {
     ),
     "mid": Table("a client's key", 0, "process and page"),
     "set": Table(
-        "`settings`, `model`, `measure`, `panics`",
+        "`settings`, `model`, `measure`, `panics`, `upgraded`",
         0,
         "how the machine is run; events that panicked it",
         in_place=True,
@@ -130,18 +138,24 @@ TABLES: Final[dict[str, Table]] = {
         unhashed="a copy",
     ),
 }
+
+
+class Form(NamedTuple):
+    """How the records of one format are read and written; formats.py has the older ones."""
+
+    number: int
+    proc: Callable[[bytes], Process]
+    row: Callable[[Process], bytes]
+    entry: Callable[[bytes], JournalEntry]
+
+
+CURRENT: Final = Form(3, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
+UPGRADED: Final = b"upgraded"
+"""In table `set`: at which log number the records were brought to the present format, if they once had another."""
 HASHED: Final = tuple(name for name, table in TABLES.items() if not table.unhashed)
 STATE: Final = tuple(name for name in HASHED if TABLES[name].in_place)
 """What changes in place, the machine's settings excepted: with the numbers of what is written once, the whole state."""
 FORMAT_ROW: Final = ("meta", b"format")  # the version of what stands in the tables; no record of the state's
-
-
-_encoder = msgspec.msgpack.Encoder()
-
-
-def encode(value: object) -> bytes:
-    """Canonical msgpack: equal values give equal bytes (struct fields in order, dicts in insertion order)."""
-    return _encoder.encode(value)
 
 
 _KEYS: Final = (struct.Struct(""), struct.Struct(">Q"), struct.Struct(">2Q"))  # by how many numbers

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import checkpoint, core
+from kernel import checkpoint, core, formats
 from kernel.errors import BadInput, KernelPanic
 from kernel.memory.measure import Part
 from kernel.ports import Reads
@@ -20,8 +20,6 @@ from kernel.records import JournalEntry, key, unkey
 from kernel.state import InstructionSet, Kernel, Step
 
 CHUNK: Final = 256  # entries read at a time
-
-_entry: Final = msgspec.msgpack.Decoder(JournalEntry)
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -60,6 +58,8 @@ class Replay:
         self._measure = _Journaled()
         self.kernel = Kernel(iset, self._measure)
         head = checkpoint.load(self.kernel, disk)
+        if head is None:
+            self.kernel.form = formats.at(disk, 0)
         self.start = self.lsn = head.lsn if head is not None else 0
         first = disk.scan("journal", key(self.lsn + 1), limit=1)
         if first and unkey(first[0][0])[0] != self.lsn + 1:
@@ -75,7 +75,7 @@ class Replay:
             if not rows:
                 return
             for _, value in rows:
-                entry = _entry.decode(value)
+                entry = self.kernel.form.entry(value)
                 if until and entry.lsn > until:
                     return
                 taken = self._take(entry)

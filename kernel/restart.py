@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kernel import dispatch
+from kernel import dispatch, records
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Arm, Booted, What
+from kernel.event import Arm, Booted, Tag, What
 from kernel.interrupts import Line, Pending
 from kernel.limits import THRASH_WINDOWS
 from kernel.memory import pager
@@ -21,6 +21,7 @@ from kernel.memory.address_space import Entry
 from kernel.memory.page import Role
 from kernel.memory.policy import make
 from kernel.paging import alloc, queue, segments
+from kernel.ports import Record
 from kernel.process import Move, Process, State
 from kernel.scheduler import make as make_scheduler
 from kernel.scheduler.admission import Admission
@@ -28,11 +29,11 @@ from kernel.settings import Settings
 from kernel.state import Kernel, Lane, Slot
 
 
-def from_checkpoint(kernel: Kernel, booted: Booted, slots: Iterable[tuple[int, int, int]]) -> None:
+def from_checkpoint(kernel: Kernel, booted: Booted, slots: Iterable[Tag]) -> None:
     """Go on after a Checkpointed event whose state was loaded: make what no record holds as that step did."""
     _configure(kernel, booted)
-    for slot, (pid, instr, attempt) in zip(kernel.slots, slots, strict=True):
-        slot.pid, slot.instr, slot.attempt = pid, instr, attempt
+    for slot, tag in zip(kernel.slots, slots, strict=True):
+        slot.tag = tag
     derive(kernel)
 
 
@@ -55,11 +56,11 @@ def derive(kernel: Kernel) -> None:
     for pid, proc in sorted(kernel.procs.items()):
         name = kernel.model_of(pid)
         if proc.state is State.SUSPENDED:
-            outside[name][pid] = proc.nice
+            outside[name][pid] = proc.spec.nice
         elif proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and proc.in_turn):
-            inside[name][pid] = proc.nice
+            inside[name][pid] = proc.spec.nice
         if proc.state is State.READY:
-            kernel.lanes[name].ready.add(pid, proc.nice, ran=False)
+            kernel.lanes[name].ready.add(pid, proc.spec.nice, ran=False)
     for name, lane in kernel.lanes.items():
         lane.admission.restore(inside[name], outside[name])
 
@@ -108,14 +109,14 @@ def _fits(kernel: Kernel) -> None:
 
     for proc in kernel.procs.values():
         model, frame = kernel.model_of(proc.pid), kernel.costs(proc).role[Role.SYSTEM]
-        text = segments.text_of(kernel, model, proc.mask, proc.system)
+        text = segments.text_of(kernel, model, proc.spec.calls, proc.spec.system)
         tokens = size(model, text)
         try:
             limits = kernel.divide(model, tokens + frame if text else 0)
         except BadInput as exc:
             raise BadInput(f"process {proc.name}: {exc}") from exc
-        data = size(model, segments.render_blocks(proc.blocks)) + frame
-        if proc.blocks and data > limits.data:
+        data = size(model, segments.render_blocks(proc.spec.blocks)) + frame
+        if proc.spec.blocks and data > limits.data:
             raise BadInput(
                 f"process {proc.name}: its core memory has {data} tokens, "
                 f"this window allows {limits.data}; take a larger window or memory.data"
@@ -175,3 +176,16 @@ def _resized(kernel: Kernel, proc: Process, entry: Entry, event: Booted) -> Entr
     if size is None:
         raise KernelPanic(f"page {entry.page} is resident and was not measured anew")
     return msgspec.structs.replace(entry, tokens=size + kernel.costs(proc).role[entry.role])
+
+
+def upgraded(kernel: Kernel) -> None:
+    """Write the PCBs in the present format; whatever stands elsewhere is read as it is (formats.py)."""
+    before, kernel.form = kernel.form, records.CURRENT
+    for proc in kernel.procs.values():
+        kernel.dirty(proc)
+    lsn = records.key(kernel.counters.lsn + 1)
+    kernel.draft.written += [
+        Record(*records.FORMAT_ROW, str(kernel.form.number).encode()),
+        Record("set", records.UPGRADED, lsn),
+    ]
+    kernel.note(What.UPGRADE, text=f"format {before.number} to {kernel.form.number}, {len(kernel.procs)} processes")

@@ -14,7 +14,7 @@ import msgspec
 
 from kernel import records
 from kernel.errors import BadInput, KernelPanic, some
-from kernel.event import AnyEffect, AnyEvent, Booted, Model, Note, Trapped, What
+from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Trapped, What
 from kernel.interrupts import Line, Pending
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
@@ -31,13 +31,16 @@ from kernel.settings import Settings
 
 
 class Slot(msgspec.Struct):
-    """A hardware thread: who runs in it. `pid` 0: free. `yielding`: it was asked to stop at its next token."""
+    """A hardware thread: which run is in it. `yielding`: it was asked to stop at its next token."""
 
-    pid: int = 0
-    instr: int = 0
-    attempt: int = 0
+    tag: Tag = NOBODY
     yielding: bool = False
     model: str = ""
+
+    @property
+    def pid(self) -> int:
+        """Who runs here; 0: nobody."""
+        return self.tag.pid
 
 
 class Lane(msgspec.Struct):
@@ -121,6 +124,7 @@ class Kernel:
         self.procs: dict[int, Process] = {}
         self.timers: dict[int, Timer] = {}
         self.hash = 0
+        self.form = records.CURRENT  # in which PCBs are written and hashed; a replay may begin in an older one
         # Given by Booted.
         self.config: Booted | None = None
         self.models: dict[str, Model] = {}
@@ -135,8 +139,9 @@ class Kernel:
         self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
         self.begin(0)
 
-    def load(self, rows: Iterable[Record], state_hash: bytes) -> None:
-        """Take over the state of the last commit: the rows of records.STATE, and the hash journaled with them."""
+    def load(self, rows: Iterable[Record], state_hash: bytes, form: records.Form = records.CURRENT) -> None:
+        """Take over the state of a commit: the rows of records.STATE in a form, and the hash journaled with them."""
+        self.form = form
         for row in rows:
             if (row.table, row.key) == records.FORMAT_ROW:
                 continue
@@ -146,7 +151,7 @@ class Kernel:
                 case "meta":
                     self.counters = msgspec.msgpack.decode(value, type=Counters)
                 case "proc":
-                    proc = msgspec.msgpack.decode(value, type=Process)
+                    proc = form.proc(value)
                     self.procs[proc.pid], self.names[proc.name] = proc, proc.pid
                     if proc.space.text is not None:
                         self.texts[proc.space.text_key] = proc.space.text
@@ -214,7 +219,7 @@ class Kernel:
         for pid, proc in draft.dirty.items():
             if pid in self.policies:
                 proc.policy = (self.settings.memory.policy, self.policies[pid].state())
-            self.write("proc", records.key(pid), records.encode(proc))
+            self.write("proc", records.key(pid), self.form.row(proc))
         self.write("meta", b"kernel", records.encode(self.counters))
         notes = tuple(draft.notes)
         entry = JournalEntry(self.counters.lsn, event, tuple(draft.sizes), notes, self.hash.to_bytes(16, "little"))
@@ -244,7 +249,7 @@ class Kernel:
 
     def model_of(self, pid: int) -> str:
         """The name of the model that runs a process: the one it named if the machine has it, else the first, ""."""
-        name = self.procs[pid].model
+        name = self.procs[pid].spec.model
         return name if name in self.models else ""
 
     def lane_of(self, pid: int) -> Lane:

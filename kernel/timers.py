@@ -22,12 +22,12 @@ from kernel.state import Kernel
 NS = 1_000_000_000
 
 
-def arm(kernel: Kernel, proc: Process, due: int, text: str, every: int) -> Timer:
-    """Arm a timer of the process, for `due` and then every so many ns if `every` is not 0."""
+def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int) -> Timer:
+    """Arm a timer of the process, for `due` and then every `every_ns` if that is not 0."""
     if len(proc.timers) >= TIMERS_MAX:
         raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {some(proc.timers)}")
     kernel.counters.timer += 1
-    timer = Timer(kernel.counters.timer, proc.pid, due, every, text)
+    timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text)
     kernel.timers[timer.id] = timer
     proc.timers = [*proc.timers, timer.id]
     kernel.write("timer", records.key(timer.id), records.encode(timer))
@@ -46,18 +46,18 @@ def cancel(kernel: Kernel, proc: Process, timer: int) -> None:
 def hold(kernel: Kernel, proc: Process, lines: Iterable[Line], seconds: int) -> None:
     """Hold back what is raised on `lines` for so long from now; 0: let them through."""
     until = kernel.at + seconds * NS
-    set_masks(kernel, proc, {**proc.masked, **dict.fromkeys(map(int, lines), until)})
+    set_masks(kernel, proc, {**proc.held, **dict.fromkeys(map(int, lines), until)})
 
 
-def set_masks(kernel: Kernel, proc: Process, masked: dict[int, int]) -> None:
+def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
     """Set the masks of a process, and the timer at which the first of them ends."""
-    proc.masked = {line: until for line, until in masked.items() if until > kernel.at}
+    proc.held = {line: until for line, until in held.items() if until > kernel.at}
     if proc.unmask:
         disarm(kernel, proc.unmask)
         proc.unmask = 0
-    if proc.masked:
+    if proc.held:
         kernel.counters.timer += 1
-        timer = Timer(kernel.counters.timer, proc.pid, min(proc.masked.values()), 0, "", unmask=True)
+        timer = Timer(kernel.counters.timer, proc.pid, min(proc.held.values()), 0, "", unmask=True)
         proc.unmask, kernel.timers[timer.id] = timer.id, timer
         kernel.write("timer", records.key(timer.id), records.encode(timer))
         kernel.effect(Arm(timer.id, timer.due))
@@ -78,7 +78,7 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     proc = kernel.procs[timer.pid]
     kernel.dirty(proc)
     if timer.unmask:
-        set_masks(kernel, proc, {line: until for line, until in proc.masked.items() if until > kernel.at})
+        set_masks(kernel, proc, {line: until for line, until in proc.held.items() if until > kernel.at})
         return proc
     late_s = (kernel.at - timer.due) // NS
     if any(one.timer == timer.id for one in proc.pending):
@@ -87,8 +87,8 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     else:
         pages = alloc.alert(kernel, proc, "timer", timer=timer.id, text=timer.text, late_s=late_s)
         kernel.raise_(proc, Line.TIMER, pages, timer=timer.id)
-    if timer.every:
-        timer.due += timer.every * ((kernel.at - timer.due) // timer.every + 1)
+    if timer.every_ns:
+        timer.due += timer.every_ns * ((kernel.at - timer.due) // timer.every_ns + 1)
         kernel.write("timer", records.key(timer.id), records.encode(timer))
         kernel.effect(Arm(timer.id, timer.due))
     else:

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from kernel import dispatch, life, turn
 from kernel.errors import KernelPanic, SyscallError
-from kernel.event import Outcome, Trapped, What
+from kernel.event import NOBODY, Outcome, Trapped, What
 from kernel.limits import FAILED_MAX, ILLEGAL_MAX
 from kernel.paging import transcript
 from kernel.process import Move, Process, State
@@ -21,12 +21,12 @@ from kernel.state import Kernel
 def trapped(kernel: Kernel, event: Trapped) -> None:
     """The CPU entered the kernel; a trap of a run that nobody waits for only frees its slot."""
     slot = kernel.slots[event.slot] if event.slot < len(kernel.slots) else None
-    if slot is None or (slot.pid, slot.instr, slot.attempt) != (event.pid, event.instr, event.attempt):
+    if slot is None or slot.tag != event.tag:
         return
-    slot.pid = 0
+    slot.tag = NOBODY
     proc = kernel.procs[event.pid]
     kernel.draft.ran = proc.pid
-    kernel.lane_of(proc.pid).ready.spent(proc.pid, proc.nice, event.decoded)
+    kernel.lane_of(proc.pid).ready.spent(proc.pid, proc.spec.nice, event.decoded)
     kernel.dirty(proc)
     if event.kv > kernel.settings.window:
         raise KernelPanic(f"process {proc.pid} reached position {event.kv} of window {kernel.settings.window}")
@@ -38,7 +38,7 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
     counts.restored += event.restored
     counts.shared += event.shared
     _worked(kernel, proc, event)
-    if proc.state is not State.RUNNING or (proc.instr, proc.attempt) != (event.instr, event.attempt):
+    if proc.state is not State.RUNNING or proc.tag != event.tag:
         return  # killed meanwhile, and perhaps started again
     proc.turn_tokens += event.decoded
     proc.move(Move.TRAP)

@@ -28,13 +28,13 @@ def interrupt(kernel: Kernel, proc: Process) -> None:
     """A user's message became pending: wakes the process, or stops what it is emitting if it asked for that."""
     if proc.state is State.IDLE:
         _boundary(kernel, proc)
-    elif proc.abort and Line.USER not in proc.held(kernel.at):
+    elif proc.spec.abort and Line.USER not in proc.holding(kernel.at):
         _abort(kernel, proc)
 
 
 def _boundary(kernel: Kernel, proc: Process) -> None:
     """An instruction boundary: deliver what is pending, begin a turn if that wakes the process, or let it rest."""
-    held, lane = proc.held(kernel.at), kernel.lane_of(proc.pid)
+    held, lane = proc.holding(kernel.at), kernel.lane_of(proc.pid)
     waking = any(one.line is not Line.MEMORY and one.line not in held for one in proc.pending)
     if not proc.in_turn and not waking:
         if proc.state is State.READY:
@@ -70,7 +70,9 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
         limits = kernel.budgets(proc)
         share = round(100 * proc.space.used() / limits.queue)
         transcript.tell(
-            kernel, proc, kernel.iset.alert("pressure", proc.mask, percent=share, free=limits.queue - proc.space.used())
+            kernel,
+            proc,
+            kernel.iset.alert("pressure", proc.spec.calls, percent=share, free=limits.queue - proc.space.used()),
         )
         return []
     user = one.line is Line.USER
@@ -100,7 +102,9 @@ def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
     rest = [entry.page for entry in entries[kept:]]
     proc.space.evicted += len(rest)
     kernel.note(What.EVICT, proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
-    transcript.tell(kernel, proc, kernel.iset.alert("rest", proc.mask, pages=len(rest), first=rest[0], last=rest[-1]))
+    transcript.tell(
+        kernel, proc, kernel.iset.alert("rest", proc.spec.calls, pages=len(rest), first=rest[0], last=rest[-1])
+    )
     return sum(entry.tokens for entry in entries[:kept])
 
 
@@ -110,7 +114,9 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
         return
     if proc.in_turn and (proc.turn_syscalls >= TURN_SYSCALLS_MAX or proc.turn_tokens >= TURN_TOKENS_MAX):
         transcript.tell(
-            kernel, proc, kernel.iset.alert("budget", proc.mask, syscalls=proc.turn_syscalls, tokens=proc.turn_tokens)
+            kernel,
+            proc,
+            kernel.iset.alert("budget", proc.spec.calls, syscalls=proc.turn_syscalls, tokens=proc.turn_tokens),
         )
         kernel.note(What.TURN, proc, text="budget spent")
         close(kernel, proc)

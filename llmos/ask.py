@@ -61,10 +61,12 @@ def numbered(request: wire.Subscribe | wire.AnyCommand, number: int) -> bytes:
 
 def welcomed(reply: wire.AnyReply, path: Path) -> None:
     """Look at the daemon's first line. Raises Refused, or BadInput if it speaks another protocol."""
-    if isinstance(reply, wire.Failed):
+    if isinstance(reply, wire.Failed) and reply.code in wire.CODES:
         raise Refused(reply.error, reply.retry_after_s)
+    if isinstance(reply, wire.Failed) and reply.code == wire.PROTOCOL:
+        raise BadInput(f"the daemon in {path.parent} says: {reply.error}")
     if reply != wire.Hello(version=wire.VERSION):
-        raise BadInput(f"the daemon at {path} speaks another protocol than {wire.VERSION}; restart it")
+        raise BadInput(f"the daemon in {path.parent} speaks an older protocol than {wire.VERSION}: restart it")
 
 
 def expected(reply: wire.AnyAnswer, request: wire.Subscribe | wire.AnyCommand, answer: type[A]) -> A:

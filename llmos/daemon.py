@@ -90,8 +90,11 @@ async def start(directory: Path, options: Options, progress: Callable[[float], N
     except BaseException:
         process.terminate()
         raise
+    from llmos.storage import in_use
+
     error = last_line(directory / LOG, offset)
-    if await _another(directory, LOCKED_S if "is in use by process" in error else 0.0):
+    locked = (directory / "data.mdb").exists() and in_use(directory)
+    if await _another(directory, LOCKED_S if locked else 0.0):
         return None
     if process.returncode < 0:
         raise Disconnected(f"the daemon was killed by signal {-process.returncode} as it started")

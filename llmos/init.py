@@ -14,10 +14,12 @@ from pathlib import Path
 import msgspec
 import trio
 
+from kernel import formats
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelPanic
 from kernel.machine.loop import Machine
 from kernel.ports import Cpu, Disk, Record
+from kernel.records import CURRENT
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
@@ -83,6 +85,7 @@ async def powered(
     probe = LmdbDisk(directory)
     try:
         settings, last_model = recorded(probe)
+        form = formats.of(probe)
     finally:
         probe.close()
     settings = apply(settings, [*([f"window={window}"] if window else []), *(changes or [])])
@@ -100,6 +103,12 @@ async def powered(
             settings=settings,
         )
         machine = await boot(board, Table())
+        if form is not CURRENT:
+            print(
+                f"llmos: {directory}: format {form.number} was brought up to {CURRENT.number}",
+                file=sys.stderr,
+                flush=True,
+            )
         await machine.commit([Record("set", b"model", chosen.encode())])
     except BaseException:
         disk.close()

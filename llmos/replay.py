@@ -101,7 +101,7 @@ def machine(again: Replay, disk: Reads) -> dict[str, Any]:
         "now": kernel.counters.now,
         "processes": processes,
         "timers": [{"timer": t.id, "pid": t.pid, "due": t.due, "text": t.text} for t in kernel.timers.values()],
-        "slots": [{"pid": slot.pid, "instr": slot.instr, "attempt": slot.attempt} for slot in kernel.slots],
+        "slots": [msgspec.structs.asdict(slot.tag) for slot in kernel.slots],
     }
 
 

@@ -19,11 +19,10 @@ import msgspec
 
 from drivers.disk.lmdb import LmdbDisk, LmdbReader, reason_to_walk
 from drivers.disk.walk import Walked, walk_apart
-from kernel import checkpoint
+from kernel import checkpoint, formats
 from kernel.audit import Audit, audit, rows
 from kernel.errors import BadInput, InUse
 from kernel.ports import Reads
-from kernel.process import Process
 
 INDEX_FILES = ("index.s*", "p*.hnsw", "p*.part", "damaged")
 Tell = Callable[[str], None]
@@ -96,7 +95,8 @@ def reader(directory: Path) -> Iterator[LmdbReader]:
 
 def processes(disk: Reads) -> dict[str, int]:
     """The numbers of all processes, by name."""
-    found = [msgspec.msgpack.decode(value, type=Process) for _, value in rows(disk, "proc")]
+    form = formats.of(disk)
+    found = [form.proc(value) for _, value in rows(disk, "proc")]
     return {proc.name: proc.pid for proc in found}
 
 

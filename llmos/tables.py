@@ -12,6 +12,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 from unicodedata import combining, east_asian_width
 
+import msgspec
+
 from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Entry, ProcessView
@@ -106,21 +108,22 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
     names += ["UNREAD", *(["MODEL"] if several else []), "STATUS"]
     rows: list[list[Cell]] = []
     for one in processes:
-        share = one.queue_used / one.queue_max if one.queue_max else 0.0
+        counts, memory = one.accounts, one.memory
+        share = memory.used / memory.queue if memory.queue else 0.0
         full = round(10 * share)
         rows.append(
             [
                 str(one.pid),
                 one.name,
                 Styled(one.state.value, STATES.get(one.state, "")),
-                str(one.turns),
-                str(one.syscalls),
-                f"{one.queue_used}/{one.queue_max}",
+                str(counts.turns),
+                str(counts.syscalls),
+                f"{memory.used}/{memory.queue}",
                 Styled("█" * full + "░" * (10 - full), YELLOW if share >= LATE else GREEN),
-                str(one.resident),
-                str(one.pages),
-                str(one.faults),
-                str(one.evictions),
+                str(memory.resident),
+                str(memory.pages),
+                str(counts.faults),
+                str(counts.evictions),
                 str(one.outbox),
                 *([one.model] if several else []),
                 one.status,
@@ -129,22 +132,26 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
     return aligned(names, rows, left=("NAME", "STATE", "USED", "MODEL", "STATUS"), colour=colour, width=width)
 
 
+COUNTED: Final = ("entered", "emitted", "recalled", "new", "reprefilled", "restored", "shared")  # columns of vmstat
+
+
 def evaluated(one: ProcessView) -> dict[str, object]:
     """What a process made the model evaluate, in tokens, as JSON has it."""
-    made = one.entered + one.emitted
+    counts = one.accounts
+    made = counts.entered + counts.emitted
     return {
         "pid": one.pid,
         "name": one.name,
-        "turns": one.turns,
-        "entered": one.entered,
-        "emitted": one.emitted,
-        "recalled": one.recalled,
-        "prefill": one.prefill,
-        "new": one.prefill - one.again,
-        "reprefilled": one.again,
-        "restored": one.restored,
-        "shared": one.shared,
-        "prefill_per_new_token": round((one.prefill - one.recalled) / made, 3) if made else None,
+        "turns": counts.turns,
+        "entered": counts.entered,
+        "emitted": counts.emitted,
+        "recalled": counts.recalled,
+        "prefill": counts.prefill,
+        "new": counts.prefill - counts.again,
+        "reprefilled": counts.again,
+        "restored": counts.restored,
+        "shared": counts.shared,
+        "prefill_per_new_token": round((counts.prefill - counts.recalled) / made, 3) if made else None,
     }
 
 
@@ -153,11 +160,23 @@ def vmstat(processes: Iterable[ProcessView], *, colour: bool = False) -> list[st
     names = ("PID", "NAME", "TURNS", "ENTERED", "EMITTED", "RECALLED", "NEW", "AGAIN", "RESTORED", "SHARED", "RATIO")
     rows = []
     for one in processes:
-        ratio = evaluated(one)["prefill_per_new_token"]
-        counts = (one.entered, one.emitted, one.recalled, one.prefill - one.again, one.again, one.restored, one.shared)
+        counts, made = one.accounts, evaluated(one)
+        tokens = [
+            str(made[name]) for name in ("entered", "emitted", "recalled", "new", "reprefilled", "restored", "shared")
+        ]
+        ratio = made["prefill_per_new_token"]
         shown = "" if ratio is None else f"{ratio:.2f}"
-        rows.append([str(one.pid), one.name, str(one.turns), *map(str, counts), shown])
+        rows.append([str(one.pid), one.name, str(counts.turns), *tokens, shown])
     return aligned(names, rows, left=("NAME",), colour=colour)
+
+
+def process(one: ProcessView) -> dict[str, object]:
+    """A process as `ps --json` has it: one level of keys."""
+    found = msgspec.to_builtins(one)
+    accounts, memory, calls = msgspec.structs.asdict(one.accounts), found.pop("memory"), found.pop("calls")
+    del found["accounts"], accounts["coalesced"]
+    memory["queue_used"], memory["queue_max"] = memory.pop("used"), memory.pop("queue")
+    return {**found, "mask": calls, **accounts, **memory}
 
 
 def account(one: Account) -> dict[str, object]:

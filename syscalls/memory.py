@@ -21,14 +21,14 @@ NS = 1_000_000_000
 
 def sys_core_append(kernel: Kernel, proc: Process, call: CoreAppend) -> None:
     """A block that does not exist is made."""
-    old = proc.blocks.get(call.block, "")
+    old = proc.spec.blocks.get(call.block, "")
     segments.core_write(kernel, proc, call.block, f"{old}\n{call.text}".strip())
     transcript.answer(kernel, proc, f"ok: appended to {call.block}", delta=True)
 
 
 def sys_core_replace(kernel: Kernel, proc: Process, call: CoreReplace) -> None:
     """Every occurrence of the old text is replaced; there must be one."""
-    blocks = proc.blocks
+    blocks = proc.spec.blocks
     if call.block not in blocks:
         raise SyscallError(f"no block {call.block}; blocks are {', '.join(blocks) or 'none'}")
     if call.old not in blocks[call.block]:

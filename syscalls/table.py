@@ -78,5 +78,5 @@ class Table:
 
     def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
         """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
-        call = decode(text, encoding, proc.mask, truncated)
+        call = decode(text, encoding, proc.spec.calls, truncated)
         HANDLERS[type(call)](kernel, proc, call)

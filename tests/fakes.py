@@ -17,12 +17,13 @@ from kernel import checkpoint, core, records
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
-from kernel.machine.measures import booted, measure_anew, page_tokens_max, recorded
+from kernel.machine.measures import booted, measure_anew, page_tokens_max, recorded, upgraded
 from kernel.machine.pages import Pages
 from kernel.memory.page import Page
 from kernel.ports import Job
 from kernel.process import Process
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from kernel.state import Kernel, Step
 from syscalls.table import Table
 
@@ -45,11 +46,13 @@ class Rig:
         encoding: str = "json",
         kv: int = KV_TOKENS,
         others: Mapping[str, Callable[[], ScriptedCpu]] | None = None,
+        upgrading: bool = True,
     ) -> None:
         self.disk = disk or MemoryDisk()
         self.settings = apply(Settings(), list(changes))
         self.program, self.encoding, self.slots, self.kv = program, encoding, slots, kv
         self.others = dict(others or {})  # more models, by name
+        self.upgrading = upgrading  # False: a disk of an older format stays so
         self.now = 1_000 * NS
         self.cut_at = 0
         self.answering = True  # False: runs are noted and nobody carries them out
@@ -82,7 +85,10 @@ class Rig:
         )
         checkpoint.last_commit(self.kernel, self.disk)
         anew, resized, measured = measure_anew(self.kernel, self.disk, self.cpus)
-        self.disk.commit([*measured, *recorded(self.cpus, self.settings)])
+        first = upgraded(self.kernel, self.now) if self.upgrading else []
+        self.disk.commit(
+            [*measured, *recorded(self.cpus, self.settings), *(row for _, one in first for row in one.records)]
+        )
         self.index.start(self.post, self.pages.sizes)
         self.index.feed(self.kernel.counters.page)
         self.cpus.open(self.settings.window, self.post, lambda _: None)
@@ -142,7 +148,7 @@ class Rig:
 
     def spawn(self, name: str = "p", mask: Sequence[str] = Table.names, **fields: object) -> int:
         """A process; its number."""
-        step = self.do(Spawned(source="user", name=name, mask=tuple(mask), **fields))  # type: ignore[arg-type]
+        step = self.do(Spawned(source="user", spec=Spec(name, calls=tuple(mask), **fields)))  # type: ignore[arg-type]
         assert not step.error, step.error
         self.pump()
         return step.pid

@@ -32,6 +32,7 @@ from kernel.process import State
 from kernel.scheduler.mlfq import Mlfq
 from kernel.settings import Cpu as CpuSettings
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from syscalls.table import Table
 
 Progress = Callable[[str], None]
@@ -138,7 +139,7 @@ async def _forked(model: Path) -> dict[str, float]:
     changes = ["cpu.mode=throughput", f"cpu.seats={1 + CHILDREN}", "cpu.images=0", f"window={PARENT + 500}"]
     changes += ["memory.recall=0", "memory.data=0", "cpu.reply=64", "memory.warn=0.99"]
     async with machine_of(model, changes) as (machine, cpu):
-        parent = (await machine.requests.spawn("parent", ("send_message",), {}, None)).pid
+        parent = (await machine.requests.spawn(Spec("parent", ("send_message",)))).pid
         cpu.forced = dict.fromkeys(range(parent, parent + 1 + CHILDREN), 'start: "yes" | "no"\n')
         n = 0
         while machine.kernel.procs[parent].accounts.kv < PARENT:  # ends: each message makes the prompt longer
@@ -187,7 +188,7 @@ async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:
     changes = [f"cpu.mode={mode}", f"cpu.slots={slots}", f"cpu.reply={SPOKEN}", "window=1024"]
     async with machine_of(model, changes) as (machine, cpu):
         times: dict[int, list[float]] = {}
-        pids = [(await machine.requests.spawn(f"p{n}", ("send_message",), {}, None)).pid for n in range(slots)]
+        pids = [(await machine.requests.spawn(Spec(f"p{n}", ("send_message",)))).pid for n in range(slots)]
         async with machine.feed.subscribe(-1) as published:
             for n, pid in enumerate(pids):
                 await machine.requests.message(pid, f"m{n}", f"Tell a long story about the number {n}.")
@@ -264,7 +265,7 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
     took: list[float] = []
     rng = Random(7)
     async with machine_of(model, changes) as (machine, cpu):
-        batch = [(await machine.requests.spawn(f"b{n}", ("send_message",), {}, None)).pid for n in range(4)]
+        batch = [(await machine.requests.spawn(Spec(f"b{n}", ("send_message",)))).pid for n in range(4)]
         text = " ".join(["The kernel reads a page of the old archive."] * 40)
         said = 0
 
@@ -284,7 +285,7 @@ async def _preempted(model: Path, samples: int, progress: Progress) -> list[floa
             for n in range(samples):
                 if n % 20 == 0:
                     progress(f"a message while others compute, {n} of {samples}")
-                    user = (await machine.requests.spawn(f"user{n}", ("send_message",), {}, None)).pid
+                    user = (await machine.requests.spawn(Spec(f"user{n}", ("send_message",)))).pid
                     cpu.forced[user] = 'start: "yes"\n'
                 await trio.sleep(rng.uniform(0.05, 0.6))
                 while not _above(machine, user):  # ends: they sink again. After a boost all are equal

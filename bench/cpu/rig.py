@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from drivers.cpu.llama.engine import LlamaCpu
-from kernel.event import AnyEvent, Trapped
+from kernel.event import AnyEvent, Tag, Trapped
 from kernel.ports import Job, Streamed
 from kernel.settings import Cpu as CpuSettings
 
@@ -58,9 +58,7 @@ class Rig:
         self.cpu.start(
             Job(
                 slot=slot,
-                pid=pid,
-                instr=instr,
-                attempt=attempt,
+                tag=Tag(pid, instr, attempt),
                 pages=(),
                 prompt=tuple(prompt),
                 ids=tuple(ids),

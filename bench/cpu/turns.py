@@ -25,6 +25,7 @@ from kernel.event import Message
 from kernel.machine import views
 from kernel.memory.page import Role
 from kernel.ports import Job
+from kernel.spec import Spec
 from llmos.demo.talk import conversation
 from llmos.init import powered
 
@@ -148,7 +149,7 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
     with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
         changed = ["cpu.reply=128", *changes]
         async with powered(Path(folder), cpu=CountingCpu(model, program), window=window, changes=changed) as machine:
-            pid = (await machine.requests.spawn("talk", mask, {"notes": ""}, None)).pid
+            pid = (await machine.requests.spawn(Spec("talk", mask, blocks={"notes": ""}))).pid
             async with machine.feed.subscribe(-1) as published:
                 for turn in range(turns):
                     question = None
@@ -199,19 +200,19 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                         beside.evidence += beside.has(question.statement)
             (view,) = views.processes(machine.kernel)
     assert beside is not None
-    new = view.entered + view.emitted
+    new = view.accounts.entered + view.accounts.emitted
     return Turned(
         turns,
         edits,
         asked,
-        view.entered,
-        view.emitted,
+        view.accounts.entered,
+        view.accounts.emitted,
         Layout(
-            round((view.prefill - view.recalled) / new, 3),
-            round(view.recalled / turns, 1),
+            round((view.accounts.prefill - view.accounts.recalled) / new, 3),
+            round(view.accounts.recalled / turns, 1),
             round(seen / asked, 3),
-            view.prefill,
-            view.evictions,
+            view.accounts.prefill,
+            view.accounts.evictions,
         ),
         Layout(
             round((beside.prefill - beside.recalled) / new, 3),

@@ -37,6 +37,7 @@ from kernel.machine.loop import Machine
 from kernel.ports import Disk, Index
 from kernel.process import State
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from syscalls.table import Table
 
 RATE: Final = 200.0  # seconds of the workload in one of the host's
@@ -207,7 +208,9 @@ async def _act(machine: Machine, act: Act) -> bool:
     """Do it, or find it done already; whether it was an input that is now stored."""
     match act.what:
         case "spawn":
-            answer = await machine.requests.spawn(act.proc, None, {"notes": ""}, "Be brief.", abort=act.proc == "p1")
+            answer = await machine.requests.spawn(
+                Spec(act.proc, system="Be brief.", blocks={"notes": ""}, abort=act.proc == "p1")
+            )
             if answer.refused is not None and not isinstance(answer.refused, Exists):
                 raise answer.refused
         case "say":

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from bench.paging.attribution import Attribution
 from bench.paging.trace import Ref, Turn
 from drivers.disk.lmdb import LmdbReader
-from kernel import records
+from kernel import formats, records
 from kernel.errors import BadInput
 from kernel.event import Loaded
 from kernel.memory.page import Area, Kind, Origin, Page
-from kernel.process import Process
 
 FRAME = 5  # tokens that a chat template puts around a page
 
@@ -30,7 +27,8 @@ def record(directory: Path, name: str) -> tuple[list[Turn], list[str]]:
     """
     disk = LmdbReader(directory)
     try:
-        found = [msgspec.msgpack.decode(value, type=Process) for _, value in disk.scan("proc")]
+        form = formats.of(disk)
+        found = [form.proc(value) for _, value in disk.scan("proc")]
         names = ", ".join(sorted(proc.name for proc in found)) or "none"
         mine = [proc for proc in found if not name or name in (proc.name, str(proc.pid))]
         if not mine or (not name and len(mine) > 1):
@@ -44,7 +42,7 @@ def record(directory: Path, name: str) -> tuple[list[Turn], list[str]]:
         asked = [  # when, and the pages that came
             (entry.event.at, [row[0] for row in entry.event.pages])
             for _, value in disk.scan("journal")
-            if isinstance((entry := msgspec.msgpack.decode(value, type=records.JournalEntry)).event, Loaded)
+            if isinstance((entry := formats.entry(value)).event, Loaded)
             and entry.event.pid == pid
         ]
     finally:

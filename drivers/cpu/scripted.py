@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from kernel.event import Outcome, Trapped
+from kernel.event import Outcome, Tag, Trapped
 from kernel.memory.measure import Frame
 from kernel.memory.page import Role
 from kernel.ports import Job, Post, Streamed
@@ -83,7 +83,7 @@ class ScriptedCpu:
         self._kept: OrderedDict[int, bytes] = OrderedDict()  # by process: ids in KV, four bytes each
         self._kept_tokens = 0
         self._keeping = threading.Lock()
-        self._begun: dict[int, tuple[tuple[int, int], Plan]] = {}  # by process: (instr, attempt), what it says
+        self._begun: dict[int, tuple[Tag, Plan]] = {}  # by process: the run that began it, and what it says
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -148,7 +148,7 @@ class ScriptedCpu:
         while self.token_s and emitted < planned.end and not self._stop[job.slot].is_set():
             time.sleep(self.token_s)  # the device's own time, in its own thread
             piece = self.detokenize(planned.ids[emitted : emitted + 1])
-            self._stream(Streamed(job.pid, job.instr, job.attempt, emitted, piece))
+            self._stream(Streamed(job.tag, emitted, piece))
             emitted += 1
             first_at = first_at or self._now()
         if not self.token_s and emitted < planned.end:
@@ -162,12 +162,12 @@ class ScriptedCpu:
             self._trap(job, Outcome.FAILED, (), "", 0, error="the script says that the device fails")
             return None
         known, planned = self._begun.get(job.pid, ((0, 0), None))
-        if planned is None or not job.ids or known != (job.instr, job.attempt):
+        if planned is None or not job.ids or known != job.tag:
             text = self.program(job)
             planned = Plan(text, self.tokenize(text), 0, 0)
         end = min(len(planned.ids), job.reply, len(job.ids) + job.quantum)
         planned = Plan(planned.text, planned.ids, end, self._evaluate(job))
-        self._begun[job.pid] = ((job.instr, job.attempt), planned)  # a preempted instruction goes on as it began
+        self._begun[job.pid] = (job.tag, planned)  # a preempted instruction goes on as it began
         return planned
 
     def _finish(self, job: Job, planned: Plan, emitted: int, first_at: int) -> None:
@@ -229,9 +229,7 @@ class ScriptedCpu:
             Trapped(
                 source=f"cpu{job.slot}",
                 slot=job.slot,
-                pid=job.pid,
-                instr=job.instr,
-                attempt=job.attempt,
+                tag=job.tag,
                 outcome=outcome,
                 text=text,
                 ids=ids,

@@ -38,7 +38,7 @@ from typing import Any, Final, Literal
 import lmdb
 import msgspec
 
-from drivers.disk.seal import FORMAT, FORMAT_KEY, boot_of_host, seal, unseal
+from drivers.disk.seal import FORMAT, FORMAT_KEY, SEALED, UNSEALED, boot_of_host, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
 from kernel.errors import BadInput, DeviceError, InUse
@@ -129,7 +129,7 @@ class LmdbReader(_Reads):
             self._tables = {"meta": self._env.open_db(b"meta", create=False)}
             with self._env.begin() as txn:
                 version = txn.get(FORMAT_KEY, db=self._tables["meta"])
-            if version != FORMAT:
+            if version not in SEALED:
                 raise BadInput(f"{file} has format {version!r}, not {FORMAT!r}: boot the machine once to upgrade it")
             self._tables = {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
         except lmdb.Error as exc:
@@ -457,9 +457,9 @@ def _tables(env: lmdb.Environment, path: Path) -> dict[str, Any] | None:
             fresh = txn.stat()["entries"] == 0
             meta = None if fresh else env.open_db(b"meta", txn=txn, create=False)
             found = None if meta is None else txn.get(FORMAT_KEY, db=meta)
-        if found == b"1":
+        if found == UNSEALED:
             return None
-        if not fresh and found != FORMAT:
+        if not fresh and found not in SEALED:
             shown = "unknown" if found is None else found.decode(errors="replace")
             raise BadInput(f"{path} has format version {shown}; this llmos reads version {FORMAT.decode()}")
         with env.begin(write=True) as txn:
@@ -474,9 +474,10 @@ def _tables(env: lmdb.Environment, path: Path) -> dict[str, Any] | None:
 
 
 def upgrade(path: Path) -> None:
-    """Bring a directory of format 1 up to this one: written anew beside it, then put in its place, so it can be killed.
+    """Make format 2 of a directory of format 1: written anew beside it, then put in its place, so it can be killed.
 
-    Format 2 has checksums, and a table `base`. Raises BadInput if a record is in no table of format 1.
+    That has checksums, and a table `base`; the kernel's boot brings it on. Raises BadInput if a record is in no table
+    of format 1.
     """
     aside = path / "upgrade"
     shutil.rmtree(aside, ignore_errors=True)
@@ -498,7 +499,7 @@ def upgrade(path: Path) -> None:
                             for key, value in chunk:
                                 txn.put(key, seal(table, key, value), db=written, append=True)
         with new.begin(write=True) as txn:
-            txn.put(FORMAT_KEY, FORMAT, db=new.open_db(b"meta", txn=txn))
+            txn.put(FORMAT_KEY, SEALED[0], db=new.open_db(b"meta", txn=txn))
         new.sync(True)
     finally:
         old.close()

@@ -15,27 +15,61 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Literal, cast
+from typing import IO, Final, Literal, cast
 
 import msgspec
 
+from kernel import formats
 from kernel.audit import rows
 from kernel.errors import BadInput, Exists
-from kernel.event import Imported, Moved, MovedTimer, Spawned
+from kernel.event import Imported, Moved, MovedTimer
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
 from kernel.records import key, page_of
+from kernel.spec import Spec
 
 FORMAT: Final = "llmos-process"
-VERSION: Final = 1
+VERSION: Final = 2
 TEXT_MAX: Final = 256 << 20  # characters of all pages together: an import is one transaction
 REMADE: Final = (Kind.TEXT, Kind.CORE, Kind.STUB)  # the machine that imports makes these anew
 
 
+class TimerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A timer in the head: due (ns UTC), and then every so many ns if that is not 0."""
+
+    due: int
+    every_ns: int
+    text: str
+
+
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The first line. Times are ns UTC."""
+    """The first line. `exported_at` is ns UTC. The spec's model is what the other machine called it."""
+
+    format: Literal["llmos-process"]
+    version: int
+    spec: Spec
+    timers: tuple[TimerLine, ...]
+    exported_at: int
+    lsn: int
+
+
+class Timer1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A timer in a head of version 1."""
+
+    due: int
+    every: int
+    text: str
+
+
+class _Version(msgspec.Struct, frozen=True):
+    format: Literal["llmos-process"]
+    version: int
+
+
+class Head1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The first line of version 1."""
 
     format: Literal["llmos-process"]
     version: int
@@ -45,10 +79,10 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     blocks: dict[str, str]
     nice: int
     abort: bool
-    timers: tuple[dict[str, Any], ...]
+    timers: tuple[Timer1, ...]
     exported_at: int
     lsn: int
-    model: str = ""  # what it called its model; the first of the other machine if nothing there is called so
+    model: str = ""
 
 
 class PageLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +119,7 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
     try:
         with _opened(aside, "wb", gz=file.name.endswith(".gz")) as stream:
             digest, count = hashlib.sha256(), 0
-            for line in _lines(disk, msgspec.msgpack.decode(raw, type=Process), at):
+            for line in _lines(disk, formats.of(disk).proc(raw), at):
                 packed = msgspec.json.encode(line) + b"\n"
                 digest.update(packed)
                 stream.write(packed)
@@ -104,13 +138,10 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
         row = disk.get("timer", key(number))
         if row is not None:
             timer = msgspec.msgpack.decode(row, type=Timer)
-            timers.append({"due": timer.due, "every": timer.every, "text": timer.text})
+            timers.append(TimerLine(timer.due, timer.every_ns, timer.text))
     counters = msgspec.msgpack.decode(disk.get("meta", b"kernel") or b"\x90")
     lsn = counters[0] if counters else 0
-    yield Head(
-        FORMAT, VERSION, proc.name, proc.mask, proc.system, proc.blocks, proc.nice, proc.abort, tuple(timers), at, lsn,
-        proc.model,
-    )  # fmt: skip
+    yield Head(FORMAT, VERSION, proc.spec, tuple(timers), at, lsn)
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
     for _, value in rows(disk, "page"):
@@ -148,9 +179,7 @@ def read(file: Path, name: str = "") -> Imported:
 
 def _read(stream: IO[bytes], file: Path, name: str) -> Imported:
     first = stream.readline()
-    head = msgspec.json.decode(first, type=Head)
-    if head.version != VERSION:
-        raise BadInput(f"{file} has version {head.version} of the export's format; this llmos reads {VERSION}")
+    head = _head(first, file)
     digest, pages, size = hashlib.sha256(first), list[Moved](), 0
     decoder, tail = msgspec.json.Decoder(PageLine), None
     for raw in stream:
@@ -168,18 +197,22 @@ def _read(stream: IO[bytes], file: Path, name: str) -> Imported:
         pages.append(Moved(*fields, line.pinned))
     if tail is None or (tail.pages, tail.sha256) != (len(pages), digest.hexdigest()):
         raise BadInput(f"{file} is cut short or was changed: its last line does not fit the rest")
-    mask, blocks = head.mask, head.blocks
-    spawn = Spawned(
-        name=name or head.name,
-        mask=mask,
-        blocks=blocks,
-        system=head.system,
-        nice=head.nice,
-        abort=head.abort,
-        model=head.model,
-    )
-    timers = tuple(msgspec.convert((t["due"], t["every"], t["text"]), MovedTimer) for t in head.timers)
-    return Imported(spawn=spawn, pages=tuple(pages), timers=timers)
+    spec = msgspec.structs.replace(head.spec, name=name or head.spec.name)
+    timers = tuple(MovedTimer(one.due, one.every_ns, one.text) for one in head.timers)
+    return Imported(spec=spec, pages=tuple(pages), timers=timers)
+
+
+def _head(line: bytes, file: Path) -> Head:
+    """The head, of whatever version this kernel reads."""
+    version = msgspec.json.decode(line, type=_Version).version
+    if version not in (1, VERSION):
+        raise BadInput(f"{file} has version {version} of the export's format; this llmos reads 1 and {VERSION}")
+    if version == VERSION:
+        return msgspec.json.decode(line, type=Head)
+    old = msgspec.json.decode(line, type=Head1)
+    spec = Spec(old.name, old.mask, old.system, old.blocks, old.nice, old.abort, old.model)
+    timers = tuple(TimerLine(one.due, one.every, one.text) for one in old.timers)
+    return Head(old.format, VERSION, spec, timers, old.exported_at, old.lsn)
 
 
 def _opened(file: Path, mode: Literal["rb", "wb"], *, gz: bool) -> IO[bytes]:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from kernel.errors import DeviceError
-from kernel.records import FORMAT_ROW, TABLES
+from kernel.formats import FORMS
+from kernel.records import CURRENT, FORMAT_ROW, TABLES
 
-FORMAT: Final = b"2"  # 1: no checksums, no table `base`
+FORMAT: Final = str(CURRENT.number).encode()  # of what is made here
+SEALED: Final = tuple(FORMS)  # formats of this layout, which differ in what stands in the values (kernel/formats.py)
+UNSEALED: Final = b"1"  # no checksums, no table `base`
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
 FORMAT_KEY: Final = FORMAT_ROW[1]
 PLAIN: Final = dict([FORMAT_ROW])  # the key of a table that has no checksum

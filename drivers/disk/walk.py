@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from drivers.disk.seal import BYTES, FORMAT, PLAIN, SEEDS
+from drivers.disk.seal import BYTES, PLAIN, SEALED, SEEDS
 
 MAGIC: Final = 0xBEEFC0DE
 VERSION: Final = 1
@@ -106,7 +106,7 @@ class _Walk:
         import numpy as np  # here: who only names this module does not pay for it
 
         self.np, self.found, self.deep = np, found, deep
-        self.tables, self.plain, self.format = SEEDS, PLAIN, FORMAT.decode()
+        self.tables, self.plain, self.format = SEEDS, PLAIN, tuple(one.decode() for one in SEALED)
         if found.bytes < 2 * 4096:
             found.foreign = True
             raise Damaged(f"it has {found.bytes} bytes, too few for an LMDB file")
@@ -139,10 +139,10 @@ class _Walk:
                 continue
             if tree.name in self.plain:
                 self._read_format(tree.name, nodes)
-            if self.deep and self.found.format == self.format:
+            if self.deep and self.found.format in self.format:
                 self._checksums(tree.name, nodes)
         missing = set(self.tables) - {tree.name for tree in named}
-        if missing and named and self.found.format == self.format:
+        if missing and named and self.found.format in self.format:
             raise Damaged(f"table {min(missing)!r} is missing")
         if not self.used.all():
             raise Damaged(f"page {int(np.argmin(self.used))} is neither used nor free")

@@ -75,19 +75,12 @@ async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswe
 
 
 async def _spawn(machine: Machine, request: wire.Spawn) -> Answer:
-    texts = [request.system or "", *request.blocks, *request.blocks.values()]
+    spec = request.spec
+    texts = [spec.system, *spec.blocks, *spec.blocks.values()]
     size = sum(len(text.encode()) for text in texts)
     if size > MESSAGE_BYTES_MAX:
         raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
-    return await machine.requests.spawn(
-        request.name,
-        request.mask,
-        request.blocks,
-        request.system,
-        request.nice,
-        request.abort,
-        request.model,
-    )
+    return await machine.requests.spawn(spec, request.suit)
 
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:

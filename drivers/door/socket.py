@@ -142,8 +142,11 @@ class Connection:
                 await self.write(wire.Failed(id=0, error='the first line must be {"op":"hello","version":...}'))
                 return False
             if hello.version != wire.VERSION:
-                error = f"protocol {hello.version} is not spoken here, {wire.VERSION} is; use an llmos of one version"
-                await self.write(wire.Failed(id=0, error=error))
+                older = "client" if hello.version < wire.VERSION else "daemon"
+                error = (
+                    f"protocol {hello.version} is not spoken here, {wire.VERSION} is: restart the {older}"
+                )
+                await self.write(wire.Failed(id=0, error=error, code=wire.PROTOCOL))
                 return False
             await self.write(wire.Hello(version=wire.VERSION))
             return True

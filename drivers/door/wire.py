@@ -11,7 +11,7 @@ Not here: what a request does (desk.py), how lines are read (lines.py, socket.py
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -23,14 +23,17 @@ from kernel.machine.views import Entry, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.settings import Settings
+from kernel.spec import Spec
 
-VERSION: Final = 1
+VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
 ENTRIES_MAX: Final = 1_000  # log numbers that one Dmesg covers; a client goes on from `upto`
 HISTORY_MAX: Final = 1_000  # pages of one History
 
 CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-use": InUse, "stopped": Stopped}
 """Refusals that programs tell apart, by what stands in Failed."""
+PROTOCOL: Final = "protocol"
+"""The code of the refusal of another protocol; daemons of protocol 1 give none."""
 
 Number = Annotated[int, Meta(ge=0, le=(1 << 53))]
 Proc: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 53))] | Annotated[str, Meta(max_length=256)]
@@ -62,15 +65,10 @@ class Send(Request, frozen=True, kw_only=True):
 
 
 class Spawn(Request, frozen=True, kw_only=True):
-    """Make a process, or start a dead one of this name again. None: what suits the CPU's model."""
+    """Make a process, or start a dead one again. What `suit` names, if left empty, is as suits the model."""
 
-    name: str
-    mask: tuple[str, ...] | None = None
-    blocks: dict[str, str] = {}
-    system: str | None = None
-    nice: int = 0
-    abort: bool = False  # a message stops what it is saying
-    model: str = ""  # one of the machine's, by name; "": the first
+    spec: Spec
+    suit: tuple[Literal["calls", "system"], ...] = ("calls", "system")
 
 
 class Fork(Request, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from kernel.event import (
     AnyEvent,
     Checkpointed,
     Run,
+    Tag,
     TimerFired,
     Trapped,
 )
@@ -122,7 +123,7 @@ class Machine:
         self._numbers: dict[str, int] = {}
         self._awake = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._shown: dict[int, tuple[int, int, int]] = {}  # by process, the attempt whose first tokens were streamed
+        self._shown: dict[int, Tag] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
         self._expected: dict[str, int | None] = {}  # by model, whom its CPU was told to expect
         self._stopped = trio.Event()
@@ -327,8 +328,7 @@ class Machine:
         if self.stopping:
             return  # derived again at the next boot
         self._busy.add(run.slot)
-        tag = (run.pid, run.instr, run.attempt)
-        if run.ids and self._shown.get(run.pid) != tag:  # a new attempt goes on from committed tokens: say them again
-            self.stream(Streamed(*tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
-        self._shown[run.pid] = tag
+        if run.ids and self._shown.get(run.pid) != run.tag:  # a new attempt: what is committed is said again
+            self.stream(Streamed(run.tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
+        self._shown[run.pid] = run.tag
         self.cpus.start(self.pages.job(run))

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import msgspec
 
-from kernel import records
-from kernel.event import Booted
+from kernel import core, records
+from kernel.event import AnyEvent, Booted, Upgraded
 from kernel.limits import PAGE_TOKENS_MAX, PAGE_TOKENS_MIN
 from kernel.machine.cpus import Cpus
 from kernel.ports import Disk, Record
 from kernel.settings import Settings
-from kernel.state import Kernel
+from kernel.state import Kernel, Step
 
 
 def page_tokens_max(settings: Settings) -> int:
     """By how many tokens text from outside is split: a sixteenth of the window, within the limits."""
     return max(PAGE_TOKENS_MIN, min(PAGE_TOKENS_MAX, settings.window // 16))
+
+
+def upgraded(kernel: Kernel, at: int) -> list[tuple[AnyEvent, Step]]:
+    """The step that brings what was loaded to the present format, before Booted; none if it has that."""
+    if kernel.form is records.CURRENT:
+        return []
+    event = Upgraded(source="boot", at=at)
+    return [(event, core.step(kernel, event))]
 
 
 def booted(
@@ -64,9 +72,9 @@ def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...
     written: list[Record] = []
     last = _last_measures(disk)
     for proc in kernel.procs.values():
-        layout = cpus.layouts.get(proc.model, cpus.layouts[""])
+        layout = cpus.layouts.get(proc.spec.model, cpus.layouts[""])
         measure = layout.costs.measure
-        if not last or last.get(proc.model, last[""]) == measure:
+        if not last or last.get(proc.spec.model, last[""]) == measure:
             continue
         anew.append(proc.pid)
         numbers = [entry.page for entry in proc.space.queue]

@@ -61,14 +61,12 @@ class Pages:
                 run.pages, self._visible([placed.page for placed in run.pages], run.model), strict=True
             )
         )
-        name = (run.mask, run.encoding)
+        name = (run.calls, run.encoding)
         if name not in self._grammars:
-            self._grammars[name] = self._iset.grammar(run.mask, run.encoding)
+            self._grammars[name] = self._iset.grammar(run.calls, run.encoding)
         return Job(
             slot=run.slot,
-            pid=run.pid,
-            instr=run.instr,
-            attempt=run.attempt,
+            tag=run.tag,
             pages=pages,
             prompt=self._layouts[run.model].render(pages),
             ids=run.ids,

@@ -8,7 +8,7 @@ Not here: what an event means (core.py), when it is stepped (loop.py), what only
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -23,8 +23,10 @@ from kernel.machine.measures import page_tokens_max
 from kernel.memory.measure import Part
 from kernel.ports import Disk, Index
 from kernel.settings import Settings
+from kernel.spec import Spec
 from kernel.state import InstructionSet, Kernel
 
+SUIT: Final = ("calls", "system")  # of a process, what a machine can choose if nobody does
 LONG_CHARS: Final = 2_000  # a longer text is measured in a thread: tokenising 1 MB takes seconds
 
 
@@ -161,37 +163,18 @@ class Requests:
                 raise Busy(f"queue full: the indexes are {self._index.lag()} pages behind", 5)
             await trio.sleep(0.05)
 
-    async def spawn(
-        self,
-        name: str,
-        mask: tuple[str, ...] | None,
-        blocks: dict[str, str],
-        system: str | None,
-        nice: int = 0,
-        abort: bool = False,
-        model: str = "",
-    ) -> Answer:
-        """Make a process, or start a dead one again. None: what suits its model, by name; "" is the first."""
-        if mask is None:
-            mask = self._iset.default_mask(self._cpus.of.get(model, self._cpus.of[""]).full_mask)
-        return await self.submit(
-            Spawned(
-                source="user",
-                name=name,
-                mask=mask,
-                blocks=blocks,
-                system=self._iset.system if system is None else system,
-                nice=nice,
-                abort=abort,
-                model=model,
-            )
-        )
+    async def spawn(self, spec: Spec, suit: Collection[str] = SUIT) -> Answer:
+        """Make a process, or start a dead one again. What `suit` names, if left empty, is as suits its model."""
+        cpu = self._cpus.of.get(spec.model, self._cpus.of[""])
+        own = {"calls": self._iset.default_mask(cpu.full_mask), "system": self._iset.system}
+        chosen = {field: own[field] for field in suit if not getattr(spec, field)}
+        return await self.submit(Spawned(source="user", spec=msgspec.structs.replace(spec, **chosen)))
 
     async def take_over(self, event: Imported) -> Answer:
         """A process from another machine; what was resident there is measured by its model here."""
-        if event.spawn.model not in self._cpus.of:
-            event = msgspec.structs.replace(event, spawn=msgspec.structs.replace(event.spawn, model=""))
-        tokenize = self._cpus.of[event.spawn.model].tokenize
+        if event.spec.model not in self._cpus.of:
+            event = msgspec.structs.replace(event, spec=msgspec.structs.replace(event.spec, model=""))
+        tokenize = self._cpus.of[event.spec.model].tokenize
         ids: dict[str, tuple[int, ...]] = {}
         for text in [page.text for page in event.pages if page.where]:
             if len(text) > LONG_CHARS:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from kernel import records
+from kernel import formats, records
 from kernel.errors import BadInput
 from kernel.event import Message, Note
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
 from kernel.ports import Reads
-from kernel.process import Process, State
+from kernel.process import Accounts, Process, State
 
 if TYPE_CHECKING:
     from kernel.state import Kernel
@@ -65,37 +65,30 @@ class Map(msgspec.Struct, frozen=True):
     budgets: dict[str, int]
 
 
+class MemoryView(msgspec.Struct, frozen=True):
+    """What a process has in view and on disk: tokens of its queue, pages resident, pages made."""
+
+    used: int
+    queue: int
+    resident: int
+    pages: int
+
+
 class ProcessView(msgspec.Struct, frozen=True):
-    """A line of `ps`."""
+    """A line of `ps`. Not the whole Spec: instructions and core blocks of thousands would exceed what a line holds."""
 
     pid: int
     name: str
     state: State
     status: str
-    mask: tuple[str, ...]
-    turns: int
-    syscalls: int
-    entered: int
-    recalled: int
-    emitted: int
-    prefill: int
-    faults: int
-    evictions: int
-    interrupts: int
-    illegal: int
-    kv: int
-    queue_used: int
-    queue_max: int
-    resident: int
-    pages: int
+    calls: tuple[str, ...]
+    model: str  # the model's own name
+    accounts: Accounts
+    memory: MemoryView
     pending: int
     outbox: int
     acked: int
     timers: int
-    again: int
-    restored: int
-    shared: int
-    model: str  # the model's own name
 
 
 def find(kernel: Kernel, proc: str | int) -> int:
@@ -118,36 +111,25 @@ def process(kernel: Kernel, proc: str | int) -> ProcessView:
 
 
 def _view(kernel: Kernel, proc: Process) -> ProcessView:
-    counts, space = proc.accounts, proc.space
+    space = proc.space
     return ProcessView(
         pid=proc.pid,
         name=proc.name,
         state=proc.state,
         status=proc.status,
-        mask=proc.mask,
-        turns=counts.turns,
-        syscalls=counts.syscalls,
-        entered=counts.entered,
-        recalled=counts.recalled,
-        emitted=counts.emitted,
-        prefill=counts.prefill,
-        faults=counts.faults,
-        evictions=counts.evictions,
-        interrupts=counts.interrupts,
-        illegal=counts.illegal,
-        kv=counts.kv,
-        queue_used=space.used(),
-        queue_max=kernel.budgets(proc).queue,
-        resident=len(space.queue) + len(space.recall),
-        pages=proc.seq,
+        calls=proc.spec.calls,
+        model=kernel.models[kernel.model_of(proc.pid)].title,
+        accounts=proc.accounts,
+        memory=MemoryView(
+            used=space.used(),
+            queue=kernel.budgets(proc).queue,
+            resident=len(space.queue) + len(space.recall),
+            pages=proc.seq,
+        ),
         pending=len(proc.pending),
         outbox=proc.said - proc.acked,
         acked=proc.acked,
         timers=len(proc.timers),
-        again=counts.again,
-        restored=counts.restored,
-        shared=counts.shared,
-        model=kernel.models[kernel.model_of(proc.pid)].title,
     )
 
 
@@ -195,7 +177,7 @@ def log(disk: Reads, since: int, limit: int = LOG_STEPS) -> list[Entry]:
 
 def entry(value: bytes) -> Entry:
     """What clients see of a row of the journal."""
-    journaled = msgspec.msgpack.decode(value, type=records.JournalEntry)
+    journaled = formats.entry(value)
     return Entry(journaled.lsn, journaled.event.at, journaled.notes)
 
 

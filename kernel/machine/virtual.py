@@ -17,7 +17,7 @@ from kernel.event import AnyEvent, Message, Messaged, Run, TimerFired
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
-from kernel.machine.measures import booted, page_tokens_max, recorded
+from kernel.machine.measures import booted, page_tokens_max, recorded, upgraded
 from kernel.machine.pages import Pages
 from kernel.ports import Cpu, Disk, Index
 from kernel.settings import Settings
@@ -63,7 +63,8 @@ class VirtualMachine:
         checkpoint.last_commit(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sizes)
-        disk.commit(recorded(self.cpus, settings))
+        first = upgraded(self.kernel, self.now)
+        disk.commit([*recorded(self.cpus, settings), *(row for _, step in first for row in step.records)])
         return self.do(booted(self.cpus, settings))
 
     def post(self, event: AnyEvent) -> None:

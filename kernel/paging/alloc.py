@@ -77,7 +77,7 @@ def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:
 
 def alert(kernel: Kernel, proc: Process, what: str, **numbers: object) -> list[Entry]:
     """Pages of the kernel's for an interrupt that is yet to be delivered."""
-    text = kernel.iset.alert(what, proc.mask, **numbers)
+    text = kernel.iset.alert(what, proc.spec.calls, **numbers)
     parts = measured(kernel, kernel.model_of(proc.pid), text, unit_text(kernel))
     return [page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
 

@@ -113,6 +113,6 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
     else:
         shown = _fitting(kernel, proc, event.hits)
         more = event.more or len(shown) < len(event.hits)
-        text = kernel.iset.alert("hits", proc.mask, hits=shown, more=more)
+        text = kernel.iset.alert("hits", proc.spec.calls, hits=shown, more=more)
         transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in shown))
     return proc

@@ -43,7 +43,7 @@ def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     stubs = {entry.page for entry in space.queue if entry.kind is Kind.STUB}
     pager.remove(space, stubs)
     if kernel.settings.memory.on_evict == "stub":
-        text = kernel.iset.alert("stub", proc.mask, pages=space.evicted)
+        text = kernel.iset.alert("stub", proc.spec.calls, pages=space.evicted)
         _head(kernel, proc, text, Kind.STUB)
 
 

@@ -79,6 +79,8 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
         proc.accounts.faults += 1
         kernel.note(What.FAULT, proc, pages=(page,), tokens=size)
         queue.append(kernel, proc, Entry(page, size, Kind(kind), role, group))
-    text = kernel.iset.alert("loaded", proc.mask, found=tuple(sorted(found)), resident=tuple(sorted(found & resident)))
+    text = kernel.iset.alert(
+        "loaded", proc.spec.calls, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
+    )
     transcript.tell(kernel, proc, text, Kind.RESULT, group)
     return proc

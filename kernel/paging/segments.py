@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
+
 from kernel.errors import BadInput, SyscallError, some
-from kernel.event import Spawned
 from kernel.limits import BLOCKS_MAX
 from kernel.memory.page import Kind, Origin, Role
 from kernel.paging import alloc
 from kernel.process import Process
+from kernel.spec import Spec
 from kernel.state import Kernel
 
 
@@ -24,7 +26,7 @@ def render_blocks(blocks: dict[str, str]) -> str:
 
 def data(kernel: Kernel, proc: Process) -> None:
     """Write the data segment anew from the blocks."""
-    text = render_blocks(proc.blocks)
+    text = render_blocks(proc.spec.blocks)
     if not text:
         proc.space.data = None
         return
@@ -32,16 +34,16 @@ def data(kernel: Kernel, proc: Process) -> None:
     proc.space.data = alloc.page(kernel, proc.pid, part, Kind.CORE, Origin.KERNEL, Role.SYSTEM)
 
 
-def text_of(kernel: Kernel, model: str, mask: tuple[str, ...], system: str) -> str:
+def text_of(kernel: Kernel, model: str, calls: tuple[str, ...], system: str) -> str:
     """What stands in a text segment: the manual, then the instructions: small models copy what stands last."""
-    manual = kernel.iset.manual(mask, kernel.models[model].encoding)
+    manual = kernel.iset.manual(calls, kernel.models[model].encoding)
     return "\n\n".join(part for part in (manual, system) if part)
 
 
 def text(kernel: Kernel, proc: Process) -> None:
     """Give a process its text segment, shared with all that have the same."""
     model = kernel.model_of(proc.pid)
-    said = text_of(kernel, model, proc.mask, proc.system)
+    said = text_of(kernel, model, proc.spec.calls, proc.spec.system)
     name = hashlib.blake2b(f"{kernel.costs(proc).measure}/{said}".encode(), digest_size=12).hexdigest()
     if proc.space.text_key == name:
         return
@@ -56,26 +58,26 @@ def known_texts(kernel: Kernel) -> None:
     kernel.texts = {p.space.text_key: p.space.text for p in kernel.procs.values() if p.space.text is not None}
 
 
-def blocks_fit(kernel: Kernel, event: Spawned) -> None:
+def blocks_fit(kernel: Kernel, spec: Spec) -> None:
     """Refuse a process whose text and core blocks do not fit the window."""
-    frame = kernel.models[event.model].costs.role[Role.SYSTEM]
-    text = text_of(kernel, event.model, event.mask, event.system)
-    tokens = alloc.size(kernel, event.model, text)
-    limits = kernel.divide(event.model, tokens + frame if text else 0)
-    if len(event.blocks) > BLOCKS_MAX:
-        raise BadInput(f"{len(event.blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
-    data = alloc.size(kernel, event.model, render_blocks(dict(event.blocks))) + frame
-    if event.blocks and data > limits.data:
+    frame = kernel.models[spec.model].costs.role[Role.SYSTEM]
+    text = text_of(kernel, spec.model, spec.calls, spec.system)
+    tokens = alloc.size(kernel, spec.model, text)
+    limits = kernel.divide(spec.model, tokens + frame if text else 0)
+    if len(spec.blocks) > BLOCKS_MAX:
+        raise BadInput(f"{len(spec.blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
+    data = alloc.size(kernel, spec.model, render_blocks(spec.blocks)) + frame
+    if spec.blocks and data > limits.data:
         raise BadInput(f"core blocks of {data} tokens; {limits.data} fit this window")
 
 
 def core_write(kernel: Kernel, proc: Process, block: str, text: str) -> None:
     """Set a core block; `data` has it from the next fold on. Raises SyscallError if that would outgrow its budget."""
-    blocks = {**proc.blocks, block: text}
+    blocks = {**proc.spec.blocks, block: text}
     if len(blocks) > BLOCKS_MAX:
-        raise SyscallError(f"no block {block}; blocks are {some(proc.blocks)}, at most {BLOCKS_MAX}")
+        raise SyscallError(f"no block {block}; blocks are {some(proc.spec.blocks)}, at most {BLOCKS_MAX}")
     size = alloc.size(kernel, kernel.model_of(proc.pid), render_blocks(blocks)) + kernel.costs(proc).role[Role.SYSTEM]
     limit = kernel.budgets(proc).data
     if size > limit:
         raise SyscallError(f"core memory would have {size} tokens, {limit} are allowed; replace or remember instead")
-    proc.blocks = blocks
+    proc.spec = msgspec.structs.replace(proc.spec, blocks=blocks)

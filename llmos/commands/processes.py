@@ -15,6 +15,7 @@ import click
 from drivers.door import wire
 from kernel.errors import BadInput
 from kernel.event import Message
+from kernel.spec import Spec
 from llmos import ask, tables
 from llmos.commands.options import dir_option, json_option, proc_argument, socket_of
 from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich
@@ -35,7 +36,7 @@ def ps(directory: Path | None, as_json: bool) -> None:
     """
     found = ask.call(socket_of(directory), wire.Ps(id=0), wire.Processes)
     if as_json:
-        print_json({"processes": found.processes})
+        print_json({"processes": [tables.process(one) for one in found.processes]})
     else:
         print_lines(tables.ps(found.processes, colour=coloured(), width=columns()))
 
@@ -119,7 +120,9 @@ def spawn(
             raise BadInput(f"--block {one}: NAME=TEXT is wanted")
         blocks[key] = text
     names = None if mask is None else tuple(call.strip() for call in mask.split(","))
-    request = wire.Spawn(id=0, name=name, mask=names, blocks=blocks, system=system, nice=nice, abort=abort, model=model)
+    spec = Spec(name, names or (), system or "", blocks, nice, abort, model)
+    suit = (*(("calls",) if names is None else ()), *(("system",) if system is None else ()))
+    request = wire.Spawn(id=0, spec=spec, suit=suit)
     ok = ask.call(socket_of(directory), request, wire.Ok)
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})

@@ -31,6 +31,7 @@ from kernel.event import Message
 from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin
 from kernel.process import State
+from kernel.spec import Spec
 from llmos import daemon, pictures
 from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, new_mid, turns
 from llmos.console.conversation import Conversation, history
@@ -143,7 +144,7 @@ class Chat:
         serving = await client.ask(wire.Info(id=0), wire.Serving)
         view = await self._process(client)
         self.talk.pid, self.talk.encoding = view.pid, serving.encoding
-        self.talk.only_speaks = view.mask == ("send_message",)
+        self.talk.only_speaks = view.calls == ("send_message",)
         await client.ask(wire.Subscribe(id=0, since=self._since, proc=view.pid), wire.Ok)
         if self._since is None:
             self._since = serving.lsn
@@ -170,7 +171,7 @@ class Chat:
         except Refused:
             if self.name.isdigit():
                 raise
-            await client.ask(wire.Spawn(id=0, name=self.name), wire.Ok)
+            await client.ask(wire.Spawn(id=0, spec=Spec(self.name)), wire.Ok)
             return await self._view(client)
         self.talk.name = view.name
         if view.state is State.ZOMBIE and not self._greeted:
@@ -182,7 +183,7 @@ class Chat:
 
     async def _again(self, client: Client, view: ProcessView) -> None:
         """Start a dead process again."""
-        await client.ask(wire.Spawn(id=0, name=view.name), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=Spec(view.name)), wire.Ok)
         self.talk.say(f"{view.name} was dead ({view.status}); it is started again and has its memory")
 
     # What the process says.

@@ -70,7 +70,7 @@ class Conversation:
         """Tokens came. Those of an attempt whose beginning was missed are left to its message."""
         if streamed.pid != self.pid:
             return
-        attempt = (streamed.instr, streamed.attempt)
+        attempt = (streamed.tag.instr, streamed.tag.attempt)
         if attempt < self._attempt:
             return
         if attempt > self._attempt:

@@ -25,6 +25,7 @@ from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.machine.views import Entry
+from kernel.spec import Spec
 from llmos.demo.grading import right
 from llmos.demo.talk import Question, conversation
 from llmos.init import powered
@@ -118,7 +119,7 @@ async def play(
     began = time.perf_counter()
     settings = [f"cpu.reply={REPLY_TOKENS}", *changes]
     async with powered(directory, model=model, window=window, changes=settings) as machine:
-        pid = (await machine.requests.spawn(NAME, ("send_message",), {}, None)).pid
+        pid = (await machine.requests.spawn(Spec(NAME, ("send_message",)))).pid
         async with machine.feed.subscribe(-1) as published:
             session = _Session(machine, pid, published, console)
             facts = await _tell(machine, session, seed)
@@ -128,24 +129,26 @@ async def play(
             asked=len(asked),
             resident=sum(one.resident for one in asked),
             recalled_right=sum(one.right for one in asked),
-            faults=view.faults,
-            evictions=view.evictions,
-            interrupts=view.interrupts,
-            entered=view.entered,
-            recalled=view.recalled,
-            emitted=view.emitted,
-            prefill=view.prefill,
+            faults=view.accounts.faults,
+            evictions=view.accounts.evictions,
+            interrupts=view.accounts.interrupts,
+            entered=view.accounts.entered,
+            recalled=view.accounts.recalled,
+            emitted=view.accounts.emitted,
+            prefill=view.accounts.prefill,
             window=window,
-            max_kv_tokens=view.kv,
+            max_kv_tokens=view.accounts.kv,
             budgets=views.pmap(machine.kernel, pid).budgets,
             seconds=round(time.perf_counter() - began, 1),
             seed=seed,
             model=machine.kernel.models[""].title,
             paging=machine.settings.memory.fault,
             settings=changes,
-            prefill_per_new_token=round((view.prefill - view.recalled) / (view.entered + view.emitted), 3),
+            prefill_per_new_token=round(
+                (view.accounts.prefill - view.accounts.recalled) / (view.accounts.entered + view.accounts.emitted), 3
+            ),
             recalled_per_turn_max=session.recalled_max,
-            turns=view.turns,
+            turns=view.accounts.turns,
         )
     return outcome, asked
 
@@ -166,7 +169,7 @@ async def _tell(machine: Machine, session: _Session, seed: int) -> _Facts:
         if turn.fact is not None:
             facts.pages[turn.fact] = page
         view = views.process(machine.kernel, session.pid)
-        if number + 1 >= talk.told and view.entered + view.emitted >= TOLD_TOKENS:
+        if number + 1 >= talk.told and view.accounts.entered + view.accounts.emitted >= TOLD_TOKENS:
             gone = not set(facts.pages.values()) & views.resident(machine.kernel, session.pid)
             if gone:
                 break

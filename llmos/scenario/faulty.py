@@ -36,9 +36,7 @@ class FaultyCpu:
                 Trapped(
                     source=f"cpu{job.slot}",
                     slot=job.slot,
-                    pid=job.pid,
-                    instr=job.instr,
-                    attempt=job.attempt,
+                    tag=job.tag,
                     outcome=Outcome.FAILED,
                     error="the scenario says that the device fails",
                     prompt=len(job.prompt),

@@ -21,6 +21,7 @@ from kernel.errors import BadInput
 from kernel.event import What
 from kernel.interrupts import Line
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from llmos.scenario.verbs import (
     VERBS,
     AnyVerb,
@@ -71,6 +72,10 @@ class ProcessSpec(_Strict, frozen=True, kw_only=True):
     blocks: dict[str, str] = {}
     nice: int = 0
     abort: bool = False
+
+    def spec(self, name: str) -> Spec:
+        """What the kernel makes of it; without a mask the stage says what it may emit."""
+        return Spec(name, self.mask or (), blocks=self.blocks, nice=self.nice, abort=self.abort)
 
 
 class EventSpec(_Strict, frozen=True, kw_only=True):

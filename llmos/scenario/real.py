@@ -122,7 +122,7 @@ class Real:
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
         """Without a mask it may emit what suits the model; its system instructions are those of `llmos spawn`."""
-        _accepted(await self.machine.requests.spawn(name, spec.mask, dict(spec.blocks), None, spec.nice, spec.abort))
+        _accepted(await self.machine.requests.spawn(spec.spec(name)))
 
     async def say(self, who: str, text: str, mid: str) -> None:
         _accepted(await self.machine.requests.message(who, mid, text))

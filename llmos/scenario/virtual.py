@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
@@ -100,10 +102,10 @@ class Virtual:
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
         """Without a mask it may emit every syscall; system instructions it has none, for no model reads them."""
-        mask = Table.names if spec.mask is None else spec.mask
-        self.machine.do(
-            Spawned(source="user", name=name, mask=mask, blocks=spec.blocks, nice=spec.nice, abort=spec.abort)
-        )
+        made = spec.spec(name)
+        if spec.mask is None:
+            made = msgspec.structs.replace(made, calls=Table.names)
+        self.machine.do(Spawned(source="user", spec=made))
 
     async def say(self, who: str, text: str, mid: str) -> None:
         self.machine.do(self.machine.say(self._pid(who), text, mid))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from drivers.cpu.llama import sampler
 from kernel.errors import BadInput, DeviceError
-from kernel.event import AnyEvent, Outcome, Trapped
+from kernel.event import AnyEvent, Outcome, Tag, Trapped
 from kernel.memory.page import Role
 from kernel.ports import Cpu, Job, Streamed
 from kernel.settings import Cpu as CpuSettings
@@ -67,7 +67,7 @@ class Bench:
 
     def start(self, prompt: Sequence[int], grammar: str | None = None, **more: object) -> None:
         job = Job(
-            slot=0, pid=1, instr=1, attempt=1, pages=(), prompt=tuple(prompt), ids=(), grammar=grammar,
+            slot=0, tag=Tag(1, 1, 1), pages=(), prompt=tuple(prompt), ids=(), grammar=grammar,
             quantum=1000, reply=48, window=WINDOW,
         )  # fmt: skip
         self.streamed.clear()

@@ -16,16 +16,18 @@ from drivers.door import socket, wire
 from drivers.door.lines import READ_BYTES, Lines
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
+from kernel.event import Tag
 from kernel.limits import SUBSCRIBER_QUEUE_MAX
 from kernel.machine.loop import Machine
 from kernel.ports import Streamed
 from kernel.settings import Settings
+from kernel.spec import Spec
 from llmos import ask
 from llmos.client import Client, Disconnected, Refused, connect
 from syscalls.table import Table
 from tests.fakes import WordIndex
 
-HELLO = b'{"op":"hello","version":1}\n'
+HELLO = b'{"op":"hello","version":2}\n'
 
 
 @asynccontextmanager
@@ -58,7 +60,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "kernel.sock"
     async with machine() as running, serving(path, running):
         async with connect(path) as client:
-            await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+            await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
         yield path
 
 
@@ -103,7 +105,7 @@ async def test_a_message_is_acknowledged_answered_and_kept_until_its_reader_ackn
 async def test_an_acknowledgement_comes_after_the_commit(tmp_path: Path) -> None:
     disk, path = MemoryDisk(), tmp_path / "kernel.sock"
     async with machine(disk) as running, serving(path, running), connect(path) as client:
-        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
         for number in range(20):
             await client.ask(wire.Send(id=0, proc="main", mid=f"m{number}", text="x"), wire.Ok)
             assert disk.get("mid", f"m{number}".encode()) is not None
@@ -112,12 +114,12 @@ async def test_an_acknowledgement_comes_after_the_commit(tmp_path: Path) -> None
 async def test_a_spawn_is_made_as_it_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "kernel.sock"
     async with machine(MemoryDisk()) as running, serving(path, running), connect(path) as client:
-        asked = wire.Spawn(id=0, name="p", mask=("yield",), blocks={"b": "tea"}, system="Be brief.", nice=3, abort=True)
+        asked = wire.Spawn(id=0, spec=Spec("p", ("yield",), "Be brief.", {"b": "tea"}, nice=3, abort=True))
         proc = running.kernel.procs[(await client.ask(asked, wire.Ok)).pid]
-        made = (proc.name, proc.mask, proc.blocks, proc.system, proc.nice, proc.abort)
+        made = (proc.name, proc.spec.calls, proc.spec.blocks, proc.spec.system, proc.spec.nice, proc.spec.abort)
         assert made == ("p", ("yield",), {"b": "tea"}, "Be brief.", 3, True)
         with pytest.raises(Refused, match="model large: beside the first there are none"):
-            await client.ask(wire.Spawn(id=0, name="q", model="large"), wire.Ok)
+            await client.ask(wire.Spawn(id=0, spec=Spec("q", model="large")), wire.Ok)
 
 
 async def test_the_same_message_id_is_applied_once(daemon: Path) -> None:
@@ -157,7 +159,9 @@ async def test_every_view_is_answered_with_the_id_of_its_request(daemon: Path) -
 async def test_another_version_is_refused_with_one_line(daemon: Path) -> None:
     (refusal,) = await raw_lines(daemon, b'{"op":"hello","version":99}\n', answers=1)
     assert refusal["op"] == "failed"
-    assert "99" in str(refusal["error"])
+    assert "protocol 99 is not spoken here, 2 is: restart the daemon" in str(refusal["error"])
+    (refusal,) = await raw_lines(daemon, b'{"op":"hello","version":1}\n', answers=1)
+    assert "protocol 1 is not spoken here, 2 is: restart the client" in str(refusal["error"])
     (refusal,) = await raw_lines(daemon, b'{"op":"ps","id":1}\n', answers=1)
     assert "hello" in str(refusal["error"])
 
@@ -174,14 +178,15 @@ async def test_another_version_is_refused_with_one_line(daemon: Path) -> None:
         (b'{"op":"dmesg","id":1,"since":-1}\n', "$.since"),
         (b'{"op":"dmesg","id":1,"since":100000000000000000000}\n', "$.since"),
         (b'{"op":"kill","id":1,"proc":' + b"[" * 5_000 + b"\n", "$.proc"),
-        (b'{"op":"hello","version":1}\n', "hello"),
+        (b'{"op":"hello","version":2}\n', "hello"),
         (b'{"op":"send","id":1,"proc":"main","mid":"x","text":" "}\n', "empty"),
         (b'{"op":"send","id":1,"proc":"main","mid":"x","text":"' + b"y" * 1_000_000 + b'"}\n', "1000000 bytes"),
         (b'{"op":"send","id":1,"proc":"main","mid":"x","text":"' + b"y" * 9_000_000 + b'"}\n', "longer than"),
         (b'{"op":"send","id":1,"proc":"main","mid":"' + b"m" * 99 + b'","text":"y"}\n', "message id"),
-        (b'{"op":"spawn","id":1,"name":"7"}\n', "'7'"),
-        (b'{"op":"spawn","id":1,"name":"q","mask":["fly"]}\n', "fly"),
-        (b'{"op":"spawn","id":1,"name":"q","system":"' + b"y" * 300_000 + b'"}\n', "300000 bytes"),
+        (b'{"op":"spawn","id":1,"spec":{"name":"7"}}\n', "'7'"),
+        (b'{"op":"spawn","id":1,"spec":{"name":"q","mask":["yield"]}}\n', "mask"),
+        (b'{"op":"spawn","id":1,"spec":{"name":"q","calls":["fly"]}}\n', "fly"),
+        (b'{"op":"spawn","id":1,"spec":{"name":"q","system":"' + b"y" * 300_000 + b'"}}\n', "300000 bytes"),
         (b'{"op":"ack","id":1,"pid":77,"upto":1}\n', "77"),
     ],
 )
@@ -199,7 +204,7 @@ async def test_a_bad_line_is_answered_in_one_line_and_the_connection_and_the_ker
 async def test_a_full_mailbox_says_when_to_try_again(tmp_path: Path) -> None:
     path = tmp_path / "kernel.sock"
     async with machine(token_s=0.005) as running, serving(path, running), connect(path) as client:
-        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
 
         async def fill() -> None:
             for number in range(1_000):
@@ -260,7 +265,7 @@ async def test_a_subscription_resumes_from_a_number_without_a_gap_or_a_double(da
 
 async def test_a_subscription_to_one_process_has_nothing_of_another(daemon: Path) -> None:
     async with connect(daemon) as client:
-        other = (await client.ask(wire.Spawn(id=0, name="other"), wire.Ok)).pid
+        other = (await client.ask(wire.Spawn(id=0, spec=Spec("other")), wire.Ok)).pid
         await client.ask(wire.Subscribe(id=0, proc="other"), wire.Ok)
         await client.ask(wire.Send(id=0, proc="main", mid="m1", text="not for you"), wire.Ok)
         await client.ask(wire.Send(id=0, proc="other", mid="m2", text="for you"), wire.Ok)
@@ -277,7 +282,7 @@ async def test_a_subscription_to_one_process_has_nothing_of_another(daemon: Path
 async def test_tokens_are_pushed_before_their_message_and_make_its_text(tmp_path: Path) -> None:
     path = tmp_path / "kernel.sock"
     async with machine(token_s=0.001) as running, serving(path, running), connect(path) as client:
-        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
         await client.ask(wire.Subscribe(id=0, proc="main"), wire.Ok)
         await client.ask(wire.Send(id=0, proc="main", mid="m1", text="hello"), wire.Ok)
         tokens = ""
@@ -294,7 +299,7 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_and_the_others_are_ser
     monkeypatch.setattr(socket, "WRITE_S", 0.2)
     path = tmp_path / "kernel.sock"
     async with machine() as running, serving(path, running), connect(path) as client:
-        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
         stuck = await trio.open_unix_socket(path)
         await stuck.send_all(HELLO + b'{"op":"subscribe","id":1,"since":0}\n')  # and reads nothing
         for number in range(400):
@@ -312,14 +317,14 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_and_the_others_are_ser
 async def test_a_subscriber_that_falls_behind_the_bound_is_told_where_to_resume(tmp_path: Path) -> None:
     path = tmp_path / "kernel.sock"
     async with machine() as running, serving(path, running), connect(path) as client:
-        await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
         await client.ask(wire.Subscribe(id=0), wire.Ok)
         async with connect(path) as other:
             before = (await other.ask(wire.Info(id=0), wire.Serving)).lsn
             await other.ask(wire.Send(id=0, proc="main", mid="", text="hello"), wire.Ok)
             await other.ask(wire.Info(id=0), wire.Serving)
         for number in range(SUBSCRIBER_QUEUE_MAX + 2_000):  # in one go: nobody can read in between
-            running.feed.publish(Streamed(1, 1, 1, number, "x"))
+            running.feed.publish(Streamed(Tag(1, 1, 1), number, "x"))
         with trio.fail_after(20):
             while not isinstance(push := await client.receive(), wire.Ended):
                 pass
@@ -390,7 +395,7 @@ async def test_sending_goes_on_over_a_daemon_that_dies_and_comes_back(tmp_path: 
 
     async def first_life() -> None:
         async with machine(disk) as running, serving(path, running), connect(path) as client:
-            await client.ask(wire.Spawn(id=0, name="main"), wire.Ok)
+            await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
 
     async def sender() -> None:
         acknowledged.append(await sent(path, "hello", "m1", patience_s=20))

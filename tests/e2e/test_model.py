@@ -12,6 +12,7 @@ from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
+from kernel.spec import Spec
 from llmos.demo.talk import conversation
 from llmos.init import powered
 from tests.tiny import mamba
@@ -35,7 +36,7 @@ async def say(machine: Machine, pid: int, mid: str, text: str) -> tuple[str, set
 
 async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_holds(tmp_path: Path) -> None:
     async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=24"]) as machine:
-        pid = (await machine.requests.spawn("p", None, {}, None)).pid
+        pid = (await machine.requests.spawn(Spec("p"))).pid
         await say(machine, pid, "fact", "Ottilie moored the boat Kestrel at the old pier.")
         page = views.message_page(machine.disk, "fact")
         talk = conversation(7, facts=1, tokens=1500, count=lambda text: len(machine.cpus.layouts[""].tokenize(text)))
@@ -48,8 +49,10 @@ async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_hol
         assert reply
         assert page in faulted
         (view,) = views.processes(machine.kernel)
-        assert 0 < view.kv <= 1024
-        assert view.prefill < 4 * (view.entered + view.emitted)  # the prefix is kept between turns
+        assert 0 < view.accounts.kv <= 1024
+        assert view.accounts.prefill < 4 * (
+            view.accounts.entered + view.accounts.emitted
+        )  # the prefix is kept between turns
         for entry in views.log(machine.disk, 0, 10_000):
             for note in entry.notes:
                 assert not note.text.startswith(Outcome.FAILED)
@@ -58,7 +61,7 @@ async def test_an_evicted_fact_is_brought_in_for_its_question_and_the_window_hol
 async def test_a_directory_opens_with_another_model_and_a_smaller_window(tmp_path: Path) -> None:
     cpu = ScriptedCpu(echo)
     async with powered(tmp_path, window=4096, cpu=cpu, changes=["cpu.reply=100"]) as machine:
-        pid = (await machine.requests.spawn("p", ("send_message",), {"human": "Ada, likes tea"}, None)).pid
+        pid = (await machine.requests.spawn(Spec("p", ("send_message",), blocks={"human": "Ada, likes tea"}))).pid
         for number in range(30):
             await say(machine, pid, f"a{number}", f"message {number} about bread, boats and the weather of the week")
         before = len(views.resident(machine.kernel, pid))
@@ -76,10 +79,10 @@ async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path
     data, also = tmp_path / "data", f"models.tiny={tmp_path / 'tiny.gguf'}"
     async with powered(data, model=MODEL, window=1024, changes=["cpu.reply=24", "cpu.slots=1", also]) as machine:
         mask = ("send_message",)
-        one = (await machine.requests.spawn("one", mask, {}, "Answer.")).pid
-        other = (await machine.requests.spawn("other", mask, {}, "Answer.", model="tiny")).pid
+        one = (await machine.requests.spawn(Spec("one", mask, system="Answer."))).pid
+        other = (await machine.requests.spawn(Spec("other", mask, system="Answer.", model="tiny"))).pid
         with pytest.raises(BadInput, match="model large: beside the first there are tiny"):
-            await refused(machine.requests.spawn("p", mask, {}, None, model="large"))
+            await refused(machine.requests.spawn(Spec("p", mask, model="large")))
         async with machine.feed.subscribe(-1) as published:  # at the same time
             await machine.requests.message(one, "m1", "Count to a hundred, slowly.")
             await machine.requests.message(other, "m2", "Count to a hundred, slowly.")
@@ -112,7 +115,7 @@ async def refused(answer: Awaitable[Answer]) -> None:
 
 async def test_a_window_larger_than_the_model_s_is_refused_and_the_directory_is_as_it_was(tmp_path: Path) -> None:
     async with powered(tmp_path, cpu=ScriptedCpu(echo)) as machine:
-        pid = (await machine.requests.spawn("p", None, {}, None)).pid
+        pid = (await machine.requests.spawn(Spec("p"))).pid
         await say(machine, pid, "m", "hello")
     with pytest.raises(BadInput, match="window 100000 is larger than the model's"):
         async with powered(tmp_path, model=MODEL, window=100_000):
@@ -124,7 +127,7 @@ async def test_a_window_larger_than_the_model_s_is_refused_and_the_directory_is_
 
 async def test_two_processes_share_the_cpu_and_both_answer(tmp_path: Path) -> None:
     async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=40", "sched.quantum=8"]) as machine:
-        pids = [(await machine.requests.spawn(name, None, {}, None)).pid for name in ("one", "two")]
+        pids = [(await machine.requests.spawn(Spec(name))).pid for name in ("one", "two")]
         async with machine.feed.subscribe(-1) as published:
             for pid in pids:
                 await machine.requests.message(pid, f"m{pid}", "Tell me about boats.")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -203,11 +204,12 @@ def test_a_process_goes_from_one_machine_to_another(machine: Path, running: Path
     assert tool("import", str(changed), "--dir", str(other)).returncode == 2
 
 
-def test_a_directory_of_format_1_is_brought_up(machine: Path) -> None:
+def test_a_directory_of_format_1_is_brought_up(tmp_path: Path) -> None:
     import lmdb
 
     from kernel.records import TABLES
 
+    machine = format2(tmp_path)
     disk = LmdbDisk(machine)
     kept = {table: disk.scan(table) for table in TABLES if table != "base"}
     disk.close()
@@ -226,6 +228,32 @@ def test_a_directory_of_format_1_is_brought_up(machine: Path) -> None:
     assert asked("fsck", str(machine))["ok"]
     assert asked("replay", str(machine))["ok"]
     assert not (machine / "upgrade").exists()
+
+
+def format2(folder: Path) -> Path:
+    """A directory that a kernel of format 2 left: see tests/sim/test_format2.py."""
+    with tarfile.open(Path(__file__).parents[1] / "fixtures" / "format2.tar.xz") as packed:
+        packed.extractall(folder, filter="data")
+    return folder
+
+
+def test_a_directory_of_format_2_is_looked_through_replayed_and_brought_up(tmp_path: Path) -> None:
+    format2(tmp_path)
+    assert asked("fsck", str(tmp_path))["ok"]
+    before = asked("replay", str(tmp_path))
+    assert (before["ok"], before["steps"]) == (True, 356)
+    assert "brought up" not in llmos(tmp_path, "chat", "--cpu", "scripted", "--help").stderr
+    booted = llmos(tmp_path, "chat", "p2", "--cpu", "scripted", text="hello there\n")
+    assert booted.returncode == 0, booted.stderr
+    assert "format 2 was brought up to 3" in (tmp_path / "kernel.log").read_text()
+    assert "you said: hello there" in booted.stdout
+    assert asked("fsck", str(tmp_path))["ok"]
+    after = asked("replay", str(tmp_path))
+    assert after["ok"]
+    assert after["steps"] > before["steps"]
+    again = llmos(tmp_path, "chat", "p2", "--cpu", "scripted", text="once more\n")
+    assert "you said: once more" in again.stdout
+    assert (tmp_path / "kernel.log").read_text().count("brought up") == 1
 
 
 @pytest.mark.gguf

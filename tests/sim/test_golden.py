@@ -20,8 +20,11 @@ from kernel import checkpoint
 from kernel.event import Acked, Checkpointed, Filed, Forked, Imported, Killed, Moved, MovedTimer, Raised, Spawned
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.ports import Record
 from kernel.process import State
+from kernel.records import FORMAT_ROW
 from kernel.replay import Replay
+from kernel.spec import Spec
 from llmos.scenario.format import read
 from llmos.scenario.virtual import play
 from syscalls.table import Table
@@ -29,6 +32,7 @@ from tests.fakes import NS, PowerCut, Rig
 from tests.sim.test_crash import SEEDS, WORDS, program
 
 GOLDEN = Path(__file__).with_name("golden.json")
+FORMAT2 = Path(__file__).with_name("golden2.json")  # what the kernel that wrote format 2 came to; never made anew
 SCENARIOS = ("storm", "pressure", "thrashing", "mid_sentence", "stuck_index", "late_timer")
 POLICIES = ("fifo", "lru", "ours", "arc", "s3fifo", "gdsf")
 SCHEDULERS = ("rr", "fifo", "mlfq", "fair")
@@ -42,13 +46,16 @@ def digest(disk: MemoryDisk) -> str:
     return found.hexdigest()
 
 
-def crashed(seed: int) -> list[str]:
-    """The crash test's program, under every event there is and power cuts; its final hash and journal."""
+def crashed(seed: int, disk: MemoryDisk | None = None) -> list[str]:
+    """The crash test's program, under every event there is and power cuts; its final hash and journal.
+
+    A disk keeps its format.
+    """
     rng = Random(f"golden/{seed}")
     rig = Rig(
         program, "sched.quantum=20", "window=3000", f"sched.policy={SCHEDULERS[seed % 4]}",
         f"memory.policy={POLICIES[seed % 6]}", f"sched.flight={seed % 3 // 2 * 4000}",
-        slots=rng.choice([1, 3]),
+        slots=rng.choice([1, 3]), disk=disk, upgrading=False,
     )  # fmt: skip
     pids = [rig.spawn(f"p{n}", nice=n, abort=n == 1, blocks={"notes": "Ada"}) for n in range(3)]
     for turn in range(40):
@@ -86,7 +93,7 @@ def outside(rig: Rig, rng: Random, turn: int, pids: list[int]) -> None:
         case 6 if turn > 20:
             rig.do(Killed(source="user", pid=pids[2]))
         case 7 if turn > 20:
-            rig.do(Spawned(source="user", name="p2", mask=Table.names))
+            rig.do(Spawned(source="user", spec=Spec("p2", calls=Table.names)))
         case 8:
             rig.do(Checkpointed(source="user"))
             rig.disk.commit(checkpoint.records(rig.disk, rig.kernel))
@@ -100,8 +107,8 @@ def imported(rig: Rig, name: str) -> Imported:
         for n, at in enumerate(where)
         if (text := f"{WORDS[n]} of {name}")
     )
-    spawn = Spawned(name=name, mask=Table.names, blocks={"notes": "from afar"}, nice=3)
-    return Imported(source="user", spawn=spawn, pages=pages, timers=(MovedTimer(rig.now + 5 * NS, 60 * NS, "tea"),))
+    spec = Spec(name, calls=Table.names, blocks={"notes": "from afar"}, nice=3)
+    return Imported(source="user", spec=spec, pages=pages, timers=(MovedTimer(rig.now + 5 * NS, 60 * NS, "tea"),))
 
 
 def played(name: str) -> list[str]:
@@ -122,6 +129,13 @@ def golden() -> dict[str, list[str]]:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_run_of_the_crash_tests_program_comes_out_as_it_did(seed: int) -> None:
     assert crashed(seed) == msgspec.json.decode(GOLDEN.read_bytes())[f"crash-{seed}"]
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_same_run_in_format_2_has_the_hash_that_the_kernel_of_format_2_had(seed: int) -> None:
+    disk = MemoryDisk()
+    disk.commit([Record(*FORMAT_ROW, b"2")])
+    assert crashed(seed, disk)[0] == msgspec.json.decode(FORMAT2.read_bytes())[f"crash-{seed}"][0]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

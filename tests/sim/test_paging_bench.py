@@ -15,6 +15,7 @@ from bench.paging.simulator import Options
 from bench.paging.split import Split
 from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
+from kernel.spec import Spec
 from llmos.commands.app import _status
 
 DATA = Path(os.environ.get("LLMOS_DATA") or "absent")
@@ -311,7 +312,7 @@ async def test_a_machine_records_what_it_drew_on(tmp_path, capsys):
         "What is the boat called?",
     ]
     async with powered(tmp_path / "machine", cpu="scripted") as machine:
-        pid = (await machine.requests.spawn("clerk", ("send_message",), {}, None)).pid
+        pid = (await machine.requests.spawn(Spec("clerk", ("send_message",)))).pid
         async with machine.feed.subscribe(-1) as published:
             for number, text in enumerate(said):
                 await machine.requests.message(pid, f"m{number}", text)

@@ -21,6 +21,7 @@ from kernel.ports import Job
 from kernel.process import State
 from kernel.replay import Replay
 from kernel.settings import Settings
+from kernel.spec import Spec
 from syscalls.table import Table
 
 
@@ -54,7 +55,7 @@ async def life(disk: MemoryDisk, acts: list[tuple[str, str]]) -> tuple[list[str]
         await trio.sleep(0.02)
         for proc, text in acts:
             if proc not in machine.kernel.names:
-                await machine.requests.spawn(proc, None, {}, None)
+                await machine.requests.spawn(Spec(proc))
             await machine.requests.message(proc, f"{proc}/{text}", text)
             await trio.sleep(0.02)
         machine.stop()
@@ -98,5 +99,5 @@ def test_an_event_is_known_by_what_does_not_change_when_it_comes_again() -> None
     one = Messaged(source="user", at=5, n=3, pid=1, mid="m", parts=())
     assert aside.identity(one) == aside.identity(Messaged(source="user", at=9, n=7, pid=1, mid="m", parts=()))
     assert aside.identity(one) != aside.identity(Messaged(source="user", at=5, n=3, pid=1, mid="k", parts=()))
-    spawned = Spawned(source="user", name="p", mask=("yield",))
+    spawned = Spawned(source="user", spec=Spec("p", calls=("yield",)))
     assert aside.identity(spawned) != aside.identity(one)

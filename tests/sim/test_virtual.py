@@ -17,6 +17,7 @@ from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Page
 from kernel.ports import Job
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from kernel.state import Step
 from syscalls.table import Table
 from tests.fakes import NS, WordIndex
@@ -57,7 +58,7 @@ def machine(policy: str = "rr", slots: int = 1) -> VirtualMachine:
 
 
 def spawn(made: VirtualMachine, name: str) -> int:
-    return made.do(Spawned(source="user", name=name, mask=Table.names)).pid
+    return made.do(Spawned(source="user", spec=Spec(name, calls=Table.names))).pid
 
 
 def pages(made: VirtualMachine, pid: int) -> list[tuple[str, str, str]]:
@@ -141,7 +142,7 @@ async def test_it_is_the_machine_of_real_time() -> None:
     real = await boot(board, Table())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(real.run)
-        spawned = await real.requests.spawn("p", Table.names, {}, "")
+        spawned = await real.requests.spawn(Spec("p", Table.names), suit=("calls",))
         for n in range(6):
             await real.requests.message(spawned.pid, f"m{n}", f"message {n}")
             while real.kernel.procs[spawned.pid].in_turn or real._inbox:

@@ -10,7 +10,7 @@ import pytest
 
 from drivers.door import wire
 from kernel.errors import BadInput
-from kernel.event import Note
+from kernel.event import Note, What
 from kernel.machine.views import Entry
 from llmos import ask
 
@@ -44,7 +44,7 @@ def answering(path: Path, *lives: Callable[[int], bytes]) -> tuple[threading.Thr
 
 
 def logged(lsn: int) -> wire.Logged:
-    return wire.Logged(entry=Entry(lsn=lsn, at=0, notes=(Note(what="turn"),)))
+    return wire.Logged(entry=Entry(lsn=lsn, at=0, notes=(Note(What.TURN),)))
 
 
 def test_pushes_that_come_before_an_answer_are_kept_in_their_order(tmp_path: Path) -> None:
@@ -54,6 +54,15 @@ def test_pushes_that_come_before_an_answer_are_kept_in_their_order(tmp_path: Pat
         assert daemon.ask(wire.Subscribe(id=0), wire.Ok).lsn == 7
         assert [daemon.receive() for _ in range(3)] == [logged(1), logged(2), logged(3)]
     thread.join(10)
+
+
+def test_an_older_daemon_is_to_be_restarted(tmp_path: Path) -> None:
+    reply = wire.Failed(id=0, error="protocol 2 is not spoken here, 1 is; use an llmos of one version")
+    with pytest.raises(BadInput, match="older protocol than 2: restart it"):
+        ask.welcomed(reply, tmp_path / "s")
+    newer = wire.Failed(id=0, error="protocol 2 is not spoken here, 3 is: restart the client", code=wire.PROTOCOL)
+    with pytest.raises(BadInput, match="restart the client"):
+        ask.welcomed(newer, tmp_path / "s")
 
 
 def test_a_daemon_that_hangs_up_is_gone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from drivers.door import wire
 from kernel.errors import BadInput
-from kernel.event import Message, Note, What
+from kernel.event import Message, Note, Tag, What
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
@@ -35,7 +35,7 @@ def conversation(encoding: str = "prose") -> tuple[Conversation, io.StringIO]:
 
 def stream(talk: Conversation, *texts: str, instr: int = 1, attempt: int = 1, offset: int = 0) -> None:
     for index, text in enumerate(texts):
-        talk.token(Streamed(1, instr, attempt, offset + index, text))
+        talk.token(Streamed(Tag(1, instr, attempt), offset + index, text))
 
 
 def finish(talk: Conversation, text: str, seq: int = 1, instr: int = 1) -> bool:

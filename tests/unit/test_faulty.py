@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drivers.cpu.scripted import ScriptedCpu
-from kernel.event import AnyEvent, Outcome, Trapped
+from kernel.event import AnyEvent, Outcome, Tag, Trapped
 from kernel.ports import Job
 from llmos.scenario.faulty import FaultyCpu
 
@@ -35,7 +35,7 @@ def opened() -> tuple[FaultyCpu, Preemptible, list[tuple[int, Outcome]]]:
 
 def job(slot: int) -> Job:
     last: dict[str, Any] = {"grammar": None, "quantum": 100, "reply": 100, "window": 2048}
-    return Job(slot, pid=slot + 1, instr=1, attempt=1, pages=(), prompt=(1, 2), ids=(), **last)
+    return Job(slot, tag=Tag(slot + 1, 1, 1), pages=(), prompt=(1, 2), ids=(), **last)
 
 
 def test_as_many_runs_fail_as_were_told_to_and_the_next_is_run() -> None:

@@ -51,7 +51,7 @@ def test_a_child_has_the_parents_prompt_token_for_token_and_its_kv() -> None:
     assert [page.page.text for page in one.pages] == [page.page.text for page in other.pages]
     assert {page.page.id for page in one.pages} & {page.page.id for page in other.pages} == {one.pages[0].page.id}
     assert 0 < rig.proc(child).accounts.prefill == rig.proc(pid).accounts.prefill - before < 100 < len(one.prompt)
-    assert rig.proc(child).blocks == {"human": "likes tea"}
+    assert rig.proc(child).spec.blocks == {"human": "likes tea"}
     assert audit(rig.disk).findings == []
 
 
@@ -73,7 +73,7 @@ def test_what_one_does_the_other_does_not_see() -> None:
     pid = rig.spawn()
     child = fork(rig, pid, "child")
     rig.say(child, "write it down")
-    assert (rig.proc(pid).blocks, rig.proc(child).blocks) == ({}, {"b": "mine"})
+    assert (rig.proc(pid).spec.blocks, rig.proc(child).spec.blocks) == ({}, {"b": "mine"})
     assert [entry.kind for entry in rig.proc(pid).space.queue] == []
 
 

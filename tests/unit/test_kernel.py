@@ -6,11 +6,12 @@ import pytest
 
 from drivers.cpu.scripted import echo, play
 from kernel.errors import SyscallError
-from kernel.event import Killed, Outcome, Spawned, Trapped
+from kernel.event import Killed, Outcome, Spawned, Tag, Trapped
 from kernel.interrupts import Line, Pending, take
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
 from kernel.process import TRANSITIONS, State
+from kernel.spec import Spec
 from syscalls.decode import decode
 from tests.fakes import NS, Rig
 
@@ -161,7 +162,7 @@ def test_core_memory_that_would_outgrow_its_budget_is_refused_and_unchanged() ->
     rig = Rig(play([op("core_append", block="human", text="x" * 1_200), op("yield")]), "window=4096", "cpu.reply=500")
     pid = rig.spawn()
     rig.say(pid, "go")
-    assert rig.proc(pid).blocks == {}
+    assert rig.proc(pid).spec.blocks == {}
     assert any("core memory would have" in text for text in rig.texts(pid))
 
 
@@ -352,7 +353,7 @@ def test_a_trap_of_a_run_nobody_waits_for_changes_nothing() -> None:
     rig.say(pid, "hello")
     before = rig.proc(pid)
     seen = (before.accounts.emitted, before.said, before.seq)
-    rig.do(Trapped(source="cpu0", slot=0, pid=pid, instr=1, attempt=1, outcome=Outcome.SYSCALL, text="x", ids=(1,)))
+    rig.do(Trapped(source="cpu0", slot=0, tag=Tag(pid, 1, 1), outcome=Outcome.SYSCALL, text="x", ids=(1,)))
     after = rig.proc(pid)
     assert (after.accounts.emitted, after.said, after.seq) == seen
 
@@ -365,13 +366,13 @@ def test_a_window_too_small_is_refused_with_the_sum() -> None:
 @pytest.mark.parametrize(
     ("event", "error"),
     [
-        (Spawned(name="", mask=("yield",)), "process name"),
-        (Spawned(name="7", mask=("yield",)), "not a number"),
-        (Spawned(name="x", mask=()), "mask is empty"),
-        (Spawned(name="x", mask=("fly",)), "mask fly: syscalls are"),
-        (Spawned(name="p", mask=("yield",)), "exists and is idle"),
-        (Spawned(name="x", mask=("yield",), nice=20), "nice 20: -20 to 19"),
-        (Spawned(name="x", mask=("yield",), blocks={"b": "x" * 5_000}), "core blocks of"),
+        (Spawned(spec=Spec("", calls=("yield",))), "process name"),
+        (Spawned(spec=Spec("7", calls=("yield",))), "not a number"),
+        (Spawned(spec=Spec("x", calls=())), "mask is empty"),
+        (Spawned(spec=Spec("x", calls=("fly",))), "mask fly: syscalls are"),
+        (Spawned(spec=Spec("p", calls=("yield",))), "exists and is idle"),
+        (Spawned(spec=Spec("x", calls=("yield",), nice=20)), "nice 20: -20 to 19"),
+        (Spawned(spec=Spec("x", calls=("yield",), blocks={"b": "x" * 5_000})), "core blocks of"),
         (Killed(pid=99), "no process 99; processes are p"),
     ],
 )
@@ -406,7 +407,7 @@ def test_a_masked_line_wakes_nobody_until_its_time_is_over() -> None:
     assert not rig.messages
     rig.tick(1)
     assert [message.answers for message in rig.messages] == [("m2",)]
-    assert rig.proc(pid).masked == {}
+    assert rig.proc(pid).held == {}
     assert rig.kernel.timers == {}
 
 
@@ -458,7 +459,7 @@ def test_a_masked_message_aborts_nothing() -> None:
     )
     pid = rig.spawn(abort=True)
     rig.say(pid, "go", "m1", pump=False)
-    while not rig.proc(pid).masked or not rig.proc(pid).ids:
+    while not rig.proc(pid).held or not rig.proc(pid).ids:
         rig.pump(1)
     rig.say(pid, "stop", "m2")
     assert [message.answers for message in rig.messages] == [("m1",)]

@@ -9,6 +9,7 @@ from kernel.interrupts import Line
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.virtual import VirtualMachine
 from kernel.settings import Settings
+from kernel.spec import Spec
 from llmos import tables
 from syscalls.table import Table
 from tests.fakes import NS, WordIndex
@@ -33,7 +34,7 @@ def test_a_message_is_counted_from_its_raising_to_its_delivery_and_the_first_tok
     say = '{"op":"send_message","text":"' + "x" * 300 + '"}'
     cpu = VirtualCpu(lambda job: say, machine, token_ns=NS // 50)
     machine.boot(Table(), cpu, disk, WordIndex(disk), Settings())
-    pid = machine.do(Spawned(source="user", name="p", mask=("send_message",))).pid
+    pid = machine.do(Spawned(source="user", spec=Spec("p", calls=("send_message",)))).pid
     machine.do(machine.say(pid, "one"))
     machine.run(NS)
     machine.do(machine.say(pid, "two"))  # comes a second into an answer of 111 tokens

@@ -9,11 +9,12 @@ import msgspec
 from drivers.cpu.scripted import CONTROL, FRAME, ScriptedCpu, echo, play
 from kernel import checkpoint, core, life
 from kernel.audit import audit
-from kernel.event import Forked, Outcome, Run, Spawned, Trapped
+from kernel.event import Forked, Outcome, Run, Spawned, Tag, Trapped
 from kernel.memory.page import Role
 from kernel.process import State
 from kernel.replay import Replay
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from syscalls.table import Table
 from tests.fakes import Rig
 
@@ -68,14 +69,14 @@ def test_a_process_runs_on_the_model_it_names_and_is_counted_by_it() -> None:
 
 def test_an_unknown_model_is_refused_and_a_dead_process_keeps_its_own() -> None:
     rig = two()
-    error = rig.do(Spawned(source="user", name="p", mask=("yield",), model="large")).error
+    error = rig.do(Spawned(source="user", spec=Spec("p", calls=("yield",), model="large"))).error
     assert error == "model large: beside the first there are small"
     pid = rig.spawn("p", model="small")
     life.end(rig.kernel, rig.proc(pid), "done")
-    error = rig.do(Spawned(source="user", name="p", mask=("yield",), model="other")).error
+    error = rig.do(Spawned(source="user", spec=Spec("p", calls=("yield",), model="other"))).error
     assert "model other" in error
-    assert rig.do(Spawned(source="user", name="p", mask=("yield",))).pid == pid
-    assert rig.proc(pid).model == "small"
+    assert rig.do(Spawned(source="user", spec=Spec("p", calls=("yield",)))).pid == pid
+    assert rig.proc(pid).spec.model == "small"
 
 
 def test_models_do_not_wait_for_each_others_slots() -> None:
@@ -88,7 +89,7 @@ def test_models_do_not_wait_for_each_others_slots() -> None:
     assert [(run.slot, run.model) for run in runs] == [(0, ""), (1, "small"), (2, "small")]
     states = [rig.proc(pid).state for pid in pids]
     assert states.count(State.RUNNING) == 3
-    done = Trapped(source="cpu", slot=2, pid=runs[2].pid, instr=1, attempt=1, outcome=Outcome.PREEMPTED)
+    done = Trapped(source="cpu", slot=2, tag=Tag(runs[2].pid, 1, 1), outcome=Outcome.PREEMPTED)
     step = rig.do(done)
     (again,) = [one for one in step.effects if isinstance(one, Run)]
     assert (again.slot, again.model) == (2, "small")
@@ -102,12 +103,12 @@ def test_a_boot_without_the_model_measures_its_processes_anew_and_back() -> None
         here, there = rig.others, dict[str, object]()
         pids = [rig.spawn(f"p{n}", model=rng.choice(("", "small")), mask=MASK, blocks={"b": "tea"}) for n in range(3)]
         child = rig.do(Forked(source="user", pid=pids[0], name="fork")).pid
-        assert rig.proc(child).model == rig.proc(pids[0]).model
+        assert rig.proc(child).spec.model == rig.proc(pids[0]).model
         for n in range(60):
             pid = rng.choice([*pids, child])
             if rng.random() < 0.1:
                 rig.others = here if not rig.others else there  # type: ignore[assignment]
-                before = {pid: rig.texts(pid) for pid in pids if not rig.proc(pid).model}
+                before = {pid: rig.texts(pid) for pid in pids if not rig.proc(pid).spec.model}
                 rig.boot()
                 core.check(rig.kernel)
                 assert {pid: rig.texts(pid) for pid in before} == before  # who names none has nothing measured anew

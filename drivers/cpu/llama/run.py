@@ -171,7 +171,7 @@ class Run:
         if text:
             job = self.job
             offset = len(self.ids) - 1
-            self._stream(Streamed(pid=job.pid, instr=job.instr, attempt=job.attempt, offset=offset, text=text))
+            self._stream(Streamed(job.tag, offset, text))
 
     def _hear(self, token: int, *, first: bool) -> str:
         """The text that `token` completes; what ends within a character is held back, for it may yet be cut off."""
@@ -206,9 +206,7 @@ def trap(job: Job, outcome: Outcome, error: str = "") -> Trapped:
     """A Trapped of a job that never began: with what it would have begun with."""
     return Trapped(
         slot=job.slot,
-        pid=job.pid,
-        instr=job.instr,
-        attempt=job.attempt,
+        tag=job.tag,
         outcome=outcome,
         error=error,
         ids=job.ids,

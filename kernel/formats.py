@@ -1,0 +1,250 @@
+"""Directories of an older format: how their records are read, and what their kernel would have written.
+
+A boot that finds one takes the step Upgraded first, which writes all PCBs in the present format; nothing else changes,
+and journal entries stay as they are. So a replay that begins before that step hashes what the older format had, comes
+to the hashes of then, and goes on past it.
+Format 2: a process's choices stood in the PCB and in Spawned one by one, accounts without their names, and a run's
+identity in Trapped; Spec and Tag are format 3. Format 1 has no checksums: drivers/disk/lmdb.py makes 2 of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from kernel import records
+from kernel.errors import BadInput
+from kernel.event import (
+    Acked,
+    AnyEvent,
+    Booted,
+    Checkpointed,
+    Event,
+    Filed,
+    Forked,
+    Imported,
+    Killed,
+    Load,
+    Loaded,
+    Messaged,
+    Moved,
+    MovedTimer,
+    Note,
+    Outcome,
+    Raised,
+    Search,
+    Searched,
+    Spawned,
+    Tag,
+    TimerFired,
+    Trapped,
+    Upgraded,
+)
+from kernel.interrupts import Pending
+from kernel.memory.address_space import AddressSpace
+from kernel.ports import Reads
+from kernel.process import Accounts, Process, State
+from kernel.records import CURRENT, Form, JournalEntry
+from kernel.spec import Spec
+
+
+class Accounts2(msgspec.Struct, array_like=True):
+    """The accounts of format 2."""
+
+    entered: int
+    recalled: int
+    emitted: int
+    prefill: int
+    faults: int
+    evictions: int
+    interrupts: int
+    coalesced: int
+    turns: int
+    syscalls: int
+    illegal: int
+    kv: int
+    again: int
+    restored: int
+    shared: int
+
+
+class Process2(msgspec.Struct, array_like=True):
+    """The PCB of format 2."""
+
+    pid: int
+    name: str
+    mask: tuple[str, ...]
+    system: str
+    blocks: dict[str, str]
+    space: AddressSpace
+    state: State
+    status: str
+    seq: int
+    instr: int
+    attempt: int
+    ids: tuple[int, ...]
+    open: bool
+    restarted: bool
+    in_turn: bool
+    turn_syscalls: int
+    turn_tokens: int
+    answers: tuple[str, ...]
+    pending: list[Pending]
+    raised: int
+    req: int
+    wait: Search | Load | None
+    demand: bool
+    timers: list[int]
+    said: int
+    acked: int
+    illegal_row: int
+    failed_row: int
+    accounts: Accounts2
+    policy: Any
+    masked: dict[int, int]
+    unmask: int
+    abort: bool
+    discard: bool
+    nice: int
+    model: str
+
+
+class Spawned2(Event, frozen=True, kw_only=True, tag="Spawned"):
+    """See event.Spawned."""
+
+    name: str
+    mask: tuple[str, ...]
+    blocks: dict[str, str] = {}
+    system: str = ""
+    nice: int = 0
+    abort: bool = False
+    model: str = ""
+
+
+class Imported2(Event, frozen=True, kw_only=True, tag="Imported"):
+    """See event.Imported."""
+
+    spawn: Spawned2
+    pages: tuple[Moved, ...]
+    timers: tuple[MovedTimer, ...] = ()
+
+
+class Trapped2(Event, frozen=True, kw_only=True, tag="Trapped"):
+    """See event.Trapped."""
+
+    slot: int
+    pid: int
+    instr: int
+    attempt: int
+    outcome: Outcome
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    truncated: bool = False
+    error: str = ""
+    first_at: int = 0
+    prompt: int = 0
+    prefill: int = 0
+    decoded: int = 0
+    kv: int = 0
+    again: int = 0
+    restored: int = 0
+    shared: int = 0
+
+
+class JournalEntry2(msgspec.Struct, frozen=True, array_like=True):
+    """See records.JournalEntry. Upgraded is the first event of a boot that knows a later format."""
+
+    lsn: int
+    event: (
+        Booted
+        | Spawned2
+        | Imported2
+        | Forked
+        | Messaged
+        | Filed
+        | Killed
+        | Raised
+        | TimerFired
+        | Trapped2
+        | Searched
+        | Loaded
+        | Acked
+        | Checkpointed
+        | Upgraded
+    )
+    sizes: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]
+    notes: tuple[Note, ...]
+    hash: bytes
+
+
+_procs2: Final = msgspec.msgpack.Decoder(Process2)
+_entries2: Final = msgspec.msgpack.Decoder(JournalEntry2)
+_SPEC2: Final = {"name": "name", "calls": "mask", "system": "system", "blocks": "blocks", "nice": "nice"} | {
+    "abort": "abort",
+    "model": "model",
+}  # the fields of Spec, by what they were called
+
+
+def _spec(old: Process2 | Spawned2) -> Spec:
+    return Spec(**{new: getattr(old, name) for new, name in _SPEC2.items()})
+
+
+def _proc2(value: bytes) -> Process:
+    old = msgspec.structs.asdict(_procs2.decode(value))
+    spec = Spec(**{new: old.pop(name) for new, name in _SPEC2.items()})
+    accounts = Accounts(**msgspec.structs.asdict(old.pop("accounts")))
+    return Process(spec=spec, held=old.pop("masked"), accounts=accounts, **old)
+
+
+def _row2(proc: Process) -> bytes:
+    now = msgspec.structs.asdict(proc)
+    spec, accounts = now.pop("spec"), Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
+    chosen = {name: getattr(spec, new) for new, name in _SPEC2.items()}
+    return records.encode(Process2(masked=now.pop("held"), accounts=accounts, **chosen, **now))
+
+
+def _entry2(value: bytes) -> JournalEntry:
+    old = _entries2.decode(value)
+    event: AnyEvent
+    match old.event:
+        case Spawned2():
+            event = Spawned(at=old.event.at, source=old.event.source, n=old.event.n, spec=_spec(old.event))
+        case Imported2():
+            fields = msgspec.structs.asdict(old.event)
+            event = Imported(spec=_spec(fields.pop("spawn")), **fields)
+        case Trapped2():
+            fields = msgspec.structs.asdict(old.event)
+            tag = Tag(fields.pop("pid"), fields.pop("instr"), fields.pop("attempt"))
+            event = Trapped(tag=tag, **fields)
+        case _:
+            event = old.event
+    return JournalEntry(old.lsn, event, old.sizes, old.notes, old.hash)
+
+
+FORM2: Final = Form(2, _proc2, _row2, _entry2)
+FORMS: Final = {str(form.number).encode(): form for form in (FORM2, CURRENT)}
+"""What this kernel reads, by the disk's format."""
+
+
+def of(disk: Reads) -> Form:
+    """The form of what a disk holds now. Raises BadInput for one that this kernel does not know."""
+    number = disk.get(*records.FORMAT_ROW) or str(CURRENT.number).encode()
+    if number not in FORMS:
+        known = ", ".join(form.decode() for form in FORMS)
+        raise BadInput(f"the records have format {number.decode(errors='replace')}; this llmos reads {known}")
+    return FORMS[number]
+
+
+def at(disk: Reads, lsn: int) -> Form:
+    """The form that the state had after step `lsn`."""
+    upgraded = disk.get("set", records.UPGRADED)
+    return FORM2 if upgraded is not None and lsn < records.unkey(upgraded)[0] else of(disk)
+
+
+def entry(value: bytes) -> JournalEntry:
+    """A row of the journal, of whatever format."""
+    try:
+        return CURRENT.entry(value)
+    except msgspec.ValidationError:
+        return FORM2.entry(value)

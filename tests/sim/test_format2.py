@@ -1,0 +1,107 @@
+"""A directory that was made before format 3: it replays to the hashes of then, boots, and goes on.
+
+The fixture is a machine of nine processes, as its kernel left it: one was running with tokens emitted, seven were
+blocked on a demand fault with a message pending, one was dead; forks and imports are among them, timers, core blocks,
+a policy with state, a checkpoint and 356 steps after it.
+"""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from drivers.disk import parcel
+from drivers.disk.lmdb import LmdbDisk
+from kernel import formats, records
+from kernel.audit import audit
+from kernel.event import Upgraded
+from kernel.machine import views
+from kernel.process import State
+from kernel.replay import Replay
+from syscalls.table import Table
+from tests.fakes import Rig
+from tests.sim.test_crash import program
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "format2.tar.xz"
+HASH = "a6779a9118d4fdf9ea03f6560ac804a2"  # of the last step, as that kernel had it
+STEPS = 356
+SETTINGS = ("sched.quantum=20", "window=3000", "memory.policy=ours", "sched.policy=mlfq")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with tarfile.open(FIXTURE) as packed:
+        packed.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def test_its_journal_replays_to_the_hashes_that_it_has(folder: Path) -> None:
+    disk = LmdbDisk(folder)
+    replay = Replay(disk, Table())
+    steps = list(replay.steps())
+    assert [step.why for step in steps if step.why] == []
+    assert (len(steps), f"{replay.kernel.hash:032x}") == (STEPS, HASH)
+    assert audit(disk).findings == []
+    assert disk.get(*records.FORMAT_ROW) == b"2", "nothing but a boot changes it"
+    disk.close()
+
+
+def test_a_boot_brings_it_up_in_one_transaction_and_everybody_goes_on(folder: Path) -> None:
+    disk = LmdbDisk(folder)
+    commits: list[list[records.Record]] = []
+    write = disk.commit
+    disk.commit = lambda rows: (commits.append(list(rows)), write(rows))[1]  # type: ignore[method-assign]
+    rig = Rig(program, *SETTINGS, disk=disk, slots=2)  # type: ignore[arg-type]
+    first = {(row.table, row.key) for row in commits[0]}
+    assert records.FORMAT_ROW in first
+    assert {("proc", records.key(pid)) for pid in rig.kernel.procs} <= first
+    before = {proc.name: (proc.state, proc.accounts.syscalls) for proc in rig.kernel.procs.values()}
+    assert sum(state is State.BLOCKED for state, _ in before.values()) == 7
+    assert before["fork4"][0] is State.ZOMBIE
+    rig.pump(4_000)
+    for name, (state, syscalls) in before.items():
+        proc = rig.kernel.procs[rig.kernel.names[name]]
+        assert proc.spec.blocks["notes"], "core memory came along"
+        if state is not State.ZOMBIE:
+            assert proc.accounts.syscalls > syscalls, f"{name} does nothing"
+    assert audit(disk).findings == []
+    disk.close()
+
+
+def test_a_replay_goes_on_past_the_step_that_brought_it_up(folder: Path) -> None:
+    disk = LmdbDisk(folder)
+    rig = Rig(program, *SETTINGS, disk=disk, slots=2)  # type: ignore[arg-type]
+    rig.pump(300)
+    replay = Replay(disk, Table())
+    steps = list(replay.steps())
+    assert [step.why for step in steps if step.why] == []
+    assert replay.kernel.hash == rig.kernel.hash
+    assert isinstance(steps[STEPS].entry.event, Upgraded)
+    assert replay.kernel.form is records.CURRENT
+    notes = [note.text for entry in views.log(disk, steps[STEPS].entry.lsn - 1, 1) for note in entry.notes]
+    assert notes == ["format 2 to 3, 9 processes"]
+    assert views.log(disk, 0), "notes of before are read as well"
+    rig.boot()
+    assert rig.kernel.form is records.CURRENT
+    assert sum(isinstance(step.entry.event, Upgraded) for step in Replay(disk, Table()).steps()) == 1, "once"
+    disk.close()
+
+
+def test_a_process_of_it_is_exported_and_taken_over(folder: Path, tmp_path: Path) -> None:
+    disk = LmdbDisk(folder)
+    kernel = Replay(disk, Table())
+    list(kernel.steps())
+    pid = kernel.kernel.names["p2"]
+    parcel.write(disk, pid, tmp_path / "p2.jsonl", 7)
+    event = parcel.read(tmp_path / "p2.jsonl")
+    assert event.spec == kernel.kernel.procs[pid].spec
+    assert len(event.timers) == len(kernel.kernel.procs[pid].timers)
+    disk.close()
+
+
+def test_a_format_that_nobody_knows_is_refused_in_one_line(folder: Path) -> None:
+    disk = LmdbDisk(folder)
+    disk.commit([records.Record(*records.FORMAT_ROW, b"9")])
+    with pytest.raises(Exception, match="format 9; this llmos reads 2, 3"):
+        formats.of(disk)
+    disk.close()
