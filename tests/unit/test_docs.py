@@ -120,7 +120,7 @@ def test_the_page_on_processes_is_what_the_table_of_moves_draws() -> None:
     assert states.PAGE.read_text() == states.document(), "run `make docs`"
 
 
-def test_every_command_and_setting_that_a_page_names_is_there() -> None:
+def test_every_setting_that_a_page_names_is_there() -> None:
     from kernel.settings import keys
 
     known = set(keys())
