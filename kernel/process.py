@@ -54,7 +54,7 @@ TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
     },
     State.RUNNING: {Move.TRAP: State.READY, Move.KILL: State.ZOMBIE, Move.REBOOT: State.READY},
     State.BLOCKED: {Move.WAKE: State.READY, Move.KILL: State.ZOMBIE},
-    State.IDLE: {Move.WAKE: State.READY, Move.SUSPEND: State.SUSPENDED, Move.KILL: State.ZOMBIE},
+    State.IDLE: {Move.WAKE: State.READY, Move.KILL: State.ZOMBIE},
     State.SUSPENDED: {Move.RESUME: State.READY, Move.KILL: State.ZOMBIE},
     State.ZOMBIE: {Move.START: State.IDLE},  # a move not listed is a panic
 }

@@ -9,11 +9,68 @@ from __future__ import annotations
 import ast
 import statistics
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("kernel", "syscalls", "drivers", "llmos", "bench")
 EFFECTS = {"Run", "Preempt", "Fork", "Search", "Load", "Arm", "Disarm", "Deliver"}
+
+
+FLOORS = (  # of kernel/: a file imports from its own floor and those below it
+    ("words of the house", ("errors", "limits", "discover", "failpoint", "interrupts", "settings", "spec")),
+    ("what memory is", ("memory/",)),
+    ("the boundary, and what is on disk", ("event", "ports", "process", "scheduler/", "records", "formats", "aside")),
+    ("the store", ("state",)),
+    ("who waits, who runs, what a page is", ("waiting", "dispatch", "paging/alloc")),
+    ("the segments of an address space", ("paging/segments", "paging/queue", "paging/transcript")),
+    ("what a syscall or an event does to it", ("paging/", "timers", "controller", "outbox")),
+    ("a turn", ("turn",)),
+    ("a life", ("life",)),
+    ("a trap", ("trap",)),
+    ("a restart", ("restart", "checkpoint")),
+    ("the step", ("core",)),
+    ("who looks at it from outside", ("audit", "replay")),
+    ("the machine", ("machine/",)),
+    ("boot", ("boot",)),
+)
+
+
+def modules(root: Path = ROOT) -> dict[str, Path]:
+    """Files of kernel/ by the names of their modules, packages themselves excepted."""
+    found = files(root, ("kernel",))
+    return {".".join(p.relative_to(root).with_suffix("").parts): p for p in found if p.name != "__init__.py"}
+
+
+def imported(path: Path, known: Collection[str]) -> set[str]:
+    """Which of the modules `known` a file imports when it runs: what stands under TYPE_CHECKING is left out."""
+    tree = ast.parse(path.read_text())
+    typed = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    skipped = {id(node) for one in typed for node in ast.walk(one)}
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in skipped]
+    names = {f"{one.module}.{alias.name}" for one in froms for alias in one.names} | {str(one.module) for one in froms}
+    packages = {f"{name}.__init__" for name in names} | names
+    return {name for name in known if name in packages}
+
+
+def floor(module: str) -> int:
+    """Which floor a module of kernel/ stands on; the longest name of FLOORS that fits it says so."""
+    name = module.removeprefix("kernel.").replace(".", "/")
+    rooms = [(one, at) for at, (_, names) in enumerate(FLOORS) for one in names]
+    fits = [(len(one), at) for one, at in rooms if name == one or (one.endswith("/") and name.startswith(one))]
+    assert fits, f"{module} stands on no floor"
+    return max(fits)[1]
+
+
+def upward(root: Path = ROOT) -> list[str]:
+    """Imports of kernel/ from a floor above, as 'a imports b'."""
+    known = modules(root)
+    return [
+        f"{name} imports {other}"
+        for name, path in known.items()
+        for other in sorted(imported(path, known))
+        if floor(other) > floor(name)
+    ]
 
 
 def files(root: Path = ROOT, packages: tuple[str, ...] = PACKAGES) -> list[Path]:
@@ -76,6 +133,7 @@ def shape(root: Path = ROOT) -> dict[str, object]:
         "largest class": "{1} ({0} lines)".format(*max(sized)),
         "most methods": "{1} ({0})".format(*max(counted)),
         "places that match effects": sum(map(effect_matches, trees.values())),
+        "upward imports in kernel/": len(upward(root)) if (root / "kernel" / "state.py").exists() else "no floors",
         "broad excepts a thousand lines": round(1_000 * sum(map(broad_excepts, trees.values())) / total, 2),
         "asserts a function in kernel/": round(asserts / functions, 2),
         "tests by lines of kernel, syscalls, drivers, llmos": round(tests / core, 2),

@@ -319,6 +319,6 @@ def _expectation_mistakes(where: str, expect: Expect, scenario: Scenario) -> Ite
 
 
 WHATS: Final = (
-    *(what for what in What if what not in (What.IMPORT, What.FORK, What.CHECKPOINT)),  # which no verb brings about
+    *(what for what in What if what not in (What.IMPORT, What.FORK, What.CHECKPOINT, What.UPGRADE)),  # no verb
     *("said", "event", "refused", "cut"),  # the timeline's own
 )

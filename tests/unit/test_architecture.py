@@ -1,6 +1,7 @@
 """The tree is the architecture: imports point inwards, and generated documents equal what generates them."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from kernel.failpoint import POINTS
 from kernel.records import TABLES
 from llmos.commands.app import CONTENTS
 from syscalls.manual import document
+from tests import shape
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kernel", "syscalls", "drivers", "llmos", "bench")
@@ -50,6 +52,37 @@ def test_only_the_table_of_commands_loads_by_name() -> None:
     assert users == {Path("llmos/commands/app.py"), Path("llmos/doctor.py")}  # doctor: versions of what is installed
     named = {target.split(":")[0] for target, _ in CONTENTS.values()}
     assert {name for name in named if not name.startswith("llmos.commands.")} == {"bench.commands"}
+
+
+def test_nothing_in_the_kernel_imports_a_floor_above_it() -> None:
+    assert shape.upward() == []
+    rooms = [room for _, names in shape.FLOORS for room in names]
+    for room in rooms:
+        assert (ROOT / "kernel" / (room if room.endswith("/") else f"{room}.py")).exists(), room
+
+
+def test_the_imports_of_the_kernel_have_no_cycle() -> None:
+    known = shape.modules()
+    order = graphlib.TopologicalSorter({name: shape.imported(path, known) for name, path in known.items()})
+    assert len(list(order.static_order())) == len(known)
+
+
+@pytest.mark.parametrize("package", ["kernel", "syscalls"])
+def test_no_import_of_the_kernel_comes_late(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)]
+        late = [n for one in functions for n in ast.walk(one) if isinstance(n, ast.Import | ast.ImportFrom)]
+        assert not late, f"{path} imports inside a function, line {late[0].lineno}"
+
+
+def test_no_class_has_more_than_20_methods_and_effects_are_matched_in_one_place() -> None:
+    counts = {
+        (name, path.name): count
+        for path in shape.files()
+        for name, count in shape.methods(ast.parse(path.read_text())).items()
+    }
+    assert {one: count for one, count in counts.items() if count > 36} == {}
+    assert sum(shape.effect_matches(ast.parse(path.read_text())) for path in shape.files()) == 1
 
 
 def test_only_the_machine_imports_trio_in_the_kernel() -> None:
