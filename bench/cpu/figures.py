@@ -209,9 +209,9 @@ async def _spoken(model: Path, slots: int, mode: str) -> tuple[float, float]:
 def _bare(cpu: LlamaCpu, pids: list[int]) -> float:
     """Tokens a second of llama_decode alone, where the processes stood when they spoke."""
     seats = [seat for seat in cpu.seats.seats if seat.pid in pids]
-    batch = cpu._batch
+    batch = cpu.context.batch
     for seat in seats:
-        cpu.trim(seat.number, len(seat.tokens) - SPOKEN)
+        cpu.cells.trim(seat.number, len(seat.tokens) - SPOKEN)
     began = time.perf_counter()
     for n in range(SPOKEN):
         batch.n_tokens = len(seats)
@@ -219,9 +219,9 @@ def _bare(cpu: LlamaCpu, pids: list[int]) -> float:
             at = len(seat.tokens) - SPOKEN + n
             batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = seat.tokens[-1], at, 1, 1
             batch.seq_id[i][0] = seat.number
-        if llama_cpp.llama_decode(cpu._context, batch):
+        if llama_cpp.llama_decode(cpu.context.handle, batch):
             raise RuntimeError("llama_decode failed")
-        llama_cpp.llama_synchronize(cpu._context)
+        llama_cpp.llama_synchronize(cpu.context.handle)
     took = time.perf_counter() - began
     for seat in seats:
         cpu.seats.forget(seat.number)

@@ -12,7 +12,7 @@ Guarantees:
   where each has a stream of its own.
 - `exact`: what a process finds evaluated is its own work, or work that every process would have done in the same
   batches: `grain` tokens each, from position 0 on. Who else is there then makes no difference to its logits.
-Not here: batches (drivers/cpu/llama/engine.py), files (images.py).
+Not here: batches (llama/steps.py), files (images.py).
 """
 
 from __future__ import annotations

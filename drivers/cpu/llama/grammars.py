@@ -1,4 +1,9 @@
-"""Compiled grammars of a vocabulary: Lark text to a matcher that has consumed nothing, from a bounded cache."""
+"""Compiled grammars of a vocabulary: Lark text to a matcher that has consumed nothing, from a bounded cache.
+
+Guarantee: what llguidance cannot compile is a DeviceError.
+Caller's duty: one thread at a time; no matcher is used after `close`.
+Not here: what a matcher is asked (run.py), where the text of a grammar comes from.
+"""
 
 from __future__ import annotations
 
@@ -38,3 +43,8 @@ class Grammars:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(grammar)
         return self._kept[grammar].deep_copy()
+
+    def close(self) -> None:
+        """Forget all, for llguidance's table refers to the vocabulary of a model that is about to be freed."""
+        self._kept.clear()
+        self._guide = None

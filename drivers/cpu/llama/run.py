@@ -3,7 +3,7 @@
 The engine asks `advance` what is to be evaluated next, evaluates `pending`, and hands the logits of the last token to
 `accept`. What is emitted is a function of prompt, ids, grammar, settings and logits: nothing but ids needs saving.
 Tokens that the grammar forces are emitted with the token before them, so they may overrun a quantum.
-Not here: where tokens are evaluated (engine.py), which token is picked (sampler.py).
+Not here: where tokens are evaluated (steps.py), which token is picked (sampler.py).
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ class Run:
         self.pending.append(token)
         self.decoded += 1
         if text:
-            job = self.job
-            offset = len(self.ids) - 1
-            self._stream(Streamed(job.tag, offset, text))
+            self._stream(streamed(self.job, len(self.ids) - 1, text))
 
     def _hear(self, token: int, *, first: bool) -> str:
         """The text that `token` completes; what ends within a character is held back, for it may yet be cut off."""
@@ -200,6 +198,11 @@ class Run:
             return self.end(Outcome.SYSCALL, truncated=True)
         error = f"the instruction was not complete after {self.job.reply} tokens; a shorter one is needed"
         return self.end(Outcome.ILLEGAL, error=error)
+
+
+def streamed(job: Job, offset: int, text: str) -> Streamed:
+    """What the `offset`-th token of a job's instruction completes."""
+    return Streamed(job.tag, offset, text)
 
 
 def trap(job: Job, outcome: Outcome, error: str = "") -> Trapped:

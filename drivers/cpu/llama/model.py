@@ -1,0 +1,100 @@
+"""A model file, loaded: what it is, what it cannot, how much memory it takes, and what its KV images depend on.
+
+Guarantee: a file that is missing, broken, too large for the memory or not understood is refused in one line that says
+what to do. What stands here does not change while the model lives.
+Caller's duty: `close` comes last, after every context of the model was freed.
+Not here: the file format (gguf.py), vocabulary and template (vocabulary.py, frame.py), the arithmetic of memory
+(memory.py), a context (context.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import llama_cpp
+
+from drivers.cpu import gguf
+from drivers.cpu.llama import log, memory
+from drivers.cpu.llama.sizes import Sizes, padded
+from drivers.cpu.llama.vocabulary import Vocabulary
+from kernel.errors import BadInput
+from kernel.settings import Cpu as CpuSettings
+
+SMALL: Final = 1_500_000_000  # parameters below which a model speaks prose and cannot choose among many syscalls
+SAMPLES: Final = 64  # parts of a model file that go into its fingerprint
+SAMPLE: Final = 4096  # bytes each
+NOT_PARTLY: Final = (
+    "this model's state cannot be cut back: a prompt that changes anywhere is evaluated from its beginning, "
+    "and prefixes are shared and restored only whole"
+)
+
+
+class Model:
+    """A loaded model. `handle` is llama.cpp's."""
+
+    def __init__(self, path: Path, settings: CpuSettings) -> None:
+        """Raises BadInput, with what to do, if the model is missing, broken or not understood."""
+        self._path, self._settings = path, settings
+        header = gguf.read(path)
+        log.listen()
+        log.clear()
+        if why := memory.refusal(memory.Needs(path.stat().st_size, 0), 0, 0, self._free()):
+            raise BadInput(f"model {path}: {why}")
+        params = llama_cpp.llama_model_default_params()
+        params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
+        params.n_gpu_layers = settings.gpu_layers
+        self.handle: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.handle:
+            why = log.first("llama.cpp gives no reason")
+            raise BadInput(f"model {path}: llama.cpp cannot load it ({why}); pull the file again, or another")
+        try:
+            recurrent = llama_cpp.llama_model_is_recurrent(self.handle)
+            self.partly = not (recurrent or llama_cpp.llama_model_is_hybrid(self.handle))  # KV can be cut back
+            self.off = () if self.partly else (NOT_PARTLY,)
+            self.window_max: int = llama_cpp.llama_model_n_ctx_train(self.handle)
+            self.name = header.text("general.name") or path.stem
+            self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL
+            self.vocabulary = Vocabulary(self.handle, header, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def refuse(self, sizes: Sizes) -> None:
+        """Raises BadInput, with what would fit, if `sizes` are more than the model sees, or the memory holds."""
+        if sizes.window > self.window_max:
+            raise BadInput(
+                f"window {sizes.window}: {self.name} sees at most {self.window_max} tokens; give --window less"
+            )
+        if why := memory.refusal(self._needs(sizes.slots), padded(sizes.window), sizes.windows, self._free()):
+            raise BadInput(f"{self.name}: {why}")
+
+    def fingerprint(self, sizes: Sizes) -> bytes:
+        """What a KV image depends on, tokens aside: the model's file, the library, and how KV is laid out."""
+        status = self._path.stat()
+        hashed = hashlib.blake2b(digest_size=16)
+        with self._path.open("rb") as file:
+            for n in range(SAMPLES):
+                file.seek(status.st_size * n // SAMPLES)
+                hashed.update(file.read(SAMPLE))
+        stamp, settings = (status.st_size, status.st_mtime_ns), self._settings
+        said = (*stamp, llama_cpp.__version__, sizes.window, settings.mode, settings.drop, sizes.chunk)
+        hashed.update(repr(said).encode())
+        return hashed.digest()
+
+    def close(self) -> None:
+        """Free it."""
+        llama_cpp.llama_model_free(self.handle)
+
+    def _needs(self, slots: int) -> memory.Needs:
+        """What the model takes, in bytes: keys and values are of two bytes each."""
+        model = self.handle
+        width = llama_cpp.llama_model_n_embd(model) // max(1, llama_cpp.llama_model_n_head(model))
+        token = 2 * 2 * llama_cpp.llama_model_n_layer(model) * llama_cpp.llama_model_n_head_kv(model) * width
+        return memory.Needs(self._path.stat().st_size, token, memory.COMPUTE + 4 * self.vocabulary.size * slots)
+
+    def _free(self) -> int | None:
+        """Bytes of memory that are free; None where it is unknown, or an accelerator has some of its own."""
+        return None if self._settings.gpu_layers else memory.available()
