@@ -96,7 +96,7 @@ def test_a_process_taken_over_goes_on_with_its_memory(tmp_path: Path) -> None:
     old = [(p.text, p.kind, p.origin, p.area, p.at) for p in kept if p.kind not in parcel.REMADE]
     new = [(p.text, p.kind, p.origin, p.area, p.at) for p in moved if p.kind not in parcel.REMADE]
     assert new[: len(old)] == old
-    assert other.proc(pid).spec.blocks == rig.proc(pids[0]).blocks
+    assert other.proc(pid).spec.blocks == rig.proc(pids[0]).spec.blocks
     other.pump()
     other.tick(200)
     assert other.proc(pid).accounts.interrupts, "the message it had not read"

@@ -93,7 +93,7 @@ def test_models_do_not_wait_for_each_others_slots() -> None:
     step = rig.do(done)
     (again,) = [one for one in step.effects if isinstance(one, Run)]
     assert (again.slot, again.model) == (2, "small")
-    assert rig.proc(again.pid).model == "small"
+    assert rig.proc(again.pid).spec.model == "small"
 
 
 def test_a_boot_without_the_model_measures_its_processes_anew_and_back() -> None:
@@ -103,7 +103,7 @@ def test_a_boot_without_the_model_measures_its_processes_anew_and_back() -> None
         here, there = rig.others, dict[str, object]()
         pids = [rig.spawn(f"p{n}", model=rng.choice(("", "small")), mask=MASK, blocks={"b": "tea"}) for n in range(3)]
         child = rig.do(Forked(source="user", pid=pids[0], name="fork")).pid
-        assert rig.proc(child).spec.model == rig.proc(pids[0]).model
+        assert rig.proc(child).spec.model == rig.proc(pids[0]).spec.model
         for n in range(60):
             pid = rng.choice([*pids, child])
             if rng.random() < 0.1:
