@@ -6,6 +6,7 @@ again from what the disk holds, and it checks the kernel's invariants after ever
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -28,6 +29,12 @@ from kernel.state import Kernel, Step
 from syscalls.table import Table
 
 NS = 1_000_000_000
+ONLY_SPEAK = ("send_message",)
+
+
+def op(name: str, **fields: object) -> str:
+    """An instruction as a program emits it."""
+    return json.dumps({"op": name, **fields}, separators=(",", ":"))
 
 
 class PowerCut(Exception):

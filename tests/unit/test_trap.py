@@ -1,0 +1,44 @@
+"""What a stop of the CPU means: an instruction, an error, a failure, or nothing any more."""
+
+from drivers.cpu.scripted import echo, play
+from kernel.event import Outcome, Tag, Trapped
+from kernel.process import State
+from tests.fakes import Rig, op
+
+
+def test_garbage_for_ever_ends_the_process_with_a_status_and_never_the_kernel() -> None:
+    rig = Rig(lambda job: "garbage")
+    pid, other = rig.spawn(), rig.spawn("other")
+    rig.say(pid, "hello")
+    assert rig.proc(pid).state is State.ZOMBIE
+    assert rig.proc(pid).status.startswith("5 illegal instructions in a row")
+    assert rig.proc(other).state is State.IDLE
+
+
+def test_an_error_names_what_was_wrong_and_what_is_allowed_and_the_process_may_mend_it() -> None:
+    rig = Rig(play([op("exit"), op("send_message", text="sorry")]))
+    pid = rig.spawn(mask=("send_message", "search"))
+    rig.say(pid, "hello")
+    assert "error: exit is not allowed here; allowed are send_message, search" in rig.texts(pid)
+    assert rig.messages[-1].text == "sorry"
+    assert rig.proc(pid).illegal_row == 0
+
+
+def test_a_device_that_fails_thrice_in_a_row_kills_the_process_and_twice_does_not() -> None:
+    for failures, state in ((2, State.IDLE), (3, State.ZOMBIE)):
+        rig = Rig(echo)
+        rig.cpu.failures = failures
+        pid = rig.spawn()
+        rig.say(pid, "hello")
+        assert rig.proc(pid).state is state
+
+
+def test_a_trap_of_a_run_nobody_waits_for_changes_nothing() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "hello")
+    before = rig.proc(pid)
+    seen = (before.accounts.emitted, before.said, before.seq)
+    rig.do(Trapped(source="cpu0", slot=0, tag=Tag(pid, 1, 1), outcome=Outcome.SYSCALL, text="x", ids=(1,)))
+    after = rig.proc(pid)
+    assert (after.accounts.emitted, after.said, after.seq) == seen

@@ -1,0 +1,101 @@
+"""A turn on a rig: what begins it, what is delivered in it, what stops it, what ends it."""
+
+from drivers.cpu.scripted import echo, play
+from kernel.interrupts import Line
+from kernel.memory.page import Role
+from kernel.ports import Job
+from kernel.process import State
+from tests.fakes import ONLY_SPEAK, Rig, op
+
+
+def test_a_message_is_answered_and_the_answer_names_it() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "hello", "m1")
+    (message,) = rig.messages
+    assert (message.text, message.answers, message.seq, message.ends) == ("you said: hello", ("m1",), 1, True)
+    assert rig.proc(pid).state is State.IDLE
+
+
+def test_two_messages_at_once_get_a_reply_each() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    for n in range(4):
+        rig.say(pid, f"message {n}", f"m{n}", pump=False)
+    rig.pump()
+    assert [message.answers for message in rig.messages] == [("m0",), ("m1",), ("m2",), ("m3",)]
+    assert [message.text for message in rig.messages] == [f"you said: message {n}" for n in range(4)]
+
+
+def test_a_message_that_arrives_within_a_turn_is_delivered_at_the_next_instruction_boundary() -> None:
+    rig = Rig(play([op("core_append", block="b", text="x"), op("send_message", text="done")]))
+    pid = rig.spawn()
+    rig.say(pid, "first", "m1", pump=False)
+    rig.say(pid, "second", "m2", pump=False)  # the process runs its first instruction
+    rig.pump()
+    assert [message.answers for message in rig.messages] == [("m1", "m2")]
+
+
+def test_memory_pressure_does_not_wake_an_idle_process() -> None:
+    rig = Rig(play([op("send_message", text="w " * 120)] * 50), "window=2048", "memory.warn=0.3")
+    pid = rig.spawn()
+    while not any(one.line is Line.MEMORY for one in rig.proc(pid).pending):
+        rig.say(pid, "filler about bread")
+    assert rig.proc(pid).state is State.IDLE
+
+
+def test_sleep_ends_the_turn_and_a_message_wakes_earlier() -> None:
+    rig = Rig(play([op("sleep", seconds=600), op("send_message", text="awake")]))
+    pid = rig.spawn()
+    rig.say(pid, "rest a while")
+    assert rig.proc(pid).state is State.IDLE
+    rig.say(pid, "hello?")
+    assert rig.messages[-1].text == "awake"
+
+
+def test_a_turn_without_end_is_cut_at_its_budget_and_the_process_is_told() -> None:
+    rig = Rig(lambda job: op("core_append", block="b", text="x"))
+    pid = rig.spawn()
+    rig.say(pid, "go")
+    assert rig.proc(pid).state is State.IDLE
+    assert rig.proc(pid).accounts.syscalls == 16
+    assert any("The turn was ended after 16 syscalls" in text for text in rig.texts(pid))
+
+
+def test_a_message_of_more_than_half_the_queue_enters_as_its_head_and_says_how_to_read_on() -> None:
+    rig = Rig(lambda job: op("yield"), "window=2048")
+    pid = rig.spawn()
+    rig.say(pid, "word " * 2_000)
+    texts = rig.texts(pid)
+    assert any("The message goes on for" in text and "read brings them in" in text for text in texts)
+    assert rig.proc(pid).space.used() <= rig.kernel.budgets(rig.proc(pid)).queue // 2
+    stored = [rig.page(n).text for n in range(1, rig.kernel.counters.page + 1) if rig.page(n).role is Role.USER]
+    assert "".join(stored) == "word " * 2_000
+
+
+def test_a_message_stops_what_an_abortable_process_says_and_stands_in_view_of_what_it_says_instead() -> None:
+    def last_words(job: Job) -> str:
+        said = [page.page.text for page in job.pages if page.role is Role.USER]
+        return op("send_message", text=f"about {said[-1]}: " + "word " * 100)
+
+    for abort, expected in ((True, [("m1", "m2")]), (False, [("m1",), ("m2",)])):
+        rig = Rig(last_words, "sched.quantum=16", "cpu.reply=256")
+        pid = rig.spawn(mask=ONLY_SPEAK, abort=abort)
+        rig.say(pid, "boats", "m1", pump=False)
+        rig.pump(2)  # it has said a few words
+        assert rig.proc(pid).ids
+        rig.say(pid, "trains", "m2")
+        assert [message.answers for message in rig.messages] == expected
+        assert rig.messages[-1].text.startswith("about trains")
+
+
+def test_a_masked_message_aborts_nothing() -> None:
+    rig = Rig(
+        play([op("mask", lines=["user"], seconds=60), op("send_message", text="word " * 100)]), "sched.quantum=16"
+    )
+    pid = rig.spawn(abort=True)
+    rig.say(pid, "go", "m1", pump=False)
+    while not rig.proc(pid).held or not rig.proc(pid).ids:
+        rig.pump(1)
+    rig.say(pid, "stop", "m2")
+    assert [message.answers for message in rig.messages] == [("m1",)]
