@@ -37,8 +37,9 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
     counts.again += event.again
     counts.restored += event.restored
     counts.shared += event.shared
-    _worked(kernel, proc, event)
-    if proc.state is not State.RUNNING or proc.tag != event.tag:
+    awaited = proc.state is State.RUNNING and proc.tag == event.tag
+    _worked(kernel, proc, event, awaited)
+    if not awaited:
         return  # killed meanwhile, and perhaps started again
     proc.turn_tokens += event.decoded
     proc.move(Move.TRAP)
@@ -61,11 +62,15 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
             assert_never(event.outcome)
 
 
-def _worked(kernel: Kernel, proc: Process, event: Trapped) -> None:
-    """See how much of a run's work was done before, and lost to another process meanwhile."""
-    seen, prompt = kernel.seen.get(proc.pid, 0), event.prompt + len(event.ids) - event.decoded
+def _worked(kernel: Kernel, proc: Process, event: Trapped, awaited: bool) -> None:
+    """See how much of a run's work was done before, and lost to another process meanwhile.
+
+    A run that nobody awaits was of a turn that is over: what it has seen says nothing of the prompt of now.
+    """
+    seen = kernel.seen.get(proc.pid, 0) if awaited else 0
+    prompt = event.prompt + len(event.ids) - event.decoded
     again = max(0, event.prefill - max(1, prompt - seen)) if seen else 0
-    if event.outcome is not Outcome.FAILED:
+    if awaited and event.outcome is not Outcome.FAILED:
         kernel.seen[proc.pid] = event.kv
     share = kernel.lane_of(proc.pid).admission.observe(event.prefill + event.decoded, again)
     if share:

@@ -1,7 +1,7 @@
 """What a stop of the CPU means: an instruction, an error, a failure, or nothing any more."""
 
 from drivers.cpu.scripted import echo, play
-from kernel.event import Outcome, Tag, Trapped
+from kernel.event import Killed, Outcome, Tag, Trapped
 from kernel.process import State
 from tests.fakes import Rig, op
 
@@ -42,3 +42,13 @@ def test_a_trap_of_a_run_nobody_waits_for_changes_nothing() -> None:
     rig.do(Trapped(source="cpu0", slot=0, tag=Tag(pid, 1, 1), outcome=Outcome.SYSCALL, text="x", ids=(1,)))
     after = rig.proc(pid)
     assert (after.accounts.emitted, after.said, after.seq) == seen
+
+
+def test_what_a_killed_process_had_evaluated_is_forgotten_with_its_turn() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "hello", pump=False)
+    rig.do(Killed(source="user", pid=pid))
+    rig.pump()  # its last run comes in, and nobody waits for it
+    assert rig.kernel.seen == {}
+    assert rig.kernel.slots[0].pid == 0
