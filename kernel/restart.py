@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kernel import dispatch, records
+from kernel import dispatch, records, turn
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import Arm, Booted, Tag, What
 from kernel.interrupts import Line, Pending
@@ -159,7 +159,11 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
         kernel.dirty(proc)
     if proc.wait is not None:
         kernel.effect(proc.wait)
-    if proc.state is State.READY:
+    if proc.state is not State.READY:
+        return
+    if proc.discard:  # its run is lost, and what it had emitted is to go, too
+        turn.discard(kernel, proc)
+    else:
         dispatch.ready(kernel, proc)
 
 

@@ -84,7 +84,10 @@ def _device_failed(kernel: Kernel, proc: Process, error: str) -> None:
     if proc.failed_row >= FAILED_MAX:
         life.end(kernel, proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
         return
-    dispatch.ready(kernel, proc)
+    if proc.discard:  # nothing to wait for: it begins anew now
+        turn.discard(kernel, proc)
+    else:
+        dispatch.ready(kernel, proc)
 
 
 def _instruction(kernel: Kernel, proc: Process, event: Trapped) -> None:

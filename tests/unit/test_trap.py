@@ -52,3 +52,16 @@ def test_what_a_killed_process_had_evaluated_is_forgotten_with_its_turn() -> Non
     rig.pump()  # its last run comes in, and nobody waits for it
     assert rig.kernel.seen == {}
     assert rig.kernel.slots[0].pid == 0
+
+
+def test_a_run_that_fails_while_it_is_to_be_thrown_away_is_thrown_away() -> None:
+    rig = Rig(lambda job: op("send_message", text="word " * 40), "sched.quantum=8")
+    rig.answering = False
+    pid = rig.spawn(abort=True)
+    rig.say(pid, "boats", "m1")
+    rig.say(pid, "trains", "m2")
+    assert rig.proc(pid).discard
+    rig.do(Trapped(source="cpu0", slot=0, tag=Tag(pid, 1, 1), outcome=Outcome.FAILED, error="no power"))
+    assert not rig.proc(pid).discard
+    assert rig.proc(pid).answers == ("m1", "m2")  # the second one is in view of what it says instead
+    assert rig.proc(pid).failed_row == 1
