@@ -147,6 +147,8 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
         if anew:  # ids of another vocabulary: the instruction begins again
             proc.ids = ()
         kernel.dirty(proc)
+    if space.pinned() > kernel.budgets(proc).pinned:
+        space.queue = _unpinned(space.queue, kernel.budgets(proc).pinned)
     if (space.text_key, space.queue, space.data) != before:
         kernel.dirty(proc)
     limits = kernel.budgets(proc)
@@ -165,6 +167,16 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
         turn.discard(kernel, proc)
     else:
         dispatch.ready(kernel, proc)
+
+
+def _unpinned(entries: list[Entry], limit: int) -> list[Entry]:
+    """A queue whose pins fit a smaller window: the first that do stay."""
+    kept: list[Entry] = []
+    for entry in entries:
+        fits = entry.pinned and entry.tokens <= limit
+        limit -= entry.tokens if fits else 0
+        kept.append(msgspec.structs.replace(entry, pinned=fits))
+    return kept
 
 
 def _resized_pending(kernel: Kernel, proc: Process, one: Pending, event: Booted) -> Pending:
