@@ -92,14 +92,20 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
 
 
 def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
-    """Append as many pages as a quarter of the queue holds, and say where the rest is; returns their tokens."""
-    room, kept = kernel.budgets(proc).queue // 4, 0
-    for kept, entry in enumerate(entries):
-        if kept and room < entry.tokens:
+    """Append as many pages as a quarter of the queue holds, and say where the rest is; returns their tokens.
+
+    The first enters if it is no larger than a page of this machine's; of a larger window, or from one, it may be.
+    """
+    limits, kept = kernel.budgets(proc), 0
+    room = limits.queue // 4
+    for entry in entries:
+        if entry.tokens > (room if kept else limits.unit):
             break
         room -= entry.tokens
+        kept += 1
         queue.append(kernel, proc, entry)
     rest = [entry.page for entry in entries[kept:]]
+    assert rest, "the whole would have fitted"
     proc.space.evicted += len(rest)
     kernel.note(What.EVICT, proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
     transcript.tell(

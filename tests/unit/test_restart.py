@@ -2,10 +2,13 @@
 
 import pytest
 
-from drivers.cpu.scripted import echo
+from drivers.cpu.scripted import echo, play
+from kernel.event import Imported, Moved, Spawned
+from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.ports import Job
 from kernel.process import State
 from kernel.settings import apply
+from kernel.spec import Spec
 from tests.fakes import Rig, op
 
 
@@ -50,3 +53,28 @@ def test_a_boot_with_a_smaller_window_lets_go_of_the_pins_that_do_not_fit_it() -
     assert [rig.page(entry.page).text for entry in space.queue if entry.pinned] == ["keep this"]
     rig.say(pid, "and it goes on")
     assert rig.proc(pid).state is State.IDLE
+
+
+def test_a_message_of_larger_pages_than_the_window_has_now_is_told_of_and_panics_nobody() -> None:
+    rig = Rig(play([op("mask", lines=["user"], seconds=60), op("yield")]), "window=8192", "cpu.reply=100")
+    pid = rig.spawn(mask=("mask", "yield", "read"))
+    rig.say(pid, "mask yourself")
+    rig.say(pid, "word " * 2_000)
+    shrunk(rig, "window=900", "cpu.reply=60")
+    assert rig.proc(pid).pending[0].pages[0][1] > rig.kernel.budgets(rig.proc(pid)).queue
+    rig.tick(60)
+    assert rig.proc(pid).pending == []
+    assert any("The message goes on for" in text for text in rig.texts(pid))
+
+
+def test_a_page_that_was_pending_elsewhere_and_is_too_large_here_is_told_of() -> None:
+    rig = Rig(echo, "window=1024", "cpu.reply=60")
+    text = "word " * 1_000
+    ids = rig.cpu.tokenize(text)
+    page = Moved(Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, 5, text, where="pending", ids=ids)
+    pid = rig.do(
+        Imported(source="user", spawn=Spawned(spec=Spec("guest", calls=("send_message", "read"))), pages=(page,))
+    ).pid
+    rig.pump()
+    assert rig.proc(pid).state is State.IDLE
+    assert any("The message goes on for" in text for text in rig.texts(pid))
