@@ -63,7 +63,7 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
             room -= size
             chosen.append(Entry(hit.page, size, Kind.MESSAGE, hit.role))
             resident.add(hit.page)
-    if not chosen:
+    if not chosen or proc.space.anchor() < 0:  # what came with the message pushed it out: nothing to stand with
         return
     proc.space.recall = chosen
     kernel.seen.pop(proc.pid, None)
