@@ -9,6 +9,8 @@ it goes on here. Not here: the loop (machine/loop.py).
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import assert_never
 
 import msgspec
@@ -41,6 +43,13 @@ from kernel.state import Kernel, Step
 
 def step(kernel: Kernel, event: AnyEvent) -> Step:
     """Apply one event. Raises KernelPanic, and nothing else, when the state turns out to be impossible."""
+    try:
+        return _step(kernel, event)
+    except AssertionError as exc:
+        raise KernelPanic(f"{type(event).__name__}: {broken(exc)}") from exc
+
+
+def _step(kernel: Kernel, event: AnyEvent) -> Step:
     if kernel.config is None and not isinstance(event, Booted | Upgraded):
         raise KernelPanic(f"{type(event).__name__} before Booted")
     if event.at < kernel.counters.now:  # time never goes back: a clock set back is the machine's, not the state's
@@ -56,6 +65,12 @@ def step(kernel: Kernel, event: AnyEvent) -> Step:
     if isinstance(event, Checkpointed):
         restart.derive(kernel)
     return kernel.end(event)
+
+
+def broken(exc: AssertionError) -> str:
+    """Which assert it was, for a panic's one line: the file and line, and what it says."""
+    where = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"what cannot be false is, at {Path(where.filename).name}:{where.lineno}: {str(exc) or where.line}"
 
 
 def _handle(kernel: Kernel, event: AnyEvent) -> None:
