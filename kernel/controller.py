@@ -45,7 +45,25 @@ def messaged(kernel: Kernel, event: Messaged) -> Process:
         alloc.page(kernel, proc.pid, part, Kind.MESSAGE, Origin.USER, Role.USER, area=Area.RECALL)
         for part in event.parts
     ]
+    assert entries, "a message has text"
     if event.mid:
         kernel.write("mid", event.mid.encode(), records.key(proc.pid, entries[0].page))
     kernel.raise_(proc, Line.USER, entries, event.mid)
     return proc
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that what is pending was raised once, by a line that can be, and that who raises is held to the bound."""
+    numbers = [one.n for one in proc.pending]
+    assert len(numbers) == len(set(numbers)), "raised twice"
+    assert max(numbers, default=0) <= proc.raised
+    assert min(numbers, default=1) > 0
+    for one in proc.pending:
+        assert one.line is not Line.KILL, "it is its own delivery"
+        assert one.at <= kernel.at
+        assert bool(one.timer) == (one.line is Line.TIMER)
+        assert bool(one.pages) == (one.line is not Line.MEMORY), "there is something to read, or nothing but a number"
+    timers = [one.timer for one in proc.pending if one.timer]
+    assert len(timers) == len(set(timers)), "not coalesced"
+    outside = sum(one.line in (Line.USER, *interrupts.OUTSIDE) for one in proc.pending)
+    assert outside <= PENDING_MAX

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from kernel.event import Preempt, Run, What
 from kernel.memory import pager
-from kernel.process import Move, Process
+from kernel.process import Move, Process, State
 from kernel.scheduler import Scheduler
 from kernel.state import Kernel, Slot
 
 
 def ready(kernel: Kernel, proc: Process) -> None:
     """A process became ready, perhaps because the instruction that it trapped with is done; it may have to wait."""
+    assert proc.in_turn, "who has no turn has nothing to run"
     lane = kernel.lane_of(proc.pid)
     if lane.admission.enter(proc.pid, proc.spec.nice, kernel.working_set):
         lane.ready.add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
@@ -57,12 +58,14 @@ def fill(kernel: Kernel) -> None:
             continue
         proc = kernel.procs[pid]
         kernel.dirty(proc)
+        assert not slot.yielding, "nobody has it"
         proc.move(Move.DISPATCH)
         if not proc.open:
             proc.open, proc.instr, proc.attempt = True, proc.instr + 1, 0
         if not proc.ids or proc.restarted:
             proc.attempt += 1
             proc.restarted = False
+        assert proc.attempt > 0
         slot.tag, slot.yielding = proc.tag, False
         kernel.effect(
             Run(
@@ -80,3 +83,38 @@ def fill(kernel: Kernel) -> None:
         )
     for name, lane in kernel.lanes.items():
         _displace(kernel, lane.ready, [slot for slot in kernel.slots if slot.model == name])
+
+
+def check(kernel: Kernel) -> None:
+    """Assert who has a slot, who stands in a run queue, and who is inside; no slot is free while somebody waits."""
+    tags = [slot.tag for slot in kernel.slots if slot.pid]
+    assert len(tags) == len(set(tags)), f"two slots run one instruction: {tags}"
+    for slot in kernel.slots:
+        if slot.pid:
+            proc = kernel.procs[slot.pid]
+            assert slot.model == kernel.model_of(slot.pid)
+            assert (slot.tag.instr, slot.tag.attempt) <= (proc.instr, proc.attempt), "of a later life"
+        else:
+            assert not slot.yielding, "nobody has it"
+            assert not len(kernel.lanes[slot.model].ready), "a slot is free and somebody waits"
+    for name, lane in kernel.lanes.items():
+        lane.admission.check()
+        waiting = [proc for proc in kernel.procs.values() if proc.state is State.READY]
+        assert len(lane.ready) == sum(kernel.model_of(proc.pid) == name for proc in waiting)
+    for proc in kernel.procs.values():
+        lane = kernel.lane_of(proc.pid)
+        inside, outside = lane.admission.inside(proc.pid), proc.pid in lane.admission.outside
+        assert (proc.pid in lane.ready) == (proc.state is State.READY), (proc.pid, proc.state)
+        assert (proc.tag in tags) >= (proc.state is State.RUNNING), "it runs nowhere"
+        match proc.state:
+            case State.IDLE | State.ZOMBIE:
+                assert not inside
+                assert not outside
+            case State.READY:
+                assert inside
+            case State.SUSPENDED:
+                assert outside
+            case State.RUNNING:  # outside once it is to stop at its next token
+                assert inside or outside
+            case State.BLOCKED:  # nowhere after a boot, until its answer comes
+                pass

@@ -57,5 +57,6 @@ def take(pending: list[Pending], held: Container[Line], *, fresh_turn: bool) -> 
         else:
             taken.append(one)
             user = user or one.line is Line.USER
+    assert len(taken) + len(left) == len(pending), "none is lost, none is doubled"
     pending[:] = left
     return taken

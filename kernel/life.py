@@ -12,7 +12,7 @@ from kernel import dispatch, timers, turn
 from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
-from kernel.limits import NAME_CHARS_MAX, PENDING_MAX, PROCESSES_MAX, TIMERS_MAX
+from kernel.limits import FAILED_MAX, ILLEGAL_MAX, NAME_CHARS_MAX, PENDING_MAX, PROCESSES_MAX, TIMERS_MAX
 from kernel.memory.address_space import AddressSpace
 from kernel.memory.measure import Part
 from kernel.paging import alloc, queue, segments, transcript
@@ -69,6 +69,7 @@ def _make(kernel: Kernel, spec: Spec) -> Process:
     if len(kernel.procs) >= PROCESSES_MAX:
         raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
     segments.blocks_fit(kernel, spec)
+    assert spec.name not in kernel.names, "the caller has looked"
     kernel.counters.pid += 1
     calls = tuple(call for call in kernel.iset.names if call in spec.calls)
     proc = Process(kernel.counters.pid, msgspec.structs.replace(spec, calls=calls), AddressSpace())
@@ -120,6 +121,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
     proc.space.turn = len(proc.space.queue)
     for one in event.timers:
         timers.arm(kernel, proc, max(one.due, kernel.at), one.text, one.every_ns)
+    assert len(proc.pending) <= PENDING_MAX + 1  # memory pressure takes no part in the bound
     kernel.note(What.IMPORT, proc, text=f"{len(event.pages)} pages, {resident} of them resident")
     turn.wake(kernel, proc)
 
@@ -134,6 +136,7 @@ def forked(kernel: Kernel, event: Forked) -> None:
         raise BadInput(f"process {parent.name} is {parent.state}; it can be forked while it is idle")
     if event.name in kernel.names:
         raise Exists(f"process {event.name} exists; give the fork another name")
+    assert not parent.space.recall, "idle, so no turn, so nothing recalled"
     spec = msgspec.structs.replace(parent.spec, name=event.name, model=kernel.model_of(parent.pid))
     _allowed(kernel, spec)
     child = _make(kernel, spec)
@@ -142,6 +145,7 @@ def forked(kernel: Kernel, event: Forked) -> None:
     space.queue = [alloc.alias(kernel, child, entry) for entry in seen.queue]
     space.turn = len(space.queue)
     space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
+    assert space.used() == seen.used(), "token for token"
     kernel.effect(Fork(parent.pid, child.pid))
     kernel.note(What.FORK, child, tokens=space.size(), text=f"{event.name} from {parent.name}")
 
@@ -170,7 +174,7 @@ def end(kernel: Kernel, proc: Process, status: str) -> None:
     proc.timers = []
     timers.set_masks(kernel, proc, {})
     proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
-    proc.req += 1
+    proc.req += 1  # what it waited for is an old number's
     turn.close(kernel, proc)
     kernel.note(What.EXIT, proc, text=status)
 
@@ -179,3 +183,20 @@ def exit(kernel: Kernel, proc: Process, status: str) -> None:
     """End the process at its own wish."""
     transcript.emitted(kernel, proc)
     end(kernel, proc, status)
+
+
+def check(kernel: Kernel) -> None:
+    """Assert that names and numbers lead to each other, and that the dead have nothing under way."""
+    assert kernel.names == {proc.name: pid for pid, proc in kernel.procs.items()}
+    assert len(kernel.names) == len(kernel.procs) <= PROCESSES_MAX, "two have one name"
+    assert all(pid == proc.pid for pid, proc in kernel.procs.items())
+    assert max(kernel.procs, default=0) <= kernel.counters.pid
+    for proc in kernel.procs.values():
+        assert proc.spec.calls, "it could emit nothing"
+        assert proc.illegal_row < ILLEGAL_MAX or proc.state is State.ZOMBIE
+        assert proc.failed_row < FAILED_MAX or proc.state is State.ZOMBIE
+        if proc.state is State.ZOMBIE:
+            assert not proc.timers
+            assert not proc.held
+        else:
+            assert not proc.status, "why it died, of one that lives"

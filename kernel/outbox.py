@@ -6,6 +6,8 @@ remembers its last number. Not here: who listens (machine/feed.py).
 
 from __future__ import annotations
 
+from functools import partial
+
 from kernel import records
 from kernel.errors import SyscallError
 from kernel.event import Acked, Deliver, Message
@@ -36,4 +38,17 @@ def acked(kernel: Kernel, event: Acked) -> None:
     kernel.dirty(proc)
     for seq in range(proc.acked + 1, upto + 1):
         kernel.write("outbox", records.key(proc.pid, seq), None)
+    assert proc.acked < upto <= proc.said
     proc.acked = upto
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that what was said and not acknowledged is bounded, and stands on disk from its first to its last."""
+    assert 0 <= proc.acked <= proc.said
+    assert proc.said - proc.acked <= OUTBOX_MAX
+    row = partial(records.key, proc.pid)
+    assert ("outbox", row(proc.acked)) not in kernel.hashes, "acknowledged and still there"
+    assert ("outbox", row(proc.said + 1)) not in kernel.hashes, "not said yet"
+    if proc.said > proc.acked:
+        assert ("outbox", row(proc.acked + 1)) in kernel.hashes, "its reader would miss one"
+        assert ("outbox", row(proc.said)) in kernel.hashes

@@ -136,7 +136,7 @@ class Kernel:
         self.divided: dict[tuple[str, int], Budgets] = {}  # by model and text tokens
         self.texts: dict[str, Entry] = {}  # text segments by digest
         self.seen: dict[int, int] = {}  # tokens of a process's prompt, as it is, that the CPU has evaluated already
-        self._hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
+        self.hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
         self.begin(0)
 
     def load(self, rows: Iterable[Record], state_hash: bytes, form: records.Form = records.CURRENT) -> None:
@@ -146,7 +146,7 @@ class Kernel:
             if (row.table, row.key) == records.FORMAT_ROW:
                 continue
             value = row.value or b""
-            self._hashes[row.table, row.key] = records.digest(row)
+            self.hashes[row.table, row.key] = records.digest(row)
             match row.table:
                 case "meta":
                     self.counters = msgspec.msgpack.decode(value, type=Counters)
@@ -173,6 +173,7 @@ class Kernel:
 
     def write(self, table: str, key: bytes, value: bytes | None) -> None:
         """Set a record, or delete it (None), with its share of the state hash."""
+        assert value is not None or records.TABLES[table].in_place, "written once, and for ever"
         record = Record(table, key, value)
         self.draft.written.append(record)
         if table not in records.HASHED:
@@ -181,9 +182,9 @@ class Kernel:
         if not records.TABLES[table].in_place:  # written once: there is no older share
             self.hash = (self.hash + share) & records.MASK
             return
-        old = self._hashes.pop((table, key), 0)
+        old = self.hashes.pop((table, key), 0)
         if value is not None:
-            self._hashes[table, key] = share
+            self.hashes[table, key] = share
         self.hash = (self.hash + share - old) & records.MASK
 
     def dirty(self, proc: Process) -> None:
@@ -200,6 +201,9 @@ class Kernel:
 
     def raise_(self, proc: Process, line: Line, pages: Iterable[Entry] = (), mid: str = "", timer: int = 0) -> None:
         """Make an interrupt pending; nobody is woken by that alone."""
+        assert line is not Line.KILL, "it is its own delivery"
+        assert (timer != 0) == (line is Line.TIMER)
+        assert not mid or line is Line.USER
         proc.raised += 1
         stored = tuple((entry.page, entry.tokens) for entry in pages)
         proc.pending.append(Pending(line, proc.raised, self.at, stored, mid, timer))
@@ -214,6 +218,8 @@ class Kernel:
     def end(self, event: AnyEvent) -> Step:
         """Write the PCBs that changed, the counters and the journal entry; what is to be committed and performed."""
         draft = self.draft
+        assert draft.emission is None, "what the CPU emitted stands nowhere"
+        assert event.at >= self.counters.now, "time never goes back"
         self.counters.lsn += 1
         self.counters.now = event.at
         for pid, proc in draft.dirty.items():
@@ -232,6 +238,23 @@ class Kernel:
             pid=draft.about,
             pages=tuple(draft.made),
         )
+
+    def check(self) -> None:
+        """Assert that what is on disk is what is in memory, by its hashes, and that what is derived is of it. O(pages).
+
+        A PCB that was changed without `dirty` is found here: its record's share of the hash is another's.
+        """
+        assert self.counters.now == self.at or not self.draft.written, "the step has another time than the counters"
+        for pid, proc in self.procs.items():
+            share = self.hashes.get(("proc", records.key(pid)))
+            assert share == records.digest(Record("proc", records.key(pid), self.form.row(proc))), f"{pid} not dirty"
+        kept = {key for table, key in self.hashes if table == "timer"}
+        assert kept == set(map(records.key, self.timers)), "timers on disk are others than in memory"
+        assert self.policies.keys() <= self.procs.keys()
+        assert self.seen.keys() <= {pid for pid, proc in self.procs.items() if proc.in_turn}, "seen outlives a turn"
+        assert self.draft.emission is None, "what the CPU emitted stands nowhere"
+        assert all(slot.model in self.models for slot in self.slots)
+        assert self.lanes.keys() == self.models.keys()
 
     # What is asked of it everywhere.
 

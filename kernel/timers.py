@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from kernel import records
 from kernel.errors import SyscallError, some
 from kernel.event import Arm, Disarm, TimerFired, What
-from kernel.interrupts import Line
+from kernel.interrupts import MASKABLE, Line
 from kernel.limits import TIMERS_MAX
 from kernel.paging import alloc
 from kernel.process import Process, Timer
@@ -26,6 +26,8 @@ def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int) -> Ti
     """Arm a timer of the process, for `due` and then every `every_ns` if that is not 0."""
     if len(proc.timers) >= TIMERS_MAX:
         raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {some(proc.timers)}")
+    assert due >= kernel.at, "it would come late"
+    assert every_ns >= 0
     kernel.counters.timer += 1
     timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text)
     kernel.timers[timer.id] = timer
@@ -52,6 +54,7 @@ def hold(kernel: Kernel, proc: Process, lines: Iterable[Line], seconds: int) -> 
 def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
     """Set the masks of a process, and the timer at which the first of them ends."""
     proc.held = {line: until for line, until in held.items() if until > kernel.at}
+    assert all(line in MASKABLE for line in proc.held)
     if proc.unmask:
         disarm(kernel, proc.unmask)
         proc.unmask = 0
@@ -78,8 +81,10 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     proc = kernel.procs[timer.pid]
     kernel.dirty(proc)
     if timer.unmask:
+        assert timer.id == proc.unmask, "one timer stands for all masks"
         set_masks(kernel, proc, {line: until for line, until in proc.held.items() if until > kernel.at})
         return proc
+    assert timer.id in proc.timers
     late_s = (kernel.at - timer.due) // NS
     if any(one.timer == timer.id for one in proc.pending):
         proc.accounts.coalesced += 1
@@ -89,9 +94,27 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
         kernel.raise_(proc, Line.TIMER, pages, timer=timer.id)
     if timer.every_ns:
         timer.due += timer.every_ns * ((kernel.at - timer.due) // timer.every_ns + 1)
+        assert timer.due > kernel.at, "it would fire for ever"
         kernel.write("timer", records.key(timer.id), records.encode(timer))
         kernel.effect(Arm(timer.id, timer.due))
     else:
         proc.timers.remove(timer.id)
         disarm(kernel, timer.id)
     return proc
+
+
+def check(kernel: Kernel) -> None:
+    """Assert that each timer is one process's, who knows it, and that one stands for the first mask to end."""
+    for proc in kernel.procs.values():
+        assert len(proc.timers) <= TIMERS_MAX
+        assert all(kernel.timers[timer].pid == proc.pid for timer in proc.timers)
+        assert not any(kernel.timers[timer].unmask for timer in proc.timers)
+        assert bool(proc.held) == bool(proc.unmask), "a mask without end, or an end without mask"
+        if proc.unmask:
+            timer = kernel.timers[proc.unmask]
+            assert (timer.pid, timer.unmask) == (proc.pid, True)
+            assert timer.due == min(proc.held.values()), "it is not the first that ends"
+    known = [timer for proc in kernel.procs.values() for timer in (*proc.timers, proc.unmask) if timer]
+    assert sorted(known) == sorted(kernel.timers), "a timer that nobody has, or two do"
+    assert all(key == timer.id for key, timer in kernel.timers.items())
+    assert max(kernel.timers, default=0) <= kernel.counters.timer

@@ -23,7 +23,7 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
     slot = kernel.slots[event.slot] if event.slot < len(kernel.slots) else None
     if slot is None or slot.tag != event.tag:
         return
-    slot.tag = NOBODY
+    slot.tag, slot.yielding = NOBODY, False
     proc = kernel.procs[event.pid]
     kernel.draft.ran = proc.pid
     kernel.lane_of(proc.pid).ready.spent(proc.pid, proc.spec.nice, event.decoded)

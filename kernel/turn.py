@@ -2,10 +2,13 @@
 
 A process delivers what is pending at its instruction boundaries. A turn begins there when something wakes it, and ends
 when the process rests or its budget is spent; then it joins the queue, and what was recalled for it is dropped.
+Six flags of the PCB stand beside its state; FLAGS says which of them go together.
 Not here: what raises (controller.py, timers.py), what an instruction does (trap.py), who gets a slot (dispatch.py).
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from kernel import dispatch, interrupts, waiting
 from kernel.event import What
@@ -16,6 +19,30 @@ from kernel.memory.page import Kind, Role
 from kernel.paging import faults, queue, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel, Lane
+
+_BEGUN: Final = ("in_turn open", "in_turn open ids")  # an instruction that was dispatched, and what it has emitted
+_AGAIN: Final = tuple(f"{flags} restarted" for flags in _BEGUN)  # the next dispatch is a new attempt, after a boot
+FLAGS: Final[dict[State, frozenset[str]]] = {
+    State.IDLE: frozenset({""}),
+    State.ZOMBIE: frozenset({""}),
+    State.BLOCKED: frozenset({"in_turn", "in_turn open", "in_turn open restarted"}),  # open: delivered to while begun
+    State.READY: frozenset({"in_turn", *_BEGUN, *_AGAIN}),
+    State.SUSPENDED: frozenset({"in_turn", *_BEGUN, *_AGAIN, *(f"{ids} discard" for ids in (_BEGUN[1], _AGAIN[1]))}),
+    State.RUNNING: frozenset({*_BEGUN, *(f"{flags} discard" for flags in _BEGUN)}),
+}
+"""By state, the flags (NAMES, in their order) that may be set together. `wait` goes with BLOCKED (waiting.py).
+
+No row has `ids` without `open`, nor `open` without `in_turn`: an instruction is of a turn. `restarted` never runs: the
+dispatch takes it back; who died in between keeps it, and without `open` it says nothing. `discard` is a wish about a
+run, carried out when that stops, so nobody who is ready has it. `demand` says what `wait` is for, and later what the
+last one was for.
+"""
+NAMES: Final = ("in_turn", "open", "ids", "restarted", "discard")
+
+
+def flags(proc: Process) -> str:
+    """The flags that are set, as FLAGS writes them."""
+    return " ".join(name for name in NAMES if getattr(proc, name) and (name != "restarted" or proc.open))
 
 
 def wake(kernel: Kernel, proc: Process | None) -> None:
@@ -44,6 +71,8 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
         return
     fresh = not proc.in_turn
     if fresh:
+        assert not proc.answers
+        assert not proc.space.recall
         proc.in_turn = True
         lane.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
         proc.accounts.turns += 1
@@ -63,6 +92,7 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
 
 def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
     """Append what an interrupt brings; returns the user's pages among it."""
+    assert one.at <= kernel.at, "delivered before it was raised"
     proc.accounts.interrupts += 1
     pages = tuple(page for page, _ in one.pages)
     kernel.note(What.DELIVERED, proc, line=one.line, pages=pages, ns=kernel.at - one.at)
@@ -131,6 +161,7 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
 
 def close(kernel: Kernel, proc: Process) -> None:
     """The turn joins the queue and what was recalled for it is dropped."""
+    assert not proc.ids, "an instruction is under way"
     proc.in_turn = False
     kernel.seen.pop(proc.pid, None)
     proc.turn_syscalls = proc.turn_tokens = 0
@@ -152,6 +183,7 @@ def _abort(kernel: Kernel, proc: Process) -> None:
 
 def discard(kernel: Kernel, proc: Process) -> None:
     """Throw away what the instruction under way emitted, and begin it anew."""
+    assert proc.open, "there is none"
     kernel.note(What.ABORT, proc, tokens=len(proc.ids))
     proc.ids, proc.discard = (), False
     _boundary(kernel, proc)
@@ -159,6 +191,7 @@ def discard(kernel: Kernel, proc: Process) -> None:
 
 def rest(kernel: Kernel, proc: Process) -> None:
     """End the turn; the process is idle until an interrupt."""
+    assert proc.in_turn
     transcript.emitted(kernel, proc)
     close(kernel, proc)
 
@@ -183,3 +216,17 @@ def admit(kernel: Kernel, lane: Lane) -> None:
                 dispatch.ready(kernel, proc)
             else:
                 _boundary(kernel, proc)
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that the flags go together, and that nothing of a turn outlives it."""
+    assert flags(proc) in FLAGS[proc.state], f"process {proc.pid}: {proc.state} and {flags(proc) or 'no flag'}"
+    assert proc.turn_syscalls <= TURN_SYSCALLS_MAX
+    assert proc.turn_syscalls < TURN_SYSCALLS_MAX or proc.state is State.BLOCKED, "its budget was spent"
+    if not proc.in_turn:
+        assert not proc.turn_syscalls
+        assert not proc.turn_tokens
+        assert not proc.answers
+        assert proc.space.turn == len(proc.space.queue), "pages of a turn that is over"
+        waking = [one for one in proc.pending if one.line is not Line.MEMORY and one.line not in proc.held]
+        assert not waking or proc.state is State.ZOMBIE, "it sleeps, and something is to be delivered"

@@ -8,13 +8,17 @@ Not here: what is asked (paging/faults.py, paging/residency.py), what becomes of
 from __future__ import annotations
 
 from kernel.event import Load, Loaded, Search, Searched
-from kernel.process import Move, Process
+from kernel.process import Move, Process, State
 from kernel.state import Kernel
 
 
 def block(kernel: Kernel, proc: Process, what: Search | Load, *, demand: bool = False) -> None:
     """Let a process wait for `what`, which has its next number; `demand`: for the kernel's sake (paging/faults.py)."""
+    assert proc.wait is None, "one request at a time"
+    assert not proc.ids, "what it emitted would be lost"
+    assert not demand or isinstance(what, Search)
     proc.req += 1
+    assert (what.pid, what.req) == (proc.pid, proc.req)
     proc.wait, proc.demand = what, demand
     proc.move(Move.BLOCK)
     kernel.lane_of(proc.pid).ready.remove(proc.pid)
@@ -26,7 +30,19 @@ def completed(kernel: Kernel, event: Searched | Loaded) -> Process | None:
     proc = kernel.procs.get(event.pid)
     if proc is None or proc.wait is None or proc.req != event.req:
         return None
+    assert isinstance(event, Searched) == isinstance(proc.wait, Search), "the answer to another question"
     kernel.dirty(proc)
     proc.wait = None
     proc.move(Move.WAKE)
     return proc
+
+
+def check(proc: Process) -> None:
+    """Assert that who is blocked waits for its last request, and nobody else waits."""
+    assert (proc.wait is not None) == (proc.state is State.BLOCKED), f"{proc.state} and waits for {proc.wait}"
+    if proc.wait is not None:
+        assert proc.wait.pid == proc.pid
+        assert proc.wait.req == proc.req, "it waits for an old answer"
+        assert isinstance(proc.wait, Search) or not proc.demand
+        if isinstance(proc.wait, Search):
+            assert proc.demand == bool(proc.wait.pages), "a demand fault asks by pages, and it alone"

@@ -88,3 +88,9 @@ class AddressSpace(msgspec.Struct, array_like=True):
         assert len(pages) == len(set(pages)), f"a page stands twice: {pages}"
         assert 0 <= self.turn <= len(self.queue)
         assert all(entry.tokens > 0 for entry in self.queue)
+        assert all(entry.tokens > 0 for entry in self.recall)
+        for head in (self.text, self.data):
+            assert head is None or head.tokens > 0
+            assert head is None or head.page not in pages, "a head stands in the queue, too"
+        assert self.group >= 0
+        assert self.evicted >= 0

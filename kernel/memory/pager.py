@@ -65,6 +65,8 @@ def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int) -> Bu
 
 def batch(used: int, arriving: int, queue: int, low: float) -> int:
     """Tokens that leave so that `arriving` fit into a `queue` holding `used`: none, or all above the `low` mark."""
+    assert used >= 0
+    assert arriving >= 0
     wanted = used + arriving
     return max(wanted - queue, wanted - int(low * queue)) if wanted > queue else 0
 
@@ -91,6 +93,10 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
     going = set(chosen)
     victims = [entry for entry in space.queue if entry.page in going]
     remove(space, going)
+    last = fixed | turn if freed >= excess else fixed  # groups are whole but for what may not leave
+    split = {entry.group for entry in victims if entry.group}
+    assert not any(entry.group in split and entry.page not in last for entry in space.queue)
+    assert not any(entry.page in fixed for entry in victims), "what is pinned, or the stub"
     if space.used() + arriving > limits.queue:
         raise KernelPanic(f"queue of {space.used()} + {arriving} tokens exceeds {limits.queue} after eviction")
     return victims
@@ -112,6 +118,7 @@ def remove(space: AddressSpace, pages: set[int]) -> None:
     space.queue = [entry for entry in space.queue if entry.page not in pages]
     if had_anchor and space.anchor() < 0:
         space.recall = []
+    assert 0 <= space.turn <= len(space.queue)
 
 
 def pressure(space: AddressSpace, limits: Budgets, warn: float) -> bool:

@@ -19,6 +19,7 @@ from kernel.state import Kernel
 def measured(kernel: Kernel, model: str, text: str, tokens_max: int) -> tuple[Part, ...]:
     """A text in parts of at most `tokens_max` tokens, journaled with the step, so that a replay needs no model."""
     parts = kernel.measure(text, tokens_max, model)
+    assert parts, "at least one"
     kernel.draft.sizes.append(tuple((len(part.text), part.ids) for part in parts))
     return parts
 
@@ -64,6 +65,7 @@ def page(
 
 def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:
     """A page of `proc` that shows another process's."""
+    assert 0 < entry.page <= kernel.counters.page, "it shows an older one"
     kernel.counters.page += 1
     proc.seq += 1
     number = kernel.counters.page
@@ -78,6 +80,7 @@ def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:
 def alert(kernel: Kernel, proc: Process, what: str, **numbers: object) -> list[Entry]:
     """Pages of the kernel's for an interrupt that is yet to be delivered."""
     text = kernel.iset.alert(what, proc.spec.calls, **numbers)
+    assert text, "an interrupt says something whatever the mask"
     parts = measured(kernel, kernel.model_of(proc.pid), text, unit_text(kernel))
     return [page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
 
@@ -91,3 +94,20 @@ def unit_text(kernel: Kernel) -> int:
 def told_max(kernel: Kernel, proc: Process) -> int:
     """Tokens that the kernel may say at a time."""
     return kernel.budgets(proc).queue // 3
+
+
+def check(kernel: Kernel) -> None:
+    """Assert that a page was made before it is used, is one process's, and is not seen before it is delivered."""
+    made = [page.id for page, _ in kernel.draft.made]
+    last = kernel.counters.page
+    assert made == list(range(last - len(made) + 1, last + 1)), "numbered in order, none left out"
+    owner: dict[int, int] = {}
+    for proc in kernel.procs.values():
+        resident, early = proc.space.resident(), proc.undelivered()
+        assert not resident & early, "seen before its delivery"
+        own = resident | early | ({proc.space.data.page} if proc.space.data is not None else set())
+        assert len(own) <= proc.seq, "it has more pages than were made for it"
+        for page in own:
+            assert 0 < page <= last
+            assert owner.setdefault(page, proc.pid) == proc.pid, f"page {page} is of two processes"
+    assert sum(proc.seq for proc in kernel.procs.values()) <= last

@@ -20,6 +20,7 @@ from kernel.state import Kernel
 
 def demand(kernel: Kernel, proc: Process, asked: list[int]) -> Search:
     """The search of a demand fault: what is on disk for the user's pages `asked`."""
+    assert asked, "the query is what was asked"
     memory, resident = kernel.settings.memory, proc.space.resident() | proc.undelivered()
     return Search(
         pid=proc.pid,
@@ -40,6 +41,7 @@ def _fitting(kernel: Kernel, proc: Process, hits: tuple[Hit, ...]) -> tuple[Hit,
         room -= hit.tokens + HIT_TOKENS
         if room < 0:
             return hits[: max(1, at)]
+    assert room >= 0
     return hits
 
 
@@ -68,6 +70,7 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
     proc.space.recall = chosen
     kernel.seen.pop(proc.pid, None)
     tokens = sum(entry.tokens for entry in chosen)
+    assert tokens + costs.recall <= kernel.budgets(proc).recall
     proc.accounts.faults += len(chosen)
     proc.accounts.recalled += tokens + costs.recall
     kernel.note(What.FAULT, proc, pages=tuple(entry.page for entry in proc.space.recall), tokens=tokens + costs.recall)
@@ -116,3 +119,13 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
         text = kernel.iset.alert("hits", proc.spec.calls, hits=shown, more=more)
         transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in shown))
     return proc
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that what was recalled is of this turn, within its share, and stands with a user's message."""
+    recall = proc.space.recall
+    assert sum(entry.tokens for entry in recall) <= kernel.budgets(proc).recall
+    assert not recall or proc.in_turn, "dropped when the turn ends"
+    assert not recall or proc.space.anchor() >= 0, "recalled for a message that has left"
+    assert not any(entry.role is Role.ASSISTANT for entry in recall), "it would say again what it said once"
+    assert not any(entry.group for entry in recall)

@@ -12,6 +12,7 @@ from kernel.interrupts import Line
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Origin, Role
+from kernel.memory.policy import make
 from kernel.paging import alloc, segments
 from kernel.process import Process
 from kernel.state import Kernel
@@ -20,6 +21,7 @@ from kernel.state import Kernel
 def append(kernel: Kernel, proc: Process, entry: Entry) -> None:
     """Put a page at the end of the queue; what must leave for it does."""
     space, memory = proc.space, kernel.settings.memory
+    assert entry.tokens > 0
     limits = kernel.budgets(proc)
     victims = pager.make_room(space, kernel.policy(proc), limits, entry.tokens, memory.low)
     space.queue.append(entry)
@@ -32,6 +34,7 @@ def append(kernel: Kernel, proc: Process, entry: Entry) -> None:
 
 def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     """Account for victims, fold core memory, since the prefix is broken anyway, and leave the stub."""
+    assert victims
     space = proc.space
     kernel.seen.pop(proc.pid, None)
     proc.accounts.evictions += len(victims)
@@ -68,5 +71,21 @@ def _fold(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     for entry in folded:
         kernel.policy(proc).drop(entry.page)
     pager.remove(space, {entry.page for entry in folded})
+    assert not any(entry.kind is Kind.DELTA for entry in space.queue[: space.turn])
     segments.data(kernel, proc)
     kernel.note(What.FOLD, proc, tokens=sum(entry.tokens for entry in folded))
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that the queue fits, one stub stands at its head at most, and the policy holds what is in it."""
+    queue = proc.space.queue
+    assert proc.space.used() <= kernel.budgets(proc).queue
+    assert sum(entry.kind is Kind.STUB for entry in queue) <= 1
+    assert not any(entry.kind is Kind.STUB for entry in queue[1:]), "the stub stands before what is left"
+    assert not any(entry.kind in (Kind.TEXT, Kind.CORE) for entry in queue), "a segment of its own"
+    assert all(0 <= entry.group <= proc.space.group for entry in queue), "of an instruction that is yet to come"
+    assert not any(entry.shows for entry in queue if entry.kind is not Kind.RESULT)
+    if proc.pid in kernel.policies and proc.pid in kernel.draft.dirty:  # asked by its verbs: a copy lets all go
+        copy = make(proc.policy[0], kernel.budgets(proc).queue, proc.policy[1])
+        held = sorted(copy.evict(1 << 40, ()))
+        assert held == sorted(entry.page for entry in queue if entry.kind is not Kind.STUB), "the policy has others"

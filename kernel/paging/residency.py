@@ -30,6 +30,7 @@ def pin(kernel: Kernel, proc: Process, page: int, pinned: bool) -> None:
     if pinned and not entry.pinned and space.pinned() + entry.tokens > limit:
         raise SyscallError(f"pins would hold {space.pinned() + entry.tokens} tokens; {limit} are allowed")
     space.queue[index] = msgspec.structs.replace(entry, pinned=pinned)
+    assert not pinned or space.pinned() <= limit
     kernel.policy(proc).hit(page)
 
 
@@ -84,3 +85,10 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
     )
     transcript.tell(kernel, proc, text, Kind.RESULT, group)
     return proc
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that pins are within their share, and that no page of the kernel's is pinned."""
+    assert proc.space.pinned() <= kernel.budgets(proc).pinned, "pins leave too little to run in"
+    assert not any(entry.pinned for entry in proc.space.queue if entry.kind in (Kind.STUB, Kind.DELTA))
+    assert not any(entry.pinned for entry in proc.space.recall), "it goes with the turn"

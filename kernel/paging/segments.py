@@ -51,6 +51,7 @@ def text(kernel: Kernel, proc: Process) -> None:
         part = alloc.measured(kernel, model, said, kernel.settings.window)[0]
         kernel.texts[name] = alloc.page(kernel, 0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM, model=model)
     proc.space.text, proc.space.text_key = kernel.texts.get(name), name
+    assert (proc.space.text is not None) == bool(said)
 
 
 def known_texts(kernel: Kernel) -> None:
@@ -81,3 +82,17 @@ def core_write(kernel: Kernel, proc: Process, block: str, text: str) -> None:
     if size > limit:
         raise SyscallError(f"core memory would have {size} tokens, {limit} are allowed; replace or remember instead")
     proc.spec = msgspec.structs.replace(proc.spec, blocks=blocks)
+
+
+def check(kernel: Kernel, proc: Process) -> None:
+    """Assert that equal texts are one page, and that core memory is in view: folded, or as deltas since."""
+    space = proc.space
+    if space.text is not None:
+        assert kernel.texts[space.text_key] == space.text, "two pages of one text"
+        assert space.text.kind is Kind.TEXT
+    assert len(proc.spec.blocks) <= BLOCKS_MAX
+    if space.data is not None:
+        assert space.data.kind is Kind.CORE
+        assert space.data.tokens <= kernel.budgets(proc).data
+    if not any(entry.kind is Kind.DELTA for entry in space.queue):
+        assert (space.data is not None) == bool(render_blocks(proc.spec.blocks)), "core memory is nowhere in view"

@@ -32,6 +32,7 @@ def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area
     event, kernel.draft.emission = kernel.draft.emission, None
     if event is None or not event.ids:
         return
+    assert kernel.draft.ran == proc.pid, "another's words"
     part = Part(event.text, event.ids)
     group = proc.space.group if kind is Kind.SYSCALL else 0
     entry = alloc.page(
@@ -51,4 +52,5 @@ def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area
 def answer(kernel: Kernel, proc: Process, text: str, *, delta: bool = False) -> None:
     """The result of the syscall, which continues the turn."""
     emitted(kernel, proc)
+    assert kernel.draft.emission is None, "before anything that answers it"
     tell(kernel, proc, text, Kind.DELTA if delta else Kind.RESULT, proc.space.group)

@@ -44,6 +44,17 @@ class Admission:
             self.outside[pid] = nice
         return False
 
+    def inside(self, pid: int) -> bool:
+        """Whether `pid` competes."""
+        return pid in self._inside
+
+    def check(self) -> None:
+        """Assert that nobody is in two places, and that nobody waits for nothing; called after every step in tests."""
+        assert not self._inside.keys() & self.outside.keys(), "inside and outside"
+        assert self._inside or not self.outside, "all wait outside"
+        assert self._most >= 0
+        assert not self._span or 0 <= self._work < self._span
+
     def restore(self, inside: dict[int, int], outside: dict[int, int]) -> None:
         """Who stands where, with their nice values, and nothing else of what was before."""
         self._inside, self.outside = inside, outside
@@ -72,6 +83,7 @@ class Admission:
             return None
         pid = max(reversed(self._inside), key=lambda one: self._inside[one])
         self.outside[pid] = self._inside.pop(pid)
+        assert self._inside, "one is inside always"
         return pid
 
     def observe(self, work: int, again: int) -> float:
@@ -80,6 +92,7 @@ class Admission:
         if not self._span or self._work < self._span:
             return 0.0
         share = self._again / self._work
+        assert share <= 1.0, "more work was done again than was done"
         self._work = self._again = 0
         if share < THRASH_SHARE or len(self._inside) < 2:
             return 0.0

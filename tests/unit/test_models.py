@@ -7,9 +7,9 @@ from random import Random
 import msgspec
 
 from drivers.cpu.scripted import CONTROL, FRAME, ScriptedCpu, echo, play
-from kernel import checkpoint, core, life
+from kernel import checkpoint, core
 from kernel.audit import audit
-from kernel.event import Forked, Outcome, Run, Spawned, Tag, Trapped
+from kernel.event import Forked, Killed, Outcome, Run, Spawned, Tag, Trapped
 from kernel.memory.page import Role
 from kernel.process import State
 from kernel.replay import Replay
@@ -72,7 +72,7 @@ def test_an_unknown_model_is_refused_and_a_dead_process_keeps_its_own() -> None:
     error = rig.do(Spawned(source="user", spec=Spec("p", calls=("yield",), model="large"))).error
     assert error == "model large: beside the first there are small"
     pid = rig.spawn("p", model="small")
-    life.end(rig.kernel, rig.proc(pid), "done")
+    rig.do(Killed(source="user", pid=pid, status="done"))
     error = rig.do(Spawned(source="user", spec=Spec("p", calls=("yield",), model="other"))).error
     assert "model other" in error
     assert rig.do(Spawned(source="user", spec=Spec("p", calls=("yield",)))).pid == pid
