@@ -1,11 +1,16 @@
 """Timers and masks: when they fire, how late they say they are, what is held back until when."""
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.cpu.scripted import play
+from kernel import records
 from kernel.errors import SyscallError
-from kernel.event import Killed
+from kernel.event import Killed, Raised, TimerFired
 from kernel.interrupts import Line
+from kernel.limits import TIMERS_MAX
 from kernel.process import State
 from syscalls.decode import decode
 from tests.fakes import NS, Rig, op
@@ -104,3 +109,142 @@ def test_a_timer_may_be_set_for_a_time_that_lies_ahead() -> None:
     assert rig.proc(pid).accounts.interrupts == 1
     rig.tick(1)
     assert rig.proc(pid).accounts.interrupts == 2
+
+
+def lines(rig: Rig, pid: int, start: str) -> list[str]:
+    """What the kernel told the process that begins so."""
+    return [text for text in rig.texts(pid) if text.startswith(start)]
+
+
+def test_a_timer_that_fires_late_says_by_how_much() -> None:
+    for late, expected in ((0, "[kernel] timer 1: tea"), (7, "[kernel] timer 1, 7 s late: tea")):
+        rig = Rig(play([op("set_timer", seconds=60, text="tea"), op("yield")]))
+        pid = rig.spawn()
+        rig.say(pid, "remind me")
+        rig.now = rig.armed[1] + late * NS
+        rig.do(TimerFired(source="timer", timer=1))
+        rig.pump()
+        assert lines(rig, pid, "[kernel] timer") == [expected]
+
+
+def test_a_timer_that_fires_before_its_time_or_after_it_was_cancelled_changes_nothing() -> None:
+    rig = Rig(play([op("set_timer", seconds=60, text="tea"), op("yield")]))
+    pid = rig.spawn()
+    rig.say(pid, "remind me")
+    before = msgspec.msgpack.encode(rig.proc(pid))
+    rig.do(TimerFired(source="timer", timer=1))  # a minute early
+    rig.do(TimerFired(source="timer", timer=77))
+    assert msgspec.msgpack.encode(rig.proc(pid)) == before
+    assert rig.kernel.timers[1].due == rig.armed[1]
+
+
+def test_a_repeating_timer_keeps_its_beat_however_late_it_is_noticed() -> None:
+    rig = Rig(play([op("set_timer", seconds=60, text="tea", every=60), op("yield")]))
+    rig.say(rig.spawn(), "remind me")
+    first = rig.kernel.timers[1].due
+    for late, beat in ((0, 1), (59, 2), (61, 4), (600, 15)):  # of those that were missed one is told
+        rig.now = rig.kernel.timers[1].due + late * NS
+        rig.do(TimerFired(source="timer", timer=1))
+        rig.pump()
+        assert rig.kernel.timers[1].due == first + beat * 60 * NS
+
+
+def test_a_timer_that_is_still_pending_is_counted_and_not_raised_again() -> None:
+    calls = [op("set_timer", seconds=10, text="tea", every=10), op("mask", lines=["timer"], seconds=100), op("yield")]
+    rig = Rig(play(calls))
+    pid = rig.spawn()
+    rig.say(pid, "go")
+    rig.tick(59)
+    assert [one.timer for one in rig.proc(pid).pending] == [1]
+    assert rig.proc(pid).accounts.coalesced == 4
+    rig.tick(42)
+    assert rig.proc(pid).pending == []
+    assert lines(rig, pid, "[kernel] timer 1: tea")[:1] == ["[kernel] timer 1: tea"]
+
+
+def test_a_timer_that_fired_is_gone_and_a_repeating_one_is_not() -> None:
+    calls = [op("set_timer", seconds=5, text="once"), op("set_timer", seconds=5, text="often", every=5), op("yield")]
+    rig = Rig(play(calls))
+    pid = rig.spawn()
+    rig.say(pid, "go")
+    rig.tick(6)
+    assert rig.proc(pid).timers == [2]
+    assert [records.unkey(key) for key, _ in rig.disk.scan("timer")] == [(2,)]
+    assert list(rig.armed) == [2]
+
+
+def test_the_sixty_fifth_timer_is_refused_and_the_others_stay() -> None:
+    rig = Rig(lambda job: op("set_timer", seconds=600, text="tea") if job.instr <= TIMERS_MAX + 1 else op("yield"))
+    pid = rig.spawn()
+    for _ in range(5):
+        rig.say(pid, "more")
+    assert len(rig.proc(pid).timers) == TIMERS_MAX == len(rig.kernel.timers)
+    assert any(text.startswith("error: 64 timers are set already") for text in rig.texts(pid))
+
+
+def test_a_timer_of_another_process_cannot_be_cancelled() -> None:
+    rig = Rig(
+        lambda job: (
+            [op("set_timer", seconds=60, text="mine"), op("cancel_timer", timer=1)][job.pid - 1]
+            if job.instr == 1
+            else op("yield")
+        )
+    )
+    one, two = rig.spawn("one"), rig.spawn("two")
+    rig.say(one, "go")
+    rig.say(two, "go")
+    assert rig.proc(one).timers == [1]
+    assert "error: no timer 1; timers are none" in rig.texts(two)
+
+
+def test_lines_that_are_held_back_for_different_times_are_let_through_one_after_the_other() -> None:
+    calls = [op("mask", lines=["ipc"], seconds=50), op("mask", lines=["device"], seconds=20), op("yield")]
+    rig = Rig(play(calls))
+    pid = rig.spawn()
+    rig.say(pid, "go")
+    rig.do(Raised(source="device", pid=pid, line=Line.DEVICE, text="the door"))
+    rig.do(Raised(source="device", pid=pid, line=Line.IPC, text="the bell"))
+    assert len(rig.armed) == 1  # one timer stands for both
+    rig.tick(21)
+    assert [one.line for one in rig.proc(pid).pending] == [Line.IPC]
+    assert len(rig.armed) == 1
+    rig.tick(30)
+    assert rig.proc(pid).pending == []
+    assert rig.armed == {}
+
+
+def test_a_line_that_is_held_back_again_is_held_until_the_new_time() -> None:
+    rig = Rig(play([op("mask", lines=["ipc"], seconds=60), op("mask", lines=["ipc"], seconds=10), op("yield")]))
+    pid = rig.spawn()
+    rig.say(pid, "go")
+    rig.do(Raised(source="device", pid=pid, line=Line.IPC, text="the bell"))
+    rig.tick(11)
+    assert rig.proc(pid).pending == []
+
+
+@given(st.lists(st.tuples(st.sampled_from(["set", "cancel", "hold", "let", "tick", "kill"]), st.integers(0, 50))))
+def test_what_is_armed_is_what_is_known_whatever_was_set_cancelled_held_back_or_killed(
+    moves: list[tuple[str, int]],
+) -> None:
+    todo: list[str] = []
+    rig = Rig(lambda job: todo.pop(0) if todo else op("yield"))
+    pid = rig.spawn()
+    for what, n in moves:
+        match what:
+            case "set":
+                todo.append(op("set_timer", seconds=1 + n, text="tea", every=n % 3 * 7))
+            case "cancel":
+                todo.append(op("cancel_timer", timer=n))
+            case "hold":
+                todo.append(op("mask", lines=[("timer", "ipc", "user")[n % 3]], seconds=1 + n))
+            case "let":
+                todo.append(op("unmask", lines=[("timer", "ipc", "user")[n % 3]]))
+            case "tick":
+                rig.tick(n)
+            case _ if n > 45:
+                rig.do(Killed(source="user", pid=pid))
+                rig.spawn()
+        rig.do(Raised(source="device", pid=pid, line=Line.DEVICE, text="go"))
+        rig.pump()
+        assert rig.armed == {timer.id: timer.due for timer in rig.kernel.timers.values()}
+        assert all(due > rig.now for due in rig.armed.values())

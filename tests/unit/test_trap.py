@@ -1,6 +1,10 @@
 """What a stop of the CPU means: an instruction, an error, a failure, or nothing any more."""
 
+import msgspec
+import pytest
+
 from drivers.cpu.scripted import echo, play
+from kernel.errors import KernelPanic
 from kernel.event import Killed, Outcome, Tag, Trapped
 from kernel.process import State
 from tests.fakes import Rig, op
@@ -65,3 +69,52 @@ def test_a_run_that_fails_while_it_is_to_be_thrown_away_is_thrown_away() -> None
     assert not rig.proc(pid).discard
     assert rig.proc(pid).answers == ("m1", "m2")  # the second one is in view of what it says instead
     assert rig.proc(pid).failed_row == 1
+
+
+def test_tokens_and_work_of_a_run_nobody_waits_for_are_still_accounted() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "hello", pump=False)
+    rig.do(Killed(source="user", pid=pid))
+    assert rig.proc(pid).accounts.emitted == 0
+    rig.pump()
+    assert rig.proc(pid).accounts.emitted > 0
+    assert rig.proc(pid).said == 0
+
+
+def test_a_success_between_two_failures_begins_the_row_anew() -> None:
+    rig = Rig(lambda job: op("core_append", block="b", text="x") if job.instr < 3 else op("yield"))
+    pid = rig.spawn()
+    rig.cpu.failures = 2
+    rig.say(pid, "go", pump=False)
+    rig.pump(3)  # failed, failed, done
+    assert rig.proc(pid).failed_row == 0
+    rig.cpu.failures = 2
+    rig.pump()
+    assert rig.proc(pid).state is State.IDLE
+
+
+def test_four_illegal_instructions_are_forgiven_by_the_first_legal_one() -> None:
+    rig = Rig(lambda job: op("yield") if job.instr % 5 == 0 else "garbage")
+    pid = rig.spawn()
+    for _ in range(3):
+        rig.say(pid, "again")
+    assert rig.proc(pid).state is State.IDLE
+    assert (rig.proc(pid).accounts.illegal, rig.proc(pid).illegal_row) == (12, 0)
+
+
+def test_a_position_beyond_the_window_stops_the_machine() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.answering = False
+    rig.say(pid, "hello")
+    with pytest.raises(KernelPanic, match=r"process 1 reached position 2049 of window 2048"):
+        rig.do(Trapped(source="cpu0", slot=0, tag=Tag(pid, 1, 1), outcome=Outcome.SYSCALL, kv=2049))
+
+
+def test_a_trap_of_a_slot_that_there_is_not_any_more_changes_nothing() -> None:
+    rig = Rig(echo, slots=2)
+    pid = rig.spawn()
+    before = msgspec.msgpack.encode(rig.proc(pid))
+    rig.do(Trapped(source="cpu5", slot=5, tag=Tag(pid, 1, 1), outcome=Outcome.SYSCALL, text="x", ids=(1,)))
+    assert msgspec.msgpack.encode(rig.proc(pid)) == before

@@ -1,10 +1,15 @@
 """A turn on a rig: what begins it, what is delivered in it, what stops it, what ends it."""
 
+import msgspec
+
 from drivers.cpu.scripted import echo, play
+from kernel.event import Note, Preempt, Raised
 from kernel.interrupts import Line
+from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.page import Role
 from kernel.ports import Job
 from kernel.process import State
+from kernel.records import JournalEntry
 from tests.fakes import ONLY_SPEAK, Rig, op
 
 
@@ -97,5 +102,82 @@ def test_a_masked_message_aborts_nothing() -> None:
     rig.say(pid, "go", "m1", pump=False)
     while not rig.proc(pid).held or not rig.proc(pid).ids:
         rig.pump(1)
-    rig.say(pid, "stop", "m2")
+    step = rig.say(pid, "stop", "m2", pump=False)
+    assert not [effect for effect in step.effects if isinstance(effect, Preempt)]
+    rig.pump()
+    assert not [note for note in told(rig) if note.what == "abort"]
     assert [message.answers for message in rig.messages] == [("m1",)]
+
+
+def test_a_second_message_does_not_ask_for_the_slot_twice() -> None:
+    rig = Rig(lambda job: op("send_message", text="word " * 60), "sched.quantum=8")
+    pid = rig.spawn(abort=True)
+    rig.say(pid, "boats", pump=False)
+    asked = [
+        sum(isinstance(effect, Preempt) for effect in rig.say(pid, text, pump=False).effects)
+        for text in ("trains", "planes")
+    ]
+    assert asked == [1, 0]
+
+
+def test_a_message_to_an_abortable_process_that_has_said_nothing_yet_throws_nothing_away() -> None:
+    rig = Rig(echo, slots=1)
+    other, pid = rig.spawn("other"), rig.spawn(abort=True)
+    rig.answering = False  # the other one keeps the only slot
+    rig.say(other, "stay")
+    rig.say(pid, "boats", "m1")
+    step = rig.say(pid, "trains", "m2")
+    assert rig.proc(pid).state is State.READY
+    assert [note.what for note in step.notes] == ["interrupt"]
+
+
+def test_what_is_pending_comes_at_a_boundary_and_not_at_a_preemption() -> None:
+    rig = Rig(lambda job: op("send_message", text="word " * 30), "sched.quantum=8")
+    pid = rig.spawn()
+    rig.say(pid, "boats", pump=False)
+    rig.do(Raised(source="device", pid=pid, line=Line.DEVICE, text="the door"))
+    rig.pump(2)
+    assert rig.proc(pid).ids
+    assert [one.line for one in rig.proc(pid).pending] == [Line.DEVICE]
+    rig.pump()
+    assert rig.proc(pid).pending == []
+
+
+def test_the_tokens_of_a_turn_are_its_budget_too() -> None:
+    rig = Rig(lambda job: op("send_message", text="word " * 200, more=True), "window=8192", "cpu.reply=900")
+    pid = rig.spawn()
+    rig.say(pid, "talk")
+    turns = [note for note in told(rig) if note.what == "turn"]
+    assert [note.text for note in turns] == ["budget spent"]
+    assert rig.proc(pid).accounts.syscalls < TURN_SYSCALLS_MAX
+    assert TURN_TOKENS_MAX <= rig.proc(pid).accounts.emitted < TURN_TOKENS_MAX + 900
+
+
+def test_an_idle_process_that_is_raised_on_a_line_it_does_not_hold_back_has_a_turn() -> None:
+    for line in (Line.IPC, Line.CHILD, Line.DEVICE):
+        rig = Rig(play([op("mask", lines=["user"], seconds=60), op("yield"), op("send_message", text="heard")]))
+        pid = rig.spawn()
+        rig.say(pid, "go")
+        rig.say(pid, "held back")
+        rig.do(Raised(source="device", pid=pid, line=line, text="now"))
+        rig.pump()
+        assert [message.answers for message in rig.messages] == [()]
+        assert [one.line for one in rig.proc(pid).pending] == [Line.USER]
+        assert rig.proc(pid).accounts.turns == 2
+
+
+def told(rig: Rig) -> list[Note]:
+    """All notes of the journal."""
+    rows = [msgspec.msgpack.decode(value, type=JournalEntry) for _, value in rig.disk.scan("journal")]
+    return [note for row in rows for note in row.notes]
+
+
+def test_who_is_suspended_and_interrupted_sees_what_was_said_meanwhile_when_it_is_let_in() -> None:
+    rig = Rig(lambda job: op("send_message", text="word " * 60), "sched.quantum=8", "sched.flight=900")
+    one, two = rig.spawn("one"), rig.spawn("two", abort=True)
+    rig.say(one, "boats", pump=False)
+    rig.say(two, "trains", "m1", pump=False)
+    assert rig.proc(two).state is State.SUSPENDED
+    rig.say(two, "planes", "m2", pump=False)
+    rig.pump()
+    assert [message.answers for message in rig.messages if message.pid == two] == [("m1", "m2")]
