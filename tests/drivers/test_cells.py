@@ -93,6 +93,13 @@ def test_a_state_that_cannot_be_read_is_the_devices_failure() -> None:
     with pytest.raises(DeviceError, match="0 of 12 bytes"):
         cells.read(0)
 
+    class Full(Buffers):
+        def take(self, size: int) -> object:
+            raise MemoryError
+
+    with pytest.raises(DeviceError, match="no memory for 12 bytes"):
+        KvCells(library, Full(), exact=True, aside=SEATS).read(0)
+
 
 def test_a_state_that_cannot_be_written_leaves_nothing() -> None:
     library, cells = rig(exact=True)

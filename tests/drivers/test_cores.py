@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
 from random import Random
@@ -39,6 +40,9 @@ class Engine:
         if self.saves == 0:
             self.ended.set()
         return self.saves >= 0
+
+    def broke(self, error: BaseException) -> None:
+        self.error = error
 
 
 def test_engines_take_turns_on_one_thread_which_ends_with_the_last() -> None:
@@ -78,10 +82,53 @@ def test_an_engine_that_breaks_down_leaves_and_the_others_go_on(capsys: pytest.C
     on.join(one)
     on.join(broken)
     assert broken.ended.wait(10)  # who closes it does not wait for ever
+    assert str(broken.error) == "out of order"
     assert "out of order" in capsys.readouterr().err
     one.tell(True, True, False)
     assert one.ended.wait(10)
     assert len(log) == 3
+
+
+class Panic(BaseException):
+    """As of a library in Rust: no Exception."""
+
+
+def test_one_that_breaks_down_while_it_rests_is_told_so_whatever_was_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "IDLE_S", 0.01)
+
+    class Broken(Engine):
+        def rest(self) -> bool:
+            raise Panic
+
+    on = Cores()
+    broken = Broken(on, "broken", [])
+    on.join(broken)
+    assert broken.ended.wait(10)
+    assert isinstance(broken.error, Panic)
+
+
+def test_nobody_waits_for_ever_where_an_engine_cannot_even_say_that_it_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    died = queue.SimpleQueue[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", died.put)
+
+    class Broken(Engine):
+        def turn(self) -> bool:
+            raise RuntimeError("out of order")
+
+        def broke(self, error: BaseException) -> None:
+            raise RuntimeError("nobody is there any more")
+
+    on = Cores()
+    one, broken = Engine(on, "one", []), Broken(on, "broken", [])
+    on.join(one)
+    on.join(broken)
+    assert broken.ended.wait(10)
+    assert one.ended.wait(10)
+    assert "nobody is there" in str(died.get(timeout=10).exc_value)  # and the thread is not quiet about it
+    again = Engine(on, "again", [])
+    on.join(again)  # a new thread
+    again.tell(False)
+    assert again.ended.wait(10)
 
 
 def test_what_rests_is_saved_when_nobody_has_had_work_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
+from drivers.disk.lmdb import LmdbDisk
+from drivers.index.none import NoIndex
+from kernel.boot import Board, boot
+from kernel.errors import DeviceError
 from kernel.event import Outcome, Trapped
+from kernel.machine.loop import Machine
+from kernel.process import State
 from kernel.settings import Cpu as CpuSettings
+from kernel.settings import Settings, apply
 from llmos import models
+from syscalls.table import Table
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
 from bench.cpu.preempt import campaign  # noqa: E402  (after importorskip: it imports llama_cpp)
 from bench.cpu.rig import Rig, opened  # noqa: E402
+from drivers.cpu.llama.engine import LlamaCpu  # noqa: E402
 
 pytestmark = pytest.mark.gguf
 WINDOW = 768
@@ -198,3 +208,30 @@ def test_what_cannot_be_a_run_fails_alone(model: Path) -> None:
             3: Outcome.FAILED,
             4: Outcome.FAILED,
         }
+
+
+def test_a_bug_in_a_run_stops_the_machine_with_the_reason_and_kills_no_process(model: Path, tmp_path: Path) -> None:
+    cpu = LlamaCpu(model)
+
+    def broken(_token: int) -> bytes:
+        raise TypeError("a None where a token was")
+
+    kept: list[Machine] = []
+
+    async def main() -> None:
+        settings = apply(Settings(), ["memory.fault=false", "window=1024"])
+        board = Board(cpu=cpu, disk=LmdbDisk(tmp_path), index=NoIndex(), settings=settings)
+        kept.append(machine := await boot(board, Table()))
+        cpu.vocabulary.piece = broken  # type: ignore[method-assign]
+        with trio.fail_after(120):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(machine.run)
+                pid = (await machine.requests.spawn("p", ("send_message",), {}, None)).pid
+                await machine.requests.message(pid, "", "Hello.")
+                await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(DeviceError, match="has broken down: TypeError: a None where a token was")
+    (proc,) = kept[0].kernel.procs.values()
+    assert (proc.state, proc.failed_row) == (State.RUNNING, 1)  # and goes on at the next boot

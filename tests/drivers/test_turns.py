@@ -1,8 +1,9 @@
-"""Runs on the llama CPU's rooms without a model: who is evaluated next, stops, failures."""
+"""Runs on the llama CPU's rooms without a model: who is evaluated next, stops, failures, and a bug in one run."""
 
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
 from drivers.cpu.kv.images import NoImages  # noqa: E402  (after importorskip, as below)
 from drivers.cpu.kv.seats import Image, Seats  # noqa: E402
+from drivers.cpu.llama import turns  # noqa: E402
 from drivers.cpu.llama.buffers import Buffers  # noqa: E402
 from drivers.cpu.llama.cells import KvCells  # noqa: E402
 from drivers.cpu.llama.cores import Cores  # noqa: E402
@@ -32,9 +34,7 @@ from kernel.settings import Cpu as CpuSettings  # noqa: E402
 from tests.drivers.library import Library, Words, next_token  # noqa: E402
 
 MODES = ["deterministic", "throughput"]
-JOB = Job(
-    slot=0, tag=Tag(1, 1, 1), pages=(), prompt=(1,), ids=(), grammar=None, quantum=99, reply=5, window=90
-)
+JOB = Job(slot=0, tag=Tag(1, 1, 1), pages=(), prompt=(1,), ids=(), grammar=None, quantum=99, reply=5, window=90)
 
 
 class Keeping(NoImages):
@@ -170,6 +170,45 @@ def test_a_batch_that_fails_ends_its_runs_and_their_seats_are_not_trusted() -> N
     assert (trap.prefill, list(trap.ids)) == (40, says(prompt, 5))
 
 
+def test_what_cannot_be_read_is_not_kept_and_costs_nobody_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "IDLE_TOKENS", 8)
+    engine = Engine(slots=1)
+    engine.start(0, 1, list(range(40)))
+    engine.rest()
+    engine.library.unreadable = {0}
+    engine.start(0, 2, [9])  # its seat is the one that process 1 would be saved from
+    assert engine.rest()[2].outcome is Outcome.FAILED
+    engine.turns.fork(1, 3)
+    engine.start(0, 1, list(range(40)))
+    assert list(engine.rest()[1].ids) == says(list(range(40)), 5)
+    assert engine.turns.rest()
+    assert not engine.turns.rest()
+    engine.cores.join(engine.turns)
+    engine.turns.tell(None)
+    assert engine.turns.ended.wait(10)
+
+
+def test_a_bug_in_one_run_fails_all_of_them_with_the_reason_and_ends_the_engine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(one: Streamed) -> None:
+        if one.pid == 2 and one.offset == 1:
+            raise TypeError("a None where a page was")
+
+    engine = Engine(stream=broken)
+    engine.cores.join(engine.turns)
+    for pid in (1, 2, 3):
+        engine.start(pid - 1, pid, [pid], reply=60)
+    traps = [engine.wait() for _ in range(3)]
+    assert {trap.pid for trap in traps} == {1, 2, 3}
+    assert {(trap.outcome, trap.error) for trap in traps} == {(Outcome.FAILED, "TypeError: a None where a page was")}
+    assert engine.turns.ended.wait(10)  # who closes it does not wait for ever
+    with pytest.raises(DeviceError, match="engine of words has broken down: TypeError: a None"):
+        engine.start(0, 1, [1])
+    assert engine.posted.empty()
+    assert "in broken" in capsys.readouterr().err  # where it happened
+
+
 # Who is decoded next.
 
 
@@ -250,6 +289,29 @@ def test_the_flag_is_up_only_while_a_decode_may_be_cut_off() -> None:
     assert slots.abort.value == b"x"
     slots.end()
     assert slots.abort.value == b""
+
+
+def test_a_job_is_given_back_once_whatever_thread_breaks_or_closes() -> None:
+    for _ in range(50):
+        slots, taken = Slots(4, "words"), list[int]()
+        slots.open()
+
+        def take(slots: Slots = slots, taken: list[int] = taken) -> None:
+            for slot in range(4):
+                try:
+                    slots.take(msgspec.structs.replace(JOB, slot=slot))
+                except DeviceError:
+                    return
+                taken.append(slot)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        back = [job.slot for job in slots.broke("TypeError")]
+        thread.join()
+        assert back == taken
+        assert slots.broke("again") == []
+        assert slots.close()
+        assert not slots.close()
 
 
 def test_work_done_again_is_that_of_pages_seen_before_beyond_what_was_kept() -> None:

@@ -106,9 +106,12 @@ class KvCells:
         return done
 
     def read(self, seat: int) -> Any:
-        """The state of a sequence, (bytes,) uint8. Raises DeviceError if it cannot be had."""
+        """The state of a sequence, (bytes,) uint8. Raises DeviceError if it cannot be had, or held."""
         size = self._sequences.state_size(seat)
-        data = self._buffers.take(size)
+        try:
+            data = self._buffers.take(size)
+        except MemoryError as exc:
+            raise DeviceError(f"no memory for {size} bytes of a sequence's state") from exc
         got = self._sequences.read(seat, data)
         if got != size:
             raise DeviceError(f"llama.cpp gives {got} of {size} bytes of a sequence's state")

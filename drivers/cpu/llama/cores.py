@@ -3,12 +3,17 @@
 Two threads that compute starve each other: OpenMP keeps workers for each, and where all of them together outnumber the
 cores it no longer spins at barriers, which took a model from 150 tokens a second to 92 from the moment that a second
 one had run, though only one ran at a time (docs/numbers.md). The thread lives while there is an engine.
+
+Guarantee: an engine out of which anything is raised has a bug. It is told so, leaves, and computes no more; the others
+go on. Whatever happens, whoever waits for an engine's end does not wait for ever.
+Not here: what an engine does in its turn, and with its runs when it breaks down (turns.py).
 """
 
 from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Final, Protocol
 
 IDLE_S: Final = 5.0  # after so long without work, what rests is saved
@@ -25,6 +30,10 @@ class Engine(Protocol):
 
     def rest(self) -> bool:
         """Do some of what can wait. False: there is none."""
+        ...
+
+    def broke(self, error: BaseException) -> None:
+        """What `turn` or `rest` raised, of which it will hear no more: tell those who wait for it."""
         ...
 
 
@@ -56,16 +65,29 @@ class Cores:
             self._engines.remove(engine)
         engine.ended.set()
 
-    def _turn(self, engine: Engine) -> bool:
-        """An engine's turn. One that breaks down leaves, as the thread of its own would end, and the others go on."""
+    def _guarded(self, engine: Engine, call: Callable[[], bool]) -> bool:
+        """A call of an engine's. One that breaks down leaves, as a thread of its own would end."""
         try:
-            return engine.turn()
-        except Exception:
+            return call()
+        except BaseException as exc:  # the last ditch, for all of an engine: a panic of llguidance's is no Exception
             traceback.print_exc()
-            self.leave(engine)
+            try:
+                engine.broke(exc)
+            finally:
+                self.leave(engine)
             return True
 
     def _serve(self) -> None:
+        try:
+            self._take_turns()
+        except BaseException:
+            with self._lock:  # an engine could not even say that it broke down
+                engines, self._engines, self._thread = self._engines, [], None
+            for engine in engines:
+                engine.ended.set()
+            raise
+
+    def _take_turns(self) -> None:
         quiet = False  # whether nothing happened for IDLE_S
         while True:  # ends when the last engine has left
             self._awake.clear()
@@ -74,7 +96,7 @@ class Cores:
                 if not engines:
                     self._thread = None
                     return
-            if any([self._turn(engine) for engine in engines]):
+            if any([self._guarded(engine, engine.turn) for engine in engines]):
                 quiet = False
-            elif not (quiet and any([engine.rest() for engine in engines])):
+            elif not (quiet and any([self._guarded(engine, engine.rest) for engine in engines])):
                 quiet = not self._awake.wait(None if quiet else IDLE_S)

@@ -2,6 +2,8 @@
 
 Guarantees:
 - Exactly one Trapped follows each `start`, until `close`; a failure of the library is one with Outcome.FAILED.
+- A bug, which is anything but a DeviceError on the engines' thread, ends the engine and not the process: its runs end
+  FAILED with what was raised, and from then on `start` raises DeviceError with it, so that the machine stops.
 - A step evaluates the next tokens of all runs that decode, and one bounded chunk of one prompt. A stop takes effect
   between tokens; a chunk under way is aborted for it and evaluated anew later, each at most once.
 - `deterministic`: every run is evaluated in batches of its own, in a KV stream of its own, cut at multiples of the

@@ -1,6 +1,7 @@
 """Compiled grammars of a vocabulary: Lark text to a matcher that has consumed nothing, from a bounded cache.
 
-Guarantee: what llguidance cannot compile is a DeviceError.
+Guarantee: what llguidance cannot compile, or makes nothing of, is a DeviceError. Its matchers raise for misuse alone,
+and say of all else that they are in error.
 Caller's duty: one thread at a time; no matcher is used after `close`.
 Not here: what a matcher is asked (run.py), where the text of a grammar comes from.
 """
@@ -33,7 +34,10 @@ class Grammars:
             return None
         if self._guide is None:
             ends = sorted(self._vocabulary.ends)
-            self._guide = llguidance.llamacpp.lltokenizer_from_vocab(self._vocabulary.handle, eos_token=ends)
+            try:
+                self._guide = llguidance.llamacpp.lltokenizer_from_vocab(self._vocabulary.handle, eos_token=ends)
+            except (ValueError, RuntimeError) as exc:  # a token too long for it; what llguidance makes of the rest
+                raise DeviceError(f"grammar: llguidance does not understand this vocabulary: {exc}") from exc
         if grammar not in self._kept:
             matcher = llguidance.LLMatcher(self._guide, grammar, log_level=0)
             if matcher.is_error():

@@ -2,6 +2,7 @@
 
 The engine asks `advance` what is to be evaluated next, evaluates `pending`, and hands the logits of the last token to
 `accept`. What is emitted is a function of prompt, ids, grammar, settings and logits: nothing but ids needs saving.
+Raises nothing but DeviceError, and what the stream that it was given raises.
 Tokens that the grammar forces are emitted with the token before them, so they may overrun a quantum.
 Not here: where tokens are evaluated (steps.py), which token is picked (sampler.py).
 """

@@ -2,9 +2,9 @@
 
 The one place where the machine's threads and the engines' thread meet, so all of it stands under one lock.
 Guarantees:
-- Each job that `take` let in is given back once: by `free`.
+- Each job that `take` let in is given back once: by `free`, or, where the engine breaks down, by `broke`.
 - The flag `abort` is up only while a decode is under way that may be cut off, and not before a slot was told to stop.
-- `take` lets nothing in before `open` and after `close`.
+- `take` lets nothing in before `open` and after `close` or `broke`.
 Not here: what a stop does to a run (run.py), who is told how a job ended (turns.py).
 """
 
@@ -29,6 +29,7 @@ class Slots:
         self._lock = threading.Lock()
         self._jobs: dict[int, tuple[Job, threading.Event]] = {}  # by slot with a job: whether it is to stop
         self._opened = self._closed = False
+        self._broken = ""  # why the engine has broken down
         self._abortable = False  # a decode is under way that may be cut off
 
     def open(self) -> None:
@@ -38,6 +39,8 @@ class Slots:
     def take(self, job: Job) -> None:
         """A job begins. Raises DeviceError if its slot cannot have it, or none can any more."""
         with self._lock:
+            if self._broken:
+                raise DeviceError(f"the engine of {self._model} has broken down: {self._broken}")
             if job.slot in self._jobs or not 0 <= job.slot < self._number or self._closed or not self._opened:
                 raise DeviceError(f"slot {job.slot} of {self._model} is busy, closed, or does not exist")
             self._jobs[job.slot] = job, threading.Event()
@@ -66,6 +69,14 @@ class Slots:
             self._closed = True
             self._stop(list(self._jobs))
             return True
+
+    def broke(self, why: str) -> list[Job]:
+        """The engine computes no more: the jobs that have not ended, of which somebody wants to hear."""
+        with self._lock:
+            self._broken = why
+            jobs = [] if self._closed else [job for job, _ in self._jobs.values()]
+            self._jobs.clear()
+            return jobs
 
     def begin(self, *, abortable: bool) -> bool:
         """A decode begins. False: it may be cut off, and is to be, so it need not begin."""

@@ -18,7 +18,7 @@ from drivers.cpu.llama.run import Run
 from drivers.cpu.llama.slots import Slots
 from kernel.errors import DeviceError
 
-Failed = tuple[Run, Exception]
+Failed = tuple[Run, DeviceError]
 
 
 class Steps:
@@ -75,6 +75,6 @@ class Steps:
             if not run.pending:
                 try:
                     run.accept(self._context.logits(end - 1))
-                except Exception as exc:
+                except DeviceError as exc:
                     failed.append((run, exc))
         return failed

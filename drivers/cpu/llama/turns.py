@@ -2,7 +2,8 @@
 
 Guarantees:
 - A job that was taken is answered once, until the slots are closed: with how its run ended, or with FAILED.
-- Whatever is raised in a run fails that run, and no other.
+- A DeviceError fails the run that it happens to, and no other. Anything else that is raised is a bug: whoever drives
+  the turns calls `broke`, all runs fail with the reason, and the slots take no job any more.
 - First come, first seated: nobody overtakes a run that has no room yet.
 - A hint, `expect` or `fork`, that cannot be followed costs evaluation, and nothing else.
 Caller's duty: `tell` may be called by any thread, and `close` after `ended`; all else by the engines' thread alone.
@@ -15,10 +16,11 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from drivers.cpu.kv.images import ImageStore, NoImages
-from drivers.cpu.kv.seats import Seats
+from drivers.cpu.kv.seats import Seat, Seats
 from drivers.cpu.llama.cores import Cores
 from drivers.cpu.llama.grammars import Grammars
 from drivers.cpu.llama.plan import batches
@@ -95,8 +97,14 @@ class Turns:
         """See cores.Engine: write what rests to its image."""
         resting = self._seats.unsaved(IDLE_TOKENS)
         if resting is not None:
-            self._seats.save(resting)
+            self._save(resting)
         return resting is not None
+
+    def broke(self, error: BaseException) -> None:
+        """See cores.Engine: all runs fail of a bug, and what is evaluated is not saved, for it may be wrong."""
+        why = f"{type(error).__name__}: {error}"
+        for job in self._slots.broke(why):
+            self._post(trap(job, Outcome.FAILED, why))
 
     def close(self) -> None:
         """Forget what hangs on the vocabulary, which is about to be freed. After `ended`, by any thread."""
@@ -112,13 +120,21 @@ class Turns:
     def fork(self, parent: int, child: int) -> None:
         """What `parent` has evaluated, `child` has."""
         self._seen.fork(parent, child)
-        self._seats.fork(parent, child)
+        with suppress(DeviceError):  # a hint: else the child's prompt is evaluated
+            self._seats.fork(parent, child)
 
     def _end(self) -> None:
         for seat in self._seats.seats:
             self._seats.leave(seat.number)
-            self._seats.save(seat)
+            self._save(seat)
         self._cores.leave(self)
+
+    def _save(self, seat: Seat) -> None:
+        """Have an image of what a seat holds; what cannot be read is not kept."""
+        try:
+            self._seats.save(seat)
+        except DeviceError:
+            self._seats.forget(seat.number)
 
     def _begin(self, job: Job) -> None:
         """Take a job in: refuse it, or have it wait for a seat."""
@@ -130,11 +146,10 @@ class Turns:
                 n = len(job.prompt)
                 raise DeviceError(f"a prompt of {n} and a reply of {job.reply} tokens exceed the window of {window}")
             matcher = self._grammars.matcher(job.grammar)
-            run = Run(job, matcher, self._vocabulary, self._settings, self._stream)
-        except Exception as exc:  # whatever it is, it must not cost the other runs
-            self._answer(trap(job, Outcome.FAILED, _said(exc)))
+        except DeviceError as exc:
+            self._answer(trap(job, Outcome.FAILED, str(exc)))
         else:
-            self._waiting.append(run)
+            self._waiting.append(Run(job, matcher, self._vocabulary, self._settings, self._stream))
 
     def _seat_who_waits(self) -> None:
         for run in [one for one in self._waiting if self._slots.stopped(one.job.slot) or not one.legal]:
@@ -144,7 +159,7 @@ class Turns:
             run = self._waiting.popleft()
             try:
                 placed = self._seats.place(run.job.pid, run.tokens, run.limit)
-            except Exception as exc:
+            except DeviceError as exc:
                 self._fail(run, exc)
                 continue
             if placed is None:
@@ -164,7 +179,7 @@ class Turns:
         """End a run if it is over."""
         try:
             done = run.advance(stop=self._slots.stopped(run.job.slot))
-        except Exception as exc:
+        except DeviceError as exc:
             self._fail(run, exc)
         else:
             if done is not None:
@@ -177,18 +192,14 @@ class Turns:
             self._seats.leave(run.seat)
         self._answer(done)
 
-    def _fail(self, run: Run, error: Exception) -> None:
+    def _fail(self, run: Run, error: DeviceError) -> None:
         """A run has failed. Its KV is not trusted any more."""
         if run in self._running:
             self._seats.leave(run.seat)
             self._seats.forget(run.seat)
             self._running.remove(run)
-        self._answer(trap(run.job, Outcome.FAILED, _said(error)))
+        self._answer(trap(run.job, Outcome.FAILED, str(error)))
 
     def _answer(self, done: Trapped) -> None:
         if self._slots.free(done.slot):
             self._post(done)
-
-
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, DeviceError) else f"{type(error).__name__}: {error}"
