@@ -461,7 +461,7 @@ def _tables(env: lmdb.Environment, path: Path) -> dict[str, Any] | None:
             return None
         if not fresh and found not in SEALED:
             shown = "unknown" if found is None else found.decode(errors="replace")
-            raise BadInput(f"{path} has format version {shown}; this llmos reads version {FORMAT.decode()}")
+            raise BadInput(f"{path} has format version {shown}; this llmos reads versions 1 to {FORMAT.decode()}")
         with env.begin(write=True) as txn:
             tables = {name: env.open_db(name.encode(), txn=txn) for name in TABLES}
             if fresh:
