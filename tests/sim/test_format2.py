@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk import parcel
 from drivers.disk.lmdb import LmdbDisk
+from drivers.index.words import WordIndex
 from kernel import formats, records
 from kernel.audit import audit
+from kernel.boot import Board, boot
+from kernel.errors import BadInput
 from kernel.event import Upgraded
 from kernel.machine import views
 from kernel.process import State
 from kernel.replay import Replay
+from kernel.settings import Settings, apply
 from syscalls.table import Table
 from tests.fakes import Rig
 from tests.sim.test_crash import program
@@ -65,6 +70,16 @@ def test_a_boot_brings_it_up_in_one_transaction_and_everybody_goes_on(folder: Pa
         if state is not State.ZOMBIE:
             assert proc.accounts.syscalls > syscalls, f"{name} does nothing"
     assert audit(disk).findings == []
+    disk.close()
+
+
+async def test_a_boot_that_is_refused_leaves_it_as_it_was(folder: Path) -> None:
+    disk = LmdbDisk(folder)
+    settings = apply(Settings(), ["window=512", "cpu.reply=400"])
+    with pytest.raises(BadInput, match="the window is too small"):
+        await boot(Board(ScriptedCpu(echo), disk, WordIndex(disk), settings), Table())
+    assert disk.get(*records.FORMAT_ROW) == b"2"
+    assert audit(disk).hash == bytes.fromhex(HASH)[::-1].hex()
     disk.close()
 
 
