@@ -44,7 +44,9 @@ def step(kernel: Kernel, event: AnyEvent) -> Step:
     """Apply one event. Raises KernelPanic, and nothing else, when the state turns out to be impossible."""
     try:
         return _step(kernel, event)
-    except AssertionError as exc:
+    except KernelPanic:
+        raise
+    except Exception as exc:  # whatever it is, what it left half done is not trusted
         raise KernelPanic(f"{type(event).__name__}: {broken(exc)}") from exc
 
 
@@ -66,10 +68,11 @@ def _step(kernel: Kernel, event: AnyEvent) -> Step:
     return kernel.end(event)
 
 
-def broken(exc: AssertionError) -> str:
-    """Which assert it was, for a panic's one line: the file and line, and what it says."""
+def broken(exc: Exception) -> str:
+    """What broke, for a panic's one line: the file and line, and what it says; a failed assert says so."""
     where = traceback.extract_tb(exc.__traceback__)[-1]
-    return f"what cannot be false is, at {Path(where.filename).name}:{where.lineno}: {str(exc) or where.line}"
+    kind = "what cannot be false is" if isinstance(exc, AssertionError) else type(exc).__name__
+    return f"{kind}, at {Path(where.filename).name}:{where.lineno}: {str(exc) or where.line}"
 
 
 def _handle(kernel: Kernel, event: AnyEvent) -> None:

@@ -8,6 +8,9 @@ Not here: framing, hello and who may come in (socket.py), the structs (wire.py),
 from __future__ import annotations
 
 import os
+import sys
+import traceback
+import uuid
 from pathlib import Path
 from typing import assert_never
 
@@ -141,3 +144,11 @@ def failed(number: int, error: Exception) -> wire.Failed:
     why = next((code for code, kind in wire.CODES.items() if isinstance(error, kind)), "")
     after_s = error.retry_after_s if isinstance(error, Busy) else None
     return wire.Failed(id=number, error=" ".join(str(error).split()), code=why, retry_after_s=after_s)
+
+
+def broken(number: int, exc: Exception) -> wire.Failed:
+    """The answer to a request that failed as nobody foresaw; what it was is printed, under the id that it names."""
+    ident = uuid.uuid4().hex[:8]
+    print(f"llmos: request {ident} failed:", file=sys.stderr)
+    traceback.print_exception(exc)
+    return wire.Failed(id=number, error=f"the request failed in the kernel, which goes on; its log has it as {ident}")

@@ -22,7 +22,7 @@ import trio
 
 from drivers.door import desk, wire
 from drivers.door.lines import Lines, address
-from kernel.errors import BadInput, Busy, KernelError
+from kernel.errors import BadInput, Busy, KernelError, KernelPanic
 from kernel.machine import views
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
@@ -67,6 +67,9 @@ async def serve(machine: Machine, path: Path, task_status: trio.TaskStatus[None]
         with suppress(OSError):
             if os.stat(path).st_ino == ours:  # the next kernel may have put its own there already
                 os.unlink(path)
+
+
+STREAM_ENDED: Final = (trio.BrokenResourceError, trio.ClosedResourceError)  # the client is gone, or does not read
 
 
 class Server:
@@ -170,6 +173,11 @@ class Connection:
             except KernelError as exc:
                 await self.write(desk.failed(number, exc))
                 continue
+            except (*STREAM_ENDED, KernelPanic):
+                raise
+            except Exception as exc:  # the last ditch: what one client asks for never ends the others' machine
+                await self.write(desk.broken(number, exc))
+                continue
             try:
                 await self.write(answer)
             finally:
@@ -202,8 +210,8 @@ class Connection:
             if self.machine.stopping:  # the server is cancelled when the machine has come to rest
                 await self._end()
             raise
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client is gone, or does not read
+        except STREAM_ENDED:
+            pass
         await trio.aclose_forcefully(self.stream)
 
     async def _publish(self, item: Published, request: wire.Subscribe, pid: int) -> None:

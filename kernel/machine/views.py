@@ -95,7 +95,7 @@ def find(kernel: Kernel, proc: str | int) -> int:
     """The number of a process by name or number. Raises BadInput naming those that exist."""
     if isinstance(proc, str) and proc in kernel.names:
         return kernel.names[proc]
-    if isinstance(proc, int) or proc.isdigit():
+    if isinstance(proc, int) or (proc.isascii() and proc.isdigit()):
         return kernel.proc(int(proc)).pid
     raise BadInput(f"no process {proc!r}; processes are {', '.join(list(kernel.names)[:12]) or 'none'}")
 

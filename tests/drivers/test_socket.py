@@ -18,6 +18,7 @@ from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import Tag
 from kernel.limits import SUBSCRIBER_QUEUE_MAX
+from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Streamed
 from kernel.settings import Settings
@@ -188,6 +189,8 @@ async def test_another_version_is_refused_with_one_line(daemon: Path) -> None:
         (b'{"op":"spawn","id":1,"spec":{"name":"q","calls":["fly"]}}\n', "fly"),
         (b'{"op":"spawn","id":1,"spec":{"name":"q","system":"' + b"y" * 300_000 + b'"}}\n', "300000 bytes"),
         (b'{"op":"ack","id":1,"pid":77,"upto":1}\n', "77"),
+        ('{"op":"pmap","id":1,"proc":"\u00b2"}\n'.encode(), "no process"),
+        ('{"op":"send","id":1,"proc":"\u0664\u0662","mid":"x","text":"y"}\n'.encode(), "no process"),
     ],
 )
 async def test_a_bad_line_is_answered_in_one_line_and_the_connection_and_the_kernel_go_on(
@@ -199,6 +202,23 @@ async def test_a_bad_line_is_answered_in_one_line_and_the_connection_and_the_ker
     assert named in str(refusal["error"])
     assert "\n" not in str(refusal["error"])
     assert (after["op"], after["id"]) == ("processes", 2)
+
+
+async def test_what_fails_as_nobody_foresaw_ends_the_request_alone_and_its_log_has_it(
+    daemon: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(views, "pmap", fails)
+    with trio.fail_after(10):
+        asked = (HELLO, b'{"op":"pmap","id":1,"proc":"main"}\n', b'{"op":"ps","id":2}\n')
+        _, refusal, after = await raw_lines(daemon, *asked, answers=3)
+    assert (refusal["op"], refusal["id"], after["op"]) == ("failed", 1, "processes")
+    ident = str(refusal["error"]).split()[-1]
+    said = capsys.readouterr().err
+    assert f"request {ident} failed" in said
+    assert "ZeroDivisionError: by nothing" in said
 
 
 async def test_a_full_mailbox_says_when_to_try_again(tmp_path: Path) -> None:

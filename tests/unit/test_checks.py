@@ -7,15 +7,17 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from drivers.cpu.scripted import echo
 from kernel import core, records
 from kernel.errors import KernelPanic
-from kernel.event import NOBODY, Killed, Load, Messaged, Search, Searched, Tag, TimerFired
+from kernel.event import NOBODY, Imported, Killed, Load, Messaged, MovedTimer, Search, Searched, Tag, TimerFired
 from kernel.interrupts import Line, Pending
 from kernel.limits import ILLEGAL_MAX, OUTBOX_MAX, PENDING_MAX
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
 from kernel.process import Process, State
+from kernel.spec import Spec
 from tests.fakes import NS, Rig, op
 
 RUNNING, READY, BLOCKED, IDLE, DEAD = 1, 2, 3, 4, 5
@@ -295,3 +297,12 @@ def test_a_refused_event_leaves_a_machine_that_passes() -> None:
     assert rig.do(Messaged(source="user", pid=DEAD, mid="m", parts=())).error
     assert isinstance(rig.proc(BLOCKED).wait, Search)
     assert broken(rig) == "all is well"
+
+
+def test_whatever_else_breaks_within_a_step_is_a_panic_too() -> None:
+    rig = Rig(echo)
+    spec = Spec("guest", calls=("yield",))
+    timers = (MovedTimer(0, (1 << 64) - 1, "tea"),)
+    rig.do(Imported(source="user", spec=spec, pages=(), timers=timers))
+    with pytest.raises(KernelPanic, match=r"TimerFired: OverflowError, at records.py:\d+: "):
+        rig.tick(1)
