@@ -6,6 +6,8 @@ the boot has succeeded, so a refused one leaves the directory as it was.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +27,18 @@ from syscalls.table import Table
 
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
 DEFAULT_MODEL = "smollm2-135m"
+OWN = (
+    "data.mdb",
+    "lock.mdb",
+    "kernel.*",
+    "index.*",
+    "*.hnsw",
+    "damaged",
+    "kv",
+    "kv-*",
+    "kv/*",
+    "kv-*/*",
+)  # a machine's files
 
 
 def recorded(disk: Disk) -> tuple[Settings, str]:
@@ -69,6 +83,18 @@ def embedding_model(settings: Settings) -> Path | None:
     return path
 
 
+def tighten(directory: Path) -> bool:
+    """Let nobody but its owner into a machine's directory; whether that was new. Somebody else's stays as it is."""
+    seen = directory.stat()
+    if seen.st_uid != os.geteuid() or seen.st_mode & stat.S_ISVTX:
+        return False
+    own = [file for pattern in OWN for file in directory.glob(pattern) if not file.is_symlink()]
+    loose = [path for path in (directory, *own) if path.stat().st_mode & 0o077]
+    for path in loose:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return bool(loose)
+
+
 @asynccontextmanager
 async def powered(
     directory: Path,
@@ -84,6 +110,9 @@ async def powered(
 
     probe = LmdbDisk(directory)
     try:
+        if tighten(directory):
+            said = f"llmos: {directory}: others could read it; now its owner alone can"
+            print(said, file=sys.stderr, flush=True)
         settings, last_model = recorded(probe)
         form = formats.of(probe)
     finally:

@@ -84,7 +84,11 @@ def app() -> None:
 
 
 def main() -> None:
-    """The entry point: exit status 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    """The entry point: exit status 0, 2 for what the user can put right, 130 for Ctrl-C.
+
+    What a command makes is its owner's alone, whatever the umask was: machines, backups and exports hold what was said.
+    """
+    os.umask(0o077)
     sys.exit(_status(sys.argv[1:] or ["--help"]))
 
 

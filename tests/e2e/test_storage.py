@@ -325,3 +325,32 @@ def test_a_reader_that_stands_still_does_not_let_the_file_grow_without_bound(
     assert (tmp_path / "data.mdb").stat().st_size < 12 << 20
     holder.stdout.close()
     disk.close()
+
+
+def test_nobody_but_its_owner_reads_a_machine_its_backup_or_an_export_whatever_the_umask(tmp_path: Path) -> None:
+    machine = tmp_path / "machine"
+    machine.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        said = llmos(machine, "chat", "--cpu", "scripted", text="a secret\n")
+        assert "you said: a secret" in said.stdout, said.stderr
+        asked("backup", str(machine), str(tmp_path / "copy.mdb"))
+        assert tool("export", "main", str(tmp_path / "main.jsonl.gz"), "--dir", str(machine)).returncode == 0
+    finally:
+        os.umask(before)
+    found = [machine, *machine.rglob("*"), tmp_path / "copy.mdb", tmp_path / "main.jsonl.gz"]
+    assert len(found) > 8
+    assert [path.name for path in found if path.lstat().st_mode & 0o077] == []
+
+
+def test_a_directory_of_before_is_tightened_with_a_line(tmp_path: Path) -> None:
+    machine = format2(tmp_path)
+    machine.chmod(0o755)
+    (machine / "data.mdb").chmod(0o644)
+    (machine / "notes.txt").write_text("the user's own")
+    (machine / "notes.txt").chmod(0o644)
+    for _ in range(2):
+        llmos(machine, "chat", "p2", "--cpu", "scripted", text="hello\n")
+    assert (machine.stat().st_mode & 0o777, (machine / "data.mdb").stat().st_mode & 0o777) == (0o700, 0o600)
+    assert (machine / "notes.txt").stat().st_mode & 0o777 == 0o644
+    assert (machine / "kernel.log").read_text().count("others could read it") == 1

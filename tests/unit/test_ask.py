@@ -28,15 +28,15 @@ def answering(path: Path, *lives: Callable[[int], bytes]) -> tuple[threading.Thr
         with listener:
             for life in lives:
                 connection, _ = listener.accept()
-                with connection, connection.makefile("rb") as lines:
+                gone = contextlib.suppress(BrokenPipeError, ConnectionResetError)  # the client has had enough
+                with gone, connection, connection.makefile("rb") as lines:
                     lines.readline()
                     connection.sendall(HELLO)
                     for number, line in enumerate(lines, 1):
                         heard.append(line)
                         if not (said := life(number)):
                             break
-                        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has had enough
-                            connection.sendall(said)
+                        connection.sendall(said)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
