@@ -18,6 +18,7 @@ from kernel.machine.loop import Machine
 from kernel.process import State
 from kernel.settings import Cpu as CpuSettings
 from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from llmos import models
 from syscalls.table import Table
 
@@ -226,7 +227,7 @@ def test_a_bug_in_a_run_stops_the_machine_with_the_reason_and_kills_no_process(m
         with trio.fail_after(120):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(machine.run)
-                pid = (await machine.requests.spawn("p", ("send_message",), {}, None)).pid
+                pid = (await machine.requests.spawn(Spec("p", ("send_message",)))).pid
                 await machine.requests.message(pid, "", "Hello.")
                 await trio.sleep_forever()
 

@@ -67,7 +67,7 @@ async def test_a_directory_opens_with_another_model_and_a_smaller_window(tmp_pat
         before = len(views.resident(machine.kernel, pid))
     async with powered(tmp_path, model=MODEL, window=1024, changes=["cpu.reply=24"]) as machine:
         (view,) = views.processes(machine.kernel)
-        assert view.queue_used <= view.queue_max
+        assert view.memory.used <= view.memory.queue
         assert 0 < len(views.resident(machine.kernel, pid)) < before
         reply, _ = await say(machine, pid, "b", "Hello, are you there?")
         assert reply  # the kernel panics if the driver's position passes the window
@@ -94,7 +94,7 @@ async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path
                     break
         seen = {view.pid: view for view in views.processes(machine.kernel)}
         assert seen[one].model != seen[other].model
-        used = seen[other].queue_used
+        used = seen[other].memory.used
     async with powered(data, changes=["models.tiny="]) as machine:  # the model of the directory runs both
         assert (await say(machine, other, "m3", "Are you still there?"))[0]
         assert machine.kernel.model_of(other) == ""
@@ -104,7 +104,7 @@ async def test_two_models_run_side_by_side_and_one_may_go_and_come_back(tmp_path
         assert machine.kernel.model_of(other) == "tiny"
         assert views.pmap(machine.kernel, other).budgets["queue"] > 0
         view = views.process(machine.kernel, other)
-        assert view.queue_used > used
+        assert view.memory.used > used
         assert (await say(machine, other, "m4", "And now?"))[0]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import trio
 
@@ -18,20 +16,21 @@ from kernel.event import Message, Messaged, Spawned
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Job
-from kernel.process import State
+from kernel.process import Process, State
 from kernel.replay import Replay
 from kernel.settings import Settings
 from kernel.spec import Spec
+from kernel.state import Kernel
 from syscalls.table import Table
 
 
 class Faulty(Table):
     """A kernel with a fault: it panics on an instruction that says `poison`."""
 
-    def execute(self, kernel: Any, pid: int, text: str, encoding: str, truncated: bool) -> None:
+    def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
         if "poison" in text:
             raise KernelPanic("it met poison")
-        super().execute(kernel, pid, text, encoding, truncated)
+        super().execute(kernel, proc, text, encoding, truncated)
 
 
 def program(job: Job) -> str:
