@@ -99,7 +99,7 @@ def _status(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except click.ClickException as exc:
-        return _refused(f"{exc.format_message()}; see --help")
+        return _refused(f"{exc.format_message().rstrip('.')}; see --help")
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except KernelError as exc:
