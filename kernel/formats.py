@@ -180,41 +180,41 @@ class JournalEntry2(msgspec.Struct, frozen=True, array_like=True):
 
 _procs2: Final = msgspec.msgpack.Decoder(Process2)
 _entries2: Final = msgspec.msgpack.Decoder(JournalEntry2)
-_SPEC2: Final = {"name": "name", "calls": "mask", "system": "system", "blocks": "blocks", "nice": "nice"} | {
-    "abort": "abort",
-    "model": "model",
-}  # the fields of Spec, by what they were called
+_CHOSEN2: Final = ("name", "mask", "system", "blocks", "nice", "abort", "model")  # what Spec has now
 
 
-def _spec(old: Process2 | Spawned2) -> Spec:
-    return Spec(**{new: getattr(old, name) for new, name in _SPEC2.items()})
+def _spec(fields: dict[str, Any]) -> Spec:
+    """What was chosen for a process, taken out of the fields of a struct of format 2."""
+    chosen = {name: fields.pop(name) for name in _CHOSEN2}
+    return Spec(calls=chosen.pop("mask"), **chosen)
 
 
 def _proc2(value: bytes) -> Process:
     old = msgspec.structs.asdict(_procs2.decode(value))
-    spec = Spec(**{new: old.pop(name) for new, name in _SPEC2.items()})
+    spec = _spec(old)
     accounts = Accounts(**msgspec.structs.asdict(old.pop("accounts")))
     return Process(spec=spec, held=old.pop("masked"), accounts=accounts, **old)
 
 
 def _row2(proc: Process) -> bytes:
     now = msgspec.structs.asdict(proc)
-    spec, accounts = now.pop("spec"), Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
-    chosen = {name: getattr(spec, new) for new, name in _SPEC2.items()}
-    return records.encode(Process2(masked=now.pop("held"), accounts=accounts, **chosen, **now))
+    accounts = Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
+    chosen = msgspec.structs.asdict(now.pop("spec"))
+    return records.encode(
+        Process2(mask=chosen.pop("calls"), masked=now.pop("held"), accounts=accounts, **chosen, **now)
+    )
 
 
 def _entry2(value: bytes) -> JournalEntry:
     old = _entries2.decode(value)
+    fields = msgspec.structs.asdict(old.event)
     event: AnyEvent
     match old.event:
         case Spawned2():
-            event = Spawned(at=old.event.at, source=old.event.source, n=old.event.n, spec=_spec(old.event))
+            event = Spawned(spec=_spec(fields), **fields)
         case Imported2():
-            fields = msgspec.structs.asdict(old.event)
-            event = Imported(spec=_spec(fields.pop("spawn")), **fields)
+            event = Imported(spec=_spec(msgspec.structs.asdict(fields.pop("spawn"))), **fields)
         case Trapped2():
-            fields = msgspec.structs.asdict(old.event)
             tag = Tag(fields.pop("pid"), fields.pop("instr"), fields.pop("attempt"))
             event = Trapped(tag=tag, **fields)
         case _:

@@ -214,7 +214,7 @@ def unpack_ids(raw: bytes) -> tuple[int, ...]:
 
 def digest(record: Record) -> int:
     """The record's share of the state hash; 0 for a deleted one. In each table keys or values have one length."""
-    if record.value is None or record.table not in HASHED:
+    if record.value is None or TABLES[record.table].unhashed:
         return 0
     h = hashlib.blake2b(record.key + record.value, digest_size=16, person=record.table.encode())
     return int.from_bytes(h.digest(), "little")

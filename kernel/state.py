@@ -173,13 +173,14 @@ class Kernel:
 
     def write(self, table: str, key: bytes, value: bytes | None) -> None:
         """Set a record, or delete it (None), with its share of the state hash."""
-        assert value is not None or records.TABLES[table].in_place, "written once, and for ever"
+        kind = records.TABLES[table]
+        assert value is not None or kind.in_place, "written once, and for ever"
         record = Record(table, key, value)
         self.draft.written.append(record)
-        if table not in records.HASHED:
+        if kind.unhashed:
             return
         share = records.digest(record)
-        if not records.TABLES[table].in_place:  # written once: there is no older share
+        if not kind.in_place:  # written once: there is no older share
             self.hash = (self.hash + share) & records.MASK
             return
         old = self.hashes.pop((table, key), 0)

@@ -30,10 +30,8 @@ def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int) -> Ti
     assert every_ns >= 0
     kernel.counters.timer += 1
     timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text)
-    kernel.timers[timer.id] = timer
     proc.timers = [*proc.timers, timer.id]
-    kernel.write("timer", records.key(timer.id), records.encode(timer))
-    kernel.effect(Arm(timer.id, timer.due))
+    _keep(kernel, timer)
     return timer
 
 
@@ -52,7 +50,7 @@ def hold(kernel: Kernel, proc: Process, lines: Iterable[Line], seconds: int) -> 
 
 
 def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
-    """Set the masks of a process, and the timer at which the first of them ends."""
+    """Set the masks of a process, those that have ended left out, and the timer at which the first of them ends."""
     proc.held = {line: until for line, until in held.items() if until > kernel.at}
     assert all(line in MASKABLE for line in proc.held)
     if proc.unmask:
@@ -61,9 +59,15 @@ def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
     if proc.held:
         kernel.counters.timer += 1
         timer = Timer(kernel.counters.timer, proc.pid, min(proc.held.values()), 0, "", unmask=True)
-        proc.unmask, kernel.timers[timer.id] = timer.id, timer
-        kernel.write("timer", records.key(timer.id), records.encode(timer))
-        kernel.effect(Arm(timer.id, timer.due))
+        proc.unmask = timer.id
+        _keep(kernel, timer)
+
+
+def _keep(kernel: Kernel, timer: Timer) -> None:
+    """Have a timer, new or due at another time, on disk too."""
+    kernel.timers[timer.id] = timer
+    kernel.write("timer", records.key(timer.id), records.encode(timer))
+    kernel.effect(Arm(timer.id, timer.due))
 
 
 def disarm(kernel: Kernel, timer: int) -> None:
@@ -82,7 +86,7 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     kernel.dirty(proc)
     if timer.unmask:
         assert timer.id == proc.unmask, "one timer stands for all masks"
-        set_masks(kernel, proc, {line: until for line, until in proc.held.items() if until > kernel.at})
+        set_masks(kernel, proc, proc.held)
         return proc
     assert timer.id in proc.timers
     late_s = (kernel.at - timer.due) // NS
@@ -95,8 +99,7 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     if timer.every_ns:
         timer.due += timer.every_ns * ((kernel.at - timer.due) // timer.every_ns + 1)
         assert timer.due > kernel.at, "it would fire for ever"
-        kernel.write("timer", records.key(timer.id), records.encode(timer))
-        kernel.effect(Arm(timer.id, timer.due))
+        _keep(kernel, timer)
     else:
         proc.timers.remove(timer.id)
         disarm(kernel, timer.id)

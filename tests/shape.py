@@ -11,10 +11,13 @@ import statistics
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import get_args
+
+from kernel.event import AnyEffect
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("kernel", "syscalls", "drivers", "llmos", "bench")
-EFFECTS = {"Run", "Preempt", "Fork", "Search", "Load", "Arm", "Disarm", "Deliver"}
+EFFECTS = {effect.__name__ for effect in get_args(AnyEffect)}
 
 
 FLOORS = (  # of kernel/: a file imports from its own floor and those below it

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kernel import formats, records
-from kernel.errors import BadInput
+from kernel.errors import BadInput, some
 from kernel.event import Message, Note
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Page, Role
@@ -97,7 +97,7 @@ def find(kernel: Kernel, proc: str | int) -> int:
         return kernel.names[proc]
     if isinstance(proc, int) or (proc.isascii() and proc.isdigit()):
         return kernel.proc(int(proc)).pid
-    raise BadInput(f"no process {proc!r}; processes are {', '.join(list(kernel.names)[:12]) or 'none'}")
+    raise BadInput(f"no process {proc!r}; processes are {some(kernel.names)}")
 
 
 def processes(kernel: Kernel) -> list[ProcessView]:

@@ -5,11 +5,9 @@ import graphlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from kernel.event import AnyEffect
 from kernel.failpoint import POINTS
 from kernel.records import TABLES
 from llmos.commands.app import CONTENTS
@@ -17,14 +15,13 @@ from syscalls.manual import document
 from tests import shape
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("kernel", "syscalls", "drivers", "llmos", "bench")
 MAY_IMPORT = {  # bench may import all
     "kernel": set(),
     "syscalls": {"kernel"},
     "drivers": {"kernel"},
     "llmos": {"kernel", "syscalls", "drivers"},
 }
-FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+FILES = shape.files()
 
 
 def imports(path: Path) -> set[str]:
@@ -42,8 +39,8 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_inwards(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
-    foreign = imports(path) & set(PACKAGES) - {package}
-    allowed = MAY_IMPORT.get(package, set(PACKAGES))
+    foreign = imports(path) & set(shape.PACKAGES) - {package}
+    allowed = MAY_IMPORT.get(package, set(shape.PACKAGES))
     assert foreign <= allowed, f"{package} may not import {foreign - allowed}"
 
 
@@ -99,11 +96,10 @@ def test_a_client_imports_the_protocol_and_not_the_machine(module: str) -> None:
 
 
 def test_one_match_over_effects_for_all_machines() -> None:
-    effects = {effect.__name__ for effect in get_args(AnyEffect)}
     found = set()
     for path in [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.MatchClass) and isinstance(node.cls, ast.Name) and node.cls.id in effects:
+            if isinstance(node, ast.MatchClass) and isinstance(node.cls, ast.Name) and node.cls.id in shape.EFFECTS:
                 found.add(str(path.relative_to(ROOT)))
     # the desk matches requests, one of which is called Fork too
     assert found - {"drivers/door/desk.py"} == {"kernel/machine/devices.py"}
