@@ -10,6 +10,7 @@ Not here: clocks; the kernel is told the time by its events.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Final, TypeAlias
@@ -138,7 +139,7 @@ _DAYS: Final = {
             """
         )
     )
-}
+} | {"mon": 0, "tue": 1, "tues": 1, "wed": 2, "thu": 3, "thur": 3, "thurs": 3, "fri": 4, "sat": 5, "sun": 6}
 _SEASONS: Final = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}  # their first months
 _COUNTS: Final = {
     name: at
@@ -235,7 +236,7 @@ _PART: Final = {
     "d": r"(?:3[01]|[12]\d|0?[1-9])",
     "m": f"(?:{_any(_MONTHS.keys() - _SHORT)}"
     r"|(?-i:May|MAY|[Mm]ai|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?))(?![^\W_])",
-    "w": f"(?:{_any(_DAYS)})",
+    "w": f"(?:{_any(name for name in _DAYS if len(name) > 4)}|(?-i:(?:Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\\b\\.?))",
     "count": rf"(?:\d{{1,3}}|{_any(filter(str.isascii, _COUNTS))})",
     "unit": "(?:hour|day|night|weekend|week|month|year)s?",
     "units": f"(?:{_any(filter(str.isascii, _UNIT_OF))})(?:e?[sn])?",
@@ -243,8 +244,9 @@ _PART: Final = {
 }
 
 
+@functools.cache
 def _pattern() -> re.Pattern[str]:
-    """One alternative an expression; of those that begin at one place the first counts."""
+    """One alternative an expression; of those that begin at one place the first counts. Compiled at the first use."""
     spaced = {
         "season": "(?:(?P<which_s>last|this|next|in|during){s}(?:the{s})?)?(?P<season_s>"
         "spring|summer|autumn|fall|winter)(?:(?:{s}of)?{s}(?P<y_s>{y}))?",
@@ -280,7 +282,6 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(text)
 
 
-_FOUND: Final = _pattern()
 _GERMAN: Final = re.compile(r"\b(?:ist|und|das|der|ich|nicht|wir|sind|es)\b", re.I)  # where hier is here
 
 
@@ -294,7 +295,7 @@ def mentioned(text: str, at: int) -> list[Days]:
     low, high = _number(YEARS[0], 1, 1), _number(YEARS[1], 12, 31)
     if not low <= now <= high:
         now, at = min(max(now, low), high), min(max(at, low * _DAY), high * _DAY)
-    for match in _FOUND.finditer(text):
+    for match in _pattern().finditer(text):
         days = _days(match, now, at)
         if days is None or days[0] < low or days[1] > high:
             continue
@@ -420,7 +421,7 @@ def _weekday_of(part: dict[str, str], now: int) -> _Range:
     which, after = part["which_w"].lower(), part["after"].lower()
     if not which and not after:
         return None
-    back = (_weekday(now) - _DAYS[folded(part["w"])]) % 7
+    back = (_weekday(now) - _DAYS[folded(part["w"]).rstrip(".")]) % 7
     if which in ("next", "nachsten", "nächsten") or after == "prochain":
         day = now + (7 - back)
     elif which == "this":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.memory.times import MENTIONS_MAX, day_of, mentioned, text_of
@@ -25,6 +25,7 @@ TIMES = st.one_of(st.integers(-(2**70), 2**70), st.integers(LOW, HIGH).map(lambd
 
 
 @given(TEXTS, TIMES)
+@settings(deadline=None)
 def test_days_are_in_order_and_in_the_years_that_are_read(text: str, at: int) -> None:
     found = mentioned(text, at)
     assert len(found) <= MENTIONS_MAX
@@ -37,6 +38,7 @@ def test_days_are_in_order_and_in_the_years_that_are_read(text: str, at: int) ->
 
 
 @given(st.dates(date(1900, 1, 1), date(2100, 12, 31)), TIMES)
+@settings(deadline=None)
 def test_a_whole_date_means_itself_whenever_it_is_said(day: date, at: int) -> None:
     for text in (
         f"{day}",
@@ -48,6 +50,7 @@ def test_a_whole_date_means_itself_whenever_it_is_said(day: date, at: int) -> No
 
 
 @given(TIMES)
+@settings(deadline=None)
 def test_a_time_is_told_in_one_line(at: int) -> None:
     assert "\n" not in text_of(at)
     assert day_of(at) * 86_400 * 10**9 <= at

@@ -36,7 +36,7 @@ TEXTS = st.one_of(
 
 
 @given(TEXTS)
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_words_lie_in_the_text_in_order(text: str) -> None:
     found = words.words(text)
     for word in found:
@@ -51,7 +51,7 @@ def test_words_lie_in_the_text_in_order(text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert folded(folded(text)) == folded(text)
 
@@ -65,7 +65,7 @@ def bare(found: list[Word], by: int = 0) -> list[tuple[str, int, int]]:
 
 
 @given(TEXTS, TEXTS)
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_words_are_those_of_the_parts_around_a_space(one: str, two: str) -> None:
     """Names and the stopwords that they decide, as Will and US, are not: they look at sentences."""
     both = bare(words.words(f"{one} {two}"))
@@ -77,6 +77,7 @@ HAN = st.text("手機電腦書店山水", min_size=1, max_size=6)
 
 
 @given(LATIN, HAN, LATIN)
+@settings(deadline=None)
 def test_words_are_those_of_the_parts_around_a_change_of_script(one: str, two: str, three: str) -> None:
     found = bare(words.words(one + two + three))
     rest = bare(words.words(two), len(one)) + bare(words.words(three), len(one + two))
@@ -84,6 +85,7 @@ def test_words_are_those_of_the_parts_around_a_change_of_script(one: str, two: s
 
 
 @given(st.text("abcdefghilmnorstuvy", min_size=1, max_size=12))
+@settings(deadline=None)
 def test_a_stem_is_a_word_of_letters(word: str) -> None:
     assert stem(word).isalpha()
 
