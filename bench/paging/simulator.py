@@ -16,10 +16,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from bench.paging.split import Split
 from bench.paging.trace import GENERATED, Part, Ref, Turn
 from kernel.memory.pager import batch
 from kernel.memory.policy import Policy
+from kernel.memory.split import Split
 
 # Qwen2.5 0.5B, 2 cores (numbers.md): a resident token's keys and values are 12 kB beside 491 MB of weights read a
 # generated token, which takes as long as 4.2 prefilled ones: 12e3 / 491e6 * 4.2.

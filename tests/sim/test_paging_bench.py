@@ -12,9 +12,9 @@ from bench.paging import field, record, repository, simulator, store, sweep, tra
 from bench.paging.attribution import Attribution
 from bench.paging.run import Cell, cell, optimum
 from bench.paging.simulator import Options
-from bench.paging.split import Split
 from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
+from kernel.memory.split import Split
 from kernel.spec import Spec
 from llmos.commands.app import _status
 

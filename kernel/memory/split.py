@@ -9,26 +9,36 @@ O(STEPS + what was ranked) an observation, no randomness.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
 
 STEPS: Final = 20  # shares are multiples of 1 / STEPS
-FIRST: Final = 0.5  # before anything was seen
-MOST: Final = 0.95
+FIRST: Final = 10  # before anything was seen: half
+MOST: Final = 19
 FADE: Final = 0.99  # an observation's weight after another one
 PRIOR: Final = 4.0  # observations that the first share is worth
 MARGIN: Final = 0.02  # of the weight seen, by which another share must be better
 
 
-class Split:
-    """`served[k]`: faded sum of what the share k / STEPS would have served."""
+class Learned(msgspec.Struct, frozen=True, array_like=True):
+    """What a split keeps. `served[k]`: faded sum of what the share k / STEPS would have served; `place`: its k."""
 
-    def __init__(self, budget: int, state: Any = None) -> None:
+    served: tuple[float, ...] = (0.0,) * (STEPS + 1)
+    weight: float = 0.0
+    place: int = FIRST
+
+
+class Split:
+    """A budget in tokens, and what has been learned of its division."""
+
+    def __init__(self, budget: int, state: Learned | None = None) -> None:
+        known = state or Learned()
         self.budget = budget
-        served, weight, place = state or ([0.0] * (STEPS + 1), 0.0, round(FIRST * STEPS))
-        self.served: list[float] = list(served)
-        self.weight: float = weight
-        self.place: int = place
+        self.served = list(known.served)
+        self.weight = known.weight
+        self.place = known.place
 
     @property
     def share(self) -> float:
@@ -55,17 +65,15 @@ class Split:
             self.served[k] = self.served[k] * FADE + (1.0 if found else inside)
         self.weight = self.weight * FADE + 1.0
 
-    def settle(self) -> bool:
-        """Take the best share if it is clearly better; True if the share has changed."""
-        first = round(FIRST * STEPS)
-        allowed = range(round(MOST * STEPS) + 1)
-        scores = {k: self.served[k] - PRIOR * abs(k - first) / STEPS for k in allowed}
+    def settle(self, places: Iterable[int] = range(MOST + 1)) -> bool:
+        """Take the best of the places allowed if it is clearly better; True if the share has changed."""
+        scores = {k: self.served[k] - PRIOR * abs(k - FIRST) / STEPS for k in places}
         best = max(scores, key=lambda k: (scores[k], -abs(k - self.place)))
-        if scores[best] <= scores[self.place] + MARGIN * self.weight:
+        if scores[best] <= scores.get(self.place, -math.inf) + MARGIN * self.weight:
             return False
         self.place = best
         return True
 
-    def state(self) -> Sequence[Any]:
+    def state(self) -> Learned:
         """For the disk."""
-        return [self.served, self.weight, self.place]
+        return Learned(tuple(self.served), self.weight, self.place)
