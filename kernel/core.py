@@ -106,7 +106,7 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
         case Checkpointed():
             kernel.note(What.CHECKPOINT)
         case Upgraded():
-            restart.upgraded(kernel)
+            restart.upgraded(kernel, event)
         case _:
             assert_never(event)
 

@@ -230,7 +230,9 @@ class Acked(Event, frozen=True, kw_only=True):
 
 
 class Upgraded(Event, frozen=True, kw_only=True):
-    """The records of an older format are brought to this one: the first event of a boot that finds them."""
+    """The records of an older format are brought to a later one: the first event of a boot that finds them."""
+
+    to: int = 3  # older journals do not say it
 
 
 class Checkpointed(Event, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 A boot that finds one takes the step Upgraded first, which writes all PCBs in the present format; nothing else changes,
 and journal entries stay as they are. So a replay that begins before that step hashes what the older format had, comes
 to the hashes of then, and goes on past it.
+Format 3: the PCB ended with `discard`; what a turn drew on, and the split of the window, are format 4.
 Format 2: a process's choices stood in the PCB and in Spawned one by one, accounts without their names, and a run's
 identity in Trapped; Spec and Tag are format 3. Format 1 has no checksums: drivers/disk/lmdb.py makes 2 of it.
 """
@@ -180,6 +181,7 @@ class JournalEntry2(msgspec.Struct, frozen=True, array_like=True):
 
 _procs2: Final = msgspec.msgpack.Decoder(Process2)
 _entries2: Final = msgspec.msgpack.Decoder(JournalEntry2)
+_FIELDS3: Final = Process.__struct_fields__[: Process.__struct_fields__.index("discard") + 1]
 _CHOSEN2: Final = ("name", "mask", "system", "blocks", "nice", "abort", "model")  # what Spec has now
 
 
@@ -196,8 +198,12 @@ def _proc2(value: bytes) -> Process:
     return Process(spec=spec, held=old.pop("masked"), accounts=accounts, **old)
 
 
+def _row3(proc: Process) -> bytes:
+    return records.encode([getattr(proc, name) for name in _FIELDS3])
+
+
 def _row2(proc: Process) -> bytes:
-    now = msgspec.structs.asdict(proc)
+    now = {name: getattr(proc, name) for name in _FIELDS3}
     accounts = Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
     chosen = msgspec.structs.asdict(now.pop("spec"))
     return records.encode(
@@ -223,23 +229,30 @@ def _entry2(value: bytes) -> JournalEntry:
 
 
 FORM2: Final = Form(2, _proc2, _row2, _entry2)
-FORMS: Final = {str(form.number).encode(): form for form in (FORM2, CURRENT)}
-"""What this kernel reads, by the disk's format."""
+FORM3: Final = Form(3, CURRENT.proc, _row3, CURRENT.entry)  # what it lacks, a reader fills in
+FORMS: Final = {form.number: form for form in (FORM2, FORM3, CURRENT)}
+"""What this kernel reads, oldest first."""
 
 
 def of(disk: Reads) -> Form:
     """The form of what a disk holds now. Raises BadInput for one that this kernel does not know."""
-    number = disk.get(*records.FORMAT_ROW) or str(CURRENT.number).encode()
-    if number not in FORMS:
-        known = ", ".join(form.decode() for form in FORMS)
-        raise BadInput(f"the records have format {number.decode(errors='replace')}; this llmos reads {known}")
-    return FORMS[number]
+    found = disk.get(*records.FORMAT_ROW)
+    for number, form in FORMS.items():
+        if found == str(number).encode():
+            return form
+    if found is None:
+        return CURRENT
+    known = ", ".join(map(str, FORMS))
+    raise BadInput(f"the records have format {found.decode(errors='replace')}; this llmos reads {known}")
 
 
 def at(disk: Reads, lsn: int) -> Form:
     """The form that the state had after step `lsn`."""
-    upgraded = disk.get("set", records.UPGRADED)
-    return FORM2 if upgraded is not None and lsn < records.unkey(upgraded)[0] else of(disk)
+    for number in FORMS:
+        row = disk.get(*records.upgraded_row(number))
+        if row is not None and lsn < (numbers := records.unkey(row))[0]:
+            return FORMS[numbers[1]] if len(numbers) > 1 else FORM2
+    return of(disk)
 
 
 def entry(value: bytes) -> JournalEntry:

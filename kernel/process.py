@@ -15,6 +15,7 @@ from kernel.errors import KernelPanic
 from kernel.event import Load, Search, Tag
 from kernel.interrupts import Line, Pending
 from kernel.memory.address_space import AddressSpace
+from kernel.memory.split import Learned
 from kernel.spec import Spec
 
 
@@ -80,6 +81,14 @@ class Accounts(msgspec.Struct, omit_defaults=True):
     shared: int = 0  # tokens whose KV came from another process
 
 
+class Ranked(msgspec.Struct, frozen=True, array_like=True):
+    """A page that a demand search found, in the search's order: its age when it did, its size in the recall area."""
+
+    page: int
+    age: int  # tokens admitted to the queue since the page was
+    tokens: int
+
+
 class Process(msgspec.Struct, array_like=True):
     """The PCB. `instr` and `attempt` name what the CPU runs for it; `ids` are what it emitted before a preemption."""
 
@@ -113,6 +122,9 @@ class Process(msgspec.Struct, array_like=True):
     held: dict[int, int] = {}  # lines held back, each until when (ns)
     unmask: int = 0  # the timer at which the first of them is let through; 0: none
     discard: bool = False  # the run under way is to be thrown away
+    drawn: tuple[int, ...] = ()  # pages that the turn's instructions drew on
+    ranked: tuple[Ranked, ...] | None = None  # what the turn's demand search found worth recalling; None: none was made
+    split: Learned | None = None  # how the window is divided, where that is learned; None: nothing was learned yet
 
     @property
     def name(self) -> str:

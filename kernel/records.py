@@ -124,7 +124,7 @@ TABLES: Final[dict[str, Table]] = {
     ),
     "mid": Table("a client's key", 0, "process and page"),
     "set": Table(
-        "`settings`, `model`, `measure`, `panics`, `upgraded`",
+        "`settings`, `model`, `measure`, `panics`, `upgraded`, `upgraded4`",
         0,
         "how the machine is run; events that panicked it",
         in_place=True,
@@ -149,9 +149,8 @@ class Form(NamedTuple):
     entry: Callable[[bytes], JournalEntry]
 
 
-CURRENT: Final = Form(3, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
-UPGRADED: Final = b"upgraded"
-"""In table `set`: at which log number the records were brought to the present format, if they once had another."""
+CURRENT: Final = Form(4, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
+
 HASHED: Final = tuple(name for name, table in TABLES.items() if not table.unhashed)
 STATE: Final = tuple(name for name in HASHED if TABLES[name].in_place)
 """What changes in place, the machine's settings excepted: with the numbers of what is written once, the whole state."""
@@ -188,6 +187,11 @@ def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
     if shown is page:
         return page
     return msgspec.structs.replace(shown, id=page.id, pid=page.pid, seq=page.seq, of=shown.id)
+
+
+def upgraded_row(number: int) -> tuple[str, bytes]:
+    """Where it stands at which log number the records were brought to that format, and from which; no row: never."""
+    return "set", b"upgraded" if number == 3 else b"upgraded%d" % number  # that to 3 is of 2 and has no second number
 
 
 def ids_key(measure: str, page: int) -> bytes:

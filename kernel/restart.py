@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kernel import dispatch, records, turn
+from kernel import dispatch, formats, records, turn
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Arm, Booted, Tag, What
+from kernel.event import Arm, Booted, Tag, Upgraded, What
 from kernel.interrupts import Line, Pending
 from kernel.limits import THRASH_WINDOWS
 from kernel.memory import pager
@@ -194,14 +194,17 @@ def _resized(kernel: Kernel, proc: Process, entry: Entry, event: Booted) -> Entr
     return msgspec.structs.replace(entry, tokens=size + kernel.costs(proc).role[entry.role])
 
 
-def upgraded(kernel: Kernel) -> None:
-    """Write the PCBs in the present format; whatever stands elsewhere is read as it is (formats.py)."""
-    before, kernel.form = kernel.form, records.CURRENT
+def upgraded(kernel: Kernel, event: Upgraded) -> None:
+    """Write the PCBs in a later format; whatever stands elsewhere is read as it is (formats.py).
+
+    It is the present one but in a replay that goes through a boot of a kernel of then.
+    """
+    before, kernel.form = kernel.form, formats.FORMS[event.to]
     for proc in kernel.procs.values():
         kernel.dirty(proc)
-    lsn = records.key(kernel.counters.lsn + 1)
+    step = records.key(kernel.counters.lsn + 1, before.number)
     kernel.draft.written += [
         Record(*records.FORMAT_ROW, str(kernel.form.number).encode()),
-        Record("set", records.UPGRADED, lsn),
+        Record(*records.upgraded_row(kernel.form.number), step),
     ]
     kernel.note(What.UPGRADE, text=f"format {before.number} to {kernel.form.number}, {len(kernel.procs)} processes")

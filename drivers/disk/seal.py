@@ -16,7 +16,8 @@ from kernel.formats import FORMS
 from kernel.records import CURRENT, FORMAT_ROW, TABLES
 
 FORMAT: Final = str(CURRENT.number).encode()  # of what is made here
-SEALED: Final = tuple(FORMS)  # formats of this layout, which differ in what stands in the values (kernel/formats.py)
+SEALED: Final = tuple(str(number).encode() for number in FORMS)
+"""Formats of this layout, which differ in what stands in the values (kernel/formats.py)."""
 UNSEALED: Final = b"1"  # no checksums, no table `base`
 SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
 FORMAT_KEY: Final = FORMAT_ROW[1]

@@ -27,7 +27,7 @@ def upgraded(kernel: Kernel, at: int) -> list[tuple[AnyEvent, Step]]:
     """The step that brings what was loaded to the present format, before Booted; none if it has that."""
     if kernel.form is records.CURRENT:
         return []
-    event = Upgraded(source="boot", at=at)
+    event = Upgraded(source="boot", at=at, to=records.CURRENT.number)
     return [(event, core.step(kernel, event))]
 
 

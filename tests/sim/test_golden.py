@@ -32,7 +32,7 @@ from tests.fakes import NS, PowerCut, Rig
 from tests.sim.test_crash import SEEDS, WORDS, program
 
 GOLDEN = Path(__file__).with_name("golden.json")
-FORMAT2 = Path(__file__).with_name("golden2.json")  # what the kernel that wrote format 2 came to; never made anew
+OLDER = (2, 3)  # formats; golden2.json has what the kernel that wrote format 2 came to, and so on; never made anew
 SCENARIOS = ("storm", "pressure", "thrashing", "mid_sentence", "stuck_index", "late_timer")
 POLICIES = ("fifo", "lru", "ours", "arc", "s3fifo", "gdsf")
 SCHEDULERS = ("rr", "fifo", "mlfq", "fair")
@@ -131,11 +131,13 @@ def test_a_run_of_the_crash_tests_program_comes_out_as_it_did(seed: int) -> None
     assert crashed(seed) == msgspec.json.decode(GOLDEN.read_bytes())[f"crash-{seed}"]
 
 
+@pytest.mark.parametrize("number", OLDER)
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_the_same_run_in_format_2_has_the_hash_that_the_kernel_of_format_2_had(seed: int) -> None:
+def test_the_same_run_in_an_older_format_has_the_hash_that_the_kernel_of_then_had(seed: int, number: int) -> None:
     disk = MemoryDisk()
-    disk.commit([Record(*FORMAT_ROW, b"2")])
-    assert crashed(seed, disk)[0] == msgspec.json.decode(FORMAT2.read_bytes())[f"crash-{seed}"][0]
+    disk.commit([Record(*FORMAT_ROW, b"%d" % number)])
+    then = msgspec.json.decode(GOLDEN.with_name(f"golden{number}.json").read_bytes())
+    assert crashed(seed, disk)[0] == then[f"crash-{seed}"][0]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
