@@ -36,7 +36,7 @@ from kernel.event import (
     Upgraded,
     What,
 )
-from kernel.paging import alloc, archive, faults, queue, residency, segments
+from kernel.paging import accessed, alloc, archive, faults, queue, residency, segments
 from kernel.state import Kernel, Step
 
 
@@ -134,3 +134,4 @@ def check(kernel: Kernel) -> None:
         queue.check(kernel, proc)
         residency.check(kernel, proc)
         faults.check(kernel, proc)
+        accessed.check(proc)

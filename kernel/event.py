@@ -184,6 +184,7 @@ class Trapped(Event, frozen=True, kw_only=True):
     again: int = 0  # of `prefill`, tokens that had been evaluated for the process's last run already
     restored: int = 0  # tokens whose KV came from an image
     shared: int = 0  # tokens whose KV came from another process
+    drew: tuple[int, ...] = ()  # pages in view that the text of an instruction drew on
 
     @property
     def pid(self) -> int:

@@ -32,4 +32,5 @@ THRASH_WINDOWS: Final = 2  # work over which that is judged, in windows
 WINDOW_MIN: Final = 512  # a window in which text, data, recall and a reply still leave a queue
 SUBSCRIBER_QUEUE_MAX: Final = 4_096  # undelivered events of one client; a slower one is dropped and resumes by number
 PAGES_CACHED_MAX: Final = 16_384  # pages with ids kept in memory by the machine, least recently placed first out
+WORDS_CACHED_MAX: Final = 4_096  # pages whose words are kept in memory by the machine, least recently wanted first out
 BATCH_MAX: Final = 512  # events stepped in one transaction

@@ -29,6 +29,7 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fault: bool = True  # False: nothing is brought in on a user message
     on_evict: Literal["stub", "nothing"] = "stub"
     data: Share = 0.08
+    join: bool = False  # True: a recalled page that the turn drew on joins the queue
 
 
 class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

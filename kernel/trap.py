@@ -13,7 +13,7 @@ from kernel import dispatch, life, turn
 from kernel.errors import KernelPanic, SyscallError
 from kernel.event import NOBODY, Outcome, Trapped, What
 from kernel.limits import FAILED_MAX, ILLEGAL_MAX
-from kernel.paging import transcript
+from kernel.paging import accessed, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel
 
@@ -57,6 +57,7 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
             return
         case Outcome.SYSCALL | Outcome.ILLEGAL:
             proc.open, proc.ids, proc.failed_row, proc.discard = False, (), 0, False
+            accessed.drew(kernel, proc, event.drew)
             _instruction(kernel, proc, event)
         case _:
             assert_never(event.outcome)

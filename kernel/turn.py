@@ -16,7 +16,7 @@ from kernel.interrupts import Line, Pending
 from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Role
-from kernel.paging import faults, queue, transcript
+from kernel.paging import accessed, faults, queue, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel, Lane
 
@@ -160,13 +160,16 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
 
 
 def close(kernel: Kernel, proc: Process) -> None:
-    """The turn joins the queue and what was recalled for it is dropped."""
+    """The turn joins the queue, and what was recalled for it is dropped, or joins, too, if it was drawn on."""
     assert not proc.ids, "an instruction is under way"
     proc.in_turn = False
     kernel.seen.pop(proc.pid, None)
     proc.turn_syscalls = proc.turn_tokens = 0
     proc.answers = ()
-    proc.space.recall = []
+    recalled, proc.space.recall = proc.space.recall, []
+    if proc.state is not State.ZOMBIE:
+        accessed.join(kernel, proc, recalled)
+    proc.drawn = ()
     proc.space.turn = len(proc.space.queue)
 
 

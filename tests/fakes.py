@@ -16,6 +16,7 @@ from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel import checkpoint, core, records
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
+from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
 from kernel.machine.measures import booted, measure_anew, page_tokens_max, recorded, upgraded
@@ -54,12 +55,14 @@ class Rig:
         kv: int = KV_TOKENS,
         others: Mapping[str, Callable[[], ScriptedCpu]] | None = None,
         upgrading: bool = True,
+        accessed: bool = True,
     ) -> None:
         self.disk = disk or MemoryDisk()
         self.settings = apply(Settings(), list(changes))
         self.program, self.encoding, self.slots, self.kv = program, encoding, slots, kv
         self.others = dict(others or {})  # more models, by name
         self.upgrading = upgrading  # False: a disk of an older format stays so
+        self.reporting = accessed  # False: nobody says what a text drew on, as in machines of before
         self.now = 1_000 * NS
         self.cut_at = 0
         self.answering = True  # False: runs are noted and nobody carries them out
@@ -74,6 +77,7 @@ class Rig:
         table = Table()
         self.kernel = Kernel(table, self.cpus)
         self.pages = Pages(self.disk, self.cpus, table, self.kernel.model_of)
+        self.accessed = Accessed(self.kernel, self.pages)
         self.index = WordIndex(self.disk)
         self.inbox: list[AnyEvent] = []
         self.armed: dict[int, int] = {}
@@ -109,6 +113,7 @@ class Rig:
         """Step one event, commit, perform."""
         self.n += 1
         self.now += 1_000
+        event = self.accessed.marked(event) if self.reporting else event
         step = core.step(self.kernel, msgspec.structs.replace(event, at=event.at or self.now, n=self.n))
         core.check(self.kernel)
         if step.error:

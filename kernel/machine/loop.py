@@ -35,6 +35,7 @@ from kernel.limits import (
     BATCH_MAX,
     INBOX_MAX,
 )
+from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.feed import Feed
@@ -113,6 +114,7 @@ class Machine:
             start=self._start,
             alarms=self.timers,
         )
+        self.accessed = Accessed(kernel, self.pages)
         self.latency = Latency()
         self.watch: Watch = unwatched
         self.around_commit: Callable[[], AbstractContextManager[None]] = nullcontext  # entered for each transaction
@@ -247,6 +249,7 @@ class Machine:
                 if instead is None:
                     continue
                 event = msgspec.structs.replace(instead, at=event.at, n=event.n)
+            event = self.accessed.marked(event)
             try:
                 step = core.step(self.kernel, event)
             except KernelPanic as exc:

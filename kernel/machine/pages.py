@@ -51,6 +51,10 @@ class Pages:
         row = self._disk.get("page", records.key(number))
         return None if row is None else records.page_of(row, self._disk.get)
 
+    def searched(self, numbers: Sequence[int], model: str) -> list[str]:
+        """The texts of pages in view of a process of that model, as searches see them."""
+        return [visible.page.searched for visible in self._visible(numbers, model)]
+
     def job(self, run: Run) -> Job:
         """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt)."""
         pages = tuple(

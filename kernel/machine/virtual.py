@@ -14,6 +14,7 @@ import msgspec
 
 from kernel import checkpoint, core
 from kernel.event import AnyEvent, Message, Messaged, Run, TimerFired
+from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
@@ -50,6 +51,7 @@ class VirtualMachine:
         self.cpus = Cpus(cpu)
         self.kernel = Kernel(iset, self.cpus)
         self.pages = Pages(disk, self.cpus, iset, self.kernel.model_of)
+        self.accessed = Accessed(self.kernel, self.pages)
         self.devices = Devices(
             self.cpus,
             self.pages,
@@ -82,7 +84,7 @@ class VirtualMachine:
     def do(self, event: AnyEvent) -> Step:
         """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
-        event = msgspec.structs.replace(event, at=self.now, n=number)
+        event = self.accessed.marked(msgspec.structs.replace(event, at=self.now, n=number))
         step = core.step(self.kernel, event)
         self.latency.observe(event, self.now, step.notes)
         self.steps += 1

@@ -3,7 +3,7 @@
 A page is drawn on if it holds a word that the text brought up, the question did not, and few pages hold; among such
 pages, those that explain nearly as much of question and text as the best one. Words weigh as in a search (inverse
 document frequency). A guess: a text in other words than its source's is not seen. O(pages that hold a rare word).
-Not here: whose pages (bench/paging/attribution.py), what a word is (words.py).
+Not here: whose pages (machine/accessed.py, bench/paging/attribution.py), what a word is (words.py).
 """
 
 from __future__ import annotations

@@ -49,13 +49,13 @@ def digest(disk: MemoryDisk) -> str:
 def crashed(seed: int, disk: MemoryDisk | None = None) -> list[str]:
     """The crash test's program, under every event there is and power cuts; its final hash and journal.
 
-    A disk keeps its format.
+    A disk keeps its format, and what reports accessed pages came with the format of now.
     """
     rng = Random(f"golden/{seed}")
     rig = Rig(
         program, "sched.quantum=20", "window=3000", f"sched.policy={SCHEDULERS[seed % 4]}",
         f"memory.policy={POLICIES[seed % 6]}", f"sched.flight={seed % 3 // 2 * 4000}",
-        slots=rng.choice([1, 3]), disk=disk, upgrading=False,
+        slots=rng.choice([1, 3]), disk=disk, upgrading=False, accessed=disk is None,
     )  # fmt: skip
     pids = [rig.spawn(f"p{n}", nice=n, abort=n == 1, blocks={"notes": "Ada"}) for n in range(3)]
     for turn in range(40):
