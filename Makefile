@@ -6,7 +6,7 @@ SEED ?= 1
 MODEL ?= smollm2-135m
 
 .DEFAULT_GOAL := list
-.PHONY: list demo run test check bench bench-paging crash docs clean
+.PHONY: list demo run test check bench bench-paging figures crash docs clean
 SWEEP ?= build/paging
 
 list:  ## this list
@@ -45,6 +45,11 @@ bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
 
 bench-paging: $(VENV)/.ready  ## all paging policies over all workloads: LLMOS_DATA=DIR make bench-paging
 	$(BIN)/llmos bench paging --sweep $(SWEEP)
+
+SIZES ?= $(MODEL)
+figures: $(VENV)/.ready  ## what a change of a default may not cost: LLMOS_DATA=DIR make figures; SIZES=a GGUF that counts
+	@$(BIN)/llmos pull $(MODEL)
+	@$(BIN)/python -m bench.figures --model $(MODEL) --sizes $(SIZES)
 
 SEEDS ?= 5
 crash: $(VENV)/.ready  ## kill the machine at every failpoint, thousands of times: 20 minutes

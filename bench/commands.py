@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from kernel.errors import BadInput
-from llmos.commands.options import PATH, json_option
+from llmos.commands.options import PATH, json_option, set_option
 
 
 @click.group(no_args_is_help=False)
@@ -169,11 +169,13 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
 )
 @click.option("--low-water", "low", type=click.FloatRange(min=0.0, max=1.0), help="1: page by page.")
 @click.option("--recall", default="", help="Share of the budget that recall has, or auto.")
-@click.option("--pager", default="", help="search, or perfect: each fault is brought in.")
+@click.option("--pager", default="", help="search; perfect: each fault is brought in; live: a machine's own.")
 @click.option("--path", default="", help="Recalled pages: area, queue, or drawn.")
 @click.option("--local", is_flag=True, help="Each process has its part of the budget.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--data", type=PATH, help="The benchmark data; default $LLMOS_DATA.")
+@set_option
+@click.option("--sizes", help="Of a live machine: this model's, or scripted.")
 @click.option("--no-bounds", is_flag=True, help="Leave the optimum out.")
 @click.option("--sweep", metavar="DIR", type=PATH, help="All cells, into DIR; resumes.")
 @json_option
@@ -188,6 +190,8 @@ def paging(
     local: bool,
     seed: int,
     data: Path | None,
+    changes: tuple[str, ...],
+    sizes: str | None,
     no_bounds: bool,
     sweep: Path | None,
     as_json: bool,
@@ -196,12 +200,13 @@ def paging(
     Examples:
       llmos bench paging --workload own --policy ours,lru,gdsf --budget 2048
       llmos bench paging --workload synthetic/loop --policy lirs --budget 500 --json
+      llmos bench paging --workload bfcl --pager live --policy fifo,lru,ours --sizes scripted
 
     \b
     One cell: a workload goes through a policy, and stands beside the optimum.
     Without data: own, synthetic/zipf, synthetic/loop, synthetic/scan,
     synthetic/phase, synthetic/sized and synthetic/thrash, and any trace file.
-    With it (--data or LLMOS_DATA): locomo-late, locomo-live, docs, nested-kv, git,
+    With it (--data or LLMOS_DATA): locomo-late, locomo-live, bfcl, docs, nested-kv, git,
     git/h11, git/msgspec, git/trio, mix, cloudphysics, lirs, and lirs/loop and others.
     \b
     faults       references to pages that were not resident; hit = 1 - faults / references
@@ -213,6 +218,9 @@ def paging(
     --path area   recalled pages stand apart and are dropped after the turn
            drawn  those of them that the turn drew on join the queue (ours; perfect pager)
            queue  all of them join the queue
+    \b
+    --pager live  a machine of the kernel's own in virtual time is told and asked (locomo-late, bfcl, or a file as
+           `llmos bench memory` takes it): --budget is its window, --set its settings, hit the evidence in view
     """
     if sweep is not None:
         from bench.paging.sweep import sweep as run_sweep
@@ -223,7 +231,22 @@ def paging(
         raise BadInput("--workload is missing; --help names them, and --sweep DIR runs all cells")
     from bench.paging.run import run
 
-    run(workload, policy, budget, low, recall, pager, path, local, seed, data, not no_bounds, as_json)
+    run(
+        workload,
+        policy,
+        budget,
+        low,
+        recall,
+        pager,
+        path,
+        local,
+        seed,
+        data,
+        list(changes),
+        sizes,
+        not no_bounds,
+        as_json,
+    )
 
 
 @trace.command("record", short_help="What a process drew on, from its machine's directory.")
@@ -340,3 +363,65 @@ def nested_kv(model: str, levels: str, samples: int, window: int, data: Path | N
         raise BadInput(f"--levels {levels}: A-B is wanted, of 1 to 4")
     wanted = range(int(first), int(last or first) + 1)
     run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)
+
+
+@bench.command("memory", short_help="Which evidence stands in the prompt, on long conversations.")
+@click.option("--workload", required=True, help="facts, locomo, bfcl, or a file or folder of conversations.")
+@click.option("--data", type=PATH, envvar="LLMOS_DATA", help="The benchmark data; default $LLMOS_DATA.")
+@click.option("--window", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens of context.")
+@click.option("--model", help="Who answers: a GGUF file, or the name of a pulled model.")
+@click.option("--sizes", help="A script answers, with this model's sizes; scripted: three bytes a token.")
+@set_option
+@click.option("--only", default="", metavar="NAME,..", help="Conversations by name.")
+@click.option("--questions", type=click.IntRange(min=0), default=0, help="At most so many a conversation; 0: all.")
+@click.option("--rows", default="llmos", show_default=True, help="llmos, window, memgpt, oracle, full, or all.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the questions' order, and of facts."
+)
+@click.option("--details", type=PATH, help="Write a line of JSON a question.")
+@json_option
+def memory(
+    workload: str,
+    data: Path | None,
+    window: int,
+    model: str | None,
+    sizes: str | None,
+    changes: tuple[str, ...],
+    only: str,
+    questions: int,
+    rows: str,
+    seed: int,
+    details: Path | None,
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos bench memory --workload talk.jsonl --sizes scripted --window 1024
+      llmos bench memory --workload talk.jsonl --rows all --json
+
+    A conversation is told to a live machine, then all questions are asked, and it is counted which of the messages
+    that they rest on stood in the prompt. With --model it answers, and the replies are graded; otherwise a script
+    does, with the sizes of --sizes (default smollm2-135m).
+
+    \b
+    facts    100 facts in four languages over 60 days, 10 of them corrected later, 5 twice; from --seed
+    locomo   LoCoMo: --data holds locomo/*.json
+    bfcl     BFCL v4 memory: --data holds bfcl_memory/
+    FILE     LoCoMo's or REALTALK's JSON, or lines of JSON in order of time:
+             {"say": text, "at": ISO time, "who": name?, "id": name?}
+             {"ask": text, "answers": [text, ...], "evidence": [id, ...], "category": name?}
+             A message without an id has its number among those that are told, from 1.
+    \b
+    evidence    messages in view / all that the questions rest on
+    complete    share of questions all of whose messages are in view
+    right       share right by BFCL's rule, or mean F1 by LoCoMo's; null without --model; of facts: it says the
+                newest value and no older one
+    recalled_per_question, prefill_per_question   tokens brought in, and evaluated as prompt
+    prefill_per_new_token   evaluated without what was brought in, over entered and emitted
+    \b
+    window   the last messages alone    memgpt   MemGPT's layout; it may search
+    oracle   the evidence alone         full     all of it in a window that holds it
+    """
+    from bench.memory.run import run
+
+    run(workload, data, window, model, sizes, list(changes), only, questions, rows, seed, details, as_json)

@@ -180,7 +180,7 @@ async def build_index(directory: Path, tell: Callable[[str], None]) -> float:
     disk = LmdbDisk(directory)
     index = IndexBeside(directory, disk)
     began = time.perf_counter()
-    index.start(lambda event: None, lambda pages: [0] * len(pages))
+    index.start(lambda event: None, list)
     last = 0.0
     while index.lag():
         await trio.sleep(0.05)

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from kernel.event import AnyEvent, Loaded, Outcome, Searched, Trapped
+from kernel.event import AnyEvent, Fetched, Loaded, Outcome, Searched, Trapped
 from kernel.ports import Reads, Record
 from kernel.records import encode
 
@@ -38,7 +38,7 @@ def identity(event: AnyEvent) -> bytes:
     match event:
         case Trapped():
             same: object = ("trapped", event.tag.pid, event.tag.instr)
-        case Searched() | Loaded():
+        case Searched() | Loaded() | Fetched():
             same = (type(event).__name__, event.pid, event.req)
         case _:
             same = msgspec.structs.replace(event, at=0, n=0)

@@ -157,11 +157,13 @@ class _Auditor:
             if proc.seq != self.seqs.get(proc.pid, 0):
                 self._wrong(f"{name}: it counts {proc.seq} pages and has {self.seqs.get(proc.pid, 0)}")
             space = proc.space
-            own = [entry.page for entry in [*space.queue, *space.recall]]
+            own = [entry.page for entry in space.queue]
+            seen = [entry.page for entry in space.recall]
+            seen_of = proc.work.owner if proc.work is not None else proc.pid
             own += [entry.page for entry in (space.data,) if entry is not None]
             own += [page for one in proc.pending for page, _ in one.pages]
-            for page in own:
-                if self._owner(page) != proc.pid:
+            for page, owner in [*((page, proc.pid) for page in own), *((page, seen_of) for page in seen)]:
+                if self._owner(page) != owner:
                     self._wrong(f"{name}: page {page} of its page table is missing or another's")
             if space.text is not None and self._owner(space.text.page) != 0:
                 self._wrong(f"{name}: its text, page {space.text.page}, is missing or another's")

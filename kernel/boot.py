@@ -57,7 +57,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     await machine.commit([*measured, *recorded(cpus, settings), *(row for _, one in steps for row in one.records)])
     failpoint.passing("boot.after")
     steps += await _set_aside(machine)
-    board.index.start(machine.post, machine.pages.sizes)
+    board.index.start(machine.post, machine.pages.sized)
     machine.devices.committed([step for _, step in steps])
     for event, step in steps:
         machine.watch(event, step)

@@ -15,13 +15,14 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import controller, dispatch, life, outbox, restart, timers, trap, turn, waiting
+from kernel import controller, dispatch, kthread, life, outbox, restart, timers, trap, turn, waiting
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import (
     Acked,
     AnyEvent,
     Booted,
     Checkpointed,
+    Fetched,
     Filed,
     Forked,
     Imported,
@@ -36,7 +37,20 @@ from kernel.event import (
     Upgraded,
     What,
 )
-from kernel.paging import accessed, alloc, archive, faults, queue, residency, segments
+from kernel.paging import (
+    accessed,
+    alloc,
+    answered,
+    archive,
+    backlog,
+    facts,
+    faults,
+    queue,
+    residency,
+    segments,
+    share,
+    summary,
+)
 from kernel.state import Kernel, Step
 
 
@@ -62,6 +76,7 @@ def _step(kernel: Kernel, event: AnyEvent) -> Step:
         return kernel.refused(exc)
     for lane in kernel.lanes.values():
         turn.admit(kernel, lane)
+    kthread.begin(kernel)
     dispatch.fill(kernel)
     if isinstance(event, Checkpointed):
         restart.derive(kernel)
@@ -97,6 +112,8 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             turn.go_on(kernel, faults.searched(kernel, event))
         case Loaded():
             turn.go_on(kernel, residency.loaded(kernel, event))
+        case Fetched():
+            turn.go_on(kernel, kthread.fetched(kernel, event))
         case Trapped():
             trap.trapped(kernel, event)
         case Filed():
@@ -135,3 +152,8 @@ def check(kernel: Kernel) -> None:
         residency.check(kernel, proc)
         faults.check(kernel, proc)
         accessed.check(proc)
+        answered.check(proc)
+        share.check(kernel, proc)
+        backlog.check(kernel, proc)
+        summary.check(kernel, proc)
+        facts.check(proc)

@@ -8,17 +8,20 @@ Not here: the policies (scheduler/), who is let in again (turn.py).
 from __future__ import annotations
 
 from kernel.event import Preempt, Run, What
+from kernel.limits import SUMMARY_TOKENS_MAX
 from kernel.memory import pager
-from kernel.process import Move, Process, State
+from kernel.process import SUMMARY, Move, Process, State
 from kernel.scheduler import Scheduler
-from kernel.state import Kernel, Slot
+from kernel.state import Kernel, Slot, small
 
 
 def ready(kernel: Kernel, proc: Process) -> None:
     """A process became ready, perhaps because the instruction that it trapped with is done; it may have to wait."""
     assert proc.in_turn, "who has no turn has nothing to run"
     lane = kernel.lane_of(proc.pid)
-    if lane.admission.enter(proc.pid, proc.spec.nice, kernel.working_set):
+    if proc.thread:
+        lane.idle.add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
+    elif lane.admission.enter(proc.pid, proc.spec.nice, kernel.working_set):
         lane.ready.add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
     else:
         suspend(kernel, proc)
@@ -50,9 +53,15 @@ def _displace(kernel: Kernel, queue: Scheduler, slots: list[Slot]) -> None:
 
 
 def fill(kernel: Kernel) -> None:
-    """Fill free slots with ready processes, and ask for one back if the policy says so."""
+    """Fill free slots with ready processes, and ask for one back if the policy says so.
+
+    The kernel's own threads have slots while nobody is in a turn, and are asked for them when somebody is again.
+    """
+    for slot in kernel.slots if kernel.busy else ():
+        if slot.pid and kernel.procs[slot.pid].thread:
+            stop(kernel, kernel.procs[slot.pid])
     for index, slot in enumerate(kernel.slots):
-        queue = kernel.lanes[slot.model].ready
+        queue = kernel.lanes[slot.model].ready if kernel.busy else kernel.lanes[slot.model].idle
         pid = None if slot.pid else queue.take()
         if pid is None:
             continue
@@ -67,22 +76,32 @@ def fill(kernel: Kernel) -> None:
             proc.restarted = False
         assert proc.attempt > 0
         slot.tag, slot.yielding = proc.tag, False
+        # A small model answers better from what was recalled for a question than with the queue before it.
+        apart = any(one.asked for one in proc.space.recall) and small(kernel, proc, kernel.settings.memory.apart)
         kernel.effect(
             Run(
                 slot=index,
                 tag=slot.tag,
-                pages=tuple(proc.space.placed()),
+                pages=tuple(proc.space.placed(apart=apart)),
                 calls=proc.spec.calls,
                 encoding=kernel.models[slot.model].encoding,
                 quantum=queue.quantum(pid),
-                reply=pager.reply_max(kernel.settings),
+                reply=_reply(kernel, proc),
                 window=kernel.settings.window,
                 ids=proc.ids,
                 model=slot.model,
+                apart=apart,
             )
         )
     for name, lane in kernel.lanes.items():
         _displace(kernel, lane.ready, [slot for slot in kernel.slots if slot.model == name])
+
+
+def _reply(kernel: Kernel, proc: Process) -> int:
+    """The reply limit in tokens; what is summed up in prose may be cut off at a summary's length."""
+    most = pager.reply_max(kernel.settings)
+    prose = kernel.models[kernel.model_of(proc.pid)].encoding == "prose"
+    return min(most, SUMMARY_TOKENS_MAX) if prose and proc.thread == SUMMARY else most
 
 
 def check(kernel: Kernel) -> None:
@@ -97,24 +116,28 @@ def check(kernel: Kernel) -> None:
         else:
             assert not slot.yielding, "nobody has it"
             assert not len(kernel.lanes[slot.model].ready), "a slot is free and somebody waits"
+            assert kernel.busy or not len(kernel.lanes[slot.model].idle), "a slot is free and the kernel waits"
     for name, lane in kernel.lanes.items():
         lane.admission.check()
-        waiting = [proc for proc in kernel.procs.values() if proc.state is State.READY]
-        assert len(lane.ready) == sum(kernel.model_of(proc.pid) == name for proc in waiting)
+        mine = [
+            proc for proc in kernel.procs.values() if proc.state is State.READY and kernel.model_of(proc.pid) == name
+        ]
+        assert len(lane.ready) == sum(not proc.thread for proc in mine)
+        assert len(lane.idle) == sum(bool(proc.thread) for proc in mine)
     for proc in kernel.procs.values():
         lane = kernel.lane_of(proc.pid)
         inside, outside = lane.admission.inside(proc.pid), proc.pid in lane.admission.outside
-        assert (proc.pid in lane.ready) == (proc.state is State.READY), (proc.pid, proc.state)
+        assert (proc.pid in (lane.idle if proc.thread else lane.ready)) == (proc.state is State.READY), proc.pid
         assert (proc.tag in tags) >= (proc.state is State.RUNNING), "it runs nowhere"
         match proc.state:
             case State.IDLE | State.ZOMBIE:
                 assert not inside
                 assert not outside
             case State.READY:
-                assert inside
+                assert inside != bool(proc.thread)
             case State.SUSPENDED:
                 assert outside
             case State.RUNNING:  # outside once it is to stop at its next token
-                assert inside or outside
+                assert inside or outside or proc.thread
             case State.BLOCKED:  # nowhere after a boot, until its answer comes
                 pass

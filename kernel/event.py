@@ -193,7 +193,10 @@ class Trapped(Event, frozen=True, kw_only=True):
 
 
 class Hit(msgspec.Struct, frozen=True, array_like=True):
-    """A page that a search found, or its neighbour. `cover`: the share of the query's rare words in it, 0 to 1."""
+    """A page that a search found, or of a long one the passage [start, end) in characters; end 0: all of it.
+
+    `score`: how likely it is what was asked for, 0 to 1. `cover`: the share of the query's words in it, by weight.
+    """
 
     page: int
     seq: int
@@ -203,6 +206,12 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
     score: float
     cover: float
     text: str  # what the index holds: results show it; "" for a demand fault, which places the page itself
+    start: int = 0
+    end: int = 0
+    whole: int = 0  # tokens of the whole page
+    asked: bool = False  # a demand fault: the message asks for something,
+    dated: bool = False  # and for a time, so its line says when it was said;
+    follows: bool = False  # it says little without the turn before it
 
 
 class Searched(Event, frozen=True, kw_only=True):
@@ -221,6 +230,25 @@ class Loaded(Event, frozen=True, kw_only=True):
     pid: int
     req: int
     pages: tuple[tuple[int, int, Role, str], ...] = ()
+
+
+class Brought(msgspec.Struct, frozen=True, array_like=True):
+    """A page that a thread of the kernel's is to look at: `tokens` without frame, `at` when it was made."""
+
+    page: int
+    tokens: int
+    kind: Kind
+    origin: Origin
+    role: Role
+    at: int
+
+
+class Fetched(Event, frozen=True, kw_only=True):
+    """Pages of another process that a thread of the kernel's asked for: those that exist and are that process's."""
+
+    pid: int
+    req: int
+    pages: tuple[Brought, ...] = ()
 
 
 class Acked(Event, frozen=True, kw_only=True):
@@ -253,6 +281,7 @@ AnyEvent: TypeAlias = (
     | Trapped
     | Searched
     | Loaded
+    | Fetched
     | Acked
     | Checkpointed
     | Upgraded
@@ -276,6 +305,7 @@ class Run(Effect, frozen=True):
     window: int
     ids: tuple[int, ...] = ()  # emitted before a preemption: to be continued
     model: str = ""
+    apart: bool = False  # its prompt is another one than the process's own, whose KV is to be kept
 
     @property
     def pid(self) -> int:
@@ -310,8 +340,10 @@ class Search(Effect, frozen=True, kw_only=True):
     cursor: int = 0  # hits to skip
     exclude: tuple[int, ...] = ()  # resident pages
     upto: int = 0  # page id the index must have applied
-    neighbours: bool = False
     deadline_s: float = 0.0  # 0: none
+    at: int = 0  # when it is asked (ns): "last May" is said from there; 0: days that it names are not looked for
+    apart: tuple[Role, ...] = ()  # whose pages are not wanted
+    before: tuple[int, ...] = ()  # a demand fault: pages of the turn before, for what the message leaves unsaid
 
 
 class Load(Effect, frozen=True, kw_only=True):
@@ -319,6 +351,15 @@ class Load(Effect, frozen=True, kw_only=True):
 
     pid: int
     req: int
+    pages: tuple[int, ...]
+
+
+class Fetch(Effect, frozen=True, kw_only=True):
+    """Look up pages of process `owner` for thread `pid`; the answer is `Fetched`. Derivable."""
+
+    pid: int
+    req: int
+    owner: int
     pages: tuple[int, ...]
 
 
@@ -354,7 +395,7 @@ class Deliver(Effect, frozen=True):
     message: Message
 
 
-AnyEffect: TypeAlias = Run | Preempt | Fork | Search | Load | Arm | Disarm | Deliver
+AnyEffect: TypeAlias = Run | Preempt | Fork | Search | Load | Fetch | Arm | Disarm | Deliver
 
 
 class What(enum.StrEnum):
@@ -380,6 +421,8 @@ class What(enum.StrEnum):
     THRASH = "thrash"
     SUSPEND = "suspend"
     RESUME = "resume"
+    SUMMARY = "summary"  # of what has left
+    FACT = "fact"  # found in what has left
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,8 @@
 A boot that finds one takes the step Upgraded first, which writes all PCBs in the present format; nothing else changes,
 and journal entries stay as they are. So a replay that begins before that step hashes what the older format had, comes
 to the hashes of then, and goes on past it.
-Format 3: the PCB ended with `discard`; what a turn drew on, and the split of the window, are format 4.
+Format 3: the PCB ended with `discard`, a search knew no turn before it, and whole pages were recalled; what a turn drew
+on, the split of the window, and passages are format 4.
 Format 2: a process's choices stood in the PCB and in Spawned one by one, accounts without their names, and a run's
 identity in Trapped; Spec and Tag are format 3. Format 1 has no checksums: drivers/disk/lmdb.py makes 2 of it.
 """
@@ -43,7 +44,8 @@ from kernel.event import (
     Upgraded,
 )
 from kernel.interrupts import Pending
-from kernel.memory.address_space import AddressSpace
+from kernel.memory.address_space import AddressSpace, Entry
+from kernel.memory.page import Area
 from kernel.ports import Reads
 from kernel.process import Accounts, Process, State
 from kernel.records import CURRENT, Form, JournalEntry
@@ -68,6 +70,38 @@ class Accounts2(msgspec.Struct, array_like=True):
     again: int
     restored: int
     shared: int
+
+
+class Search3(msgspec.Struct, frozen=True, kw_only=True, tag="Search"):
+    """A search of format 3."""
+
+    pid: int
+    req: int
+    area: tuple[Area, ...]
+    query: str
+    pages: tuple[int, ...]
+    since: int
+    until: int
+    limit: int
+    cursor: int
+    exclude: tuple[int, ...]
+    upto: int
+    neighbours: bool = False
+    deadline_s: float
+
+
+class AddressSpace3(msgspec.Struct, array_like=True):
+    """The page table of format 3."""
+
+    text: Entry | None
+    text_key: str
+    data: Entry | None
+    queue: list[Entry]
+    turn: int
+    recall: list[Entry]
+    pressed: bool
+    evicted: int
+    group: int
 
 
 class Process2(msgspec.Struct, array_like=True):
@@ -198,12 +232,24 @@ def _proc2(value: bytes) -> Process:
     return Process(spec=spec, held=old.pop("masked"), accounts=accounts, **old)
 
 
+def _fields3(proc: Process) -> dict[str, Any]:
+    """The fields of format 3, in order."""
+    fields = {name: getattr(proc, name) for name in _FIELDS3}
+    space = msgspec.structs.asdict(proc.space)
+    whole = [[getattr(entry, name) for name in Entry.__struct_fields__] for entry in proc.space.recall]
+    fields["space"] = AddressSpace3(**space | {"recall": [Entry(*row) for row in whole]})
+    if isinstance(proc.wait, Search):
+        wait = msgspec.structs.asdict(proc.wait)
+        fields["wait"] = Search3(**{name: wait[name] for name in Search3.__struct_fields__ if name in wait})
+    return fields
+
+
 def _row3(proc: Process) -> bytes:
-    return records.encode([getattr(proc, name) for name in _FIELDS3])
+    return records.encode(list(_fields3(proc).values()))
 
 
 def _row2(proc: Process) -> bytes:
-    now = {name: getattr(proc, name) for name in _FIELDS3}
+    now = _fields3(proc)
     accounts = Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
     chosen = msgspec.structs.asdict(now.pop("spec"))
     return records.encode(

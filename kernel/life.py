@@ -6,6 +6,8 @@ Not here: what it does in between (turn.py, trap.py), how it moves between machi
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from kernel import dispatch, timers, turn
@@ -20,6 +22,8 @@ from kernel.process import Move, Process, State
 from kernel.scheduler.fair import NICE_MAX, NICE_MIN
 from kernel.spec import Spec
 from kernel.state import Kernel
+
+FIRST: Final = 4  # the format whose kernel has threads of its own
 
 
 def spawned(kernel: Kernel, event: Spawned) -> None:
@@ -56,13 +60,26 @@ def _allowed(kernel: Kernel, spec: Spec) -> None:
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
         raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
     wrong = [call for call in spec.calls if call not in kernel.iset.names]
+    if name.startswith("[") and kernel.form.number >= FIRST:
+        raise BadInput(f"process name {name!r}: what begins with a bracket is the kernel's own")
     if wrong or not spec.calls:
         raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(kernel.iset.names)}")
     if spec.model not in kernel.models:
         raise BadInput(f"model {spec.model}: beside the first there are {some(kernel.models.keys() - {''})}")
 
 
-def _make(kernel: Kernel, spec: Spec) -> Process:
+def thread(kernel: Kernel, what: str, model: str) -> Process:
+    """A new thread of the kernel's own, of a name that nobody else can have. Raises BadInput as `spawned` does."""
+    calls, system = kernel.iset.threads[what]
+    name = f"[{what} {model}]" if model else f"[{what}]"
+    while name in kernel.names:  # ends: names are finite; a directory of before may have such a one
+        name = f"[{name}]"
+    proc = _make(kernel, Spec(name, calls, system, nice=NICE_MAX, model=model), what)
+    kernel.note(What.SPAWN, proc, text=name)
+    return proc
+
+
+def _make(kernel: Kernel, spec: Spec, thread: str = "") -> Process:
     """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
     if not NICE_MIN <= spec.nice <= NICE_MAX:
         raise BadInput(f"nice {spec.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
@@ -71,10 +88,13 @@ def _make(kernel: Kernel, spec: Spec) -> Process:
     segments.blocks_fit(kernel, spec)
     assert spec.name not in kernel.names, "the caller has looked"
     kernel.counters.pid += 1
-    calls = tuple(call for call in kernel.iset.names if call in spec.calls)
-    proc = Process(kernel.counters.pid, msgspec.structs.replace(spec, calls=calls), AddressSpace())
+    calls = spec.calls if thread else tuple(call for call in kernel.iset.names if call in spec.calls)
+    proc = Process(kernel.counters.pid, msgspec.structs.replace(spec, calls=calls), AddressSpace(), thread=thread)
     kernel.procs[proc.pid], kernel.names[proc.name] = proc, proc.pid
-    kernel.draft.about = proc.pid
+    if thread:
+        kernel.threads.append(proc.pid)
+    else:
+        kernel.draft.about = proc.pid
     kernel.dirty(proc)
     segments.text(kernel, proc)
     return proc
@@ -145,6 +165,7 @@ def forked(kernel: Kernel, event: Forked) -> None:
     space.queue = [alloc.alias(kernel, child, entry) for entry in seen.queue]
     space.turn = len(space.queue)
     space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
+    child.split = parent.split
     assert space.used() == seen.used(), "token for token"
     kernel.effect(Fork(parent.pid, child.pid))
     kernel.note(What.FORK, child, tokens=space.size(), text=f"{event.name} from {parent.name}")
@@ -152,7 +173,8 @@ def forked(kernel: Kernel, event: Forked) -> None:
 
 def killed(kernel: Kernel, event: Killed) -> None:
     """The line KILL, which is its own delivery."""
-    proc = kernel.proc(event.pid)
+    by_boot = event.source == "boot" and event.pid in kernel.procs  # who panicked it twice: perhaps one of its own
+    proc = kernel.procs[event.pid] if by_boot else kernel.proc(event.pid)
     if proc.state is State.ZOMBIE:
         raise BadInput(f"process {proc.name} is dead already ({proc.status})")
     kernel.note(What.INTERRUPT, proc, line=Line.KILL)
@@ -191,6 +213,7 @@ def check(kernel: Kernel) -> None:
     assert len(kernel.names) == len(kernel.procs) <= PROCESSES_MAX, "two have one name"
     assert all(pid == proc.pid for pid, proc in kernel.procs.items())
     assert max(kernel.procs, default=0) <= kernel.counters.pid
+    assert kernel.threads == sorted(pid for pid, proc in kernel.procs.items() if proc.thread)
     for proc in kernel.procs.values():
         assert proc.spec.calls, "it could emit nothing"
         assert proc.illegal_row < ILLEGAL_MAX or proc.state is State.ZOMBIE

@@ -11,11 +11,15 @@ from typing import Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Search, Tag
+from kernel.event import AnyEvent, Hit, Search, Tag
 from kernel.memory.measure import Frame, Visible
 
 Post = Callable[[AnyEvent], None]
 """Hand an event to the machine; never blocks; the machine stamps source, number and, where it is 0, time."""
+
+
+Sized = Callable[[Sequence[Hit]], list[Hit]]
+"""Give hits the tokens of what they show, and of their whole pages."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -30,6 +34,12 @@ class Job(msgspec.Struct, frozen=True):
     quantum: int
     reply: int
     window: int
+    apart: bool = False  # another prompt than the process's own, whose KV is to be kept
+
+    @property
+    def kv(self) -> int:
+        """Whose KV it evaluates: the process's, or for a job apart another one, as a negative number."""
+        return -self.tag.pid if self.apart else self.tag.pid
 
     @property
     def pid(self) -> int:
@@ -150,8 +160,8 @@ class Index(Protocol):
     damaged: str  # what went wrong with it, "" if nothing did; the next start builds it anew
     idle: bool  # what was fed is applied, and it has no work left of its own (merging, graphs)
 
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
-        """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""
+    def start(self, post: Post, sized: Sized) -> None:
+        """Catch up with the truth and begin to answer; `sized` gives hits the token counts that they carry."""
         ...
 
     def feed(self, upto: int) -> None:

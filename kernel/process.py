@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import KernelPanic
-from kernel.event import Load, Search, Tag
+from kernel.event import Fetch, Load, Search, Tag
 from kernel.interrupts import Line, Pending
-from kernel.memory.address_space import AddressSpace
+from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.split import Learned
 from kernel.spec import Spec
 
@@ -89,6 +89,21 @@ class Ranked(msgspec.Struct, frozen=True, array_like=True):
     tokens: int
 
 
+SUMMARY: Final = "summary"
+REFLECTION: Final = "reflection"
+"""What the kernel's own threads are for."""
+
+
+class Work(msgspec.Struct, frozen=True, array_like=True):
+    """What a thread of the kernel's has before it: pages of its `owner`, which it sees and does not own."""
+
+    owner: int
+    pages: tuple[int, ...]
+    said: tuple[int, ...] = ()  # of each page, when (ns UTC); empty until they have been fetched
+    shown: tuple[int, ...] = ()  # facts of the owner's that stand beside them
+    low: bool = False  # they are of a file: what is made of them is no better
+
+
 class Process(msgspec.Struct, array_like=True):
     """The PCB. `instr` and `attempt` name what the CPU runs for it; `ids` are what it emitted before a preemption."""
 
@@ -110,7 +125,7 @@ class Process(msgspec.Struct, array_like=True):
     pending: list[Pending] = []
     raised: int = 0  # interrupts raised so far: the next one's number
     req: int = 0  # number of the last request it waited for
-    wait: Search | Load | None = None
+    wait: Search | Load | Fetch | None = None
     demand: bool = False  # the wait is a demand fault, to be answered into the recall area
     timers: list[int] = []
     said: int = 0  # messages put into the outbox so far
@@ -124,7 +139,14 @@ class Process(msgspec.Struct, array_like=True):
     discard: bool = False  # the run under way is to be thrown away
     drawn: tuple[int, ...] = ()  # pages that the turn's instructions drew on
     ranked: tuple[Ranked, ...] | None = None  # what the turn's demand search found worth recalling; None: none was made
+    answered: tuple[int, ...] = ()  # pages of the last turn that was answered from recalled pages
     split: Learned | None = None  # how the window is divided, where that is learned; None: nothing was learned yet
+    thread: str = ""  # of the kernel's own: what for; "" for everybody else
+    work: Work | None = None  # a thread's, while it has some
+    backlog: dict[str, list[int]] = {}  # pages that have left, by the thread that is yet to look at them, oldest first
+    summaries: list[Entry] = []  # written, and to stand in the queue after the next eviction
+    facts: tuple[int, ...] = ()  # pages of the newest facts found, oldest first
+    superseded: tuple[int, ...] = ()  # facts that later ones correct: searches leave them out
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ import msgspec
 
 from kernel.errors import KernelPanic
 from kernel.event import AnyEvent, Message, Note
-from kernel.memory.page import Page
+from kernel.memory.page import FactPage, Page
 from kernel.ports import Record
 from kernel.process import Process, Timer
 
@@ -171,6 +171,7 @@ def unkey(raw: bytes) -> tuple[int, ...]:
 
 
 _pages: Final = msgspec.msgpack.Decoder(Page)
+_facts: Final = msgspec.msgpack.Decoder(FactPage)
 
 
 def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
@@ -187,6 +188,12 @@ def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
     if shown is page:
         return page
     return msgspec.structs.replace(shown, id=page.id, pid=page.pid, seq=page.seq, of=shown.id)
+
+
+def fact_of(row: bytes) -> FactPage | None:
+    """The page of a row with its record, if it is a fact."""
+    page = _facts.decode(row)
+    return page if page.fact is not None else None
 
 
 def upgraded_row(number: int) -> tuple[str, bytes]:

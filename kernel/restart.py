@@ -20,11 +20,12 @@ from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Role
 from kernel.memory.policy import make
-from kernel.paging import alloc, queue, segments
+from kernel.paging import alloc, backlog, queue, segments, summary
 from kernel.ports import Record
 from kernel.process import Move, Process, State
 from kernel.scheduler import make as make_scheduler
 from kernel.scheduler.admission import Admission
+from kernel.scheduler.fifo import Fifo
 from kernel.settings import Settings
 from kernel.state import Kernel, Lane, Slot
 
@@ -48,6 +49,7 @@ def derive(kernel: Kernel) -> None:
     kernel.policies.clear()
     kernel.seen.clear()
     segments.known_texts(kernel)
+    _known(kernel)
     for slot in kernel.slots:
         slot.yielding = False
     kernel.lanes = {name: _empty_lane(kernel.settings) for name in kernel.models}
@@ -57,10 +59,13 @@ def derive(kernel: Kernel) -> None:
         name = kernel.model_of(pid)
         if proc.state is State.SUSPENDED:
             outside[name][pid] = proc.spec.nice
-        elif proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and proc.in_turn):
+        elif not proc.thread and (
+            proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and proc.in_turn)
+        ):
             inside[name][pid] = proc.spec.nice
         if proc.state is State.READY:
-            kernel.lanes[name].ready.add(pid, proc.spec.nice, ran=False)
+            lane = kernel.lanes[name]
+            (lane.idle if proc.thread else lane.ready).add(pid, proc.spec.nice, ran=False)
     for name, lane in kernel.lanes.items():
         lane.admission.restore(inside[name], outside[name])
 
@@ -69,7 +74,17 @@ def _empty_lane(settings: Settings) -> Lane:
     """What the processes of a model will compete in. Raises BadInput for an unknown policy."""
     sched = settings.sched
     admission = Admission(sched.flight, THRASH_WINDOWS * settings.window if sched.suspend else 0)
-    return Lane(make_scheduler(sched.policy, sched.quantum), admission)
+    return Lane(make_scheduler(sched.policy, sched.quantum), admission, Fifo(sched.quantum))
+
+
+def _known(kernel: Kernel) -> None:
+    """Who is in a turn, which threads are the kernel's own, and whose pages they are yet to look at."""
+    kernel.busy = {pid for pid, proc in kernel.procs.items() if proc.in_turn and not proc.thread}
+    kernel.threads = sorted(pid for pid, proc in kernel.procs.items() if proc.thread)
+    kernel.owing = {}
+    for proc in kernel.procs.values():
+        if proc.backlog:
+            backlog.owing(kernel, proc)
 
 
 def booted(kernel: Kernel, event: Booted) -> None:
@@ -86,6 +101,7 @@ def booted(kernel: Kernel, event: Booted) -> None:
         raise
     kernel.policies.clear()
     segments.known_texts(kernel)
+    _known(kernel)
     kernel.lanes = lanes  # their order is not on disk: boot begins with the lowest number
     kernel.seen.clear()
     titles = " and ".join(model.title for model in kernel.models.values())
@@ -136,6 +152,8 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
         if space.data is not None:
             segments.data(kernel, proc)
         proc.policy = None
+    if anew or summary.overflows(kernel, proc):
+        summary.fit(kernel, proc)
     if proc.state is State.RUNNING:
         proc.move(Move.REBOOT)
         kernel.dirty(proc)
@@ -161,12 +179,24 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
         kernel.dirty(proc)
     if proc.wait is not None:
         kernel.effect(proc.wait)
+    if proc.thread and proc.in_turn and proc.wait is None and not space.recall:
+        _begin_anew(kernel, proc)
+        return
     if proc.state is not State.READY:
         return
     if proc.discard:  # its run is lost, and what it had emitted is to go, too
         turn.discard(kernel, proc)
     else:
         dispatch.ready(kernel, proc)
+
+
+def _begin_anew(kernel: Kernel, thread: Process) -> None:
+    """What a thread of the kernel's saw has another size now: it is looked at once more."""
+    assert thread.state is State.READY, "it was to run"
+    kernel.dirty(thread)
+    thread.open, thread.ids, thread.restarted = False, (), False
+    backlog.put_back(kernel, thread)
+    turn.give_up(kernel, thread, "another window")
 
 
 def _unpinned(entries: list[Entry], limit: int) -> list[Entry]:

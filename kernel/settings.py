@@ -11,6 +11,7 @@ from kernel.errors import BadInput
 from kernel.limits import WINDOW_MIN
 
 Share = Annotated[float, Meta(ge=0.0, le=0.9)]
+Small = Literal["small", "always", "never"]  # models that speak prose, all, none
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MODELS: Final = "models"  # the one setting with keys of the user's own
 
@@ -26,10 +27,18 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recall_min: Share = 0.25  # a hit is brought in if it covers this share of the message's rare words,
     recall_tokens: Annotated[int, Meta(ge=1)] = 64  # more in proportion if message and hit have more tokens than this,
     recall_near: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.9  # and this share of what the best hit covers
+    gate: Literal["likely", "cover"] = "likely"  # by how likely a hit is wanted, or by recall_pages to recall_near
+    worth: Annotated[float, Meta(ge=0.0, le=64.0)] = 2.2  # windows that a surely wanted page may cost
+    repeat: Small = "small"  # for which models what stands further up in the queue is recalled, too
+    apart: Small = "never"  # for which models questions are answered from what is recalled alone, without the queue
+    answered: Small = "small"  # for which models turns that were answered from recalled pages leave the queue again
     fault: bool = True  # False: nothing is brought in on a user message
-    on_evict: Literal["stub", "nothing"] = "stub"
+    on_evict: Literal["stub", "nothing", "summary"] = "stub"  # summary: written by the model, when it has nothing else
+    reflect: bool = False  # True: facts are found in what has left, when the machine has nothing else to do
     data: Share = 0.08
+    tell_time: bool = False  # True: behind a user's message stands what time it is
     join: bool = False  # True: a recalled page that the turn drew on joins the queue
+    share: Literal["fixed", "learned"] = "fixed"  # learned: what replies drew on moves it from `recall`
 
 
 class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from kernel.interrupts import Line, Pending
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.measure import Costs, Measure
-from kernel.memory.page import Kind, Page
+from kernel.memory.page import HEADS, Page
 from kernel.memory.pager import Budgets
 from kernel.memory.policy import Policy, make
 from kernel.ports import Record
@@ -44,10 +44,14 @@ class Slot(msgspec.Struct):
 
 
 class Lane(msgspec.Struct):
-    """What the processes of one model compete in: its run queue, and who may be in it."""
+    """What the processes of one model compete in: its run queue, and who may be in it.
+
+    `idle` is the run queue of the kernel's own threads, which run while nobody else is in a turn.
+    """
 
     ready: Scheduler
     admission: Admission
+    idle: Scheduler
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -90,6 +94,7 @@ class InstructionSet(Protocol):
 
     names: tuple[str, ...]
     system: str  # system instructions of a process for which nobody gave others
+    threads: dict[str, tuple[tuple[str, ...], str]]  # of the kernel's own: by what for, its syscalls and instructions
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
@@ -133,8 +138,11 @@ class Kernel:
         self.lanes: dict[str, Lane] = {}  # by model
         self.slots: list[Slot] = []
         self.policies: dict[int, Policy] = {}
-        self.divided: dict[tuple[str, int], Budgets] = {}  # by model and text tokens
+        self.divided: dict[tuple[str, int, int | None], Budgets] = {}  # by model, text tokens and place of the split
         self.texts: dict[str, Entry] = {}  # text segments by digest
+        self.busy: set[int] = set()  # who is in a turn, the kernel's own threads excepted
+        self.threads: list[int] = []  # the kernel's own
+        self.owing: dict[str, set[int]] = {}  # by thread, processes with pages that it is yet to look at
         self.seen: dict[int, int] = {}  # tokens of a process's prompt, as it is, that the CPU has evaluated already
         self.hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
         self.begin(0)
@@ -253,6 +261,7 @@ class Kernel:
         assert kept == set(map(records.key, self.timers)), "timers on disk are others than in memory"
         assert self.policies.keys() <= self.procs.keys()
         assert self.seen.keys() <= {pid for pid, proc in self.procs.items() if proc.in_turn}, "seen outlives a turn"
+        assert self.busy <= self.procs.keys()
         assert self.draft.emission is None, "what the CPU emitted stands nowhere"
         assert all(slot.model in self.models for slot in self.slots)
         assert self.lanes.keys() == self.models.keys()
@@ -266,9 +275,11 @@ class Kernel:
         return self.config.settings
 
     def proc(self, pid: int) -> Process:
-        """A process by number. Raises BadInput naming those that exist."""
+        """A process by number, for who asks from outside. Raises BadInput for none, and for a kernel's thread."""
         if pid not in self.procs:
             raise BadInput(f"no process {pid}; processes are {some(self.names)}")
+        if self.procs[pid].thread:
+            raise BadInput(f"process {self.procs[pid].name} is the kernel's own; nobody else has a say in it")
         return self.procs[pid]
 
     def model_of(self, pid: int) -> str:
@@ -290,15 +301,20 @@ class Kernel:
 
     def budgets(self, proc: Process) -> Budgets:
         """How the window of a process is divided."""
-        return self.divide(self.model_of(proc.pid), proc.space.text.tokens if proc.space.text else 0)
+        place = proc.split.place if proc.split is not None else None
+        limits = self.divide(self.model_of(proc.pid), proc.space.text.tokens if proc.space.text else 0, place)
+        return pager.of_thread(limits) if proc.thread else limits
 
-    def divide(self, model: str, text: int) -> Budgets:
-        """How a window is divided for a model and a text of so many tokens. Raises BadInput if it is too small."""
-        found = self.divided.get((model, text))
+    def divide(self, model: str, text: int, place: int | None = pager.LEAST) -> Budgets:
+        """How a window is divided for a model and a text of so many tokens. Raises BadInput if it is too small.
+
+        `place` is that of the split, where the share of recall is learned; with the least one, all else has most room.
+        """
+        found = self.divided.get((model, text, place))
         if found is None:
             assert self.config is not None, "set by the first event"
-            found = pager.budgets(self.settings, self.models[model].costs, text, self.config.page_tokens)
-            self.divided[model, text] = found
+            found = pager.budgets(self.settings, self.models[model].costs, text, self.config.page_tokens, place)
+            self.divided[model, text, place] = found
         return found
 
     def policy(self, proc: Process) -> Policy:
@@ -311,7 +327,13 @@ class Kernel:
             policy.capacity = queue
             if name != chosen:  # another policy's state says nothing: admit what is resident
                 for entry in proc.space.queue:
-                    if entry.kind is not Kind.STUB:
+                    if entry.kind not in HEADS:
                         policy.admit(entry.page, entry.tokens, entry.kind)
             self.policies[proc.pid] = policy
         return policy
+
+
+def small(kernel: Kernel, proc: Process, how: str) -> bool:
+    """Whether what is set for `how` (settings.Small) models holds for a process; before format 4 for none."""
+    prose = kernel.models[kernel.model_of(proc.pid)].encoding == "prose"
+    return kernel.form.number >= 4 and (how == "always" or (how == "small" and prose))

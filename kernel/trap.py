@@ -12,7 +12,7 @@ from typing import assert_never
 from kernel import dispatch, life, turn
 from kernel.errors import KernelPanic, SyscallError
 from kernel.event import NOBODY, Outcome, Trapped, What
-from kernel.limits import FAILED_MAX, ILLEGAL_MAX
+from kernel.limits import FAILED_MAX, ILLEGAL_MAX, ITEM_ERRORS_MAX
 from kernel.paging import accessed, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel
@@ -26,7 +26,8 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
     slot.tag, slot.yielding = NOBODY, False
     proc = kernel.procs[event.pid]
     kernel.draft.ran = proc.pid
-    kernel.lane_of(proc.pid).ready.spent(proc.pid, proc.spec.nice, event.decoded)
+    if not proc.thread:  # whose work is no share of anybody's
+        kernel.lane_of(proc.pid).ready.spent(proc.pid, proc.spec.nice, event.decoded)
     kernel.dirty(proc)
     if event.kv > kernel.settings.window:
         raise KernelPanic(f"process {proc.pid} reached position {event.kv} of window {kernel.settings.window}")
@@ -73,7 +74,7 @@ def _worked(kernel: Kernel, proc: Process, event: Trapped, awaited: bool) -> Non
     again = max(0, event.prefill - max(1, prompt - seen)) if seen else 0
     if awaited and event.outcome is not Outcome.FAILED:
         kernel.seen[proc.pid] = event.kv
-    share = kernel.lane_of(proc.pid).admission.observe(event.prefill + event.decoded, again)
+    share = 0.0 if proc.thread else kernel.lane_of(proc.pid).admission.observe(event.prefill + event.decoded, again)
     if share:
         kernel.note(What.THRASH, text=f"{100 * share:.0f} % of the CPU's work was done before")
 
@@ -82,6 +83,10 @@ def _device_failed(kernel: Kernel, proc: Process, error: str) -> None:
     """Run it again, or end a process on which the CPU fails time after time."""
     proc.failed_row += 1
     kernel.note(What.ERROR, proc, text=f"CPU: {error}")
+    if proc.failed_row >= FAILED_MAX and proc.thread:
+        proc.ids, proc.open, proc.failed_row = (), False, 0
+        turn.give_up(kernel, proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
+        return
     if proc.failed_row >= FAILED_MAX:
         life.end(kernel, proc, f"the CPU failed {FAILED_MAX} times in a row: {error}")
         return
@@ -115,6 +120,10 @@ def _illegal(kernel: Kernel, proc: Process, why: str) -> None:
     proc.illegal_row += 1
     proc.accounts.illegal += 1
     kernel.note(What.ERROR, proc, text=why)
+    if proc.thread and proc.illegal_row >= ITEM_ERRORS_MAX:
+        transcript.emitted(kernel, proc)
+        turn.give_up(kernel, proc, f"{ITEM_ERRORS_MAX} illegal instructions in a row; the last: {why}")
+        return
     if proc.illegal_row >= ILLEGAL_MAX:
         transcript.emitted(kernel, proc)
         life.end(kernel, proc, f"{ILLEGAL_MAX} illegal instructions in a row; the last: {why}")

@@ -16,7 +16,7 @@ from kernel.interrupts import Line, Pending
 from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Role
-from kernel.paging import accessed, faults, queue, transcript
+from kernel.paging import accessed, answered, backlog, faults, queue, share, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel, Lane
 
@@ -74,6 +74,7 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
         assert not proc.answers
         assert not proc.space.recall
         proc.in_turn = True
+        kernel.busy.add(proc.pid)
         lane.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
         proc.accounts.turns += 1
         proc.space.turn = len(proc.space.queue)
@@ -84,7 +85,9 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
     for one in delivered:
         asked += _deliver(kernel, proc, one)
     memory = kernel.settings.memory
-    if asked and memory.fault and memory.recall and proc.space.evicted:
+    if asked and memory.tell_time:
+        transcript.tell(kernel, proc, kernel.iset.alert("now", proc.spec.calls, at=kernel.at))
+    if asked and faults.wanted(kernel, proc):
         waiting.block(kernel, proc, faults.demand(kernel, proc, asked), demand=True)
     else:
         dispatch.ready(kernel, proc)
@@ -137,6 +140,7 @@ def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
     rest = [entry.page for entry in entries[kept:]]
     assert rest, "the whole would have fitted"
     proc.space.evicted += len(rest)
+    backlog.owe(kernel, proc, rest)
     kernel.note(What.EVICT, proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
     transcript.tell(
         kernel, proc, kernel.iset.alert("rest", proc.spec.calls, pages=len(rest), first=rest[0], last=rest[-1])
@@ -148,7 +152,11 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
     """After an instruction or a completion: end a turn whose budget is spent, deliver what is pending, go on."""
     if proc is None:
         return
-    if proc.in_turn and (proc.turn_syscalls >= TURN_SYSCALLS_MAX or proc.turn_tokens >= TURN_TOKENS_MAX):
+    if proc.thread:
+        if proc.in_turn and backlog.spent(kernel, proc):
+            give_up(kernel, proc, "budget spent")
+            return
+    elif proc.in_turn and (proc.turn_syscalls >= TURN_SYSCALLS_MAX or proc.turn_tokens >= TURN_TOKENS_MAX):
         transcript.tell(
             kernel,
             proc,
@@ -163,14 +171,26 @@ def close(kernel: Kernel, proc: Process) -> None:
     """The turn joins the queue, and what was recalled for it is dropped, or joins, too, if it was drawn on."""
     assert not proc.ids, "an instruction is under way"
     proc.in_turn = False
+    kernel.busy.discard(proc.pid)
     kernel.seen.pop(proc.pid, None)
     proc.turn_syscalls = proc.turn_tokens = 0
     proc.answers = ()
     recalled, proc.space.recall = proc.space.recall, []
-    if proc.state is not State.ZOMBIE:
+    if proc.thread:
+        backlog.emptied(kernel, proc)
+    elif proc.state is not State.ZOMBIE:
+        answered.closed(kernel, proc, recalled)
+        share.closed(kernel, proc)
         accessed.join(kernel, proc, recalled)
-    proc.drawn = ()
+    proc.drawn, proc.ranked = (), None
     proc.space.turn = len(proc.space.queue)
+
+
+def give_up(kernel: Kernel, thread: Process, why: str) -> None:
+    """A thread of the kernel's has done with an item, whatever has come of it; it is ready, and rests."""
+    kernel.note(What.TURN, thread, text=why)
+    close(kernel, thread)
+    _boundary(kernel, thread)
 
 
 def _abort(kernel: Kernel, proc: Process) -> None:
@@ -224,6 +244,7 @@ def admit(kernel: Kernel, lane: Lane) -> None:
 def check(kernel: Kernel, proc: Process) -> None:
     """Assert that the flags go together, and that nothing of a turn outlives it."""
     assert flags(proc) in FLAGS[proc.state], f"process {proc.pid}: {proc.state} and {flags(proc) or 'no flag'}"
+    assert (proc.pid in kernel.busy) == (proc.in_turn and not proc.thread), "whether it is in a turn is forgotten"
     assert proc.turn_syscalls <= TURN_SYSCALLS_MAX
     assert proc.turn_syscalls < TURN_SYSCALLS_MAX or proc.state is State.BLOCKED, "its budget was spent"
     if not proc.in_turn:

@@ -7,12 +7,16 @@ Not here: what is asked (paging/faults.py, paging/residency.py), what becomes of
 
 from __future__ import annotations
 
-from kernel.event import Load, Loaded, Search, Searched
+from typing import Final
+
+from kernel.event import Fetch, Fetched, Load, Loaded, Search, Searched
 from kernel.process import Move, Process, State
 from kernel.state import Kernel
 
+ANSWERS: Final[dict[type, type]] = {Search: Searched, Load: Loaded, Fetch: Fetched}
 
-def block(kernel: Kernel, proc: Process, what: Search | Load, *, demand: bool = False) -> None:
+
+def block(kernel: Kernel, proc: Process, what: Search | Load | Fetch, *, demand: bool = False) -> None:
     """Let a process wait for `what`, which has its next number; `demand`: for the kernel's sake (paging/faults.py)."""
     assert proc.wait is None, "one request at a time"
     assert not proc.ids, "what it emitted would be lost"
@@ -25,12 +29,12 @@ def block(kernel: Kernel, proc: Process, what: Search | Load, *, demand: bool = 
     kernel.effect(what)
 
 
-def completed(kernel: Kernel, event: Searched | Loaded) -> Process | None:
+def completed(kernel: Kernel, event: Searched | Loaded | Fetched) -> Process | None:
     """The process that waits for this completion, made ready; None if nobody does."""
     proc = kernel.procs.get(event.pid)
     if proc is None or proc.wait is None or proc.req != event.req:
         return None
-    assert isinstance(event, Searched) == isinstance(proc.wait, Search), "the answer to another question"
+    assert ANSWERS[type(proc.wait)] is type(event), "the answer to another question"
     kernel.dirty(proc)
     proc.wait = None
     proc.move(Move.WAKE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from kernel.machine.loop import Machine
 from kernel.ports import Cpu, Disk, Record
 from kernel.records import CURRENT
 from kernel.settings import Settings, apply
+from kernel.state import InstructionSet
 from syscalls.table import Table
 
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
@@ -103,8 +105,13 @@ async def powered(
     window: int | None = None,
     cpu: str | Cpu = "llama",
     changes: list[str] | None = None,
+    clock: Callable[[], int] = time.time_ns,
+    table: InstructionSet | None = None,
 ) -> AsyncIterator[Machine]:
-    """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line."""
+    """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line.
+
+    `clock` gives nanoseconds UTC and does not go back; `table` is the instruction set, llmos's own if it is None.
+    """
     from drivers.disk.lmdb import LmdbDisk
     from drivers.index.beside import IndexBeside
 
@@ -130,8 +137,9 @@ async def powered(
             disk=disk,
             index=IndexBeside(directory, disk, settings.disk.exact_max, embedding_model(settings)),
             settings=settings,
+            clock=clock,
         )
-        machine = await boot(board, Table())
+        machine = await boot(board, table or Table())
         if form is not CURRENT:
             print(
                 f"llmos: {directory}: format {form.number} was brought up to {CURRENT.number}",

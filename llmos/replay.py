@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -71,7 +71,7 @@ def machine(again: Replay, disk: Reads) -> dict[str, Any]:
     processes = []
     for proc in kernel.procs.values():
         space = proc.space
-        segments = {
+        segments: dict[str, Sequence[Entry]] = {
             "text": [space.text] if space.text else [],
             "data": [space.data] if space.data else [],
             "queue": space.queue[: space.turn],

@@ -16,7 +16,7 @@ import msgspec
 
 from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
-from kernel.machine.views import Entry, ProcessView
+from kernel.machine.views import Entry, FactView, ProcessView
 from kernel.process import State
 
 NS: Final = 1_000_000_000
@@ -177,6 +177,44 @@ def process(one: ProcessView) -> dict[str, object]:
     del found["accounts"], accounts["coalesced"]
     memory["queue_used"], memory["queue_max"] = memory.pop("used"), memory.pop("queue")
     return {**found, "mask": calls, **accounts, **memory}
+
+
+def fact(one: FactView) -> dict[str, object]:
+    """A fact as `facts --json` has it, dates as text."""
+    return {
+        "fact": one.page,
+        "subject": one.subject,
+        "text": one.text,
+        "said": _day(one.said),
+        "holds": one.holds,
+        "pages": one.rests,
+        "origin": one.origin,
+        "corrects": one.corrects or None,
+        "corrected_by": one.corrected or None,
+    }
+
+
+def _day(at: int) -> str:
+    """The day of a time, as it is in UTC."""
+    return time.strftime("%Y-%m-%d", time.gmtime(at // NS))
+
+
+def facts(found: Iterable[FactView], *, colour: bool = False, width: int = 0) -> list[str]:
+    """One line a fact; what is corrected says by which."""
+    rows = [
+        [
+            str(one.page),
+            _day(one.said),
+            one.holds,
+            ",".join(map(str, one.rests)),
+            one.origin.value,
+            one.subject,
+            one.text + (f" (corrected by {one.corrected})" if one.corrected else ""),
+        ]
+        for one in found
+    ]
+    names = ("FACT", "SAID", "HOLDS", "PAGES", "ORIGIN", "SUBJECT", "TEXT")
+    return aligned(names, rows, left=names[1:], colour=colour, width=width)
 
 
 def account(one: Account) -> dict[str, object]:

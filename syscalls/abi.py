@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from kernel.interrupts import MASKABLE
 from kernel.limits import (
+    FACT_CHARS_MAX,
     MASK_S_MAX,
     NAME_CHARS_MAX,
     QUERY_CHARS_MAX,
@@ -29,7 +30,7 @@ TRAP_MARK: Final = "!"
 TEXT_CHARS_MAX: Final = 8_000
 
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
-Block = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+BlockName = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 Query = Annotated[str, Meta(max_length=QUERY_CHARS_MAX)]
 Date = Annotated[str, Meta(max_length=32)]
 PageNumber = Annotated[int, Meta(ge=1, le=(1 << 53))]
@@ -50,6 +51,7 @@ class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
     example: ClassVar[str]
     returns: ClassVar[bool] = True  # False: ends the turn, nothing comes back
+    own: ClassVar[bool] = False  # True: of the kernel's own threads alone, and in nobody else's mask
 
 
 class SendMessage(Syscall, frozen=True):
@@ -65,7 +67,7 @@ class CoreAppend(Syscall, frozen=True):
     """Add a line to a block of core memory, which is always in view."""
 
     example: ClassVar[str] = '{"op":"core_append","block":"human","text":"Likes tea."}'
-    block: Block
+    block: BlockName
     text: Text
 
 
@@ -73,7 +75,7 @@ class CoreReplace(Syscall, frozen=True):
     """Replace text in a block of core memory; an empty new text deletes it."""
 
     example: ClassVar[str] = '{"op":"core_replace","block":"human","old":"tea","new":"coffee"}'
-    block: Block
+    block: BlockName
     old: Text
     new: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
 
@@ -180,6 +182,27 @@ class Exit(Syscall, frozen=True):
     status: Annotated[str, Meta(max_length=200)] = ""
 
 
+class Fact(Syscall, frozen=True):
+    """Note a fact: who or what it is about, what is so, the pages it stands in, and the fact that it corrects."""
+
+    example: ClassVar[str] = '{"op":"fact","subject":"Ana","text":"Ana moved to Lyon.","pages":[31]}'
+    own: ClassVar[bool] = True
+    subject: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    text: Annotated[str, Meta(min_length=1, max_length=FACT_CHARS_MAX)]
+    pages: PageNumbers
+    holds: Date = ""
+    corrects: Annotated[int, Meta(ge=0, le=(1 << 53))] = 0
+
+
+class Block(Syscall, frozen=True):
+    """Write a block of core memory anew."""
+
+    example: ClassVar[str] = '{"op":"block","label":"human","text":"Ana, lives in Lyon."}'
+    own: ClassVar[bool] = True
+    label: BlockName
+    text: Text
+
+
 AnySyscall: TypeAlias = (
     SendMessage
     | CoreAppend
@@ -197,7 +220,10 @@ AnySyscall: TypeAlias = (
     | Unmask
     | Yield
     | Exit
+    | Fact
+    | Block
 )
 
 SYSCALLS: Final[dict[str, type[Syscall]]] = {_wire(call.__name__): call for call in get_args(AnySyscall)}
-NAMES: Final = tuple(SYSCALLS)
+NAMES: Final = tuple(name for name, call in SYSCALLS.items() if not call.own)
+"""What a process may be given; the kernel's own threads have the others, too."""

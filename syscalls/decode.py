@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kernel.errors import SyscallError
-from syscalls.abi import NAMES, TEXT_CHARS_MAX, TRAP_MARK, AnySyscall, SendMessage
+from syscalls.abi import SYSCALLS, TEXT_CHARS_MAX, TRAP_MARK, AnySyscall, SendMessage
 
 _decoder: msgspec.json.Decoder[AnySyscall] = msgspec.json.Decoder(AnySyscall)  # built once; strict: "3" is no page
 
@@ -39,5 +39,5 @@ def decode(text: str, encoding: str, mask: tuple[str, ...], truncated: bool) -> 
 def name_of(call: AnySyscall) -> str:
     """The name of a syscall on the wire."""
     tag = type(call).__struct_config__.tag
-    assert tag in NAMES
+    assert tag in SYSCALLS
     return str(tag)

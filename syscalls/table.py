@@ -14,22 +14,27 @@ from typing import Any, Final, get_type_hints
 from kernel.errors import KernelPanic
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls import abi, grammar, interrupts, manual, memory, messages, process, time, words
+from syscalls import abi, grammar, interrupts, manual, memory, messages, process, reflection, time, words
 from syscalls.abi import Syscall
 from syscalls.decode import decode
 
 Handler = Callable[[Kernel, Process, Any], None]
-FAMILIES: Final = (messages, memory, time, interrupts, process)
+FAMILIES: Final = (messages, memory, time, interrupts, process, reflection)
 
 WORDS: Final[dict[str, Callable[..., str]]] = {
     "stub": words.stub,
     "rest": words.rest,
     "pressure": words.pressure,
+    "now": words.now,
     "timer": words.timer,
     "raised": words.raised,
     "budget": words.budget,
     "loaded": words.loaded,
     "hits": words.hits,
+    "item": words.item,
+    "summary": words.summary,
+    "fact": words.fact,
+    "block": words.block,
 }
 
 
@@ -59,6 +64,10 @@ class Table:
 
     names = abi.NAMES
     system = words.SYSTEM
+    threads = {  # noqa: RUF012
+        "summary": (("send_message",), words.SUMS_UP),
+        "reflection": (("fact", "block", "yield"), words.REFLECTS),
+    }
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """All syscalls, or speech alone for a model too small to choose: it always calls, or never."""

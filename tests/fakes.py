@@ -100,7 +100,7 @@ class Rig:
         self.disk.commit(
             [*measured, *recorded(self.cpus, self.settings), *(row for _, one in first for row in one.records)]
         )
-        self.index.start(self.post, self.pages.sizes)
+        self.index.start(self.post, self.pages.sized)
         self.index.feed(self.kernel.counters.page)
         self.cpus.open(self.settings.window, self.post, lambda _: None)
         answer = self.do(booted(self.cpus, self.settings, anew=anew, resized=resized))

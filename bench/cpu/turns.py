@@ -11,16 +11,16 @@ statement that answers a question is in the prompt of its answer.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
+from bench.sized import SizedCpu
 from drivers.cpu.kv.seats import common
 from drivers.cpu.llama.engine import LlamaCpu
-from drivers.cpu.scripted import ScriptedCpu
 from kernel.event import Message
 from kernel.machine import views
 from kernel.memory.page import Role
@@ -57,27 +57,6 @@ class Turned(msgspec.Struct):
     emitted: int
     ours: Layout
     memgpt: Layout
-
-
-class CountingCpu(ScriptedCpu):
-    """The vocabulary of a model, and a script for what it says; it counts what the model would evaluate."""
-
-    def __init__(self, model: LlamaCpu, program: Callable[[Job], str]) -> None:
-        super().__init__(program, encoding="prose")
-        self._of = model
-        self.frame, self.model, self.window_max = model.frame, model.model, model.window_max
-
-    def measure_id(self) -> str:
-        """As the model's."""
-        return self._of.measure_id()
-
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """As the model's."""
-        return self._of.tokenize(text)
-
-    def detokenize(self, ids: Sequence[int]) -> str:
-        """As the model's."""
-        return self._of.detokenize(ids)
 
 
 class _MemGpt:
@@ -148,7 +127,8 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
     mask = ("send_message", "core_append", "core_replace")
     with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
         changed = ["cpu.reply=128", *changes]
-        async with powered(Path(folder), cpu=CountingCpu(model, program), window=window, changes=changed) as machine:
+        cpu = SizedCpu(model, program, "prose")
+        async with powered(Path(folder), cpu=cpu, window=window, changes=changed) as machine:
             pid = (await machine.requests.spawn(Spec("talk", mask, blocks={"notes": ""}))).pid
             async with machine.feed.subscribe(-1) as published:
                 for turn in range(turns):
@@ -186,8 +166,8 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                         beside = _MemGpt(model, head, window, 128)
                     beside.add(Role.USER, text)
                     for page in first.pages:
-                        if page.recalled and not beside.has(page.page.text):
-                            beside.add(Role.SYSTEM, page.page.text, page.ids)
+                        if page.recalled and not beside.has(page.text):
+                            beside.add(Role.SYSTEM, page.text, page.ids)
                             beside.recalled += len(page.ids)
                     for n, call in enumerate(calls):
                         beside.run(len(model.tokenize(call)))
@@ -196,7 +176,7 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                             beside.add(Role.SYSTEM, '{"status": "OK"}')
                             beside.edit(notes)
                     if question:
-                        seen += any(question.statement in page.page.text for page in first.pages)
+                        seen += any(question.statement in page.text for page in first.pages)
                         beside.evidence += beside.has(question.statement)
             (view,) = views.processes(machine.kernel)
     assert beside is not None

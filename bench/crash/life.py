@@ -27,7 +27,7 @@ from bench.crash.sabotage import Sabotage, broken_disk, broken_machine, index_cl
 from bench.crash.workload import Act, Workload, program
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
-from drivers.index.fused import Embedder
+from drivers.index.ranking import Embedder
 from kernel import failpoint
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, Exists

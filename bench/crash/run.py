@@ -32,7 +32,8 @@ from bench.crash.sabotage import SABOTAGES, Sabotage
 from bench.crash.workload import KINDS, Kind, Workload, workload
 from drivers.disk.lmdb import LEFT
 from drivers.disk.seal import boot_of_host
-from drivers.index.fused import STAMP, Embedder
+from drivers.index.fused import STAMP
+from drivers.index.ranking import Embedder
 from kernel.errors import BadInput
 from kernel.failpoint import POINTS
 

@@ -42,8 +42,7 @@ def record(directory: Path, name: str) -> tuple[list[Turn], list[str]]:
         asked = [  # when, and the pages that came
             (entry.event.at, [row[0] for row in entry.event.pages])
             for _, value in disk.scan("journal")
-            if isinstance((entry := formats.entry(value)).event, Loaded)
-            and entry.event.pid == pid
+            if isinstance((entry := formats.entry(value)).event, Loaded) and entry.event.pid == pid
         ]
     finally:
         disk.close()

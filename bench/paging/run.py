@@ -1,10 +1,14 @@
-"""One cell: a workload under a policy and a budget, beside what would have been possible."""
+"""One cell: a workload under a policy and a budget, beside what would have been possible.
+
+A live cell (`--pager live`) has a machine's window for budget, and stands alone: its bounds are not known.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.paging import bounds, field, simulator, store, workloads
+from bench.memory.run import DEFAULT_SIZES, drawn, sizes_of
+from bench.paging import bounds, field, machine, simulator, store, workloads
+from bench.paging.machine import Setup
 from bench.paging.simulator import Counts, Options
 from bench.paging.trace import Part
 from bench.paging.workloads import Workload
+from bench.sized import Sizes
 from kernel.errors import BadInput
 
 
@@ -56,7 +63,7 @@ def options(
     """What was asked for, else the workload's own. Raises BadInput for what cannot be."""
     chosen = pager or workload.pager
     if chosen not in ("search", "perfect"):
-        raise BadInput(f"--pager {chosen}: it is search or perfect")
+        raise BadInput(f"--pager {chosen}: it is search, perfect or live")
     path = path or ("drawn" if ours or chosen == "perfect" else "area")  # what faulted was drawn on
     if path not in ("area", "queue", "drawn"):
         raise BadInput(f"--path {path}: it is area, queue or drawn")
@@ -77,9 +84,44 @@ def options(
     return Options(workload.low if low is None else low, share, chosen, path, local)  # type: ignore[arg-type]
 
 
-def simulate(workload: Workload, policy: str, budget: int, chosen: Options, seed: int) -> Counts:
-    """The sum over the workload's parts."""
+def live_options(
+    workload: Workload,
+    budget: int,
+    low: float | None,
+    recall: str,
+    path: str,
+    local: bool,
+    changes: Sequence[str],
+    sizes: Sizes,
+) -> tuple[Options, Setup]:
+    """A machine that is set as was asked for, else by its defaults. Raises BadInput for what cannot be."""
+    if workload.heard is None:
+        raise BadInput(f"--pager live: {workload.name} is no conversation; take locomo-late, bfcl, or a file of them")
+    if local:
+        raise BadInput("--local: a live machine of one process has all of its window")
+    if path not in ("", "area", "drawn"):
+        raise BadInput(f"--path {path}: with --pager live it is area or drawn")
+    own = [] if low is None else [f"memory.low={low}"]
+    if recall:
+        own.append("memory.share=learned" if recall == "auto" else f"memory.recall={recall}")
+    if path:
+        own.append(f"memory.join={'true' if path == 'drawn' else 'false'}")
+    setup = Setup(sizes, budget, (*changes, *own))
+    memory = setup.settings("fifo").memory
+    share = None if memory.share == "learned" else memory.recall
+    return Options(memory.low, share, "live", "drawn" if memory.join else "area"), setup
+
+
+def simulate(
+    workload: Workload, policy: str, budget: int, chosen: Options, seed: int, setup: Setup | None = None
+) -> Counts:
+    """The sum over the workload's parts; with a `setup` over its conversations, as a live machine hears them."""
     total = Counts()
+    if setup is not None:
+        assert workload.heard is not None, "there is nothing to tell"
+        for talk in workload.heard().conversations:
+            total.add(machine.run(talk, drawn(talk, seed, 0), setup, policy, seed))
+        return total
     for part in workload.parts:
         total.add(simulator.run(part, functools.partial(field.make, policy, seed=seed), budget, chosen))
     return total
@@ -128,7 +170,15 @@ def string_digest(part: Part) -> str:
     )
 
 
-def cell(workload: Workload, policy: str, budget: int, chosen: Options, seed: int, best: Optimum | None) -> Cell:
+def cell(
+    workload: Workload,
+    policy: str,
+    budget: int,
+    chosen: Options,
+    seed: int,
+    best: Optimum | None,
+    setup: Setup | None = None,
+) -> Cell:
     """Simulate and compare."""
     for part in workload.parts:
         if part.rank is not None and chosen.pager == "search":  # rankings are made before the clock runs
@@ -136,7 +186,7 @@ def cell(workload: Workload, policy: str, budget: int, chosen: Options, seed: in
             if first is not None:
                 part.rank(*first)
     began = time.perf_counter()
-    counts = simulate(workload, policy, budget, chosen, seed)
+    counts = simulate(workload, policy, budget, chosen, seed, setup)
     seconds = time.perf_counter() - began
     hit = 1 - counts.faults / max(1, counts.references)
     opt = 1 - best.faults / max(1, counts.references) if best else None
@@ -182,19 +232,32 @@ def run(
     local: bool,
     seed: int,
     data: Path | None,
+    changes: Sequence[str],
+    sizes: str | None,
     with_bounds: bool,
     as_json: bool,
 ) -> None:
-    """`llmos bench paging` for one cell."""
+    """`llmos bench paging` for one cell a policy."""
+    live = pager == "live"
+    if not live and (changes or sizes):
+        raise BadInput(f"--{'set' if changes else 'sizes'}: a machine is set by it; it goes with --pager live")
     names = [one.strip() for one in policy.split(",")]
     for name in names:
         field.make(name, budget)  # its name is checked before anything long begins
-    loaded = workloads.load(workload, data, seed, budget)
-    every = [options(loaded, low, recall, pager, path, local, name == "ours") for name in names]
+    loaded = workloads.load(workload, data, seed, budget, live=live)
+    setup = None
+    if live:
+        counted = sizes_of(sizes or DEFAULT_SIZES)
+        asked, setup = live_options(loaded, budget, low, recall, path, local, changes, counted)
+        every = [asked] * len(names)
+    else:
+        every = [options(loaded, low, recall, pager, path, local, name == "ours") for name in names]
     console = Console(stderr=True)
     with console.status(f"{loaded.name} at {budget:,} tokens") if console.is_terminal else console.capture():
-        best = optimum(loaded, budget) if with_bounds else None
-        cells = [cell(loaded, name, budget, chosen, seed, best) for name, chosen in zip(names, every, strict=True)]
+        best = optimum(loaded, budget) if with_bounds and not live else None
+        cells = [
+            cell(loaded, name, budget, chosen, seed, best, setup) for name, chosen in zip(names, every, strict=True)
+        ]
     if as_json:
         for one in cells:
             print(json.dumps(msgspec.to_builtins(one)))

@@ -24,7 +24,7 @@ from kernel.memory.split import Split
 # Qwen2.5 0.5B, 2 cores (numbers.md): a resident token's keys and values are 12 kB beside 491 MB of weights read a
 # generated token, which takes as long as 4.2 prefilled ones: 12e3 / 491e6 * 4.2.
 KEEP: Final = 1e-4
-Pager = Literal["search", "perfect"]
+Pager = Literal["search", "perfect", "live"]  # live: machine.py
 Path = Literal["area", "queue", "drawn"]
 
 

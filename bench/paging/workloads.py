@@ -20,6 +20,9 @@ from typing import Any, Final
 
 import msgspec
 
+from bench import locomo
+from bench.memory.conversations import load as hear
+from bench.memory.talk import Dataset
 from bench.paging import search, trace
 from bench.paging.simulator import Pager
 from bench.paging.trace import Part, Ref, Turn
@@ -40,6 +43,7 @@ class Workload(msgspec.Struct, frozen=True, eq=False):
     pager: Pager = "search"
     low: float = 0.5
     recall: float = 0.25
+    heard: Callable[[], Dataset] | None = None  # what a live machine is told and asked
 
     @property
     def searchable(self) -> bool:
@@ -75,9 +79,6 @@ class Conversation(msgspec.Struct, frozen=True):
     questions: list[Question]
 
 
-EVIDENCE: Final = re.compile(r"D:?(\d+):0*(\d+)")
-
-
 @cache
 def conversations(folder: Path) -> list[Conversation]:
     """All LoCoMo files in `folder`/locomo. Raises BadInput if there are none or one cannot be read."""
@@ -104,12 +105,11 @@ def _conversation(at: int, sample: dict[str, Any]) -> Conversation:
         for place, said in enumerate(talk[f"session_{number}"], 1):
             picture = f" [{said['blip_caption']}]" if said.get("blip_caption") else ""
             texts.append(f"{said['speaker']}: {said['text']}{picture}")
-            match = EVIDENCE.search(said.get("dia_id", "")) or (0, number, place)
-            pages[int(match[1]), int(match[2])] = len(texts)
+            pages[locomo.number(said.get("dia_id", ""), number, place)] = len(texts)
         sessions.append(len(texts))
     questions = []
     for one in sample["qa"]:
-        names = [(int(a), int(b)) for text in one.get("evidence", ()) for a, b in EVIDENCE.findall(str(text))]
+        names = locomo.named(one.get("evidence", ()))
         evidence = tuple(dict.fromkeys(pages[name] for name in names if name in pages))
         if evidence:  # a few have none, or point nowhere
             questions.append(Question(str(one["question"]), evidence))
@@ -170,7 +170,26 @@ def _embedder() -> WordLlamaEmbedder:
 def _locomo_late(folder: Path | None, seed: int) -> Workload:
     talks = conversations(_need(folder))
     parts = [late(talk, shuffle) for talk in talks for shuffle in range(seed, seed + SHUFFLES)]
-    return Workload("locomo-late", tuple(parts))
+    return Workload("locomo-late", tuple(parts), heard=lambda: hear("locomo", _need(folder)))
+
+
+def _bfcl(folder: Path | None, seed: int) -> Workload:
+    return heard("bfcl", hear("bfcl", _need(folder)), seed)
+
+
+def heard(name: str, dataset: Dataset, seed: int) -> Workload:
+    """Conversations as `llmos bench memory` has them: all questions at the end, five shuffles; a message is a page."""
+    parts = []
+    for talk in dataset.conversations:
+        texts = [message.text for message in talk.messages]
+        pages = {message.id: page for page, message in enumerate(talk.messages, 1)}
+        questions = [
+            Question(one.text, tuple(dict.fromkeys(pages[wanted.message] for wanted in one.evidence)))
+            for one in talk.questions
+        ]
+        told = Conversation(talk.name, texts, _sizes(texts), [len(texts)], questions)
+        parts += [late(told, shuffle) for shuffle in range(seed, seed + SHUFFLES)]
+    return Workload(name, tuple(parts), heard=lambda: dataset)
 
 
 def _locomo_live(folder: Path | None, seed: int) -> Workload:
@@ -451,6 +470,7 @@ STRINGS: Final[dict[str, Callable[[random.Random], Iterator[tuple[int, int]]]]] 
 
 SOURCES: Final[dict[str, Source]] = {
     "locomo-late": Source(_locomo_late, "conversations, all questions at the end, five shuffles"),
+    "bfcl": Source(_bfcl, "what a user told over sessions, all questions at the end, five shuffles"),
     "locomo-live": Source(_locomo_live, "conversations, each question when its evidence is complete"),
     "docs": Source(_docs, "chapters read and asked about in phases"),
     "nested-kv": Source(_nested, "140 pairs, then chains of four look-ups"),
@@ -466,13 +486,13 @@ SOURCES: Final[dict[str, Source]] = {
 }
 
 
-def load(name: str, data: Path | None, seed: int, budget: int) -> Workload:
-    """A workload by name, by the last part of its name, or by a trace's path.
+def load(name: str, data: Path | None, seed: int, budget: int, *, live: bool = False) -> Workload:
+    """A workload by name, by the last part of its name, or by a trace's path, or (`live`) by that of conversations.
 
     Raises BadInput for an unknown name, and for data that is wanted and missing.
     """
     if os.sep in name and Path(name).exists() or Path(name).is_file():
-        return from_file(Path(name))
+        return heard(Path(name).name, hear(name, None), seed) if live else from_file(Path(name))
     matching = [one for one in SOURCES if one.split("/")[-1] == name]
     full = name if name in SOURCES else matching[0] if matching else ""  # `loop` is the classical trace of that name
     if not full:

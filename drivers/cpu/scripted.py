@@ -199,8 +199,8 @@ class ScriptedCpu:
         """Bring a prompt into KV; how many tokens were not there. The last one is evaluated always, for its logits."""
         ids = job.prompt + job.ids
         run = array("I", ids).tobytes()
-        shared = min(_shared(self._kept.get(job.pid, b""), run), len(ids) - 1)
-        self._keep(job.pid, run)
+        shared = min(_shared(self._kept.get(job.kv, b""), run), len(ids) - 1)
+        self._keep(job.kv, run)
         return len(ids) - shared
 
     def _keep(self, pid: int, run: bytes) -> None:
@@ -224,7 +224,7 @@ class ScriptedCpu:
         error: str = "",
     ) -> None:
         if outcome is not Outcome.FAILED:
-            self._keep(job.pid, array("I", job.prompt + ids).tobytes())
+            self._keep(job.kv, array("I", job.prompt + ids).tobytes())
         self._post(
             Trapped(
                 source=f"cpu{job.slot}",

@@ -24,7 +24,7 @@ from kernel.audit import rows
 from kernel.errors import BadInput, Exists
 from kernel.event import Imported, Moved, MovedTimer
 from kernel.interrupts import Line
-from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.memory.page import HEADS, Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
 from kernel.records import key, page_of
@@ -33,7 +33,7 @@ from kernel.spec import Spec
 FORMAT: Final = "llmos-process"
 VERSION: Final = 2
 TEXT_MAX: Final = 256 << 20  # characters of all pages together: an import is one transaction
-REMADE: Final = (Kind.TEXT, Kind.CORE, Kind.STUB)  # the machine that imports makes these anew
+REMADE: Final = (Kind.TEXT, Kind.CORE, *HEADS)  # the machine that imports makes these anew
 
 
 class TimerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,13 +113,16 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
     raw = disk.get("proc", key(pid))
     if raw is None:
         raise BadInput(f"no process {pid} on this disk")
+    proc = formats.of(disk).proc(raw)
+    if proc.thread:
+        raise BadInput(f"process {proc.name} is the kernel's own; every machine has its own")
     if file.exists():
         raise Exists(f"{file} exists; name another file")
     aside = file.with_name(file.name + ".part")
     try:
         with _opened(aside, "wb", gz=file.name.endswith(".gz")) as stream:
             digest, count = hashlib.sha256(), 0
-            for line in _lines(disk, formats.of(disk).proc(raw), at):
+            for line in _lines(disk, proc, at):
                 packed = msgspec.json.encode(line) + b"\n"
                 digest.update(packed)
                 stream.write(packed)
@@ -151,7 +154,7 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
         entry = queue.get(page.id)
         yield PageLine(
             page.seq,
-            page.kind,
+            page.kind if page.kind is not Kind.FACT else Kind.ARCHIVE,  # its record names pages of this machine
             page.origin,
             page.role,
             page.area,

@@ -71,6 +71,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswe
             return wire.Messages(id=number, messages=tuple(messages))
         case wire.History():
             return await _history(machine, request)
+        case wire.Facts():
+            return await _facts(machine, request)
         case wire.Info():
             return _serving(machine, number)
         case _:
@@ -94,6 +96,16 @@ async def _history(machine: Machine, request: wire.History) -> wire.Pages:
     else:
         pages = views.history(*read)
     return wire.Pages(id=request.id, pages=tuple(pages))
+
+
+async def _facts(machine: Machine, request: wire.Facts) -> wire.Found:
+    pid = views.find(machine.kernel, request.proc)
+    read = (machine.disk, pid, request.limit)
+    if machine.disk.blocking:  # it reads past all other pages
+        facts = await trio.to_thread.run_sync(views.facts, *read)
+    else:
+        facts = views.facts(*read)
+    return wire.Found(id=request.id, facts=tuple(facts))
 
 
 def _serving(machine: Machine, number: int) -> wire.Serving:

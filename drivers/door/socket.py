@@ -146,9 +146,7 @@ class Connection:
                 return False
             if hello.version != wire.VERSION:
                 older = "client" if hello.version < wire.VERSION else "daemon"
-                error = (
-                    f"protocol {hello.version} is not spoken here, {wire.VERSION} is: restart the {older}"
-                )
+                error = f"protocol {hello.version} is not spoken here, {wire.VERSION} is: restart the {older}"
                 await self.write(wire.Failed(id=0, error=error, code=wire.PROTOCOL))
                 return False
             await self.write(wire.Hello(version=wire.VERSION))

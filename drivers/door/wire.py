@@ -19,7 +19,7 @@ from msgspec import Meta
 from kernel.errors import BadInput, Busy, Exists, InUse, Stopped
 from kernel.event import Message
 from kernel.machine.latency import Account
-from kernel.machine.views import Entry, Map, ProcessView
+from kernel.machine.views import Entry, FactView, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.settings import Settings
@@ -29,6 +29,7 @@ VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
 ENTRIES_MAX: Final = 1_000  # log numbers that one Dmesg covers; a client goes on from `upto`
 HISTORY_MAX: Final = 1_000  # pages of one History
+FACTS_MAX: Final = 500  # facts of one Facts
 
 CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-use": InUse, "stopped": Stopped}
 """Refusals that programs tell apart, by what stands in Failed."""
@@ -127,6 +128,13 @@ class History(Request, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=HISTORY_MAX)] = 20
 
 
+class Facts(Request, frozen=True, kw_only=True):
+    """The last facts that reflection found for a process. Answer: Found."""
+
+    proc: Proc
+    limit: Annotated[int, Meta(ge=1, le=FACTS_MAX)] = FACTS_MAX
+
+
 class Info(Request, frozen=True, kw_only=True):
     """What is served. Answer: Serving."""
 
@@ -158,7 +166,22 @@ class Stop(Request, frozen=True, kw_only=True):
 
 
 AnyCommand: TypeAlias = (
-    Send | Spawn | Fork | Kill | Ps | Irqs | Pmap | Dmesg | Outbox | Ack | History | Info | Compact | Import | Stop
+    Send
+    | Spawn
+    | Fork
+    | Kill
+    | Ps
+    | Irqs
+    | Pmap
+    | Dmesg
+    | Outbox
+    | Ack
+    | History
+    | Facts
+    | Info
+    | Compact
+    | Import
+    | Stop
 )
 AnyRequest: TypeAlias = Hello | Subscribe | AnyCommand
 OPS: Final = tuple(str(request.__struct_config__.tag) for request in get_args(AnyRequest))
@@ -226,6 +249,13 @@ class Pages(Line, frozen=True, kw_only=True):
     pages: tuple[Page, ...]
 
 
+class Found(Line, frozen=True, kw_only=True):
+    """Answer to Facts, oldest first."""
+
+    id: int
+    facts: tuple[FactView, ...]
+
+
 class Serving(Line, frozen=True, kw_only=True):
     """Answer to Info: the daemon's process id, its last log number, what it runs and how."""
 
@@ -271,7 +301,7 @@ class Ended(Line, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-AnyAnswer: TypeAlias = Ok | Failed | Processes | Interrupts | Mapped | Entries | Messages | Pages | Serving
+AnyAnswer: TypeAlias = Ok | Failed | Processes | Interrupts | Mapped | Entries | Messages | Pages | Found | Serving
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
@@ -27,10 +27,10 @@ import msgspec
 
 from kernel import failpoint
 from kernel.event import AnyEvent, Search, Searched
-from kernel.ports import Post, Reads
+from kernel.ports import Post, Reads, Sized
 
 if TYPE_CHECKING:
-    from drivers.index.fused import Embedder
+    from drivers.index.ranking import Embedder
 
 DEATHS_MAX: Final = 3  # in one life of the kernel
 CLOSE_S: Final = 15.0  # what `close` waits for at most; the index itself goes on applying for less
@@ -93,9 +93,9 @@ class IndexBeside:
         self._closing = False
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
-        """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry."""
-        self._post, self._sizes = post, sizes
+    def start(self, post: Post, sized: Sized) -> None:
+        """Catch up with the truth and begin to answer; `sized` gives hits the token counts that they carry."""
+        self._post, self._sized = post, sized
         last = self._disk.scan("page", reverse=True, limit=1)
         self._fed = int.from_bytes(last[0][0], "big") if last else 0
         self._child = self._spawn()
@@ -198,9 +198,7 @@ class IndexBeside:
                 with self._lock:
                     if self._asked.pop((answer.pid, answer.req), None) is None:
                         return
-                tokens = self._sizes([hit.page for hit in answer.hits]) if answer.hits else []
-                hits = [msgspec.structs.replace(hit, tokens=n) for hit, n in zip(answer.hits, tokens, strict=True)]
-                self._post(msgspec.structs.replace(answer, hits=tuple(hits)))
+                self._post(msgspec.structs.replace(answer, hits=tuple(self._sized(answer.hits))))
 
 
 _up: Final[msgspec.msgpack.Decoder[Up]] = msgspec.msgpack.Decoder(Up)
@@ -248,7 +246,7 @@ def main(path: Path, exact_max: int, embedder: Path | None, requests: IO[bytes],
         def changed() -> None:
             say(Applied(index.applied, index.damaged, index.idle, index.anew))
 
-        index.start(post, lambda pages: [0] * len(pages), changed)
+        index.start(post, list, changed)
         told = False
         for raw in _lines(requests):
             match _down.decode(raw):

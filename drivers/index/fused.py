@@ -9,9 +9,6 @@ A search sees the pages of its process with ids up to its `upto` and no others, 
 the vector spaces are exact its answer is a function of these pages alone, scores included: the same in whatever batches
 they came, after a crash, and on any host. Nothing in a ranking depends on the order in which fractions are added.
 
-Ranking: reciprocal ranks of the words (weight 1) and of the vectors (0.3: alone they are weak), then the rest of the
-words' ranking. Neighbours stand right behind their hit. A cursor counts places in that list.
-
 SQLite's file has no checksums, its log has. So the file is written only when this module folds the log into it, and
 its size and time are noted then (`index.stamp`): a file that differs at the next start was changed by something else,
 and is not trusted. What stands in the log is trusted as far as its checksums go, and caught up from there. Under load
@@ -31,29 +28,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from drivers.disk.seal import boot_of_host
-from drivers.index import fts, hnsw
+from drivers.index import fts, hnsw, relevance
+from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
 from kernel import failpoint
 from kernel.errors import DeviceError
 from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
-from kernel.ports import Post, Reads
+from kernel.memory.words import quoted, terms
+from kernel.ports import Post, Reads, Sized
 from kernel.records import page_of
 
-FORMAT: Final = 2  # of the SQLite file; another one is rebuilt
+FORMAT: Final = 3  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
-ALL: Final = 0.99  # of a query's rare words, in `cover`
-DEPTH: Final = 100  # places of each ranking that are fused
-# Reciprocal rank, 1 / (pivot + place). Cormack's 60 is so flat that vectors at 0.3 shuffle the words' best: on LoCoMo
-# recall at 10 with neighbours is 0.625 at 60, and 0.654 at 10 as at any pivot below 20, which words alone reach too.
-RANK_PIVOT: Final = 10
-WORDS_WEIGHT: Final = 1.0
-VECTORS_WEIGHT: Final = 0.3
-NEIGHBOUR_SHARE: Final = 0.5  # of its hit's score that a neighbour gets
 TIDY_MIN: Final = 512  # pages indexed before segments are merged in idle moments,
 TIDY_SHARE: Final = 0.125  # and their share of all: merging costs O(all)
 LOG_BYTES: Final = 16 << 20  # of SQLite's log, at which it is folded into the file
@@ -61,19 +52,6 @@ STAMP: Final = "index.stamp"
 CLOSE_S: Final = 5.0  # how long `close` goes on applying; the next start catches up with the rest
 
 SCHEMA: Final = "CREATE TABLE state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-
-Sizes = Callable[[Sequence[int]], list[int]]
-
-
-class Embedder(Protocol):
-    """Texts to unit vectors; `name` changes whenever its vectors do."""
-
-    name: str
-    dim: int
-
-    def embed(self, texts: Sequence[str]) -> hnsw.Floats:
-        """(n, dim) float32."""
-        ...
 
 
 class FusedIndex:
@@ -96,12 +74,12 @@ class FusedIndex:
         self._stop_at = 0.0  # monotonic second by which to stop; 0: go on
         self._thread = threading.Thread(target=self._serve, name="index", daemon=True)
 
-    def start(self, post: Post, sizes: Sizes, changed: Callable[[], None] = lambda: None) -> None:
-        """Catch up with the truth and begin to answer; `sizes` gives the token counts that hits carry.
+    def start(self, post: Post, sized: Sized, changed: Callable[[], None] = lambda: None) -> None:
+        """Catch up with the truth and begin to answer; `sized` gives hits the token counts that they carry.
 
         `changed` is called on the index's thread when `applied`, `damaged` or `idle` are new.
         """
-        self._post, self._sizes, self._changed = post, sizes, changed
+        self._post, self._sized, self._changed = post, sized, changed
         last = self._disk.scan("page", reverse=True, limit=1)
         self._fed = int.from_bytes(last[0][0], "big") if last else 0
         self._thread.start()
@@ -201,8 +179,7 @@ class FusedIndex:
         if store is not None and not self._dead and what.upto <= self.applied:
             try:
                 found, more = store.search(what)
-                tokens = self._sizes([hit.page for hit in found]) if found else []
-                hits = [msgspec.structs.replace(hit, tokens=n) for hit, n in zip(found, tokens, strict=True)]
+                hits = self._sized(found)
                 late = False
             except DeviceError:  # the truth could not be read just now: no fault of the index
                 more = False
@@ -270,8 +247,8 @@ class _Store:
 
     def apply(self, pages: Sequence[Page]) -> None:
         """Index pages in id order: words, vectors and the number of the last one, in one transaction."""
-        indexed = [page for page in pages if page.area is not Area.NONE]
-        vectors = self._embedder.embed([page.searched for page in indexed]) if indexed else None
+        indexed = [one for page in pages if page.area is not Area.NONE for one in fts.divided(page)]
+        vectors = self._embedder.embed([relevance.unlabelled(one.text) for one in indexed]) if indexed else None
         failpoint.passing("index.apply.before")
         self._sql.execute("BEGIN IMMEDIATE")
         try:
@@ -322,40 +299,16 @@ class _Store:
 
     def search(self, what: Search) -> tuple[list[Hit], bool]:
         """The hits of `what`, without token counts, and whether there are more. Raises DeviceError from the disk."""
-        scope = fts.Scope(
-            pid=what.pid,
-            areas=tuple(dict.fromkeys(area for area in what.area if area is not Area.NONE)),
-            upto=what.upto or self.applied,
-            since=what.since,
-            until=what.until,
-            exclude=frozenset(what.exclude) | frozenset(what.pages),
-        )
-        query = "\n".join([*self._texts(what.pages), what.query]).strip().encode("utf-8", "replace").decode()
-        end = what.cursor + what.limit + 1
-        if not query and not what.pages:
-            listed = self._lexical.listing(scope, what.cursor, what.limit + 1)
-            docs = self._lexical.docs(what.pid, listed)
-            hits = [_hit(docs[page], 0.0, 0.0) for page in listed]
+        scope, tables = scope_of(what, self.applied), Tables(self._lexical, self.spaces, self._embedder)
+        if not what.query.strip() and not what.pages:
+            hits = listed(tables, what, scope)
             return hits[: what.limit], len(hits) > what.limit
-        weights = self._lexical.weigh(fts.parse(query), scope, without=what.pages)
-        words = self._lexical.rank(weights, scope, max(DEPTH, end))
-        near = self.spaces.search(self._embedder.embed([query])[0], DEPTH, scope)
-        ranked = fuse([page for page, _ in words], [page for page, _ in near])[:end]
-        docs = self._lexical.docs(what.pid, [page for page, _ in ranked])
-        places = [(docs[page], score) for page, score in ranked]
-        covers = {doc.page: weights.cover(doc.text) for doc, _ in places}
-        exact = all(any(c.isdigit() for c in word) for word in query.split())  # of identifiers vectors know nothing
-        if exact or any(cover > ALL for cover in covers.values()):  # who has no rare word is noise then
-            places = [(doc, score) for doc, score in places if covers[doc.page] > 0]
-        if what.neighbours:
-            places = self._with_neighbours(places, scope)
-        shown = places[what.cursor : what.cursor + what.limit]
-        hits = []
-        for doc, score in shown:
-            cover = covers.get(doc.page)
-            hit = _hit(doc, score, weights.cover(doc.text) if cover is None else cover)
-            hits.append(msgspec.structs.replace(hit, text="") if what.pages else hit)  # a fault shows the page itself
-        return hits, len(places) >= end
+        query = _plain([*self._texts(what.pages), what.query])
+        hits = ranked(tables, what, scope, query, _plain(self._texts(what.before)))
+        shown = hits[what.cursor : what.cursor + what.limit]
+        if what.pages:  # a fault shows the page itself
+            shown = [msgspec.structs.replace(hit, text="") for hit in shown]
+        return shown, len(hits) > what.cursor + what.limit
 
     def close(self, *, clean: bool) -> None:
         """Save the graphs, unless something went wrong before, and fold the log into the file."""
@@ -371,18 +324,6 @@ class _Store:
     def _texts(self, pages: Sequence[int]) -> list[str]:
         found = self._disk.get_many("page", [_page_key(page) for page in pages]) if pages else []
         return [page_of(value, self._disk.get).searched for value in found if value is not None]
-
-    def _with_neighbours(self, places: list[tuple[fts.Doc, float]], scope: fts.Scope) -> list[tuple[fts.Doc, float]]:
-        """`places`, each followed by the pages said right before and after it; every page once."""
-        around = self._lexical.neighbours([doc for doc, _ in places], scope)
-        seen: dict[int, tuple[fts.Doc, float]] = {}
-        for doc, score in places:
-            seen.setdefault(doc.page, (doc, score))
-            for seq in (doc.seq + 1, doc.seq - 1):  # what followed first: answers follow questions
-                beside = around.get((doc.area, seq))
-                if beside is not None:
-                    seen.setdefault(beside.page, (beside, score * NEIGHBOUR_SHARE))
-        return list(seen.values())
 
     def _create(self) -> None:
         failpoint.passing("index.create")
@@ -446,10 +387,10 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
     found = [f"SQLite: {row[0]}" for row in sql.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
     applied = (sql.execute("SELECT value FROM state WHERE key = 'applied'").fetchone() or (0,))[0]
     vectors: set[int] = set()
-    for n, pages in sql.execute("SELECT n, pages FROM vec"):
-        numbers = [int.from_bytes(pages[at : at + 8], "little") for at in range(0, len(pages), 8)]
+    for n, units in sql.execute("SELECT n, units FROM vec"):
+        numbers = [int.from_bytes(units[at : at + 8], "little") for at in range(0, len(units), 8)]
         if len(numbers) != n or not vectors.isdisjoint(numbers):
-            found.append("a chunk of vectors has another length than it says, or pages of another one")
+            found.append("a chunk of vectors has another length than it says, or passages of another one")
         vectors.update(numbers)
     start, indexed = 1, 0
     while start <= applied and (rows := disk.scan("page", _page_key(start), limit=BATCH)):
@@ -458,18 +399,19 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
             start = page.id + 1
             if page.area is Area.NONE or page.id > applied:
                 continue
-            indexed += 1
-            key, text = fts.key_of(page.pid, page.id), page.searched.replace("\0", "\ufffd")
-            row = sql.execute("SELECT text, area, seq FROM doc WHERE key = ?", (key,)).fetchone()
-            if row != (text, page.area, page.seq):
-                found.append(f"page {page.id}: its text is missing or another")
-            elif page.id not in vectors:
-                found.append(f"page {page.id}: it has no vector")
-            elif not _found_by_word(sql, key, text):
-                found.append(f"page {page.id}: none of its words leads to it")
+            for one in fts.divided(page):
+                indexed += 1
+                key = fts.key_of(page.pid, one.unit)
+                row = sql.execute("SELECT text, area, seq, start, end FROM doc WHERE key = ?", (key,)).fetchone()
+                if row != (one.text, page.area, page.seq, one.start, one.end):
+                    found.append(f"page {page.id}: its text is missing or another")
+                elif one.unit not in vectors:
+                    found.append(f"page {page.id}: it has no vector")
+                elif not _found_by_word(sql, key, one.text):
+                    found.append(f"page {page.id}: none of its words leads to it")
     have = sql.execute("SELECT count(*) FROM doc").fetchone()[0]
     if (have, len(vectors)) != (indexed, indexed):
-        found.append(f"it holds {have} texts and {len(vectors)} vectors of {indexed} pages")
+        found.append(f"it holds {have} texts and {len(vectors)} vectors of {indexed} passages")
     for pid, area, crc in sql.execute("SELECT pid, area, crc FROM graph"):
         file = folder / f"p{pid}-{area}.hnsw"
         if not file.exists() or hnsw.crc_of(file) != crc:
@@ -478,11 +420,11 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
 
 
 def _found_by_word(sql: sqlite3.Connection, key: int, text: str) -> bool:
-    words = fts.parse(text)
-    if not words:
+    known = terms(text)
+    if not known:
         return True
-    one = max(words, key=lambda word: len(word.match))
-    return sql.execute("SELECT 1 FROM fts WHERE fts MATCH ? AND rowid = ?", (one.match, key)).fetchone() is not None
+    one = quoted(max(known, key=lambda term: (len(term), term)))
+    return sql.execute("SELECT 1 FROM fts WHERE fts MATCH ? AND rowid = ?", (one, key)).fetchone() is not None
 
 
 class _Stamp(msgspec.Struct, frozen=True):
@@ -514,23 +456,9 @@ def _read_stamp(folder: Path) -> _Stamp | None:
     return stamp if stamp.folding or (stamp.size, stamp.mtime_ns) == (seen.st_size, seen.st_mtime_ns) else None
 
 
-def fuse(words: Sequence[int], near: Sequence[int]) -> list[tuple[int, float]]:
-    """Pages by weighted reciprocal ranks of the first DEPTH of both rankings, then the rest of `words`.
-
-    The first part depends on these DEPTH alone, so a longer `words` only adds at the end: cursors stay valid.
-    """
-    score: dict[int, float] = {}
-    for weight, ranking in ((WORDS_WEIGHT, words[:DEPTH]), (VECTORS_WEIGHT, near[:DEPTH])):
-        for place, page in enumerate(ranking, 1):
-            score[page] = score.get(page, 0.0) + weight / (RANK_PIVOT + place)
-    fused = sorted(score.items(), key=lambda item: (-item[1], -item[0]))
-    least = fused[-1][1] if fused else 0.0
-    rest = [page for page in words[DEPTH:] if page not in score]
-    return fused + [(page, least * RANK_PIVOT / (RANK_PIVOT + place)) for place, page in enumerate(rest, 1)]
-
-
-def _hit(doc: fts.Doc, score: float, cover: float) -> Hit:
-    return Hit(page=doc.page, seq=doc.seq, role=doc.role, at=doc.at, tokens=0, score=score, cover=cover, text=doc.text)
+def _plain(texts: Sequence[str]) -> str:
+    """Texts as one that any library takes."""
+    return "\n".join(texts).strip().encode("utf-8", "replace").decode()
 
 
 def _page_key(page: int) -> bytes:

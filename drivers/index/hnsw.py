@@ -12,6 +12,7 @@ reaches 2 (Cauchy and Schwarz; rounding to halves adds a thousandth). That is 49
 rounds, for any `dim`. To compare all in float64 would be slow, so float32, or the graph, chooses who is: everything
 down to SLACK below its own k-th best, for it may have put both that one and another wrong by half as much.
 
+A vector stands for a passage, and is numbered by its unit (fts.py).
 On disk: table vec in the index's SQLite file holds the vectors, in chunks of one transaction; that is the truth of this
 file. Graphs are files beside it, written aside and renamed, each with its count and checksum in table graph; one that
 does not match is built again. hnswlib's graphs are not reproducible across save and load: hence exact_max.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +33,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from drivers.index.fts import Scope
+from drivers.index.fts import PART_BITS, PAUSE_NS, Passage, Scope
 from kernel import failpoint
-from kernel.memory.page import Area, Page
+from kernel.memory.page import Area
 
 M: Final = 16  # links a vector
 EF_CONSTRUCTION: Final = 100
@@ -51,7 +52,7 @@ SAVE_GROWTH: Final = 1.5  # a graph is saved when it has grown by this factor, a
 
 SCHEMA: Final = """
 CREATE TABLE vec(pid INTEGER NOT NULL, area TEXT NOT NULL, n INTEGER NOT NULL,
-                 pages BLOB NOT NULL, ats BLOB NOT NULL, halves BLOB NOT NULL);
+                 units BLOB NOT NULL, ats BLOB NOT NULL, halves BLOB NOT NULL);
 CREATE INDEX vec_space ON vec(pid, area);
 CREATE TABLE graph(pid INTEGER NOT NULL, area TEXT NOT NULL, n INTEGER NOT NULL, crc INTEGER NOT NULL,
                    PRIMARY KEY(pid, area));
@@ -59,28 +60,30 @@ CREATE TABLE graph(pid INTEGER NOT NULL, area TEXT NOT NULL, n INTEGER NOT NULL,
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
+Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Vectors added to one space at once, in page order: pages and times (n,) int64, halves (n, dim) float16."""
+    """Vectors added to one space at once, in order: units and times (n,) int64, halves (n, dim) float16."""
 
     pid: int
     area: Area
-    pages: Ints
+    units: Ints
     ats: Ints
     halves: Halves
 
 
 class Space:
-    """The vectors of one process and area, in page order."""
+    """The vectors of one process and area, in the order of their units, which is that of time."""
 
     def __init__(self, dim: int, exact_max: int) -> None:
         self._dim = dim
         self._exact_max = exact_max
-        self._pages: Ints = np.empty(0, np.int64)
+        self._units: Ints = np.empty(0, np.int64)
         self._ats: Ints = np.empty(0, np.int64)
         self._rows: Floats = np.empty((0, dim), np.float32)  # halves by value; like the others with room to grow
+        self._sum = np.zeros(dim)  # of all vectors: exact, see the module's text
         self.n = 0
         self.built = 0  # vectors in the graph
         self.saved = 0  # of them on disk
@@ -88,13 +91,14 @@ class Space:
 
     def add(self, chunk: Chunk) -> None:
         """Append vectors; the graph is not touched. O(n) amortised."""
-        more = len(chunk.pages)
-        self._pages = _with_room(self._pages, self.n, more)
+        more = len(chunk.units)
+        self._units = _with_room(self._units, self.n, more)
         self._ats = _with_room(self._ats, self.n, more)
         self._rows = _with_room(self._rows, self.n, more)
-        self._pages[self.n : self.n + more] = chunk.pages
+        self._units[self.n : self.n + more] = chunk.units
         self._ats[self.n : self.n + more] = chunk.ats
         self._rows[self.n : self.n + more] = chunk.halves
+        self._sum += np.add.reduce(chunk.halves, axis=0, dtype=np.float64)
         self.n += more
 
     @property
@@ -118,7 +122,7 @@ class Space:
         self.built += more
 
     def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
-        """The `k` pages of `scope` nearest to `vector` (dim,) with their cosines, best first; equal: newest first."""
+        """The `k` units of `scope` nearest to `vector` (dim,) with their cosines, best first; equal: newest first."""
         query = vector.astype(np.float16).astype(np.float32)
         allowed = self._allowed(scope)
         found = self._search_graph(query, k, allowed[: self.built])
@@ -130,7 +134,39 @@ class Space:
             number = number[near >= least - SLACK * self._dim]
         cosine = _dots_of(self._rows, number, query.astype(np.float64))
         order = np.lexsort((-number, -cosine))[:k]
-        return list(zip(self._pages[number[order]].tolist(), cosine[order].tolist(), strict=True))
+        return list(zip(self._units[number[order]].tolist(), cosine[order].tolist(), strict=True))
+
+    def among(self, vector: Floats, content: Floats, units: Ints, upto: int) -> tuple[Doubles, Doubles]:
+        """How near each of `units`, with its neighbours at half weight, is to a query: two cosines, (n,) each.
+
+        To `vector`; and to `content`, after the mean of all vectors up to page `upto` has been taken off everything.
+        Neighbours are of the same space, up to that page, and with no pause between. Exact but for the last division.
+        """
+        end = int(np.searchsorted(self._units[: self.n], (upto + 1) << PART_BITS))
+        number = np.searchsorted(self._units[:end], units)
+        assert (self._units[number] == units).all(), "it is of this space"
+        mean = (self._sum - np.add.reduce(self._rows[end : self.n], axis=0, dtype=np.float64)) / max(1, end)
+        middle = mean.astype(np.float16).astype(np.float64)
+        asked, told = (one.astype(np.float16).astype(np.float64) for one in (vector, content))
+        rows, share = [self._rows[number].astype(np.float64)], [np.ones(len(number))]
+        for step in (-1, 1):
+            other = np.clip(number + step, 0, end - 1)
+            apart = np.abs(self._ats[other] - self._ats[number]) > PAUSE_NS
+            rows.append(self._rows[other].astype(np.float64))
+            share.append(np.where((other == number) | apart, 0.0, 0.5))
+        to_asked, to_told, to_middle = (
+            _weighed([np.vecdot(row, one) for row in rows], share) for one in (asked, told, middle)
+        )
+        square = np.zeros(len(number))
+        for at in range(3):
+            for beside in range(3):
+                square += share[at] * share[beside] * np.vecdot(rows[at], rows[beside])
+        parts = share[0] + share[1] + share[2]
+        centre = float(np.vecdot(middle, middle))
+        tilt = float(np.vecdot(told, told)) - 2 * float(np.vecdot(told, middle)) + centre
+        lean = square - 2 * parts * to_middle + parts * parts * centre
+        centred = to_told - to_middle - parts * float(np.vecdot(told, middle)) + parts * centre
+        return _cosine(to_asked, square), _cosine(centred, np.maximum(0.0, lean) * max(0.0, tilt))
 
     def save(self, file: Path) -> int:
         """Write the graph to `file`, whole or not at all; returns its checksum."""
@@ -155,18 +191,18 @@ class Space:
         self._graph, self.built, self.saved = graph, n, n
 
     def _allowed(self, scope: Scope) -> npt.NDArray[np.bool_]:
-        pages, ats = self._pages[: self.n], self._ats[: self.n]
-        whole = not self.n or scope.upto >= pages[-1]  # as nearly always: no look at a million numbers
-        allowed = np.ones(self.n, bool) if whole else pages <= scope.upto
+        units, ats = self._units[: self.n], self._ats[: self.n]
+        whole = not self.n or scope.upto >= units[-1] >> PART_BITS  # as nearly always: no look at a million numbers
+        allowed = np.ones(self.n, bool) if whole else units < (scope.upto + 1) << PART_BITS
         if scope.since:
             allowed &= ats >= scope.since
         if scope.until:
             allowed &= ats < scope.until
         if scope.exclude:
             out = np.fromiter(scope.exclude, np.int64)
-            at = np.searchsorted(pages, out)
-            at, out = at[at < self.n], out[at < self.n]
-            allowed[at[pages[at] == out]] = False
+            firsts = np.searchsorted(units, out << PART_BITS)
+            for first, last in zip(firsts, np.searchsorted(units, (out + 1) << PART_BITS), strict=True):
+                allowed[first:last] = False
         return allowed
 
     def _compare(self, query: Floats, allowed: npt.NDArray[np.bool_], first: int) -> tuple[Ints, Floats]:
@@ -216,18 +252,18 @@ class Spaces:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._loaded_max = max(LOADED_MIN, int(LOADED_SHARE * memory / VECTOR_BYTES))
 
-    def add(self, pages: Sequence[Page], vectors: Floats) -> list[Chunk]:
-        """Store vectors (n, dim) of `pages`, inside the caller's transaction; `admit` what it returns afterwards."""
+    def add(self, passages: Sequence[Passage], vectors: Floats) -> list[Chunk]:
+        """Store vectors (n, dim) of `passages`, inside the caller's transaction; `admit` what it returns afterwards."""
         members: dict[tuple[int, Area], list[int]] = {}
-        for at, page in enumerate(pages):
-            members.setdefault((page.pid, page.area), []).append(at)
-        ids = np.fromiter((page.id for page in pages), np.int64, len(pages))
-        ats = np.fromiter((page.at for page in pages), np.int64, len(pages))
+        for at, one in enumerate(passages):
+            members.setdefault((one.page.pid, one.page.area), []).append(at)
+        ids = np.fromiter((one.unit for one in passages), np.int64, len(passages))
+        ats = np.fromiter((one.page.at for one in passages), np.int64, len(passages))
         halves = vectors.astype(np.float16)
         chunks = [Chunk(pid, area, ids[at], ats[at], halves[at]) for (pid, area), at in members.items()]
         self._sql.executemany(
             "INSERT INTO vec VALUES (?, ?, ?, ?, ?, ?)",
-            [(c.pid, c.area, len(c.pages), c.pages.tobytes(), c.ats.tobytes(), c.halves.tobytes()) for c in chunks],
+            [(c.pid, c.area, len(c.units), c.units.tobytes(), c.ats.tobytes(), c.halves.tobytes()) for c in chunks],
         )
         return chunks
 
@@ -239,9 +275,20 @@ class Spaces:
                 space.add(chunk)
 
     def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
-        """The `k` pages of `scope` nearest to `vector` (dim,) with their cosines, best first, over its areas."""
+        """The `k` units of `scope` nearest to `vector` (dim,) with their cosines, best first, over its areas."""
         found = [hit for area in scope.areas for hit in self._space(scope.pid, area).search(vector, k, scope)]
         return sorted(found, key=lambda hit: (-hit[1], -hit[0]))[:k]
+
+    def among(
+        self, vector: Floats, content: Floats, units: Mapping[Area, Sequence[int]], scope: Scope
+    ) -> dict[int, tuple[float, float]]:
+        """By unit, what Space.among says of those of each area."""
+        found: dict[int, tuple[float, float]] = {}
+        for area, numbers in units.items():
+            ids = np.fromiter(numbers, np.int64, len(numbers))
+            near, centred = self._space(scope.pid, area).among(vector, content, ids, scope.upto)
+            found.update(zip(numbers, zip(near.tolist(), centred.tolist(), strict=True), strict=True))
+        return found
 
     def build(self) -> bool:
         """Insert one slice of vectors into a graph that is behind; False if none is."""
@@ -278,15 +325,15 @@ class Spaces:
     def _load(self, pid: int, area: Area) -> Space:
         space = Space(self._dim, self._exact_max)
         rows = self._sql.execute(
-            "SELECT pages, ats, halves FROM vec WHERE pid = ? AND area = ? ORDER BY rowid", (pid, area)
+            "SELECT units, ats, halves FROM vec WHERE pid = ? AND area = ? ORDER BY rowid", (pid, area)
         ).fetchall()
         if rows:
-            pages, ats, halves = (b"".join(column) for column in zip(*rows, strict=True))
+            units, ats, halves = (b"".join(column) for column in zip(*rows, strict=True))
             space.add(
                 Chunk(
                     pid,
                     area,
-                    np.frombuffer(pages, np.int64),
+                    np.frombuffer(units, np.int64),
                     np.frombuffer(ats, np.int64),
                     np.frombuffer(halves, np.float16).reshape(-1, self._dim),
                 )
@@ -319,6 +366,17 @@ def _dots_of(rows: Floats, number: Ints, query: npt.NDArray[Any]) -> Any:
     for at in range(0, len(number), COPIED_MAX):
         dots[at : at + COPIED_MAX] = _dots(rows[number[at : at + COPIED_MAX]], query)
     return dots
+
+
+def _weighed(parts: Sequence[Doubles], share: Sequence[Doubles]) -> Doubles:
+    """The sum of three, by shares of 1 and a half: exact."""
+    return parts[0] * share[0] + parts[1] * share[1] + parts[2] * share[2]
+
+
+def _cosine(product: Doubles, squares: Doubles) -> Doubles:
+    """`product` by the root of `squares`; 0 where that is nothing."""
+    length = np.sqrt(squares)
+    return np.divide(product, length, out=np.zeros_like(product), where=length > 0)
 
 
 def _with_room(array: Any, used: int, more: int) -> Any:

@@ -5,10 +5,8 @@ Guarantee: never behind, never damaged; every search is answered, with no hit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from kernel.event import Search, Searched
-from kernel.ports import Post
+from kernel.ports import Post, Sized
 
 
 class NoIndex:
@@ -18,7 +16,7 @@ class NoIndex:
         self.applied = 0
         self.anew, self.damaged, self.idle = True, "", True
 
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
+    def start(self, post: Post, sized: Sized) -> None:
         """Begin to answer."""
         self._post = post
 

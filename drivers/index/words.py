@@ -6,13 +6,15 @@ then by age. It may be told to be silent: searches are kept and answered when it
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from typing import Final
 
 from kernel import records
 from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Page
-from kernel.ports import Post, Reads
+from kernel.memory.words import terms
+from kernel.ports import Post, Reads, Sized
+
+HALF: Final = 0.5  # of the query's words: a page with fewer is not likely what was asked for
 
 
 class WordIndex:
@@ -24,12 +26,12 @@ class WordIndex:
         self.silent = False
         self._disk = disk
         self._pages: dict[int, Page] = {}
-        self._words: dict[int, set[str]] = {}
+        self._words: dict[int, frozenset[str]] = {}
         self._kept: list[Search] = []
 
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
-        """Catch up with the truth; `sizes` gives the token counts that hits carry."""
-        self._post, self._sizes = post, sizes
+    def start(self, post: Post, sized: Sized) -> None:
+        """Catch up with the truth; `sized` gives hits the token counts that they carry."""
+        self._post, self._sized = post, sized
         self.feed(0)
 
     def feed(self, upto: int) -> None:
@@ -39,7 +41,7 @@ class WordIndex:
             self.applied = page.id
             if page.area is not Area.NONE:
                 self._pages[page.id] = page
-                self._words[page.id] = _words(page.searched)
+                self._words[page.id] = terms(page.searched)
 
     def search(self, what: Search) -> None:
         """Answer at once, or when it speaks again."""
@@ -71,24 +73,34 @@ class WordIndex:
         """Nothing to save."""
 
     def _answer(self, what: Search) -> None:
-        query = _words(what.query or " ".join(self._pages[page].searched for page in what.pages if page in self._pages))
+        text = what.query or " ".join(self._pages[page].searched for page in what.pages if page in self._pages)
+        query = terms(text)
         found = []
         for page in self._pages.values():
             if page.pid != what.pid or page.area not in what.area or page.id in what.exclude or page.id > what.upto:
+                continue
+            if page.role in what.apart:
                 continue
             shared = len(query & self._words[page.id])
             if shared and what.since <= page.at and (not what.until or page.at <= what.until):
                 found.append((shared / len(query), page))
         found.sort(key=lambda one: (-one[0], one[1].id))
         chosen = found[what.cursor : what.cursor + what.limit]
-        sizes = self._sizes([page.id for _, page in chosen])
-        hits = tuple(
-            Hit(page.id, page.seq, page.role, page.at, size, score, score, page.searched)
-            for (score, page), size in zip(chosen, sizes, strict=True)
+        hits = self._sized(
+            [
+                Hit(
+                    page=page.id,
+                    seq=page.seq,
+                    role=page.role,
+                    at=page.at,
+                    tokens=0,
+                    score=cover if cover >= HALF else 0.0,
+                    cover=cover,
+                    text=page.searched,
+                    asked=bool(what.pages) and "?" in text,
+                )
+                for cover, page in chosen
+            ]
         )
         more = len(found) > what.cursor + what.limit
-        self._post(Searched(source="index", pid=what.pid, req=what.req, hits=hits, more=more))
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower()))
+        self._post(Searched(source="index", pid=what.pid, req=what.req, hits=tuple(hits), more=more))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, assert_never
 
 from kernel import failpoint
-from kernel.event import AnyEffect, AnyEvent, Arm, Deliver, Disarm, Fork, Load, Message, Preempt, Run, Search
+from kernel.event import AnyEffect, AnyEvent, Arm, Deliver, Disarm, Fetch, Fork, Load, Message, Preempt, Run, Search
 from kernel.machine.cpus import Cpus
 from kernel.machine.pages import Pages
 from kernel.ports import Index, Post, Record
@@ -83,6 +83,8 @@ class Devices:
                 self._index.search(effect)
             case Load():
                 self._post(self._pages.load(effect))
+            case Fetch():
+                self._post(self._pages.fetch(effect))
             case Arm():
                 self._alarms.arm(effect.timer, effect.due)
             case Disarm():

@@ -14,24 +14,31 @@ import msgspec
 
 from kernel import records
 from kernel.errors import KernelPanic
-from kernel.event import Load, Loaded, Run
-from kernel.limits import PAGES_CACHED_MAX
+from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Run
+from kernel.limits import LINES_CACHED_MAX, PAGES_CACHED_MAX
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
-from kernel.memory.page import Kind, Page, Role
+from kernel.memory.page import HEADS, Kind, Page, Placed, Role
+from kernel.memory.prompt import line
 from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
 
-READ_AS = {Kind.ARCHIVE: Kind.RESULT, Kind.DELTA: Kind.RESULT}  # the kind of a page that `read` brings back
+READ_AS = {
+    Kind.ARCHIVE: Kind.RESULT,
+    Kind.FACT: Kind.RESULT,
+    Kind.DELTA: Kind.RESULT,
+}  # the kind of a page that `read` brings back
 
 
 class Pages:
-    """The pages of a machine. `sizes` may be called from any thread, the rest by the machine alone."""
+    """The pages of a machine. `sizes` and `sized` may be called from any thread, the rest by the machine alone."""
 
     def __init__(self, disk: Disk, cpus: Cpus, iset: InstructionSet, model_of: Callable[[int], str]) -> None:
         """`model_of`: by whose ids the pages of a process are seen."""
         self._disk, self._layouts, self._iset, self._model_of = disk, cpus.layouts, iset, model_of
         self._kept: OrderedDict[int, Visible] = OrderedDict()
+        # By measure, page, span, and whether it is dated.
+        self._lines: OrderedDict[tuple[str, int, int, int, bool], tuple[int, ...]] = OrderedDict()
         self._measured: list[Record] = []
         self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
 
@@ -57,14 +64,8 @@ class Pages:
 
     def job(self, run: Run) -> Job:
         """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt)."""
-        pages = tuple(
-            visible
-            if visible.role is placed.role and not placed.recalled
-            else msgspec.structs.replace(visible, role=placed.role, recalled=placed.recalled)
-            for placed, visible in zip(
-                run.pages, self._visible([placed.page for placed in run.pages], run.model), strict=True
-            )
-        )
+        visible = self._visible([placed.page for placed in run.pages], run.model)
+        pages = tuple(self._placed(one, run.model, at) for one, at in zip(visible, run.pages, strict=True))
         name = (run.calls, run.encoding)
         if name not in self._grammars:
             self._grammars[name] = self._iset.grammar(run.calls, run.encoding)
@@ -78,13 +79,22 @@ class Pages:
             quantum=run.quantum,
             reply=run.reply,
             window=run.window,
+            apart=run.apart,
         )
+
+    def _placed(self, visible: Visible, model: str, placed: Placed) -> Visible:
+        """A page as it stands in a prompt."""
+        if visible.role is placed.role and not placed.recalled:
+            return visible
+        start, end = placed.start, placed.end
+        ids = self._line(visible.page, start, end, placed.dated, model) if placed.recalled else visible.ids
+        return Visible(visible.page, placed.role, ids, placed.recalled, start, end)
 
     def load(self, what: Load) -> Loaded:
         """Those of the pages asked for that exist, belong to the process and can be read."""
         rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
         pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
-        mine = [page for page in pages if page.pid == what.pid and page.kind not in (Kind.STUB, Kind.CORE)]
+        mine = [page for page in pages if page.pid == what.pid and page.kind not in (*HEADS, Kind.CORE)]
         sizes = self.sizes([page.id for page in mine])
         return Loaded(
             source="disk",
@@ -94,12 +104,24 @@ class Pages:
                 (
                     page.id,
                     size,
-                    page.role if page.kind is not Kind.ARCHIVE else Role.SYSTEM,
+                    page.role if page.kind not in (Kind.ARCHIVE, Kind.FACT) else Role.SYSTEM,
                     READ_AS.get(page.kind, page.kind),
                 )
                 for page, size in zip(mine, sizes, strict=True)
             ),
         )
+
+    def fetch(self, what: Fetch) -> Fetched:
+        """Those of the pages asked for that exist and belong to the process whose pages they are to be."""
+        rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
+        pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
+        mine = [page for page in pages if page.pid == what.owner]
+        sizes = self.sizes([page.id for page in mine])
+        found = [
+            Brought(page.id, size, page.kind, page.origin, page.role, page.at)
+            for page, size in zip(mine, sizes, strict=True)
+        ]
+        return Fetched(source="disk", pid=what.pid, req=what.req, pages=tuple(found))
 
     def sizes(self, numbers: Sequence[int]) -> list[int]:
         """Token counts of pages by the models that see them now, without frame."""
@@ -113,6 +135,32 @@ class Pages:
             else:
                 found.append(len(ids) // 4)
         return found
+
+    def sized(self, hits: Sequence[Hit]) -> list[Hit]:
+        """`hits` with the tokens of what they show, and of the whole page."""
+        found = []
+        for hit, whole in zip(hits, self.sizes([hit.page for hit in hits]), strict=True):
+            page, model = self.page(hit.page), self._seen_by(hit.page)
+            tokens = 0 if page is None else len(self._line(page, hit.start, hit.end, hit.dated, model))
+            found.append(msgspec.structs.replace(hit, tokens=tokens, whole=whole))
+        return found
+
+    def _line(self, page: Page, start: int, end: int, dated: bool, model: str) -> tuple[int, ...]:
+        """The ids of a page, or of a passage of it, as a line of the recall block."""
+        key = (self._measure(model), page.id, start, end, dated)
+        ids = self._lines.get(key)
+        if ids is None:
+            text = line(page.text[start:end] if end else page.text, page.at if dated else None)
+            ids = self._ids_of(page, model) if text == page.text else self._layouts[model].tokenize(text)
+            self._lines[key] = ids
+            if len(self._lines) > LINES_CACHED_MAX:
+                self._lines.popitem(last=False)
+        return ids
+
+    def _ids_of(self, page: Page, model: str) -> tuple[int, ...]:
+        """The ids of a whole page: as it was emitted or measured."""
+        packed = self._disk.get("ids", records.ids_key(self._measure(model), page.id))
+        return self._ids(page, model) if packed is None else records.unpack_ids(packed)
 
     def _measure(self, model: str) -> str:
         return self._layouts[model].costs.measure

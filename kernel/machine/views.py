@@ -2,14 +2,15 @@
 
 The structs are the protocol: a field's name and order is what goes over the wire (drivers/door/wire.py). Importing them
 costs a client next to nothing, so no scheduler, policy or trio is imported here.
-The caller's duty: read on the machine's own thread, between two steps; `history` alone may run on any, for it reads the
-disk and nothing else.
+The caller's duty: read on the machine's own thread, between two steps; `history` and `facts` may run on any, for they
+read the disk and nothing else.
 Not here: what changes anything (requests.py), what is told as it happens (feed.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from kernel import formats, records
 from kernel.errors import BadInput, some
 from kernel.event import Message, Note
 from kernel.memory.address_space import Entry as PageEntry
-from kernel.memory.page import Kind, Page, Role
+from kernel.memory.page import Kind, Origin, Page, Role
 from kernel.ports import Reads
 from kernel.process import Accounts, Process, State
 
@@ -91,12 +92,26 @@ class ProcessView(msgspec.Struct, frozen=True):
     timers: int
 
 
+class FactView(msgspec.Struct, frozen=True):
+    """A fact that reflection found; its number is its page's."""
+
+    page: int
+    subject: str
+    text: str
+    said: int  # ns UTC
+    holds: str
+    rests: tuple[int, ...]  # pages that it stands in
+    corrects: int  # the fact that it takes the place of; 0: none
+    corrected: int  # the fact that takes its place; 0: none
+    origin: Origin
+
+
 def find(kernel: Kernel, proc: str | int) -> int:
     """The number of a process by name or number. Raises BadInput naming those that exist."""
     if isinstance(proc, str) and proc in kernel.names:
         return kernel.names[proc]
     if isinstance(proc, int) or (proc.isascii() and proc.isdigit()):
-        return kernel.proc(int(proc)).pid
+        return int(proc) if int(proc) in kernel.procs else kernel.proc(int(proc)).pid
     raise BadInput(f"no process {proc!r}; processes are {some(kernel.names)}")
 
 
@@ -116,7 +131,7 @@ def _view(kernel: Kernel, proc: Process) -> ProcessView:
         pid=proc.pid,
         name=proc.name,
         state=proc.state,
-        status=proc.status,
+        status=proc.status or _of_thread(kernel, proc),
         calls=proc.spec.calls,
         model=kernel.models[kernel.model_of(proc.pid)].title,
         accounts=proc.accounts,
@@ -131,6 +146,13 @@ def _view(kernel: Kernel, proc: Process) -> ProcessView:
         acked=proc.acked,
         timers=len(proc.timers),
     )
+
+
+def _of_thread(kernel: Kernel, proc: Process) -> str:
+    """What a thread of the kernel's does; "" for everybody else."""
+    if proc.work is not None:
+        return f"the kernel's own, for {kernel.procs[proc.work.owner].name}"
+    return "the kernel's own" if proc.thread else ""
 
 
 def pmap(kernel: Kernel, proc: str | int) -> Map:
@@ -200,19 +222,43 @@ def history(disk: Reads, pid: int, limit: int, upto: int = 0) -> list[Page]:
 
     It reads backwards and ends with the process's first page, however many pages of others lie between.
     """
-    found: list[Page] = []
+    rows = islice(_backwards(disk, pid, Kind.MESSAGE, upto), limit)
+    return [records.page_of(row, disk.get) for row in rows][::-1]
+
+
+def facts(disk: Reads, pid: int, limit: int, upto: int = 0) -> list[FactView]:
+    """The last facts found for a process, oldest first; what corrects one is newer, so it is known."""
+    found: list[FactView] = []
+    corrected: dict[int, int] = {}
+    for row in islice(_backwards(disk, pid, Kind.FACT, upto), limit):
+        page = records.fact_of(row)
+        if page is None or page.fact is None:
+            continue
+        fact = page.fact
+        if fact.corrects:
+            corrected[fact.corrects] = page.id
+        by = corrected.get(page.id, 0)
+        found.append(
+            FactView(
+                page.id, fact.subject, fact.text, fact.said, fact.holds, fact.rests, fact.corrects, by, page.origin
+            )
+        )
+    return found[::-1]
+
+
+def _backwards(disk: Reads, pid: int, kind: Kind, upto: int) -> Iterator[bytes]:
+    """The rows of a process's pages of a kind, newest first, down to its first page."""
     start = records.key(upto) if upto else b""
     while rows := disk.scan("page", start, reverse=True, limit=HISTORY_PAGES):  # ends at the first page of all, too
         for _, row in rows:
             head = _head.decode(row)
             if head.pid != pid:
                 continue
-            if head.kind is Kind.MESSAGE:
-                found.append(records.page_of(row, disk.get))
-            if len(found) == limit or head.seq == 1:
-                return found[::-1]
+            if head.kind is kind:
+                yield row
+            if head.seq == 1:
+                return
         start = records.key(records.unkey(rows[-1][0])[0] - 1)
-    return found[::-1]
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):

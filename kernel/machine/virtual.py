@@ -64,7 +64,7 @@ class VirtualMachine:
         )
         checkpoint.last_commit(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
-        index.start(self.post, self.pages.sizes)
+        index.start(self.post, self.pages.sized)
         first = upgraded(self.kernel, self.now)
         disk.commit([*recorded(self.cpus, settings), *(row for _, step in first for row in step.records)])
         return self.do(booted(self.cpus, settings))

@@ -2,11 +2,13 @@
 
 text, data, queue, recall, turn: stable first, volatile last, so that the KV cache of a prefix survives. `queue` holds
 the turn too: its pages from `turn` on. Recalled pages are no part of the queue; they are placed with the user's
-message of the turn and dropped when the turn ends.
-Invariants (`check`): no page twice; `turn` within the queue; sizes positive.
+message of the turn and dropped when the turn ends. One may stand further up in the queue, too.
+Invariants (`check`): no page twice in the queue; `turn` within the queue; sizes positive.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import msgspec
 
@@ -25,6 +27,21 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     shows: tuple[int, ...] = ()  # pages whose text a result quotes
 
 
+class Recalled(Entry, frozen=True, array_like=True):
+    """A page of the recall area, or the passage [start, end) of it in characters; end 0: all of it.
+
+    `whole`: tokens of the whole page, without frame. `asked`: for a message that asks for something. `dated`: its line
+    says when it was said. `follows`: for one that says little without the turn before it.
+    """
+
+    start: int = 0
+    end: int = 0
+    whole: int = 0
+    asked: bool = False
+    dated: bool = False
+    follows: bool = False
+
+
 class AddressSpace(msgspec.Struct, array_like=True):
     """The page table of one process."""
 
@@ -33,7 +50,7 @@ class AddressSpace(msgspec.Struct, array_like=True):
     data: Entry | None = None
     queue: list[Entry] = []
     turn: int = 0  # index into the queue where the turn begins
-    recall: list[Entry] = []
+    recall: list[Recalled] = []
     pressed: bool = False  # the pressure edge has been raised and not yet fallen
     evicted: int = 0  # pages that have left the queue, for the stub
     group: int = 0  # last group number given
@@ -73,24 +90,44 @@ class AddressSpace(msgspec.Struct, array_like=True):
                 return index
         return -1
 
-    def placed(self) -> list[Placed]:
-        """All pages in prompt order."""
+    def before(self) -> list[Entry]:
+        """What was last said to the process before this turn, and what it said then, as far as in the queue."""
+        said: list[Entry] = []
+        for entry in reversed(self.queue[: self.turn]):
+            if entry.kind is Kind.MESSAGE and entry.role is not Role.SYSTEM:
+                said.append(entry)
+                if entry.role is Role.USER:
+                    break
+        return said[::-1]
+
+    def placed(self, *, apart: bool = False) -> list[Placed]:
+        """All pages in prompt order. `apart`: of the queue before the turn only what the message follows."""
         placed = [Placed(head.page, head.role) for head in (self.text, self.data) if head is not None]
-        queue = [Placed(entry.page, entry.role) for entry in self.queue]
+        earlier = self.queue[: self.turn]
+        if apart:
+            earlier = self.before() if any(entry.follows for entry in self.recall) else []
+        queue = [Placed(entry.page, entry.role) for entry in [*earlier, *self.queue[self.turn :]]]
         if self.recall:
-            anchor = self.anchor()
-            queue[anchor:anchor] = [Placed(entry.page, entry.role, True) for entry in self.recall]
+            anchor = self.anchor() - self.turn + len(earlier)
+            queue[anchor:anchor] = [
+                Placed(entry.page, entry.role, True, entry.start, entry.end, entry.dated) for entry in self.recall
+            ]
         return placed + queue
 
     def check(self) -> None:
         """Assert the invariants; called after every step in tests."""
-        pages = [entry.page for entry in self.queue] + [entry.page for entry in self.recall]
+        pages = [entry.page for entry in self.queue]
+        own = {entry.page for entry in self.queue[self.turn :]}
+        assert not any(entry.page in own for entry in self.recall), "recalled beside itself"
         assert len(pages) == len(set(pages)), f"a page stands twice: {pages}"
+        ends = sorted((entry.page, entry.start, entry.end) for entry in self.recall)
+        for one, other in pairwise(ends):
+            assert one[0] < other[0] or 0 < one[2] <= other[1], f"passages overlap: {one}, {other}"
         assert 0 <= self.turn <= len(self.queue)
         assert all(entry.tokens > 0 for entry in self.queue)
         assert all(entry.tokens > 0 for entry in self.recall)
         for head in (self.text, self.data):
             assert head is None or head.tokens > 0
-            assert head is None or head.page not in pages, "a head stands in the queue, too"
+            assert head is None or head.page not in self.resident(), "a head stands in the queue, too"
         assert self.group >= 0
         assert self.evicted >= 0

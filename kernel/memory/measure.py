@@ -41,12 +41,19 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Visible(msgspec.Struct, frozen=True):
-    """A page as a CPU sees it: `ids` are the tokens of its text, without frame."""
+    """A page as a CPU sees it, or the passage [start, end) of it: `ids` are the tokens of `text`, without frame."""
 
     page: Page
     role: Role
     ids: tuple[int, ...]
     recalled: bool = False
+    start: int = 0
+    end: int = 0  # 0: all of it
+
+    @property
+    def text(self) -> str:
+        """What is seen."""
+        return self.page.text[self.start : self.end] if self.end else self.page.text
 
 
 class Measure(Protocol):

@@ -7,6 +7,7 @@ ids of a page belong to a model and are stored apart, keyed by (measure, page), 
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,12 @@ class Kind(enum.StrEnum):
     ALERT = "alert"  # an interrupt or an error, told by the kernel
     STUB = "stub"  # what eviction left behind
     ARCHIVE = "archive"  # what the process asked to remember
+    SUMMARY = "summary"  # what eviction left behind, in a model's words
+    FACT = "fact"  # what reflection found in pages that had left
+
+
+HEADS: Final = (Kind.STUB, Kind.SUMMARY)
+"""What stands at the head of a queue for what has left it: the kernel puts it there and takes it, no policy does."""
 
 
 class Origin(enum.StrEnum):
@@ -71,9 +78,29 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
         return self.gist or self.text
 
 
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """What a page of kind FACT says, as a record."""
+
+    subject: str
+    text: str
+    said: int  # when the first of its pages was said, ns UTC
+    holds: str  # when it holds: a date, a range of two, or what the model wrote; "" if nothing says
+    rests: tuple[int, ...]  # the pages it was found in
+    corrects: int = 0  # the fact (by its page) that this one takes the place of; 0: none
+
+
+class FactPage(Page, frozen=True, array_like=True):
+    """A page with its record. Whoever reads it as a Page has all but that, so other pages are stored as ever."""
+
+    fact: Fact | None = None
+
+
 class Placed(msgspec.Struct, frozen=True, array_like=True):
     """A page in the prompt: in a role's frame, or (`recalled`) as a line of the block in the user's frame."""
 
     page: int
     role: Role
     recalled: bool = False
+    start: int = 0  # recalled: characters [start, end) of it; end 0: all of it
+    end: int = 0
+    dated: bool = False  # recalled: its line says when it was said

@@ -12,11 +12,13 @@ import msgspec
 from kernel.errors import BadInput, KernelPanic
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.measure import Costs
-from kernel.memory.page import Kind
+from kernel.memory.page import HEADS
 from kernel.memory.policy import Policy
+from kernel.memory.split import STEPS
 from kernel.settings import Settings
 
 HYSTERESIS = 0.1  # the pressure edge falls this share of Q below `warn`
+LEAST, MOST = 2, 12  # of STEPS: bounds of a learned share
 
 
 class Budgets(msgspec.Struct, frozen=True):
@@ -33,6 +35,16 @@ class Budgets(msgspec.Struct, frozen=True):
     unit: int  # the largest page that can arrive: a split text, or a reply
 
     @property
+    def shared(self) -> int:
+        """What queue and recall have together."""
+        return self.queue + self.recall
+
+    @property
+    def places(self) -> range:
+        """Where the border between them may be, where that is learned: recall has so many STEPS-ths of it."""
+        return places(self.shared, self.pinned + 2 * self.unit)
+
+    @property
     def low(self) -> str:
         """The sum, for people."""
         return (
@@ -46,13 +58,37 @@ def reply_max(settings: Settings) -> int:
     return settings.cpu.reply or min(512, settings.window // 10)
 
 
-def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int) -> Budgets:
-    """Divide the window. Raises BadInput with the sum if what is left cannot hold two pages beside the pinned ones."""
+def places(shared: int, need: int) -> range:
+    """Shares of `shared` tokens (in STEPS-ths) that recall may have, such that the queue keeps `need`; one at least."""
+    most = (shared - need) * STEPS // max(1, shared)
+    return range(LEAST, max(LEAST, min(MOST, most)) + 1)
+
+
+def learned(settings: Settings) -> bool:
+    """Whether the share of recall is learned; where nothing is recalled, it is not."""
+    return settings.memory.share == "learned" and settings.memory.recall > 0
+
+
+def first(settings: Settings, shared: int) -> int:
+    """The place that `memory.recall` says, of `shared` tokens: a learned share begins there."""
+    return round(settings.window * settings.memory.recall * STEPS / max(1, shared))
+
+
+def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int, place: int | None = LEAST) -> Budgets:
+    """Divide the window. Raises BadInput with the sum if what is left cannot hold two pages beside the pinned ones.
+
+    Where the share of recall is learned, it is that of `place` (None: the first one), or of the nearest that may be.
+    """
     window, reply = settings.window, reply_max(settings)
     data, recall = int(window * settings.memory.data), int(window * settings.memory.recall)
     frame = costs.begin + costs.generate
     unit = max(page_tokens, reply) + max(costs.role.values())
     pinned = window // 16
+    if learned(settings):
+        shared = max(0, window - text - data - reply - frame)
+        allowed = places(shared, pinned + 2 * unit)
+        wanted = first(settings, shared) if place is None else place
+        recall = shared * max(allowed[0], min(allowed[-1], wanted)) // STEPS
     queue = window - text - data - recall - reply - frame
     found = Budgets(window, text, data, recall, reply, frame, queue, pinned, unit)
     if pinned + 2 * unit > queue:
@@ -61,6 +97,12 @@ def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int) -> Bu
             f"are needed; take a larger window, or less memory.recall, memory.data or cpu.reply"
         )
     return found
+
+
+def of_thread(limits: Budgets) -> Budgets:
+    """The budgets of a thread of the kernel's: no data, half for what it emits, the rest for what it looks at."""
+    queue = max(limits.pinned + 2 * limits.unit, limits.shared // 2)
+    return msgspec.structs.replace(limits, data=0, queue=queue, recall=limits.shared + limits.data - queue)
 
 
 def batch(used: int, arriving: int, queue: int, low: float) -> int:
@@ -83,7 +125,7 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
         return []
     goal = batch(used, arriving, limits.queue, low)
     turn = {entry.page for entry in space.queue[space.turn :]}
-    fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind is Kind.STUB}
+    fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind in HEADS}
     chosen = policy.evict(goal, turn | fixed)
     _with_groups(space, policy, chosen, fixed | turn)
     freed = sum(entry.tokens for entry in space.queue if entry.page in chosen)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from kernel.memory import times
 from kernel.memory.measure import Costs, Frame, Part, Visible
 from kernel.memory.page import Role
 
@@ -19,6 +20,17 @@ RECALL_END = "\n"  # after each line
 RECALL_TAIL = ""  # between the block and the message
 
 Tokenize = Callable[[str], tuple[int, ...]]
+
+
+def line(text: str, at: int | None) -> str:
+    """A recalled text as one line of the block: no text of a page can begin a line of its own.
+
+    With `at`, when it was said (ns UTC), for a message that asks for a time: its day stands before it, and behind what
+    names days only from there ("yesterday", "last May") stand those days.
+    """
+    if at is not None:
+        text = f"[{times.spoken(times.day_of(at))}] {times.glossed(text, at)}"
+    return " ".join(text.splitlines()) if len(text.splitlines()) > 1 else text
 
 
 class Layout:

@@ -33,9 +33,10 @@ class Learned(msgspec.Struct, frozen=True, array_like=True):
 class Split:
     """A budget in tokens, and what has been learned of its division."""
 
-    def __init__(self, budget: int, state: Learned | None = None) -> None:
-        known = state or Learned()
-        self.budget = budget
+    def __init__(self, budget: int, state: Learned | None = None, first: int = FIRST) -> None:
+        """`first` is the place before anything was seen, and the one to keep while nothing speaks against it."""
+        known = state or Learned(place=first)
+        self.budget, self.first = budget, first
         self.served = list(known.served)
         self.weight = known.weight
         self.place = known.place
@@ -67,7 +68,7 @@ class Split:
 
     def settle(self, places: Iterable[int] = range(MOST + 1)) -> bool:
         """Take the best of the places allowed if it is clearly better; True if the share has changed."""
-        scores = {k: self.served[k] - PRIOR * abs(k - FIRST) / STEPS for k in places}
+        scores = {k: self.served[k] - PRIOR * abs(k - self.first) / STEPS for k in places}
         best = max(scores, key=lambda k: (scores[k], -abs(k - self.place)))
         if scores[best] <= scores.get(self.place, -math.inf) + MARGIN * self.weight:
             return False

@@ -28,6 +28,22 @@ _SECOND: Final = 1_000_000_000
 _DAY: Final = 86_400 * _SECOND
 _NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
+_MONTH_NAMES: Final = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_YEAR: Final = re.compile(r"\d{4}")
+
 _Range: TypeAlias = tuple[int, int] | None  # days, inclusive
 
 
@@ -45,12 +61,45 @@ def day_of(at: int) -> int:
     return at // _DAY
 
 
+def date_of(day: int) -> str:
+    """A day, counted from 1970-01-01, as 2023-05-07."""
+    year, month, of_month = _civil(day)
+    return f"{year:04}-{month:02}-{of_month:02}"
+
+
 def text_of(at: int) -> str:
     """A time in ns UTC as a model is told it: 2023-05-07 13:56 (Sunday)."""
     days = day_of(at)
-    year, month, day = _civil(days)
     minutes = at % _DAY // (60 * _SECOND)
-    return f"{year:04}-{month:02}-{day:02} {minutes // 60:02}:{minutes % 60:02} ({_NAMES[_weekday(days)]})"
+    return f"{date_of(days)} {minutes // 60:02}:{minutes % 60:02} ({_NAMES[_weekday(days)]})"
+
+
+def spoken(day: int) -> str:
+    """A day as a model is told it: 7 May 2023."""
+    year, month, number = _civil(day)
+    return f"{number} {_MONTH_NAMES[month - 1]} {year}"
+
+
+def span_of(first: int, last: int) -> str:
+    """Days as a model is told them: 7 May 2023, May 2023, 2022, or 1 May 2023 to 7 May 2023."""
+    year, month, number = _civil(first)
+    if first == last:
+        return spoken(first)
+    if number == 1 and (_number(year, month + 1, 1) if month < 12 else _number(year + 1, 1, 1)) == last + 1:
+        return f"{_MONTH_NAMES[month - 1]} {year}"
+    if (month, number) == (1, 1) and _number(year + 1, 1, 1) == last + 1:
+        return str(year)
+    return f"{spoken(first)} to {spoken(last)}"
+
+
+def glossed(text: str, at: int) -> str:
+    """A text said at `at` (ns UTC), with its days in brackets behind what names them only from there."""
+    out, done = [], 0
+    for one in mentioned(text, at):
+        if one.start >= done and not _YEAR.search(text, one.start, one.end):
+            out.append(f"{text[done : one.end]} [{span_of(one.first, one.last)}]")
+            done = one.end
+    return "".join(out) + text[done:]
 
 
 def _number(year: int, month: int, day: int) -> int:

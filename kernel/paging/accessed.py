@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kernel.memory.address_space import Entry
-from kernel.memory.page import Kind, Role
+from kernel.memory.address_space import Entry, Recalled
+from kernel.memory.page import HEADS, Kind, Role
 from kernel.paging import queue
 from kernel.process import Process
 from kernel.state import Kernel
@@ -20,7 +20,7 @@ def drew(kernel: Kernel, proc: Process, pages: Iterable[int]) -> None:
     """What an instruction drew on is referenced: a hit in the queue, a miss of it in the recall area."""
     space = proc.space
     recalled = {entry.page for entry in space.recall}
-    queued = {entry.page for entry in space.queue if entry.kind is not Kind.STUB}
+    queued = {entry.page for entry in space.queue if entry.kind not in HEADS}
     for page in pages:
         if page in proc.drawn:
             continue
@@ -33,14 +33,15 @@ def drew(kernel: Kernel, proc: Process, pages: Iterable[int]) -> None:
         proc.drawn += (page,)
 
 
-def join(kernel: Kernel, proc: Process, recalled: Iterable[Entry]) -> None:
+def join(kernel: Kernel, proc: Process, recalled: Iterable[Recalled]) -> None:
     """Append those of the turn's recalled pages that it drew on, unless they are in the queue or too large for it."""
     costs = kernel.costs(proc)
     for entry in recalled if kernel.settings.memory.join else ():
         if entry.page not in proc.drawn or proc.space.find(entry.page) >= 0:
             continue
         assert entry.role is not Role.ASSISTANT, "it was not recalled"
-        tokens = entry.tokens - costs.recalled[entry.role] + costs.role[entry.role]
+        text = entry.whole if entry.end else entry.tokens - costs.recalled[entry.role]
+        tokens = text + costs.role[entry.role]
         if tokens <= kernel.budgets(proc).unit:
             queue.append(kernel, proc, Entry(entry.page, tokens, Kind.MESSAGE, entry.role))
 

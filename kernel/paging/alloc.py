@@ -11,7 +11,7 @@ from kernel import records
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.measure import Part
-from kernel.memory.page import Area, Kind, Origin, Page, Role
+from kernel.memory.page import Area, Fact, FactPage, Kind, Origin, Page, Role
 from kernel.process import Process
 from kernel.state import Kernel
 
@@ -42,6 +42,7 @@ def page(
     group: int = 0,
     model: str = "",
     at: int | None = None,
+    fact: Fact | None = None,
 ) -> Entry:
     """Make a page of a measured part, to be written with this step, and its page-table entry.
 
@@ -55,7 +56,8 @@ def page(
         seq = proc.seq
         model = kernel.model_of(pid)
     costs = kernel.models[model].costs
-    made = Page(number, pid, seq, kind, origin, role, area, kernel.at if at is None else at, part.text, gist)
+    fields = (number, pid, seq, kind, origin, role, area, kernel.at if at is None else at, part.text, gist)
+    made = Page(*fields) if fact is None else FactPage(*fields, fact=fact)
     kernel.draft.made.append((made, part.ids))
     kernel.write("page", records.key(number), records.encode(made))
     if part.ids:  # a page that comes from another machine is measured when it is first wanted
@@ -97,7 +99,10 @@ def told_max(kernel: Kernel, proc: Process) -> int:
 
 
 def check(kernel: Kernel) -> None:
-    """Assert that a page was made before it is used, is one process's, and is not seen before it is delivered."""
+    """Assert that a page was made before it is used, is one process's, and is not seen before it is delivered.
+
+    What a thread of the kernel's is shown is its owner's, and none of its own.
+    """
     made = [page.id for page, _ in kernel.draft.made]
     last = kernel.counters.page
     assert made == list(range(last - len(made) + 1, last + 1)), "numbered in order, none left out"
@@ -105,7 +110,11 @@ def check(kernel: Kernel) -> None:
     for proc in kernel.procs.values():
         resident, early = proc.space.resident(), proc.undelivered()
         assert not resident & early, "seen before its delivery"
-        own = resident | early | ({proc.space.data.page} if proc.space.data is not None else set())
+        own = (
+            (resident if not proc.thread else {entry.page for entry in proc.space.queue})
+            | early
+            | ({proc.space.data.page} if proc.space.data is not None else set())
+        )
         assert len(own) <= proc.seq, "it has more pages than were made for it"
         for page in own:
             assert 0 < page <= last

@@ -6,31 +6,56 @@ Not here: the search itself (the index behind ports.py), reading by number (resi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kernel import waiting
 from kernel.event import Hit, Search, Searched, What
-from kernel.limits import FAULT_DEADLINE_S, HIT_TOKENS
-from kernel.memory.address_space import Entry
+from kernel.limits import FAULT_DEADLINE_S, HIT_TOKENS, RECALLED_MAX
+from kernel.memory import recall
+from kernel.memory.address_space import AddressSpace, Entry, Recalled
 from kernel.memory.page import Area, Kind, Role
-from kernel.paging import alloc, transcript
+from kernel.paging import alloc, share, transcript
 from kernel.process import Process
-from kernel.state import Kernel
+from kernel.state import Kernel, small
+
+
+def wanted(kernel: Kernel, proc: Process) -> bool:
+    """Whether a user's message is a demand fault: pages could be brought in for it."""
+    memory, space = kernel.settings.memory, proc.space
+    held = space.evicted > 0 or (repeats(kernel, proc) and any(one.kind is Kind.MESSAGE for one in _earlier(space)))
+    return memory.fault and memory.recall > 0 and held
+
+
+def repeats(kernel: Kernel, proc: Process) -> bool:
+    """Whether what stands further up in the queue is recalled, too: a small model answers from the user's message."""
+    return not _covering(kernel) and small(kernel, proc, kernel.settings.memory.repeat)
+
+
+def _earlier(space: AddressSpace) -> list[Entry]:
+    """The queue before the turn."""
+    return space.queue[: space.turn]
 
 
 def demand(kernel: Kernel, proc: Process, asked: list[int]) -> Search:
     """The search of a demand fault: what is on disk for the user's pages `asked`."""
     assert asked, "the query is what was asked"
-    memory, resident = kernel.settings.memory, proc.space.resident() | proc.undelivered()
+    hidden = proc.space.resident() | proc.undelivered() | set(proc.superseded)
+    learned, covering = share.learned(kernel), _covering(kernel)
+    if learned or repeats(kernel, proc):  # what is in the queue is ranked, too
+        hidden -= {entry.page for entry in (proc.space.queue if learned else _earlier(proc.space))}
+    limit = (8 if learned else 4) * kernel.settings.memory.recall_pages if covering else RECALLED_MAX
     return Search(
         pid=proc.pid,
         req=proc.req + 1,
         area=(Area.RECALL, Area.ARCHIVE),
         pages=tuple(asked),
-        limit=4 * memory.recall_pages,
-        exclude=tuple(sorted(resident | set(asked))),
+        limit=limit,
+        exclude=tuple(sorted(hidden | set(asked))),
         upto=kernel.counters.page,
         deadline_s=FAULT_DEADLINE_S,
+        at=0 if covering else kernel.at,
+        apart=() if covering else (Role.ASSISTANT,),
+        before=() if covering else tuple(entry.page for entry in proc.space.before()),
     )
 
 
@@ -45,35 +70,75 @@ def _fitting(kernel: Kernel, proc: Process, hits: tuple[Hit, ...]) -> tuple[Hit,
     return hits
 
 
+def _covering(kernel: Kernel) -> bool:
+    """Whether hits are judged by the words that they cover: so it was before format 4, and so it may be set."""
+    return kernel.form.number < 4 or kernel.settings.memory.gate == "cover"
+
+
+def _by_cover(kernel: Kernel, proc: Process, hits: Sequence[tuple[Hit, int]], resident: set[int]) -> list[Hit]:
+    """Hits that cover enough of the message's rare words for their tokens, and nearly as much as the best of them.
+
+    The page is evaluated, and when it is dropped after the turn, so is the message behind it once more.
+    """
+    memory = kernel.settings.memory
+    near = max([0.0, *(memory.recall_near * hit.cover for hit, _ in hits if hit.page not in resident)])
+    message = sum(entry.tokens for entry in proc.space.queue[proc.space.turn :])
+    return [
+        hit
+        for hit, size in hits
+        if hit.cover >= max(near, memory.recall_min * max(1.0, (message + size) / memory.recall_tokens))
+    ]
+
+
+def _overlap(one: Hit, other: Hit) -> bool:
+    """Whether two hits show the same text."""
+    if one.page != other.page:
+        return False
+    return not one.end or not other.end or (one.start < other.end and other.start < one.end)
+
+
 def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
-    """Bring what was found into the recall area: the best that fit, the best one first."""
+    """Bring what was found into the recall area: what is worth its tokens, as far as there is room, the best first."""
     memory, costs = kernel.settings.memory, kernel.costs(proc)
     room = kernel.budgets(proc).recall - costs.recall
     resident = proc.space.resident() | proc.undelivered()
-    chosen: list[Entry] = []
-    hits = [hit for hit in hits if hit.role is not Role.ASSISTANT]  # a small model says again what it said once
-    near = max([0.0, *(memory.recall_near * hit.cover for hit in hits)])
-    message = sum(entry.tokens for entry in proc.space.queue[proc.space.turn :])
-    for hit in hits:
-        size = hit.tokens + costs.recalled[hit.role]
-        # The page is evaluated, and when it is dropped after the turn, so is the message behind it once more.
-        earned = memory.recall_min * max(1.0, (message + size) / memory.recall_tokens)
-        wanted = hit.cover >= max(near, earned)
-        if len(chosen) < memory.recall_pages and hit.page not in resident and wanted:
-            if size > room:
-                continue
-            room -= size
-            chosen.append(Entry(hit.page, size, Kind.MESSAGE, hit.role))
-            resident.add(hit.page)
-    if not chosen or proc.space.anchor() < 0:  # what came with the message pushed it out: nothing to stand with
+    if repeats(kernel, proc):
+        resident -= {entry.page for entry in _earlier(proc.space)}
+    # A small model says again what it said once: what it said is not recalled.
+    sized = [(hit, hit.tokens + costs.recalled[hit.role]) for hit in hits if hit.role is not Role.ASSISTANT]
+    covering = _covering(kernel)
+    if covering:
+        worthy, most = _by_cover(kernel, proc, sized, resident), memory.recall_pages
+    else:
+        worthy, most = recall.worthy(sized, kernel.settings.window, memory.worth), len(sized)
+    share.ranked(kernel, proc, worthy)
+    sizes = dict(sized)
+    absent = [hit for hit in worthy if hit.page not in resident]
+    apart = [hit for at, hit in enumerate(absent) if not any(_overlap(hit, better) for better in absent[:at])]
+    taken = recall.fitting([(hit, sizes[hit]) for hit in apart], room, most)
+    if not taken or proc.space.anchor() < 0:  # what came with the message pushed it out: nothing to stand with
         return
-    proc.space.recall = chosen
+    proc.space.recall = [
+        Recalled(
+            hit.page,
+            sizes[hit],
+            Kind.MESSAGE,
+            hit.role,
+            start=hit.start,
+            end=hit.end,
+            whole=hit.whole,
+            asked=hit.asked,
+            dated=hit.dated,
+            follows=hit.follows,
+        )
+        for hit in taken
+    ]
     kernel.seen.pop(proc.pid, None)
-    tokens = sum(entry.tokens for entry in chosen)
+    tokens = sum(sizes[hit] for hit in taken)
     assert tokens + costs.recall <= kernel.budgets(proc).recall
-    proc.accounts.faults += len(chosen)
+    proc.accounts.faults += len(taken)
     proc.accounts.recalled += tokens + costs.recall
-    kernel.note(What.FAULT, proc, pages=tuple(entry.page for entry in proc.space.recall), tokens=tokens + costs.recall)
+    kernel.note(What.FAULT, proc, pages=tuple(hit.page for hit in taken), tokens=tokens + costs.recall)
 
 
 def search(
@@ -94,8 +159,9 @@ def search(
         until=until,
         limit=limit,
         cursor=cursor,
-        exclude=tuple(sorted(seen)),
+        exclude=tuple(sorted(seen | set(proc.superseded))),
         upto=kernel.counters.page,
+        at=0 if _covering(kernel) else kernel.at,
     )
     waiting.block(kernel, proc, what)
 
@@ -108,6 +174,7 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
     if proc.demand:
         _bring_in(kernel, proc, event.hits)
         if event.late:
+            proc.ranked = None  # it says nothing of what a search finds
             kernel.note(What.ERROR, proc, text="the fault's deadline passed; the process runs without")
     elif event.late:
         transcript.tell(
@@ -123,9 +190,11 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
 
 def check(kernel: Kernel, proc: Process) -> None:
     """Assert that what was recalled is of this turn, within its share, and stands with a user's message."""
-    recall = proc.space.recall
-    assert sum(entry.tokens for entry in recall) <= kernel.budgets(proc).recall
-    assert not recall or proc.in_turn, "dropped when the turn ends"
-    assert not recall or proc.space.anchor() >= 0, "recalled for a message that has left"
-    assert not any(entry.role is Role.ASSISTANT for entry in recall), "it would say again what it said once"
-    assert not any(entry.group for entry in recall)
+    recalled = proc.space.recall
+    assert sum(entry.tokens for entry in recalled) <= kernel.budgets(proc).recall
+    assert not recalled or proc.in_turn, "dropped when the turn ends"
+    assert not recalled or proc.space.anchor() >= 0, "recalled for a message that has left"
+    assert proc.thread or not any(entry.role is Role.ASSISTANT for entry in recalled), (
+        "it would say again what it said once"
+    )
+    assert not any(entry.group for entry in recalled)

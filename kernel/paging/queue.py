@@ -11,9 +11,9 @@ from kernel.event import What
 from kernel.interrupts import Line
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
-from kernel.memory.page import Kind, Origin, Role
+from kernel.memory.page import HEADS, Kind, Origin, Role
 from kernel.memory.policy import make
-from kernel.paging import alloc, segments
+from kernel.paging import alloc, backlog, segments, share, summary
 from kernel.process import Process
 from kernel.state import Kernel
 
@@ -22,13 +22,13 @@ def append(kernel: Kernel, proc: Process, entry: Entry) -> None:
     """Put a page at the end of the queue; what must leave for it does."""
     space, memory = proc.space, kernel.settings.memory
     assert entry.tokens > 0
-    limits = kernel.budgets(proc)
+    limits = share.making_room(kernel, proc, entry.tokens)
     victims = pager.make_room(space, kernel.policy(proc), limits, entry.tokens, memory.low)
     space.queue.append(entry)
     kernel.policy(proc).admit(entry.page, entry.tokens, entry.kind)
     if victims:
         evicted(kernel, proc, victims)
-    if pager.pressure(space, limits, memory.warn):
+    if pager.pressure(space, limits, memory.warn) and not proc.thread:
         kernel.raise_(proc, Line.MEMORY)
 
 
@@ -38,14 +38,21 @@ def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     space = proc.space
     kernel.seen.pop(proc.pid, None)
     proc.accounts.evictions += len(victims)
-    gone = [entry for entry in victims if entry.kind is not Kind.STUB]
+    gone = [entry for entry in victims if entry.kind not in HEADS]
     space.evicted += len(gone)
     tokens = sum(entry.tokens for entry in victims)
     kernel.note(What.EVICT, proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
+    backlog.owe(kernel, proc, [entry.page for entry in gone if entry.kind in (Kind.MESSAGE, Kind.RESULT)])
     _fold(kernel, proc, victims)
-    stubs = {entry.page for entry in space.queue if entry.kind is Kind.STUB}
-    pager.remove(space, stubs)
-    if kernel.settings.memory.on_evict == "stub":
+    heads = [entry for entry in space.queue if entry.kind in HEADS]
+    pager.remove(space, {entry.page for entry in heads})
+    leaves = kernel.settings.memory.on_evict
+    if leaves == "summary":
+        stood = [entry for entry in heads if entry.kind is Kind.SUMMARY]
+        for place, entry in enumerate(summary.standing(kernel, proc, stood)):
+            space.queue.insert(place, entry)
+            space.turn += 1
+    if leaves != "nothing" and not any(entry.kind in HEADS for entry in space.queue):
         text = kernel.iset.alert("stub", proc.spec.calls, pages=space.evicted)
         _head(kernel, proc, text, Kind.STUB)
 
@@ -77,15 +84,16 @@ def _fold(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
 
 
 def check(kernel: Kernel, proc: Process) -> None:
-    """Assert that the queue fits, one stub stands at its head at most, and the policy holds what is in it."""
+    """Assert that the queue fits, a stub or summaries stand at its head, and the policy holds what else is in it."""
     queue = proc.space.queue
     assert proc.space.used() <= kernel.budgets(proc).queue
-    assert sum(entry.kind is Kind.STUB for entry in queue) <= 1
-    assert not any(entry.kind is Kind.STUB for entry in queue[1:]), "the stub stands before what is left"
+    heads = [entry.kind for entry in queue if entry.kind in HEADS]
+    assert heads.count(Kind.STUB) == 0 or len(heads) == 1, "the stub, or summaries"
+    assert [entry.kind for entry in queue[: len(heads)]] == heads, "they stand before what is left"
     assert not any(entry.kind in (Kind.TEXT, Kind.CORE) for entry in queue), "a segment of its own"
     assert all(0 <= entry.group <= proc.space.group for entry in queue), "of an instruction that is yet to come"
     assert not any(entry.shows for entry in queue if entry.kind is not Kind.RESULT)
     if proc.pid in kernel.policies and proc.pid in kernel.draft.dirty:  # asked by its verbs: a copy lets all go
         copy = make(proc.policy[0], kernel.budgets(proc).queue, proc.policy[1])
         held = sorted(copy.evict(1 << 40, ()))
-        assert held == sorted(entry.page for entry in queue if entry.kind is not Kind.STUB), "the policy has others"
+        assert held == sorted(entry.page for entry in queue if entry.kind not in HEADS), "the policy has others"

@@ -31,6 +31,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "kill": ("llmos.commands.processes:kill", "Kill a process; its memory is kept."),
     "dmesg": ("llmos.commands.processes:dmesg", "Print the kernel's log."),
     "pmap": ("llmos.commands.processes:pmap", "Draw the address space of a process."),
+    "facts": ("llmos.commands.processes:facts", "List the facts found in what has left a process's view."),
     "stop": ("llmos.commands.machine:stop", "Drain and stop the kernel."),
     "replay": ("llmos.commands.keeping:replay", "Take a machine's journal again, and compare."),
     "journal": ("llmos.commands.keeping:journal", "The journal of a machine."),

@@ -1,4 +1,4 @@
-"""Commands that ask a machine that runs: ps, vmstat, irqs, spawn, send, fork, kill, dmesg, pmap.
+"""Commands that ask a machine that runs: ps, vmstat, irqs, spawn, send, fork, kill, dmesg, pmap, facts.
 
 Guarantee: each costs one plain socket and the protocol's structs, no event loop; rich where a picture is drawn (pmap).
 Not here: how a request travels (llmos/ask.py), what a table says (llmos/tables.py).
@@ -239,3 +239,23 @@ def pmap(proc: str, directory: Path | None, as_json: bool) -> None:
     from llmos import pictures
 
     print_rich(pictures.pmap(found, colour=coloured()))
+
+
+@click.command()
+@proc_argument
+@dir_option
+@json_option
+def facts(proc: str, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos facts main
+      llmos facts main --json
+
+    List what reflection found in pages that have left a process's view (`--set memory.reflect=true`), oldest first:
+    when it was said, when it holds, the pages it stands in, and what corrects it.
+    """
+    found = ask.call(socket_of(directory), wire.Facts(id=0, proc=proc), wire.Found)
+    if as_json:
+        print_json({"facts": [tables.fact(one) for one in found.facts]})
+    else:
+        print_lines(tables.facts(found.facts, colour=coloured(), width=columns()))

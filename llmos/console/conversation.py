@@ -30,7 +30,7 @@ from syscalls.abi import TRAP_MARK
 HISTORY_LINES: Final = 6  # messages shown when a chat begins
 HISTORY_CHARS: Final = 300  # of each but the last
 SHOWN_NOTES: Final = (
-    *(What.INTERRUPT, What.FAULT, What.EVICT, What.FOLD, What.TURN),
+    *(What.INTERRUPT, What.FAULT, What.EVICT, What.FOLD, What.TURN, What.SUMMARY, What.FACT),
     *(What.SUSPEND, What.RESUME, What.THRASH, What.ERROR, What.EXIT),
 )
 

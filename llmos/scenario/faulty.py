@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from drivers.disk.lmdb import LmdbDisk
 from drivers.index.beside import IndexBeside
 from kernel.event import Outcome, Search, Searched, Trapped
-from kernel.ports import Cpu, Job, Post, Record, Streamed
+from kernel.ports import Cpu, Job, Post, Record, Sized, Streamed
 
 
 class FaultyCpu:
@@ -100,10 +100,10 @@ class FaultyIndex(IndexBeside):
 
     silent = False
 
-    def start(self, post: Post, sizes: Callable[[Sequence[int]], list[int]]) -> None:
+    def start(self, post: Post, sized: Sized) -> None:
         self._answer = post
         self._unheard: dict[tuple[int, int], Search] = {}
-        super().start(post, sizes)
+        super().start(post, sized)
 
     def search(self, what: Search) -> None:
         if self.silent:

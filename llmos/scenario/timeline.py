@@ -87,6 +87,8 @@ class Timeline:
             self._slots.append((event.slot, self._running.pop(event.slot), now, self.names.get(event.pid, "")))
         for note in step.notes:
             text = note.text
+            if note.what is What.SPAWN:
+                self.names.setdefault(note.pid, text)
             if note.what in (What.EVICT, What.FAULT) and note.pages:
                 text = f"{len(note.pages)} pages, {note.tokens} tokens"
             elif note.what is What.DELIVERED and note.pages:

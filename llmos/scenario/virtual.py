@@ -77,7 +77,9 @@ class Virtual:
         """Switch the machine on, with what the disk holds."""
         spec, machine = self.scenario.machine, self.machine
         processes = tuple(self.scenario.processes.values())  # numbered as the file has them
-        self.cpu = _Cpu(lambda job: _emits(processes[job.pid - 1], job), machine, spec)
+        thread = ProcessSpec(does="echo")  # one of the kernel's own comes after all of them
+        each = (*processes, thread, thread)
+        self.cpu = _Cpu(lambda job: _emits(each[job.pid - 1], job), machine, spec)
         self.index = WordIndex(self.disk)
         settings = apply(Settings(), list(spec.set))
         machine.watch = self._watch

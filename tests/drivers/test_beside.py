@@ -6,7 +6,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,10 +16,14 @@ from drivers.disk.lmdb import LmdbDisk, LmdbReader
 from drivers.index import beside
 from drivers.index.beside import IndexBeside
 from kernel.errors import BadInput, DeviceError
-from kernel.event import Search, Searched
+from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Record
 from llmos import models
+
+
+def sized(hits: Iterable[Hit]) -> list[Hit]:
+    return [msgspec.structs.replace(hit, tokens=100 + hit.page) for hit in hits]
 
 
 class Bench:
@@ -34,7 +38,7 @@ class Bench:
 
     def start(self) -> None:
         self.index = IndexBeside(self.folder, self.disk)
-        self.index.start(self._post, lambda pages: [100 + page for page in pages])
+        self.index.start(self._post, sized)
 
     def _post(self, event: object) -> None:
         assert isinstance(event, Searched)
@@ -81,7 +85,7 @@ def test_the_vectors_may_come_from_a_gguf_and_another_embedder_means_another_ind
         for req, embedder, anew in ((2, model, True), (3, model, False), (4, None, True)):
             bench.index.close()
             bench.index = IndexBeside(bench.folder, bench.disk, embedder=embedder)
-            bench.index.start(bench._post, lambda pages: [100 + page for page in pages])
+            bench.index.start(bench._post, sized)
             bench.ask("ship", req)
             assert {hit.page for hit in bench.answer(req).hits} <= {1, 2}
             assert bench.index.anew is anew
@@ -164,7 +168,7 @@ KERNEL = """
     from drivers.disk.lmdb import LmdbDisk
     disk = LmdbDisk(sys.argv[1])
     index = IndexBeside(sys.argv[1], disk)
-    index.start(print, lambda pages: [0] * len(pages))
+    index.start(print, list)
     print(index._child.pid, flush=True)
     time.sleep(600)
 """

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.memory import MemoryDisk
 from drivers.embed.wordllama import WordLlamaEmbedder
-from drivers.index import fts, hnsw
+from drivers.index import fts, hnsw, ranking
 from drivers.index import fused as module
-from drivers.index.fused import FusedIndex, fuse
-from kernel.event import Search, Searched
+from drivers.index.fts import PART_BITS
+from drivers.index.fused import FusedIndex
+from kernel.event import Hit, Search, Searched
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Disk, Record
 
@@ -31,6 +32,10 @@ SECOND = 1_000_000_000
 EMBEDDER = WordLlamaEmbedder()
 BOTH = (Area.RECALL, Area.ARCHIVE)
 TOPICS = ("garden", "boat", "violin", "bread", "winter", "museum", "rocket", "spider", "cheese", "letter", "bridge")
+
+
+def sized(hits: Iterable[Hit]) -> list[Hit]:
+    return [msgspec.structs.replace(hit, tokens=1_000 + hit.page) for hit in hits]
 
 
 class Bench:
@@ -48,9 +53,9 @@ class Bench:
         self.arrived = threading.Condition()
         self.index = self.start()
 
-    def start(self, embedder: module.Embedder = EMBEDDER) -> FusedIndex:
+    def start(self, embedder: ranking.Embedder = EMBEDDER) -> FusedIndex:
         self.index = FusedIndex(self.folder, self.disk, embedder, **self.kwargs)
-        self.index.start(self._post, lambda pages: [1_000 + page for page in pages])
+        self.index.start(self._post, sized)
         return self.index
 
     def restart(self) -> None:
@@ -151,7 +156,7 @@ def test_no_hit_is_ever_another_processes(bench):
         for pid in (1, 2, 3):
             bench.tell(text, pid=pid)
     mine = set(bench.tell("violin of pid two", pid=2)) | {page for page in range(1, 181) if (page - 1) % 3 == 1}
-    found = bench.found("violin garden boat note", pid=2, limit=200, neighbours=True)
+    found = bench.found("violin garden boat note", pid=2, limit=200)
     assert len(found) == len(set(found))
     assert set(found) <= mine
     assert len(found) > 30
@@ -188,36 +193,33 @@ def test_areas_times_and_exclusions_are_kept(bench):
     assert bench.index.applied == kept[0] + 1  # a page of no area is applied, and found nowhere
 
 
-def test_neighbours_stand_behind_their_hit_once_and_within_its_area(bench):
+def test_what_was_said_right_beside_a_match_is_found_too_within_its_area(bench):
     before, hit, after = bench.tell("What shall we bring?", "Candles, said Ruth.", "And matches then.")
     (kept,) = bench.tell("Ruth likes candles", area=Area.ARCHIVE)
-    bench.tell(*chatter(20))
-    answer = bench.ask("Ruth candles", neighbours=True, area=(Area.RECALL,), limit=3)
-    assert [h.page for h in answer.hits] == [hit, after, before]
-    assert answer.hits[0].score > answer.hits[1].score
-    assert [h.page for h in bench.ask("Ruth candles", neighbours=True, area=(Area.RECALL,), exclude=(after,)).hits][
-        :2
-    ] == [hit, before]
-    found = bench.found("Ruth candles", neighbours=True, limit=50)
-    assert len(found) == len(set(found))
-    assert kept in found[:4]
-    assert after not in bench.found("Ruth candles", neighbours=True, until=after * SECOND)
+    bench.tell(*chatter(200))
+    (question,) = bench.tell("What did Ruth say about candles?")
+    found = bench.found(pages=(question,), area=(Area.RECALL,))
+    assert found[0] == hit
+    assert {before, after} < set(found[:10])
+    assert kept not in found
+    assert after not in bench.found(pages=(question,), exclude=(after,))
+    assert after not in bench.found(pages=(question,), until=after * SECOND)
+    assert kept in bench.found(pages=(question,))[:4]
 
 
-@pytest.mark.parametrize("neighbours", [False, True])
 @pytest.mark.parametrize("query", ["violin garden note", ""])
-def test_a_cursor_covers_every_hit_once_in_the_order_of_one_page(bench, query, neighbours):
+def test_a_cursor_covers_every_hit_once_in_the_order_of_one_page(bench, query):
     bench.tell(*chatter(300))
-    whole = bench.found(query, limit=1_000, neighbours=neighbours)
+    whole = bench.found(query, limit=1_000)
     assert len(whole) == len(set(whole)) > 200
     found: list[int] = []
     more = True
     while more:
-        answer = bench.ask(query, limit=37, cursor=len(found), neighbours=neighbours)
+        answer = bench.ask(query, limit=37, cursor=len(found))
         found += [hit.page for hit in answer.hits]
         more = answer.more
     assert found == whole
-    assert bench.ask(query, limit=10, cursor=len(whole), neighbours=neighbours).hits == ()
+    assert bench.ask(query, limit=10, cursor=len(whole)).hits == ()
 
 
 def test_a_demand_fault_searches_by_the_text_of_its_pages_and_does_not_find_them(bench):
@@ -225,7 +227,7 @@ def test_a_demand_fault_searches_by_the_text_of_its_pages_and_does_not_find_them
     (told,) = bench.tell("Marta was born in Lisbon, near the river, and her father sold fish there.")
     bench.tell(*chatter(20, seed=2))
     (question,) = bench.tell("Which city is Marta originally from?")
-    answer = bench.ask(pages=(question,), neighbours=True)
+    answer = bench.ask(pages=(question,))
     assert answer.hits[0].page == told
     assert answer.hits[0].cover > 0.5  # the question's own page does not make its words known
     assert question not in [hit.page for hit in answer.hits]
@@ -278,7 +280,7 @@ def shared(tmp_path_factory):
 @example(query="\x00violin")
 @example(query="a-1 " * 300)
 def test_any_text_is_a_query(shared, query):
-    answer = shared.ask(query, limit=50, neighbours=True)
+    answer = shared.ask(query, limit=50)
     assert not answer.late, shared.index.damaged
     assert all(0.0 <= hit.cover <= 1.0 for hit in answer.hits)
 
@@ -295,7 +297,7 @@ def test_any_text_is_stored_and_shown_as_it_was(shared, text):
 def test_of_a_long_text_the_questions_and_names_are_looked_for():
     talk = " ".join(f"extraordinar{chr(97 + n % 26)}{chr(97 + n % 25)}" for n in range(40))
     terms = fts.parse(f"We walked with Ulla. {talk}. So what is my cat called? {talk}!")
-    stems = {term.stem for term in terms}
+    stems = {term.term for term in terms}
     assert len(terms) == fts.WORDS_MAX
     assert {"cat", "ulla"} <= stems
 
@@ -311,20 +313,21 @@ def test_of_a_long_text_the_questions_and_names_are_looked_for():
         ("on 2024-05-07", "due 2024/05/07."),
     ],
 )
-def test_cover_sees_through_endings_case_and_punctuation(query, text):
-    terms = fts.parse(query)
-    weights = fts.Weights(terms, (1,) * len(terms), (1.0,) * len(terms), (1.0,) * len(terms))
-    assert weights.cover(text) > 0
-    assert weights.cover("entirely unrelated") == 0
+def test_cover_sees_through_endings_case_and_punctuation(shared, query, text):
+    pid = shared.page + 1_000
+    page, other = shared.tell(text, "entirely unrelated", pid=pid)
+    covers = {hit.page: hit.cover for hit in shared.ask(query, pid=pid).hits}
+    assert covers[page] > 0
+    assert covers.get(other, 0.0) == 0
 
 
 def test_a_restarted_index_has_everything_without_rebuilding(bench, monkeypatch):
     bench.tell(*chatter(100))
-    before = bench.ask("violin garden", neighbours=True)
+    before = bench.ask("violin garden")
     monkeypatch.setattr(module._Store, "_create", lambda self: pytest.fail("it was rebuilt"))
     monkeypatch.setattr(module._Store, "apply", lambda self, pages: pytest.fail("pages were applied again"))
     bench.restart()
-    after = bench.ask("violin garden", neighbours=True)
+    after = bench.ask("violin garden")
     assert after.hits == before.hits
 
 
@@ -349,7 +352,7 @@ def test_pages_fed_while_the_truth_is_read_are_applied_once(tmp_path):
     assert not late.index.damaged
 
 
-def rebuilt(bench: Bench, embedder: module.Embedder = EMBEDDER) -> bool:
+def rebuilt(bench: Bench, embedder: ranking.Embedder = EMBEDDER) -> bool:
     """Whether the index starts from nothing when it is started now; it must answer either way."""
     made = []
     create = module._Store._create
@@ -407,7 +410,7 @@ def test_an_error_inside_the_thread_is_answered_late_and_heals_at_the_next_start
     bench.tell("Marta was born in Lisbon", *chatter(50))
     assert bench.found("Marta")[0] == 1
     with monkeypatch.context() as broken:
-        broken.setattr(fts.Lexical, "rank", lambda *args: 1 / 0)
+        broken.setattr(fts.Lexical, "matches", lambda *args: 1 / 0)
         assert bench.ask("Marta").late
     assert "ZeroDivisionError" in bench.index.damaged
     assert bench.ask("Marta").hits, "one failed search is no reason to refuse the next"
@@ -426,7 +429,7 @@ CRASH = """
     from kernel.ports import Record
     disk = LmdbDisk(sys.argv[1], sync="off")
     index = FusedIndex(sys.argv[1] + "/index", disk, WordLlamaEmbedder())
-    index.start(print, lambda pages: [0] * len(pages))
+    index.start(print, list)
     n = 0
     while True:
         pages = []
@@ -474,8 +477,13 @@ def space(made: hnsw.Floats, exact_max: int) -> hnsw.Space:
     for at in range(0, len(made), 500):
         part = made[at : at + 500]
         ids = np.arange(at, at + len(part), dtype=np.int64) * 2 + 2
-        filled.add(hnsw.Chunk(1, Area.RECALL, ids, ids * SECOND, part.astype(np.float16)))
+        filled.add(hnsw.Chunk(1, Area.RECALL, ids << PART_BITS, ids * SECOND, part.astype(np.float16)))
     return filled
+
+
+def paged(found: list[tuple[int, float]]) -> list[int]:
+    """The pages of units."""
+    return [unit >> PART_BITS for unit, _ in found]
 
 
 def everything(**kwargs: object) -> fts.Scope:
@@ -542,23 +550,6 @@ def test_an_answer_is_the_same_when_it_is_asked_while_pages_come(tmp_path, monke
     assert [one == answers[0] for one in answers] == [True] * 9
 
 
-def test_the_weights_of_words_add_up_to_the_same_in_any_order(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "index")
-    bench.tell("violin bread spider", "winter winter after", "spider bread violin", "winter after winter", *chatter(30))
-    bench.index.close()
-    store = module._Store.open(bench.folder, bench.disk, EMBEDDER, 4_096)
-    terms = fts.parse("violin bread spider winter")
-    idf = (0.1, 0.2, 0.3, 0.6)
-    assert sum(idf[:3]) > idf[3] == sum(reversed(idf[:3]))
-    weights = fts.Weights(terms, (9,) * 4, idf, idf)
-    back = fts.Weights(terms[::-1], (9,) * 4, idf[::-1], idf[::-1])
-    ranking = store._lexical.rank(weights, everything(), 100)
-    assert [page for page, _ in ranking if page <= 4] == [4, 3, 2, 1], "equal: newest first"
-    assert store._lexical.rank(back, everything(), 100) == ranking
-    assert weights.cover("spider bread winter violin") == back.cover("spider bread winter violin") == 1.0
-    store.close(clean=True)
-
-
 def test_a_ranking_does_not_depend_on_how_a_host_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     made = vectors(2_000)
     made[1_000:1_400] = made[:400]
@@ -598,7 +589,7 @@ def test_of_more_equals_than_are_compared_at_once_the_newest_are_found() -> None
     equal = space(np.repeat(vectors(1), 5_000, axis=0), 10_000)
     query = vectors(2)[1]
     found = equal.search(query, 10, everything(upto=9_990))
-    assert [page for page, _ in found] == [9_990 - 2 * n for n in range(10)]
+    assert paged(found) == [9_990 - 2 * n for n in range(10)]
     assert len({cosine for _, cosine in found}) == 1
 
 
@@ -607,7 +598,7 @@ def test_of_more_equals_than_a_graph_looks_at_the_newest_are_found() -> None:
     made[500:1_500] = made[7]
     graph = space(made, 100)
     graph.build(3_900)
-    assert [page for page, _ in graph.search(made[7], 10, everything())] == [2 * n + 2 for n in range(1_499, 1_489, -1)]
+    assert paged(graph.search(made[7], 10, everything())) == [2 * n + 2 for n in range(1_499, 1_489, -1)]
     assert graph._search_graph(made[7], 10, np.ones(3_900, bool)) is None
     assert graph._search_graph(vectors(1, seed=2)[0], 10, np.ones(3_900, bool)) is not None
 
@@ -633,7 +624,7 @@ def test_a_filtered_search_of_a_graph_still_returns_all_it_may(monkeypatch):
     exact, graph = space(made, 10_000), space(made, 50)
     graph.build(2_000)
     query = vectors(1, seed=3)[0]
-    near = [page for page, _ in exact.search(query, 150, everything())]
+    near = paged(exact.search(query, 150, everything()))
     for scope in (
         everything(exclude=frozenset([*near, 999_999, 3])),
         everything(upto=60),
@@ -731,14 +722,3 @@ def test_both_areas_of_a_process_stay_however_large(tmp_path, monkeypatch):
         store.search(Search(pid=1, req=0, area=BOTH, query="garden", upto=bench.page))
     assert len(loads) == 2
     store.close(clean=True)
-
-
-def test_fusion_weighs_words_over_vectors_and_only_grows_at_its_end():
-    words, near = list(range(1, 400)), [7, 900, *range(1_000, 1_098)]
-    fused = [page for page, _ in fuse(words, near)]
-    assert fused[:4] == [1, 7, 2, 3]
-    assert fused.index(900) > fused.index(20)
-    assert len(fused) == len(set(fused)) == len({*words, *near})
-    assert [page for page, _ in fuse(words[:150], near)] == fused[: len(fuse(words[:150], near))]
-    scores = [score for _, score in fuse(words, near)]
-    assert scores == sorted(scores, reverse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.cpu import gguf
@@ -236,6 +236,7 @@ def test_a_header_is_read(tmp_path: Path) -> None:
     assert gguf.read(other).tokenizer != header.tokenizer
 
 
+@settings(deadline=None)  # a file is written each time, and a disk may be busy
 @given(st.data())
 def test_a_file_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "cut.gguf"
@@ -244,6 +245,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory
         gguf.read(path)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(4, 360), st.integers(0, 255)), max_size=4))
 def test_a_damaged_header_is_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]

@@ -33,9 +33,9 @@ ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "smollm2-135m"
 LONG_S: Final = 600.0  # an example with a model or of a measurement
 
-ASKS: Final = {"chat", "ps", "vmstat", "irqs", "spawn", "send", "fork", "kill", "dmesg", "pmap", "stop"}
+ASKS: Final = {"chat", "ps", "vmstat", "irqs", "spawn", "send", "fork", "kill", "dmesg", "pmap", "facts", "stop"}
 """Commands for which kernels run."""
-BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv"}
+BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory"}
 """Commands that evaluate or fetch a model in whatever example."""
 MINUTES: Final = {"bench kernel", "bench crash", "bench recovery", "bench sched", "bench interrupts", "bench paging"}
 """Commands that take more than a few seconds."""
@@ -199,6 +199,11 @@ say = "Good morning."
 order = [{ what = "interrupt", process = "main" }]
 """
 
+TALK: Final = """\
+{"say": "My dog is called Archie.", "at": "2025-01-01T10:00"}
+{"ask": "What is my dog called?", "answers": ["Archie"], "evidence": ["1"]}
+"""
+
 
 @functools.cache
 def _template(path: Path) -> Path:
@@ -227,6 +232,7 @@ def _template(path: Path) -> Path:
         (path / ".cache" / "llmos" / "models").mkdir(parents=True)
         mamba(path / ".cache" / "llmos" / "models" / "tiny.gguf")
         (home.work / "mine.toml").write_text(SCENARIO)
+        (home.work / "talk.jsonl").write_text(TALK)
     finally:
         home.close()
     return path

@@ -26,14 +26,18 @@ class PagerAgainstModel(RuleBasedStateMachine):
         low=st.sampled_from([0.2, 0.5, 0.8]),
         stub=st.sampled_from(["stub", "nothing"]),
         window=st.sampled_from([2048, 3000]),
+        share=st.sampled_from(["fixed", "learned"]),
+        join=st.booleans(),
     )
-    def boot(self, policy: str, low: float, stub: str, window: int) -> None:
+    def boot(self, policy: str, low: float, stub: str, window: int, share: str, join: bool) -> None:
         self.todo: list[str] = []
         self.rig = Rig(
             self.program,
             f"memory.policy={policy}",
             f"memory.low={low}",
             f"memory.on_evict={stub}",
+            f"memory.share={share}",
+            f"memory.join={str(join).lower()}",
             f"window={window}",
             "cpu.reply=120",
         )

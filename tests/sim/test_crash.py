@@ -51,7 +51,9 @@ def program(job: Job) -> str:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_nothing_acknowledged_is_lost_and_nothing_is_said_twice(seed: int) -> None:
     rng = Random(seed)
-    rig = Rig(program, "sched.quantum=20", "window=3000", slots=rng.choice([1, 3]))
+    drawn = ("memory.join=true", "memory.share=learned", "memory.policy=ours") if seed % 2 else ()
+    left = ("memory.on_evict=summary", "memory.reflect=true") if seed % 3 else ()
+    rig = Rig(program, "sched.quantum=20", "window=3000", *drawn, *left, slots=rng.choice([1, 3]))
     pids = [rig.spawn(f"p{n}") for n in range(3)]
     acknowledged: dict[str, str] = {}
     heard: dict[tuple[int, int], str] = {}

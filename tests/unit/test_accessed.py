@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import trio
 
+from drivers.cpu.scripted import ScriptedCpu
+from drivers.cpu.virtual import VirtualCpu
+from drivers.disk.memory import MemoryDisk
+from drivers.index.words import WordIndex
 from kernel import formats
 from kernel.audit import audit
-from kernel.event import Note, Trapped, What
+from kernel.boot import Board, boot
+from kernel.event import Note, Spawned, Trapped, What
+from kernel.machine.virtual import VirtualMachine
 from kernel.memory.attribution import PAGES_MAX, drawn, holders
 from kernel.memory.page import Kind, Role
 from kernel.memory.words import terms
-from kernel.ports import Job
+from kernel.ports import Job, Reads
 from kernel.replay import Replay
+from kernel.settings import Settings, apply
+from kernel.spec import Spec
 from syscalls.table import Table
-from tests.fakes import ONLY_SPEAK, PowerCut, Rig, op
+from tests.fakes import NS, ONLY_SPEAK, PowerCut, Rig, op
 
 FACT = "the harbour master keeps a lighthouse key under the blue stone"
 ASKING = ("lighthouse key?", "lighthouse key rope?")
-WINDOW = ("window=1024", "cpu.reply=100")
+WINDOW = ("window=1024", "cpu.reply=100", "memory.repeat=never")
 
 
 def attributed(pages: dict[int, str], asked: str, said: str) -> list[int]:
@@ -60,10 +69,10 @@ def told(*changes: str, filler: int = 40, encoding: str = "prose") -> tuple[Rig,
     return rig, pid
 
 
-def trapped(rig: Rig) -> Trapped:
-    """The last run's end, as it was journaled."""
-    events = [formats.entry(value).event for _, value in rig.disk.scan("journal")]
-    return [event for event in events if isinstance(event, Trapped)][-1]
+def reported(disk: Reads) -> list[tuple[int, ...]]:
+    """What each run's end said it drew on, as it was journaled."""
+    events = [formats.entry(value).event for _, value in disk.scan("journal")]
+    return [event.drew for event in events if isinstance(event, Trapped)]
 
 
 @pytest.mark.parametrize("encoding", ["prose", "json"])
@@ -72,11 +81,11 @@ def test_a_page_of_the_queue_that_a_reply_drew_on_is_hit(encoding: str) -> None:
     page = rig.proc(pid).space.queue[0].page
     assert rig.page(page).text == FACT
     rig.say(pid, "lighthouse key?")
-    assert trapped(rig).drew == (page,)
+    assert reported(rig.disk)[-1] == (page,)
     kept = rig.proc(pid).policy[1]
     assert [row[0] for row in kept][-2] == page, "after the question and before the answer"
     rig.say(pid, "filler again")
-    assert trapped(rig).drew == (), "nor does what is not asked draw on it"
+    assert reported(rig.disk)[-1] == (), "nor does what is not asked draw on it"
     assert not any(taken.why for taken in Replay(rig.disk, Table()).steps())
 
 
@@ -86,7 +95,7 @@ def test_what_was_recalled_and_drawn_on_joins_the_queue_with_its_exact_size() ->
     assert space.find(1) < 0
     rig.say(pid, "lighthouse key?")
     (recalled,) = [page.page.id for page in rig.jobs[-1].pages if page.recalled]
-    assert trapped(rig).drew == (recalled,)
+    assert reported(rig.disk)[-1] == (recalled,)
     joined = rig.proc(pid).space.queue[-1]
     assert (joined.page, joined.kind, joined.role, joined.group) == (recalled, Kind.MESSAGE, Role.USER, 0)
     size = len(rig.cpu.tokenize(FACT))
@@ -95,7 +104,7 @@ def test_what_was_recalled_and_drawn_on_joins_the_queue_with_its_exact_size() ->
     faults = rig.proc(pid).accounts.faults
     rig.say(pid, "lighthouse key?")
     assert rig.proc(pid).accounts.faults == faults, "it is in view now"
-    assert trapped(rig).drew == (recalled,)
+    assert reported(rig.disk)[-1] == (recalled,)
     assert [entry.page for entry in rig.proc(pid).space.queue].count(recalled) == 1
     costs = rig.kernel.costs(rig.proc(pid))
     rig.say(pid, "filler")
@@ -127,7 +136,7 @@ def test_a_page_that_is_too_large_for_what_may_arrive_does_not_join() -> None:
     large = [page.page.id for page in rig.jobs[-1].pages if page.recalled and page.page.text == text]
     assert large
     assert len(rig.cpu.tokenize(text)) > rig.kernel.budgets(rig.proc(pid)).unit
-    assert set(large) <= set(trapped(rig).drew)
+    assert set(large) <= set(reported(rig.disk)[-1])
     assert rig.proc(pid).space.find(large[0]) < 0
 
 
@@ -175,3 +184,29 @@ def test_a_power_cut_in_the_turn_leaves_the_same_queue(cut: int) -> None:
     assert rig.proc(pid).space == whole.proc(pid).space
     assert rig.proc(pid).space.queue[-1].page == 1 or rig.page(rig.proc(pid).space.queue[-1].page).text == FACT
     assert not any(taken.why for taken in Replay(rig.disk, Table()).steps())
+
+
+async def test_every_machine_reports_alike() -> None:
+    """In virtual time, in real time, and on one stack: the same messages, the same pages drawn on."""
+    settings, said = apply(Settings(), [*WINDOW, "memory.policy=lru"]), (FACT, "filler", "lighthouse key?")
+    rig = Rig(program, *WINDOW, "memory.policy=lru")
+    pid = rig.spawn(mask=ONLY_SPEAK)
+    virtual, disk = VirtualMachine(), MemoryDisk()
+    virtual.boot(Table(), VirtualCpu(program, virtual, token_ns=1_000_000), disk, WordIndex(disk), settings)
+    assert virtual.do(Spawned(source="user", spec=Spec("p", ONLY_SPEAK))).pid == pid
+    kept = MemoryDisk()
+    real = await boot(Board(ScriptedCpu(program), kept, WordIndex(kept), settings), Table())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(real.run)
+        await real.requests.spawn(Spec("p", ONLY_SPEAK))
+        for n, text in enumerate(said):
+            rig.say(pid, text)
+            virtual.do(virtual.say(pid, text))
+            virtual.run(virtual.now + 1_000 * NS)
+            await real.requests.message(pid, f"m{n}", text)
+            while real.kernel.procs[pid].in_turn or real._inbox:
+                await trio.sleep(0.001)
+        real.stop()
+    found = [reported(one) for one in (rig.disk, disk, kept)]
+    assert found[0][-1] == (2,), "its page of the fact; page 1 is the manual"
+    assert found[0] == found[1] == found[2]

@@ -13,7 +13,7 @@ from kernel.errors import KernelPanic
 from kernel.event import NOBODY, Imported, Killed, Load, Messaged, MovedTimer, Search, Searched, Tag, TimerFired
 from kernel.interrupts import Line, Pending
 from kernel.limits import ILLEGAL_MAX, OUTBOX_MAX, PENDING_MAX
-from kernel.memory.address_space import Entry
+from kernel.memory.address_space import Entry, Recalled
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
 from kernel.process import Process, State
@@ -210,6 +210,8 @@ BREAKAGES: list[tuple[str, int, Breakage]] = [
     ("address_space.py", READY, lambda rig, p: p.space.queue.append(p.space.queue[0])),
     ("address_space.py", READY, lambda rig, p: entry(p, 0, tokens=0)),
     ("address_space.py", READY, lambda rig, p: setattr(p.space, "turn", 99)),
+    ("address_space.py", READY, lambda rig, p: [recall(rig, p, 5), p.space.recall.append(p.space.recall[0])]),
+    ("address_space.py", READY, lambda rig, p: [recall(rig, p, 5), passage(p, (0, 9)), passage(p, (8, 20))]),
     ("state.py", READY, lambda rig, p: rig.kernel.seen.update({IDLE: 5})),
     ("state.py", READY, lambda rig, p: rig.kernel.write("timer", records.key(1), None)),
     ("state.py", READY, lambda rig, p: setattr(rig.kernel.slots[0], "model", "gone")),
@@ -238,7 +240,14 @@ def recall(rig: Rig, proc: Process, tokens: int, role: Role = Role.USER) -> None
     """Have one of its own pages recalled."""
     page = drop(proc, 0)
     rig.kernel.policy(proc).drop(page)
-    proc.space.recall = [Entry(page, tokens, Kind.MESSAGE, role)]
+    proc.space.recall = [Recalled(page, tokens, Kind.MESSAGE, role)]
+
+
+def passage(proc: Process, span: tuple[int, int]) -> None:
+    """Have a passage of the page that is recalled take its place, or stand behind it."""
+    one = proc.space.recall[0]
+    known = [entry for entry in proc.space.recall if entry.end]
+    proc.space.recall = [*known, Recalled(one.page, 2, one.kind, one.role, start=span[0], end=span[1])]
 
 
 @pytest.mark.parametrize("n", range(len(BREAKAGES)))

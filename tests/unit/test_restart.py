@@ -63,9 +63,7 @@ def test_a_page_that_was_pending_elsewhere_and_is_too_large_here_is_told_of() ->
     text = "word " * 1_000
     ids = rig.cpu.tokenize(text)
     page = Moved(Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, 5, text, where="pending", ids=ids)
-    pid = rig.do(
-        Imported(source="user", spec=Spec("guest", calls=("send_message", "read")), pages=(page,))
-    ).pid
+    pid = rig.do(Imported(source="user", spec=Spec("guest", calls=("send_message", "read")), pages=(page,))).pid
     rig.pump()
     assert rig.proc(pid).state is State.IDLE
     assert any("The message goes on for" in text for text in rig.texts(pid))

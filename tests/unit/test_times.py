@@ -137,3 +137,27 @@ def test_a_time_as_a_model_is_told_it() -> None:
 )
 def test_a_long_text_is_read(piece: str) -> None:
     mentioned(piece * (200_000 // len(piece)), SAID)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("I ran yesterday.", "I ran yesterday [9 May 2023]."),
+        ("We met last month and last year.", "We met last month [April 2023] and last year [2022]."),
+        ("Last week it rained", "Last week [1 May 2023 to 7 May 2023] it rained"),
+        ("On 7 May 2023, and in 2021", "On 7 May 2023, and in 2021"),  # says its year itself
+        ("我昨天去了", "我昨天 [9 May 2023]去了"),
+        ("nothing of the kind", "nothing of the kind"),
+    ],
+)
+def test_days_that_are_named_from_a_day_are_told_with_their_date(text: str, told: str) -> None:
+    assert times.glossed(text, SAID) == told
+
+
+def test_a_span_of_days_is_told_by_the_largest_unit_that_it_is() -> None:
+    day = times.day_of(SAID)
+    assert times.spoken(day) == "10 May 2023"
+    assert times.span_of(day, day) == "10 May 2023"
+    assert times.span_of(day - 9, day + 21) == "May 2023"
+    assert times.span_of(day - 129, day + 235) == "2023"
+    assert times.span_of(day - 1, day) == "9 May 2023 to 10 May 2023"

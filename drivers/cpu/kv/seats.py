@@ -225,7 +225,7 @@ class Seats:
         """Have an image of what a seat holds, unless there is one."""
         if seat.moved:
             self._trim(seat, 0)
-        if self._images.keeps and seat.pid and seat.tokens and seat.saved != len(seat.tokens):
+        if self._images.keeps and seat.pid > 0 and seat.tokens and seat.saved != len(seat.tokens):
             data = self._cells.read(seat.number)
             self._images.save(seat.pid, Image(list(seat.tokens), seat.common, data))
             seat.saved = len(seat.tokens)
@@ -235,7 +235,7 @@ class Seats:
         for seat in self.seats:
             if (
                 self._images.keeps
-                and seat.pid
+                and seat.pid > 0
                 and not seat.limit
                 and seat.tokens
                 and len(seat.tokens) - max(seat.saved, 0) >= least

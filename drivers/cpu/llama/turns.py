@@ -158,7 +158,7 @@ class Turns:
         while self._waiting:  # ends: each pass takes one out, or stops
             run = self._waiting.popleft()
             try:
-                placed = self._seats.place(run.job.pid, run.tokens, run.limit)
+                placed = self._seats.place(run.job.kv, run.tokens, run.limit)
             except DeviceError as exc:
                 self._fail(run, exc)
                 continue
@@ -171,7 +171,7 @@ class Turns:
                 restored=placed.restored,
                 shared=placed.shared,
                 filled=placed.filled,
-                again=self._seen.again(run.job.pid, run.job.pages, placed.kept),
+                again=self._seen.again(run.job.kv, run.job.pages, placed.kept),
             )
             self._running.append(run)
 

@@ -1,0 +1,1 @@
+"""What stands in the prompt when a question about a long conversation is answered."""

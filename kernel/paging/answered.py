@@ -1,0 +1,46 @@
+"""Turns that were answered from recalled pages, one after the other: they leave the queue again, but for the last.
+
+Such a turn rests on pages that are not in view any more, and that can be recalled again; what it leaves behind is a
+question and an answer without its reason, which a small model takes for how to answer (docs/numbers.md, "Memory"). The
+last stays, for what is asked after it ("and where was that?"). They stand at the end of the queue, where what leaves
+costs least; the stub is not written anew for it. On disk they stay, and are found like all else.
+Not here: what was drawn on and joins the queue (accessed.py), evictions for room (queue.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kernel.event import What
+from kernel.memory import pager
+from kernel.memory.address_space import Recalled
+from kernel.memory.page import Kind
+from kernel.process import Process
+from kernel.state import Kernel, small
+
+
+def closed(kernel: Kernel, proc: Process, recalled: Iterable[Recalled]) -> None:
+    """A turn ends, for which pages were `recalled`; before it joins the queue."""
+    if not any(one.asked for one in recalled) or not small(kernel, proc, kernel.settings.memory.answered):
+        return
+    space = proc.space
+    last = space.queue[space.turn - len(proc.answered) : space.turn]
+    beside = tuple(entry.page for entry in last) == proc.answered and not any(entry.pinned for entry in last)
+    going = last if beside else []  # where more was said since, its place costs too much
+    for entry in going:
+        kernel.policy(proc).drop(entry.page)
+    if going:
+        pages = tuple(entry.page for entry in going)
+        pager.remove(space, set(pages))
+        space.evicted += len(going)
+        proc.accounts.evictions += len(going)
+        kernel.note(What.EVICT, proc, pages=pages, tokens=sum(entry.tokens for entry in going))
+    turn = space.queue[space.turn :]
+    plain = all(entry.kind is Kind.MESSAGE for entry in turn)  # a syscall, or what it answered, says why
+    proc.answered = tuple(entry.page for entry in turn) if plain else ()
+
+
+def check(proc: Process) -> None:
+    """Assert that what is to leave is a page of an earlier turn, or has left already."""
+    turn = {entry.page for entry in proc.space.queue[proc.space.turn :]}
+    assert turn.isdisjoint(proc.answered), "of this turn"
