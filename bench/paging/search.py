@@ -1,4 +1,4 @@
-"""Rankings for the simulated pager, made by the kernel's own index: words and vectors, fused, with neighbours.
+"""Rankings for the simulated pager, made by the kernel's own index: the pages of what it finds, the likeliest first.
 
 A ranking sees the pages up to a number and no others, as a demand fault would at that moment, and nothing of a question
 but its text.
