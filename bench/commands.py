@@ -200,7 +200,6 @@ def paging(
     Examples:
       llmos bench paging --workload own --policy ours,lru,gdsf --budget 2048
       llmos bench paging --workload synthetic/loop --policy lirs --budget 500 --json
-      llmos bench paging --workload bfcl --pager live --policy fifo,lru,ours --sizes scripted
 
     \b
     One cell: a workload goes through a policy, and stands beside the optimum.
