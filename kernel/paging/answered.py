@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kernel.event import What
 from kernel.memory import pager
 from kernel.memory.address_space import Recalled
 from kernel.memory.page import Kind
+from kernel.paging import queue
 from kernel.process import Process
 from kernel.state import Kernel, small
 
@@ -30,11 +30,8 @@ def closed(kernel: Kernel, proc: Process, recalled: Iterable[Recalled]) -> None:
     for entry in going:
         kernel.policy(proc).drop(entry.page)
     if going:
-        pages = tuple(entry.page for entry in going)
-        pager.remove(space, set(pages))
-        space.evicted += len(going)
-        proc.accounts.evictions += len(going)
-        kernel.note(What.EVICT, proc, pages=pages, tokens=sum(entry.tokens for entry in going))
+        pager.remove(space, {entry.page for entry in going})
+        queue.left(kernel, proc, going)
     turn = space.queue[space.turn :]
     plain = all(entry.kind is Kind.MESSAGE for entry in turn)  # a syscall, or what it answered, says why
     proc.answered = tuple(entry.page for entry in turn) if plain else ()

@@ -7,6 +7,8 @@ Not here: which pages go (memory/pager.py and the policies).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kernel.event import What
 from kernel.interrupts import Line
 from kernel.memory import pager
@@ -34,15 +36,9 @@ def append(kernel: Kernel, proc: Process, entry: Entry) -> None:
 
 def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     """Account for victims, fold core memory, since the prefix is broken anyway, and leave the stub."""
-    assert victims
     space = proc.space
     kernel.seen.pop(proc.pid, None)
-    proc.accounts.evictions += len(victims)
-    gone = [entry for entry in victims if entry.kind not in HEADS]
-    space.evicted += len(gone)
-    tokens = sum(entry.tokens for entry in victims)
-    kernel.note(What.EVICT, proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
-    backlog.owe(kernel, proc, [entry.page for entry in gone if entry.kind in (Kind.MESSAGE, Kind.RESULT)])
+    left(kernel, proc, victims)
     _fold(kernel, proc, victims)
     heads = [entry for entry in space.queue if entry.kind in HEADS]
     pager.remove(space, {entry.page for entry in heads})
@@ -55,6 +51,17 @@ def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
     if leaves != "nothing" and not any(entry.kind in HEADS for entry in space.queue):
         text = kernel.iset.alert("stub", proc.spec.calls, pages=space.evicted)
         _head(kernel, proc, text, Kind.STUB)
+
+
+def left(kernel: Kernel, proc: Process, victims: Sequence[Entry]) -> None:
+    """Account for what has left a queue, whatever is made of the place; what was said is yet to be looked at."""
+    assert victims
+    proc.accounts.evictions += len(victims)
+    gone = [entry for entry in victims if entry.kind not in HEADS]
+    proc.space.evicted += len(gone)
+    tokens = sum(entry.tokens for entry in victims)
+    kernel.note(What.EVICT, proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
+    backlog.owe(kernel, proc, [entry.page for entry in gone if entry.kind in (Kind.MESSAGE, Kind.RESULT)])
 
 
 def _head(kernel: Kernel, proc: Process, text: str, kind: Kind) -> None:
