@@ -21,15 +21,13 @@ import numpy as np
 from drivers.index import fts, hnsw, relevance
 from kernel.event import Hit, Search
 from kernel.memory.page import Area
-from kernel.memory.times import Days, day_of, mentioned
+from kernel.memory.times import DAY_NS, Days, day_of, mentioned
 from kernel.memory.words import words
 
 BY_WORDS: Final = 100
 BY_VECTORS: Final = 50
 BY_DAYS: Final = 60  # of each day or span of days that the query names
-DAY: Final = 86_400 * 1_000_000_000
 DATED: Final = 4_096  # texts whose dates are remembered
-RARE: Final = 4  # passages that may hold a name that tells strangers
 ALL: Final = 0.99  # of a query's words, in `cover`
 LITTLE: Final = 1  # known words of a message that says little;
 SOME: Final = 3  # of one that points to what was said before, and names nothing
@@ -101,7 +99,9 @@ def candidates(tables: Tables, what: Search, scope: fts.Scope, query: str, befor
     vector, content = tables.embedder.embed([query, _content(query)])
     nearest = [unit for unit, _ in tables.spaces.search(vector, BY_VECTORS, scope)]
     days = mentioned(query, what.at) if what.at else []
-    of_days = [unit for one in days for unit in lexical.within(scope, one.first * DAY, (one.last + 1) * DAY, BY_DAYS)]
+    of_days = [
+        unit for one in days for unit in lexical.within(scope, one.first * DAY_NS, (one.last + 1) * DAY_NS, BY_DAYS)
+    ]
     docs = lexical.docs(what.pid, {*units[:BY_WORDS].tolist(), *nearest, *of_days})
     around = {doc.place: doc for doc in docs.values()}
     around |= lexical.beside({place + step for place in around for step in (-1, 1)} - set(around), scope, own)
@@ -110,20 +110,9 @@ def candidates(tables: Tables, what: Search, scope: fts.Scope, query: str, befor
     for doc in seen:
         by_area.setdefault(doc.area, []).append(doc.unit)
     near = tables.spaces.among(vector, content, by_area, scope)
-    rows = [relevance.Seen(doc, *near[doc.unit]) for doc in seen]
-    stand = np.fromiter((doc.place for doc in seen), np.int64, len(seen))
-    shared = [relevance.shares(weights, found, stand, reach) for reach in relevance.REACHES]
-    first = relevance.sums(shared, np.fromiter((row.meaning for row in rows), np.float64, len(rows)))
-    asked = [term.term for term in weights.terms]
-    echo = relevance.echoed(seen, first, asked, lambda terms: lexical.weigh(terms, scope, own))
-    names = {at for at, term in enumerate(weights.terms) if term.name}
-    rare = {at for at in names if 0 < weights.counts[at] <= RARE}
-    telling = (
-        relevance.shares(weights, found, stand, 0, names),
-        relevance.shares(weights, found, stand, 0, set(weights.matched[:1])),
-        (relevance.shares(weights, found, stand, 1, rare) == 0) * float(bool(rare)),
-    )
-    table = relevance.features(query, rows, around, weights, shared, telling, echo, [_falls(doc, days) for doc in seen])
+    rows = [relevance.Seen(doc, *near[doc.unit], falls=_falls(doc, days)) for doc in seen]
+    heard = relevance.Heard(query, weights, found, lambda terms: lexical.weigh(terms, scope, own))
+    table = relevance.features(heard, rows, around)
     rest = [at for at, unit in enumerate(units.tolist()) if unit not in near]
     covers = relevance.shares(weights, found, places[rest], 0)
     return Candidates(seen, table, widened, tuple(units[rest].tolist()), tuple(covers.tolist()))
@@ -132,12 +121,13 @@ def candidates(tables: Tables, what: Search, scope: fts.Scope, query: str, befor
 def ranked(tables: Tables, what: Search, scope: fts.Scope, query: str, before: str = "") -> list[Hit]:
     """All that `query` finds, the likeliest first."""
     found = candidates(tables, what, scope, query, before)
-    scores = relevance.scores(found.table, asking=not what.pages or relevance.asks(query))
+    asked = relevance.asks(query)
+    scores = relevance.scores(found.table, asking=not what.pages or asked)
     covers = found.table[:, relevance.OWN].tolist()
     hits = [_hit(*row) for row in zip(found.docs, scores, covers, strict=True)]
     hits.sort(key=lambda hit: (-hit.score, -hit.page, -hit.start))
     if what.pages:
-        asked, dated = relevance.asks(query), relevance.asks_time(query)
+        dated = relevance.asks_time(query)
         return _once([msgspec.structs.replace(hit, asked=asked, dated=dated, follows=found.widened) for hit in hits])
     more = tables.lexical.docs(what.pid, found.rest)
     hits += [_hit(more[unit], 0.0, cover) for unit, cover in zip(found.rest, found.covers, strict=True)]

@@ -44,6 +44,7 @@ REACHES: Final = (0, 1, 2, 8)  # passages on either side that are own, near, bes
 ECHOED: Final = 6  # best candidates whose words are echoed,
 ECHOES_MAX: Final = 12  # and words of theirs
 LENGTH_MAX: Final = 300  # bytes
+RARE: Final = 4  # passages that may hold a name that tells strangers
 LABELS_MIN: Final = 3  # candidates that must begin with a label for it to be one
 SCORE_DIGITS: Final = 9
 SILENT: Final = 5.0  # in log odds
@@ -109,11 +110,24 @@ Floats = npt.NDArray[np.float64]
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A candidate passage and what the vectors say of it: cosines with its neighbours, the second centred."""
+    """A candidate passage and what the vectors say of it: cosines with its neighbours, the second centred.
+
+    `falls`: it is of the days that the message names.
+    """
 
     doc: Doc
     meaning: float
     centred: float
+    falls: bool
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A message, what its words weigh, where they stand, and how other words are weighed."""
+
+    message: str
+    weights: Weights
+    found: Matches
+    weigh: Callable[[list[Term]], Weights]
 
 
 def asks(message: str) -> bool:
@@ -192,44 +206,42 @@ def _identifies(term: str) -> bool:
     return any(map(str.isdigit, term)) and any(map(str.isalpha, term))
 
 
-def features(
-    message: str,
-    seen: Sequence[Seen],
-    before: Mapping[int, Doc],
-    weights: Weights,
-    shared: Sequence[Floats],
-    telling: tuple[Floats, Floats, Floats],
-    echo: Floats,
-    falls: Sequence[bool],
-) -> Floats:
-    """(candidates, FEATURES). `before`: passages by place, in which that before a candidate is looked for.
+def features(heard: Heard, seen: Sequence[Seen], before: Mapping[int, Doc]) -> Floats:
+    """(candidates, FEATURES). `before`: passages by place, in which that before a candidate is looked for."""
+    weights, docs = heard.weights, [one.doc for one in seen]
+    places = np.fromiter((doc.place for doc in docs), np.int64, len(docs))
 
-    `telling`: shares of names and of the rarest word, strangers. `falls`: which are of the days that the message names.
-    """
-    docs = [one.doc for one in seen]
+    def share(reach: int, of: Collection[int] | None = None) -> Floats:
+        return shares(weights, heard.found, places, reach, of)
+
+    shared = [share(reach) for reach in REACHES]
     meaning = np.fromiter((one.meaning for one in seen), np.float64, len(docs))
     ranked = sums(shared, meaning)
+    names = {at for at, term in enumerate(weights.terms) if term.name}
+    rare = {at for at in names if 0 < weights.counts[at] <= RARE}
+    asked = [term.term for term in weights.terms]
+    falls = np.fromiter((one.falls for one in seen), np.float64, len(docs))
     units = np.fromiter((doc.unit for doc in docs), np.int64, len(docs))
     rank = np.empty(len(docs))
     rank[np.lexsort((-units, -ranked))] = [math.log1p(place) for place in range(len(docs))]
-    which = _WHICH.search(message) is not None
+    which = _WHICH.search(heard.message) is not None
     last = [before.get(doc.place - 1) for doc in docs]
     columns: dict[str, Any] = {
         "own": shared[0],
         "near": shared[1],
         "beside": shared[2],
         "around": shared[3],
-        "named": telling[0],
-        "rarest": telling[1],
-        "stranger": telling[2],
-        "echo": echo,
+        "named": share(0, names),
+        "rarest": share(0, set(weights.matched[:1])),
+        "stranger": (share(1, rare) == 0) * float(bool(rare)),
+        "echo": echoed(docs, ranked, asked, heard.weigh),
         "meaning": meaning,
         "centred": [one.centred for one in seen],
-        "speaker": _spoken(docs, [term.term for term in weights.terms]),
+        "speaker": _spoken(docs, asked),
         "asks": [_ASKS.search(doc.text) is not None for doc in docs],
         "answers": [doc is not None and _ASKS.search(doc.text) is not None for doc in last],
         "names": [which and _NAMED.search(unlabelled(doc.text)) is not None for doc in docs],
-        "days": np.array(falls, np.float64) * (1.0 - sum(falls) / max(1, len(falls))),
+        "days": falls * (1.0 - float(falls.sum()) / max(1, len(docs))),
         "length": [math.log(min(LENGTH_MAX, max(1, len(doc.text.encode())))) for doc in docs],
         "rank": rank,
         "best": ranked.max(initial=0.0),
@@ -251,9 +263,7 @@ def features(
 def scores(table: Floats, *, asking: bool) -> list[float]:
     """The probability of each row of `features`."""
     odds = np.full(len(table), BIAS if asking else BIAS - SILENT)
-    for column, weight in enumerate(
-        WEIGHTS.values()
-    ):  # one after the other: a sum whose order is the host's is not ours
+    for column, weight in enumerate(WEIGHTS.values()):  # in this order: the host's order of a sum would be another
         odds += table[:, column] * weight
     return [round(1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, one)))), SCORE_DIGITS) for one in odds.tolist()]
 

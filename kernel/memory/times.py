@@ -25,7 +25,7 @@ FEW: Final = (2, 5)  # what a few and several are
 COUPLE: Final = (2, 3)
 
 _SECOND: Final = 1_000_000_000
-_DAY: Final = 86_400 * _SECOND
+DAY_NS: Final = 86_400 * _SECOND
 _NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _MONTH_NAMES: Final = (
@@ -58,7 +58,7 @@ class Days(msgspec.Struct, frozen=True):
 
 def day_of(at: int) -> int:
     """The day of a time in ns UTC, counted from 1970-01-01."""
-    return at // _DAY
+    return at // DAY_NS
 
 
 def date_of(day: int) -> str:
@@ -70,7 +70,7 @@ def date_of(day: int) -> str:
 def text_of(at: int) -> str:
     """A time in ns UTC as a model is told it: 2023-05-07 13:56 (Sunday)."""
     days = day_of(at)
-    minutes = at % _DAY // (60 * _SECOND)
+    minutes = at % DAY_NS // (60 * _SECOND)
     return f"{date_of(days)} {minutes // 60:02}:{minutes % 60:02} ({_NAMES[_weekday(days)]})"
 
 
@@ -343,7 +343,7 @@ def mentioned(text: str, at: int) -> list[Days]:
     now = day_of(at)
     low, high = _number(YEARS[0], 1, 1), _number(YEARS[1], 12, 31)
     if not low <= now <= high:
-        now, at = min(max(now, low), high), min(max(at, low * _DAY), high * _DAY)
+        now, at = min(max(now, low), high), min(max(at, low * DAY_NS), high * DAY_NS)
     for match in _pattern().finditer(text):
         days = _days(match, now, at)
         if days is None or days[0] < low or days[1] > high:

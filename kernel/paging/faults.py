@@ -114,8 +114,8 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
     share.ranked(kernel, proc, worthy)
     sizes = dict(sized)
     absent = [hit for hit in worthy if hit.page not in resident]
-    apart = [hit for at, hit in enumerate(absent) if not any(_overlap(hit, better) for better in absent[:at])]
-    taken = recall.fitting([(hit, sizes[hit]) for hit in apart], room, most)
+    distinct = [hit for at, hit in enumerate(absent) if not any(_overlap(hit, better) for better in absent[:at])]
+    taken = recall.fitting([(hit, sizes[hit]) for hit in distinct], room, most)
     if not taken or proc.space.anchor() < 0:  # what came with the message pushed it out: nothing to stand with
         return
     proc.space.recall = [
