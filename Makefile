@@ -55,8 +55,9 @@ SEEDS ?= 5
 crash: $(VENV)/.ready  ## kill the machine at every failpoint, thousands of times: 20 minutes
 	$(BIN)/llmos bench crash --points all --seeds $(SEEDS) --json
 
-docs: $(VENV)/.ready  ## regenerate docs/syscalls.md, docs/processes.md, and the outputs in docs/scenarios.md
+docs: $(VENV)/.ready  ## regenerate docs/syscalls.md, settings.md, processes.md, and the outputs in scenarios.md
 	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md
+	$(BIN)/python -c 'from llmos.settings import document; print(document(), end="")' > docs/settings.md
 	$(BIN)/python -m tests.states
 	$(BIN)/python -m tests.tutorial
 

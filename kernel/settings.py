@@ -16,78 +16,143 @@ ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MODELS: Final = "models"  # the one setting with keys of the user's own
 
 
-class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The pager's: shares are fractions of the queue (`low`, `warn`) or of the window (`recall`, `data`)."""
+def says(meaning: str) -> Meta:
+    """What a setting means, for people: `llmos settings` and docs/settings.md show it."""
+    return Meta(description=meaning)
 
-    policy: str = "fifo"
-    low: Share = 0.33
-    warn: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.7
-    recall: Share = 0.25
-    recall_pages: Annotated[int, Meta(ge=0, le=64)] = 3  # more of them mislead a small model
-    recall_min: Share = 0.25  # a hit is brought in if it covers this share of the message's rare words,
-    recall_tokens: Annotated[int, Meta(ge=1)] = 64  # more in proportion if message and hit have more tokens than this,
-    recall_near: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.9  # and this share of what the best hit covers
-    gate: Literal["likely", "cover"] = "likely"  # by how likely a hit is wanted, or by recall_pages to recall_near
-    worth: Annotated[float, Meta(ge=0.0, le=64.0)] = 2.2  # windows that a surely wanted page may cost
-    repeat: Small = "small"  # for which models what stands further up in the queue is recalled, too
-    apart: Small = "never"  # for which models questions are answered from what is recalled alone, without the queue
-    answered: Small = "small"  # for which models turns that were answered from recalled pages leave the queue again
-    fault: bool = True  # False: nothing is brought in on a user message
-    on_evict: Literal["stub", "nothing", "summary"] = "stub"  # summary: written by the model, when it has nothing else
-    reflect: bool = False  # True: facts are found in what has left, when the machine has nothing else to do
-    data: Share = 0.08
-    tell_time: bool = False  # True: behind a user's message stands what time it is
-    join: bool = False  # True: a recalled page that the turn drew on joins the queue
-    share: Literal["fixed", "learned"] = "fixed"  # learned: what replies drew on moves it from `recall`
+
+class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pager's: what is in view, what leaves, what comes back."""
+
+    policy: Annotated[str, says("who is evicted; `llmos policies` lists what there is")] = "fifo"
+    low: Annotated[Share, says("share of the queue that is left when something leaves, in one batch")] = 0.33
+    warn: Annotated[
+        float, Meta(ge=0.1, le=1.0), says("share of the queue at which the process is told that memory is short")
+    ] = 0.7
+    recall: Annotated[Share, says("share of the window for what is brought in on a message")] = 0.25
+    recall_pages: Annotated[
+        int, Meta(ge=0, le=64), says("pages brought in on a message at most (gate=cover); more mislead a small model")
+    ] = 3
+    recall_min: Annotated[
+        Share, says("share of a message's rare words that a page must cover to be brought in (gate=cover)")
+    ] = 0.25
+    recall_tokens: Annotated[
+        int, Meta(ge=1), says("tokens of message and page above which it must cover more, in proportion (gate=cover)")
+    ] = 64
+    recall_near: Annotated[
+        float, Meta(ge=0.0, le=1.0), says("share of what the best page covers that others must cover (gate=cover)")
+    ] = 0.9
+    gate: Annotated[
+        Literal["likely", "cover"],
+        says(
+            "what is brought in: by how likely it is wanted, or by words that it covers (recall_pages to recall_near)"
+        ),
+    ] = "likely"
+    worth: Annotated[float, Meta(ge=0.0, le=64.0), says("windows that a surely wanted page may cost (gate=likely)")] = (
+        2.2
+    )
+    repeat: Annotated[
+        Small,
+        says("for which models what stands further up in the queue is recalled, too; small: those that speak prose"),
+    ] = "small"
+    apart: Annotated[
+        Small, says("for which models questions are answered from what is recalled alone, without the queue")
+    ] = "never"
+    answered: Annotated[
+        Small, says("for which models turns that were answered from recalled pages leave the queue again")
+    ] = "small"
+    fault: Annotated[bool, says("whether pages are brought in on a user's message at all")] = True
+    on_evict: Annotated[
+        Literal["stub", "nothing", "summary"],
+        says("what stands for pages that left; a summary is written by the model when it has nothing else to do"),
+    ] = "stub"
+    reflect: Annotated[
+        bool, says("whether facts are found in what has left, when the machine has nothing else to do")
+    ] = False
+    data: Annotated[Share, says("share of the window for core memory")] = 0.08
+    tell_time: Annotated[bool, says("whether behind a user's message stands what time it is")] = False
+    join: Annotated[bool, says("whether a recalled page that the turn drew on joins the queue")] = False
+    share: Annotated[
+        Literal["fixed", "learned"],
+        says("learned: what replies drew on moves the share of recall, from memory.recall on"),
+    ] = "fixed"
 
 
 class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The processor's: `reply` 0 and `encoding` auto are derived from window and model."""
+    """The processor's: how the model is run, and how its words are chosen."""
 
-    seed: int = 0
-    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
-    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.95
-    repeat: Annotated[float, Meta(ge=1.0, le=2.0)] = 1.15  # in prose, on what was emitted and on replies in view
-    reply: Annotated[int, Meta(ge=0, le=4096)] = 0
-    encoding: Literal["auto", "json", "prose"] = "auto"
-    threads: Annotated[int, Meta(ge=0, le=256)] = 0
-    min_p: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0  # tokens below this share of the likeliest one's are not drawn
-    slots: Annotated[int, Meta(ge=1, le=64)] = 4  # processes that run at once
-    seats: Annotated[int, Meta(ge=0, le=256)] = 0  # processes whose KV stays in memory; 0: as many as slots, or 4 times
-    mode: Literal["deterministic", "throughput"] = "deterministic"  # batches and KV of one's own, or shared ones
-    drop: Literal["exact", "shift"] = "exact"  # what follows a dropped page is evaluated anew, or its KV is moved up
-    chunk: Annotated[int, Meta(ge=16, le=4096)] = 128  # tokens of a prompt evaluated at once; others wait meanwhile
-    cells: Annotated[int, Meta(ge=0)] = 0  # of the KV cache, in throughput mode; 0: a window a slot
-    images: Annotated[int, Meta(ge=0)] = 4096  # MiB of KV images on disk; 0: none
-    gpu_layers: Annotated[int, Meta(ge=0, le=1024)] = 0  # of the model on an accelerator
+    seed: Annotated[int, says("of all draws: equal seeds and equal inputs give equal words")] = 0
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0), says("0: the likeliest token, always")] = 0.0
+    top_p: Annotated[
+        float, Meta(gt=0.0, le=1.0), says("only the likeliest tokens that have this share together are drawn")
+    ] = 0.95
+    repeat: Annotated[
+        float, Meta(ge=1.0, le=2.0), says("penalty, in prose, on what was emitted and on replies in view; 1: none")
+    ] = 1.15
+    reply: Annotated[
+        int, Meta(ge=0, le=4096), says("tokens of a reply at most; 0: a tenth of the window, up to 512")
+    ] = 0
+    encoding: Annotated[
+        Literal["auto", "json", "prose"], says("how the model writes its syscalls; auto: as suits its size")
+    ] = "auto"
+    threads: Annotated[int, Meta(ge=0, le=256), says("threads of the host; 0: one a core")] = 0
+    min_p: Annotated[
+        float, Meta(ge=0.0, le=1.0), says("tokens below this share of the likeliest one's are not drawn")
+    ] = 0.0
+    slots: Annotated[int, Meta(ge=1, le=64), says("processes that run at once")] = 4
+    seats: Annotated[
+        int, Meta(ge=0, le=256), says("processes whose KV stays in memory; 0: as many as slots, in throughput 4 times")
+    ] = 0
+    mode: Annotated[
+        Literal["deterministic", "throughput"],
+        says("batches and KV of one's own, bit for bit the same whoever else runs; or shared ones, which are faster"),
+    ] = "deterministic"
+    drop: Annotated[
+        Literal["exact", "shift"], says("what follows a dropped page is evaluated anew, or its KV is moved up")
+    ] = "exact"
+    chunk: Annotated[int, Meta(ge=16, le=4096), says("tokens of a prompt evaluated at once; others wait meanwhile")] = (
+        128
+    )
+    cells: Annotated[int, Meta(ge=0), says("tokens of the KV cache in throughput mode; 0: a window a slot")] = 0
+    images: Annotated[int, Meta(ge=0), says("MiB of KV images on disk; 0: none")] = 4096
+    gpu_layers: Annotated[int, Meta(ge=0, le=1024), says("layers of the model on an accelerator")] = 0
 
 
 class Sched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The scheduler's: `quantum` in tokens, of the lowest level in mlfq, without effect in fifo."""
+    """The scheduler's: who runs, and for how long at a stretch."""
 
-    policy: str = "rr"
-    quantum: Annotated[int, Meta(ge=1, le=4096)] = 128
-    flight: Annotated[int, Meta(ge=0)] = 0  # tokens of all processes in a turn together; 0: no limit
-    suspend: bool = True  # against thrashing
+    policy: Annotated[str, says("who runs next: rr, fifo, mlfq or fair")] = "rr"
+    quantum: Annotated[
+        int, Meta(ge=1, le=4096), says("tokens at a stretch; in mlfq of the lowest level, in fifo without effect")
+    ] = 128
+    flight: Annotated[int, Meta(ge=0), says("tokens of all processes in a turn together; 0: no limit")] = 0
+    suspend: Annotated[bool, says("whether processes are suspended where the machine thrashes")] = True
 
 
 class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The disk's: `full` and `group` fsync, `off` leaves it to the operating system."""
+    """The disk's: what a commit costs, and how searches are made."""
 
-    sync: Literal["full", "group", "off"] = "group"
-    embedder: str = "wordllama"  # or an embedding model: a GGUF file, or the name of a pulled one
-    exact_max: Annotated[int, Meta(ge=0)] = 4096  # vectors of a process up to which search is exact
+    sync: Annotated[
+        Literal["full", "group", "off"],
+        says("full: each step is synced; group: all that arrived meanwhile, at once; off: when the system likes"),
+    ] = "group"
+    embedder: Annotated[
+        str, says("what makes vectors of texts: wordllama, or a GGUF file or pulled name of an embedding model")
+    ] = "wordllama"
+    exact_max: Annotated[int, Meta(ge=0), says("vectors of a process up to which search is exact")] = 4096
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a machine."""
 
-    window: Annotated[int, Meta(ge=WINDOW_MIN)] = 2048
+    window: Annotated[int, Meta(ge=WINDOW_MIN), says("tokens of context that a process has")] = 2048
     memory: Memory = Memory()
     cpu: Cpu = Cpu()
     sched: Sched = Sched()
     disk: Disk = Disk()
-    models: dict[ModelName, str] = {}  # more models: GGUF files or pulled names, by what processes call them
+    models: Annotated[
+        dict[ModelName, str], says("more models: GGUF files or pulled names, by what processes call them; empty: none")
+    ] = {}
 
 
 def keys(struct: type[msgspec.Struct] = Settings, prefix: str = "") -> list[str]:

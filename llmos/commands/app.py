@@ -42,6 +42,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "import": ("llmos.commands.keeping:import_", "Make a process of an exported file."),
     "pull": ("llmos.commands.machine:pull", "Bring a model into the models directory."),
     "doctor": ("llmos.commands.machine:doctor", "Look at what is installed and what is missing."),
+    "settings": ("llmos.commands.machine:settings", "Name each setting, its default, range and meaning."),
     "demo": ("llmos.commands.machine:demo", "Facts told, evicted, and asked for."),
     "run": ("llmos.commands.scenario:run", "Play a scenario in virtual time."),
     "policies": ("bench.commands:policies", "Paging policies, and what each does."),

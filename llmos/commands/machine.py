@@ -1,4 +1,5 @@
-"""Commands that make a machine run and stop, and what it needs: boot, chat, stop, pull, doctor, demo.
+"""Commands that make a machine run and stop, and what it needs: boot, chat, stop, pull, doctor,
+settings, demo.
 
 Each imports what it needs when it runs. Not here: what is asked of a machine that runs (processes.py), its directory as
 a thing to be kept (keeping.py).
@@ -6,6 +7,7 @@ a thing to be kept (keeping.py).
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -18,9 +20,10 @@ from llmos.commands.options import (
     json_option,
     model_option,
     set_option,
+    socket_of,
     window_option,
 )
-from llmos.commands.output import coloured, print_json, print_lines, progress
+from llmos.commands.output import coloured, columns, print_json, print_lines, progress
 
 
 @click.command()
@@ -141,6 +144,33 @@ def doctor(directory: Path | None, as_json: bool) -> int:
     else:
         print_lines(clinic.render(found, colour=coloured()))
     return 1 if any(check.state is clinic.State.FAIL for check in found) else 0
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", required=False, help="A setting, or a group of them; default: all.")
+@dir_option
+@json_option
+def settings(name: str | None, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos settings memory
+      llmos settings sched.quantum --json
+
+    Name each setting with its default, what it may be, and what it means; and what it is on the machine that runs, if
+    that is not the default. `--set NAME=VALUE` at `llmos boot` sets it.
+    """
+    from drivers.door import wire
+    from llmos import ask
+    from llmos import settings as catalogue
+
+    found = catalogue.chosen(name)
+    if as_json:
+        print_json({"settings": found})
+        return
+    here = None
+    with contextlib.suppress(ask.Disconnected):
+        here = ask.call(socket_of(directory), wire.Info(id=0), wire.Serving).settings
+    print_lines(catalogue.lines(found, here, columns()))
 
 
 @click.command()

@@ -10,6 +10,8 @@ import pytest
 
 from kernel.failpoint import POINTS
 from kernel.records import TABLES
+from kernel.settings import Settings, apply, keys
+from llmos import settings
 from llmos.commands.app import CONTENTS
 from syscalls.manual import document
 from tests import shape
@@ -124,6 +126,16 @@ def test_the_kernel_names_no_syscall() -> None:
 
 def test_the_syscall_document_is_what_the_abi_generates() -> None:
     assert (ROOT / "docs" / "syscalls.md").read_text() == document(), "run `make docs`"
+
+
+def test_the_settings_document_is_what_the_settings_say_of_themselves() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == settings.document(), "run `make docs`"
+    named = [one.key for one in settings.described()]
+    assert named == keys()
+    assert all(one.meaning and one.allowed for one in settings.described())
+    for one in settings.described():
+        if not one.key.startswith("models."):
+            apply(Settings(), [f"{one.key}={settings.said(one.default)}"])
 
 
 def test_the_durability_page_lists_the_failpoints_and_the_tables() -> None:

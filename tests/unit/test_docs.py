@@ -16,7 +16,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 FILE = re.compile(r"(?<![\w./~-])(?:[\w-]+/)*[\w-]+\.(?:py|md|toml)\b")  # a path from somewhere in the tree
 INSIDE = re.compile(rf"(?<![\w./~-])(?:{'|'.join((*PACKAGES, 'tests', 'docs'))})(?:/[\w-]+)+(?![\w/]*\.)\b")  # a folder
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
-EXAMPLES = {"tea.toml", "tea.py", "mine.toml", "report.md"}  # files that are made, by a reader or by a command
+EXAMPLES = {
+    "tea.toml",
+    "tea.py",
+    "mine.toml",
+    "report.md",
+    "llmos.toml",
+}  # files that are made, by a reader or by a command
 
 
 def named(text: str) -> list[str]:
