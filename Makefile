@@ -6,7 +6,7 @@ SEED ?= 1
 MODEL ?= smollm2-135m
 
 .DEFAULT_GOAL := list
-.PHONY: list demo run test check bench bench-paging figures crash docs clean
+.PHONY: list demo run test check bench bench-paging figures crash attack docs clean
 SWEEP ?= build/paging
 
 list:  ## this list
@@ -54,6 +54,9 @@ figures: $(VENV)/.ready  ## what a change of a default may not cost: LLMOS_DATA=
 SEEDS ?= 5
 crash: $(VENV)/.ready  ## kill the machine at every failpoint, thousands of times: 20 minutes
 	$(BIN)/llmos bench crash --points all --seeds $(SEEDS) --json
+
+attack: $(VENV)/.ready  ## give every surface what breaks it, 10,000 times each: minutes
+	$(BIN)/llmos bench attack --json
 
 docs: $(VENV)/.ready  ## regenerate docs/syscalls.md, settings.md, processes.md, and the outputs in scenarios.md
 	$(BIN)/python -c 'from syscalls.manual import document; print(document(), end="")' > docs/syscalls.md

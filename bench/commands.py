@@ -102,6 +102,35 @@ def crash(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json
     return run(points, seeds, sabotage, limit, jobs, as_json)
 
 
+@bench.command("attack", short_help="Whatever comes in from outside, made wrong.")
+@click.option("--surface", "surfaces", metavar="NAME", multiple=True, help="Only this one; may be given again.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of a surface; 0: as many as are its own.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first trial.")
+@click.option("--sabotage", default="", metavar="GUARD", help="Take a guard away; it must be missed.")
+@json_option
+def attack(surfaces: tuple[str, ...], trials: int, seed: int, first: int, sabotage: str, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench attack --trials 200 --json
+      llmos bench attack --surface protocol --trials 3000 --sabotage connection
+
+    Give each surface of the machine what its own types admit, at their edges, and what they must refuse; damaged files
+    and lines; and count what it died of, tracebacks, what hung, and what was wrong: accepted though it must be refused,
+    or left a machine that breaks its own rules or does not boot again. Exit status 1 if anything is found; with
+    --sabotage if nothing is. A trial is named by its number and the seed, and is made again with --first.
+    """
+    from bench.attack.run import run
+
+    return run(list(surfaces), trials, seed, sabotage, first, as_json)
+
+
 @bench.command("recovery", short_help="Boot, indexes and turns of a machine with a long past.")
 @click.option("--processes", type=click.IntRange(min=1), default=10_000, show_default=True)
 @click.option("--pages", type=click.IntRange(min=20_000), default=1_000_000, show_default=True)

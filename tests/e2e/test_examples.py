@@ -37,7 +37,17 @@ ASKS: Final = {"chat", "ps", "vmstat", "irqs", "spawn", "send", "fork", "kill", 
 """Commands for which kernels run."""
 BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory"}
 """Commands that evaluate or fetch a model in whatever example."""
-MINUTES: Final = {"bench kernel", "bench crash", "bench recovery", "bench sched", "bench interrupts", "bench paging"}
+MINUTES: Final = {
+    *(
+        "bench kernel",
+        "bench crash",
+        "bench attack",
+        "bench recovery",
+        "bench sched",
+        "bench interrupts",
+        "bench paging",
+    ),
+}
 """Commands that take more than a few seconds."""
 MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}
 """Commands that make a file, which another example reads, and where its name stands."""
