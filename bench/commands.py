@@ -11,6 +11,7 @@ import click
 
 from kernel.errors import BadInput
 from llmos.commands.options import PATH, json_option, set_option
+from llmos.commands.output import print_table, show
 
 
 @click.group(no_args_is_help=False)
@@ -295,7 +296,7 @@ def record(directory: Path, file: Path, process: str) -> None:
     trace.format_of(file)
     turns, texts = record.record(directory, process)
     count = trace.write_jsonl(turns, file, texts) if trace.format_of(file) == "jsonl" else trace.write(turns, file)
-    print(f"{file}: {len(turns)} turns, {sum(len(turn.refs) for turn in turns)} references, {count} pages in all")
+    show(f"{file}: {len(turns)} turns, {sum(len(turn.refs) for turn in turns)} references, {count} pages in all")
 
 
 @trace.command("git", short_help="Commits as tasks over a repository.")
@@ -318,7 +319,7 @@ def git(repository: Path, file: Path, suffixes: str, limit: int) -> None:
 
     turns = maker.tasks(repository, tuple(one for one in suffixes.split(",") if one), limit)
     count = trace.write(turns, file)
-    print(f"{file}: {len(turns)} tasks, {count} references")
+    show(f"{file}: {len(turns)} tasks, {count} references")
 
 
 @trace.command("convert", short_help="From one format to another.")
@@ -335,7 +336,7 @@ def convert(source: Path, target: Path) -> None:
     from bench.paging import trace
 
     trace.format_of(target)
-    print(f"{target}: {trace.write(trace.read(source), target)} pages")
+    show(f"{target}: {trace.write(trace.read(source), target)} pages")
 
 
 @click.command()
@@ -358,15 +359,19 @@ def policies(as_json: bool) -> None:
         for name, one in EVERY.items()
     ]
     if as_json:
-        print(json.dumps(rows))
+        show(json.dumps(rows))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("policy", "live", "what it does", "reference", "an access")
-    for row in rows:
-        table.add_row(*("live" if value is True else str(value or "") for value in row.values()))
-    Console().print(table)
+    names = ("policy", "live", "an access", "what it does")
+    told = [
+        (
+            name,
+            "live" if name in POLICIES else "",
+            one.cost,
+            one.does + (f" ({one.reference})" if one.reference else ""),
+        )
+        for name, one in EVERY.items()
+    ]
+    print_table(names, told, left=names, wrap=True)
 
 
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")

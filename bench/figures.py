@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from bench.cpu.turns import converse
+from llmos.commands.output import show
 from llmos.models import find
 
 WINDOWS: Final = (2048, 4096, 8192)
@@ -94,13 +95,13 @@ def demo(model: str, changes: Sequence[str]) -> Row:
 def main(data: Path | None, model: str, sizes: str, changes: tuple[str, ...]) -> None:
     """Print the guarded figures as a table in Markdown."""
     options = [word for change in changes for word in ("--set", change)]
-    click.echo("| figure | now | beside it | aim |\n|---|---|---|---|")
+    show("| figure | now | beside it | aim |\n|---|---|---|---|")
 
     def tell(row: Row) -> None:
-        click.echo(f"| {row.what} | {row.figure} | {row.beside} | {row.aim} |")
+        show(f"| {row.what} | {row.figure} | {row.beside} | {row.aim} |")
 
     if data is None:
-        click.echo("evidence on real conversations is left out: LLMOS_DATA names no data", err=True)
+        show("evidence on real conversations is left out: LLMOS_DATA names no data", error=True)
     else:
         for row in evidence(data, sizes or model, options):
             tell(row)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import resource
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from kernel.ports import Job
 from kernel.settings import Settings
 from kernel.spec import Spec
 from kernel.state import Step
+from llmos.commands.output import show
 from syscalls.table import Table
 
 NS: Final = 1_000_000_000
@@ -154,14 +154,14 @@ def storm(processes: int, interrupts: int, seed: int = 1, within_s: int = STORM_
 
 def run(processes: int, interrupts: int, days: float, as_json: bool) -> None:
     """`llmos bench interrupts`: both, printed."""
-    print(f"  {interrupts} interrupts to {processes} processes", file=sys.stderr, flush=True)
+    show(f"  {interrupts} interrupts to {processes} processes", error=True)
     stormed = storm(processes, interrupts)
-    print(f"  {days:g} days of hourly timers, 100 processes", file=sys.stderr, flush=True)
+    show(f"  {days:g} days of hourly timers, 100 processes", error=True)
     found = {"storm": msgspec.to_builtins(stormed), "week": msgspec.to_builtins(week(100, days))}
     if as_json:
-        print(json.dumps(found))
+        show(json.dumps(found))
         return
     for name, fields in found.items():
-        print(name)
+        show(name)
         for field, value in fields.items():
-            print(f"  {field:14} {value}")
+            show(f"  {field:14} {value}")

@@ -32,6 +32,7 @@ from kernel.ports import Index, Job
 from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
+from llmos.commands.output import show
 from syscalls.table import Table
 
 STORED = 50_000
@@ -261,14 +262,13 @@ async def _running(mix: Mix, processes: int) -> AsyncIterator[None]:
 
 def run(processes: int, sync: str, seconds: float, as_json: bool) -> None:
     """`llmos bench kernel`: measure and print."""
-    import sys
 
     def progress(text: str) -> None:
-        print(f"  {text}", file=sys.stderr, flush=True)
+        show(f"  {text}", error=True)
 
     found = trio.run(measure, processes, sync, seconds, 1, progress)
     if as_json:
-        print(json.dumps(msgspec.to_builtins(found)))
+        show(json.dumps(msgspec.to_builtins(found)))
         return
     for name, value in msgspec.to_builtins(found).items():
-        print(f"{name:26} {value}")
+        show(f"{name:26} {value}")

@@ -11,7 +11,6 @@ import gzip
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.spec import Spec
+from llmos.commands.output import show
 from llmos.init import powered
 
 MASK: Final = ("send_message", "search")
@@ -170,16 +170,16 @@ def run(model: str, levels: tuple[int, ...], samples: int, window: int, data: Pa
     """`llmos bench nested-kv`: measure and print."""
 
     def progress(text: str) -> None:
-        print(f"  {text}", file=sys.stderr, flush=True)
+        show(f"  {text}", error=True)
 
     found = trio.run(measure, model, levels, samples, window, folder_of(data), progress)
     if as_json:
-        print(json.dumps({"levels": msgspec.to_builtins(found), "mask": list(MASK), "model": model, "window": window}))
+        show(json.dumps({"levels": msgspec.to_builtins(found), "mask": list(MASK), "model": model, "window": window}))
         return
-    print("look-ups  right     95 % interval     syscalls  tokens  seconds a sample")
+    show("look-ups  right     95 % interval     syscalls  tokens  seconds a sample")
     for name, level in found.items():
         low, high = level.ci95
-        print(
+        show(
             f"{name:>8}  {level.right:>2} of {level.samples:<3} {low:.2f} to {high:.2f}      "
             f"{level.syscalls:>8}  {level.tokens:>6}  {level.seconds}"
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from kernel.machine.loop import Machine
 from kernel.ports import Job
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
+from llmos.commands.output import show
 from llmos.storage import compact
 from syscalls.table import Table
 
@@ -278,12 +278,12 @@ def run(processes: int, pages: int, where: Path | None, as_json: bool) -> None:
     """`llmos bench recovery`: measure and print."""
 
     def tell(what: str) -> None:
-        print(f"  {what}", file=sys.stderr, flush=True)
+        show(f"  {what}", error=True)
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     found = trio.run(measure, processes, pages, where, tell)
     if as_json:
-        print(json.dumps(msgspec.to_builtins(found)))
+        show(json.dumps(msgspec.to_builtins(found)))
         return
     for name, value in msgspec.to_builtins(found).items():
-        print(f"{name:22} {value}")
+        show(f"{name:22} {value}")

@@ -30,6 +30,7 @@ from kernel.scheduler import SCHEDULERS
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from kernel.state import Step
+from llmos.commands.output import print_table, show
 from syscalls.table import Table
 
 NS = 1_000_000_000
@@ -208,12 +209,7 @@ def table(seeds: int, progress: Callable[[str], None]) -> list[Result]:
 
 def run(seeds: int, as_json: bool) -> None:
     """`llmos bench sched`: measure and print."""
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table as Grid
-
-    results = table(seeds, lambda text: print(f"  {text}", file=sys.stderr, flush=True))
+    results = table(seeds, lambda text: show(f"  {text}", error=True))
     policies: dict[str, dict[str, object]] = {}
     for name in SCHEDULERS:
         mine = [one for one in results if one.policy == name]
@@ -230,11 +226,9 @@ def run(seeds: int, as_json: bool) -> None:
             "jain": min(one.jain for one in mine),
         }
     if as_json:
-        print(json.dumps({"seeds": seeds, "policies": policies, "runs": msgspec.to_builtins(results)}))
+        show(json.dumps({"seeds": seeds, "policies": policies, "runs": msgspec.to_builtins(results)}))
         return
-    grid = Grid(title=f"{INTERACTIVE} interactive, {BATCH} batch, {BLOCKED} blocked, 1 runaway; seeds 1 to {seeds}")
-    for heading in ("policy", *policies["fifo"]):
-        grid.add_column(heading)
-    for name, row in policies.items():
-        grid.add_row(name, *(str(value) for value in row.values()))
-    Console().print(grid)
+    title = f"{INTERACTIVE} interactive, {BATCH} batch, {BLOCKED} blocked, 1 runaway; seeds 1 to {seeds}"
+    names = ("policy", *policies["fifo"])
+    rows = [(name, *(str(value) for value in row.values())) for name, row in policies.items()]
+    print_table(names, rows, left=names, title=title)

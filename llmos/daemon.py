@@ -22,6 +22,7 @@ from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from llmos.ask import SOCKET, Disconnected
 from llmos.client import connect
+from llmos.commands.output import redraw, show, terminal
 
 LOG: Final = "kernel.log"
 START_S: Final = 300.0  # a daemon that takes longer to load its model is stuck
@@ -163,23 +164,23 @@ def alive(pid: int) -> bool:
 
 async def follow_index(directory: Path) -> None:
     """Print how far the index is, while it is built anew; and what is wrong with it."""
-    shown, bar = -1, sys.stdout.isatty()
+    shown, bar = -1, terminal(sys.stdout)
     with contextlib.suppress(KernelError):
         async with connect(directory / SOCKET) as client:
             while True:  # until it has caught up, or the kernel stops
                 seen = await client.ask(wire.Info(id=0), wire.Serving)
                 if seen.damaged:
-                    print(f"llmos: the index is damaged and will be built anew at the next boot: {seen.damaged}")
+                    show(f"llmos: the index is damaged and will be built anew at the next boot: {seen.damaged}")
                     return
                 behind, tenth = seen.pages - seen.indexed, 10 * seen.indexed // max(1, seen.pages)
                 if behind < INDEX_BEHIND:
                     if shown >= 0:
-                        print(f"{chr(13) if bar else ''}llmos: the index has all {seen.pages} pages", flush=True)
+                        redraw(f"llmos: the index has all {seen.pages} pages" + ("\n" if bar else ""))
                     return
                 if bar or tenth != shown:
                     cells = "#" * (3 * tenth) + "." * (30 - 3 * tenth)
                     line = f"llmos: indexing [{cells}] {seen.indexed} of {seen.pages} pages"
-                    print(f"\r{line}" if bar else line, end="" if bar else "\n", flush=True)
+                    redraw(line)
                     shown = tenth
                 await trio.sleep(0.5)
 
@@ -200,7 +201,7 @@ async def foreground(directory: Path, options: Options) -> None:
                     if not ready.is_set() or stopping:
                         nursery.cancel_scope.cancel()
                     stopping.append(True)
-                    print("llmos: stopping", flush=True)
+                    show("llmos: stopping", flush=True)
                     nursery.start_soon(ask_to_stop)
 
         async def ask_to_stop() -> None:
@@ -216,7 +217,7 @@ async def foreground(directory: Path, options: Options) -> None:
                 serving = await client.ask(wire.Info(id=0), wire.Serving)
                 many = len((await client.ask(wire.Ps(id=0), wire.Processes)).processes)
             nursery.start_soon(follow_index, directory)
-            print(
+            show(
                 f"llmos: {serving.model}, window {serving.window}, {many} processes; serving {directory / SOCKET} "
                 f"as process {serving.os_pid}",
                 flush=True,
@@ -227,4 +228,4 @@ async def foreground(directory: Path, options: Options) -> None:
         nursery.start_soon(greet)
         await serve(directory, options.model, options.window, options.cpu, list(options.changes), ready.set)
         nursery.cancel_scope.cancel()
-    print("llmos: stopped", flush=True)
+    show("llmos: stopped", flush=True)

@@ -64,11 +64,11 @@ def checks(data: Path | None = None) -> list[Check]:
     return found
 
 
-def render(found: Sequence[Check], *, colour: bool = False) -> list[str]:
+def render(found: Sequence[Check], *, colour: bool = False, width: int = 0) -> list[str]:
     """The checks as lines of a table."""
     rows = [(Styled(one.state, COLOURS[one.state]), one.name, one.found, one.advice) for one in found]
     names = ("", "what", "found", "what to do")
-    return aligned(names, rows, left=names, colour=colour)
+    return aligned(names, rows, left=names, colour=colour, width=width, wrap=True)
 
 
 def _python() -> Check:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from kernel.ports import Cpu, Disk, Record
 from kernel.records import CURRENT
 from kernel.settings import Settings, apply
 from kernel.state import InstructionSet
+from llmos.commands.output import said, show
 from syscalls.table import Table
 
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
@@ -69,7 +69,7 @@ def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
 
     driver = LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, images)
     for line in driver.off:
-        print(f"llmos: {driver.model}: {line}", file=sys.stderr, flush=True)
+        said(f"{driver.model}: {line}")
     return driver
 
 
@@ -118,8 +118,7 @@ async def powered(
     probe = LmdbDisk(directory)
     try:
         if tighten(directory):
-            said = f"llmos: {directory}: others could read it; now its owner alone can"
-            print(said, file=sys.stderr, flush=True)
+            said(f"{directory}: others could read it; now its owner alone can")
         settings, last_model = recorded(probe)
         form = formats.of(probe)
     finally:
@@ -141,11 +140,7 @@ async def powered(
         )
         machine = await boot(board, table or Table())
         if form is not CURRENT:
-            print(
-                f"llmos: {directory}: format {form.number} was brought up to {CURRENT.number}",
-                file=sys.stderr,
-                flush=True,
-            )
+            said(f"{directory}: format {form.number} was brought up to {CURRENT.number}")
         await machine.commit([Record("set", b"model", chosen.encode())])
     except BaseException:
         disk.close()
@@ -183,7 +178,7 @@ async def serve(
         except* KernelPanic as panics:
             if again == PANICS_MAX:
                 raise
-            print(f"llmos: panic: {_first(panics)}; booting again from the last commit", flush=True)
+            show(f"llmos: panic: {_first(panics)}; booting again from the last commit", flush=True)
 
 
 def _first(group: BaseExceptionGroup[KernelPanic]) -> BaseException:

@@ -6,15 +6,15 @@ back by number. Blocks, as ask.py does. Not here: what a line looks like (tables
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from drivers.door import wire
 from kernel.machine.views import Entry
 from llmos.ask import Connection, connect
+from llmos.commands.output import print_json, print_lines
 from llmos.tables import dmesg
 
 LAST: Final = 200  # log numbers shown when none is given
@@ -55,5 +55,8 @@ def _names(daemon: Connection) -> dict[int, str]:
 
 def _print(entries: Sequence[Entry], names: dict[int, str], as_json: bool) -> None:
     for entry in entries:
-        lines = [msgspec.json.encode(entry).decode()] if as_json else dmesg(entry, names)
-        print("\n".join(lines), flush=True)
+        if as_json:
+            print_json(entry)
+        else:
+            print_lines(dmesg(entry, names))
+        sys.stdout.flush()

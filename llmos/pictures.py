@@ -1,4 +1,4 @@
-"""What the terminal shows of a machine in pictures: `pmap`, the address space as a bar of cells, and a replay's step.
+"""What the terminal shows of a machine in pictures: `pmap`, the address space as a bar of cells.
 
 Pure functions from views to rich renderables; nothing here asks a daemon. Where colours are off, letters tell the
 segments apart. Not here: what is told in lines of text (tables.py), so that a command which prints those needs no rich.
@@ -6,18 +6,15 @@ segments apart. Not here: what is told in lines of text (tables.py), so that a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kernel.machine.views import Map, ProcessView
-from llmos import tables
-from llmos.tables import describe as describe
+from kernel.machine.views import Map
 
 BAR_CELLS: Final = 72  # one row of the bar; the window is ROWS of them
 BAR_ROWS: Final = 3
@@ -41,39 +38,6 @@ LETTERS: Final[dict[str, str]] = {
     "free": ".",
     "reply": "r",
 }
-
-
-def ps(processes: Iterable[ProcessView]) -> RenderableType:
-    """The lines of `ps` for a screen that draws with rich."""
-    lines = "\n".join(tables.ps(processes, colour=True))
-    return Text.from_ansi(lines, no_wrap=True, overflow="ellipsis")
-
-
-def replayed(machine: Mapping[str, Any]) -> list[RenderableType]:
-    """The machine at a step of a replay: its processes, then the pages and pending interrupts of each."""
-    when = datetime.fromtimestamp(machine["now"] / 1e9, UTC).isoformat(timespec="milliseconds")
-    running = {slot["pid"]: f" in slot {n}" for n, slot in enumerate(machine["slots"]) if slot["pid"]}
-    found: list[RenderableType] = [Text(f"step {machine['lsn']}, {when}")]
-    for proc in machine["processes"]:
-        waits = f", waits for {proc['wait']['type'].lower()} {proc['wait']['req']}" if proc["wait"] else ""
-        state = f"{proc['state']}{running.get(proc['pid'], '')}{waits}"
-        said = f"said {proc['said']}, {proc['acked']} acknowledged"
-        found.append(Text(f"\n{proc['name']} ({proc['pid']}): {state}, instruction {proc['instr']}, {said}"))
-        table = Table(box=None, pad_edge=True, header_style="bold")
-        for column in ("SEGMENT", "PAGE", "KIND", "TOKENS", "", "TEXT"):
-            table.add_column(column, justify="right" if column in ("PAGE", "TOKENS") else "left", no_wrap=True)
-        for segment, pages in proc["pages"].items():
-            for page in pages:
-                pinned = "pinned" if page["pinned"] else ""
-                text = " ".join(page["text"].split())
-                table.add_row(segment, str(page["page"]), page["kind"], str(page["tokens"]), pinned, Text(text[:80]))
-        found.append(table)
-        for one in proc["pending"]:
-            found.append(Text(f"  pending: {one['line']}, pages {one['pages']}"))
-    for timer in machine["timers"]:
-        due = datetime.fromtimestamp(timer["due"] / 1e9, UTC).isoformat(timespec="seconds")
-        found.append(Text(f"timer {timer['timer']} of process {timer['pid']}: {due} {timer['text']}"))
-    return found
 
 
 class Stretch(msgspec.Struct, frozen=True):

@@ -1,27 +1,32 @@
 """What is told of a machine as lines of text: `ps`, `vmstat`, `irqs`, `dmesg`, and the table they are set in.
 
 Pure functions from views to lines and to what `--json` prints; nothing here asks a daemon, and nothing imports rich,
-which would cost a command more than its answer. Guarantee: no text of a model's or a user's reaches the terminal as
-anything but characters that are seen. Not here: the address space as a picture (pictures.py).
+which would cost a command more than its answer. Guarantee: what is in a line is as kernel/text.py lets it be seen. Not
+here: the address space as a picture (pictures.py).
 """
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 from unicodedata import combining, east_asian_width
 
 import msgspec
 
 from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
-from kernel.machine.views import Entry, FactView, ProcessView
+from kernel.machine.views import Entry, FactView, Map, ProcessView
 from kernel.process import State
+from kernel.text import one_line
 
 NS: Final = 1_000_000_000
 LATE: Final = 0.7  # of the queue: from here its bar is yellow
 GAP: Final = "  "  # between columns
+LAST_LEAST: Final = 12  # columns of a terminal that the last column has before others go for it
+CUT_LEAST: Final = 8  # and that one which is cut keeps
 
 BOLD: Final = "1"  # SGR, as ECMA-48 numbers them
 GREEN: Final = "32"
@@ -50,33 +55,65 @@ def aligned(
     rows: Iterable[Sequence[Cell]],
     *,
     left: Container[str] = (),
+    spare: Sequence[str] = (),
     colour: bool = False,
     width: int = 0,
+    wrap: bool = False,
 ) -> list[str]:
     """A table as lines: a head if any column has a name, then the rows; numbers to the right but for those in `left`.
 
-    `width`: of the terminal, where the last column is cut rather than wrapped; 0: nobody looks at one.
+    `width`: of the terminal. Where the table is wider, columns of `spare` go, the first named first, then the widest of
+    `left` are cut, and the last column is cut at the terminal's end, or with `wrap` goes on in lines of its own.
+    0: nobody looks at a terminal, so all of it stands there, with a tab between columns.
     """
     lines = [[Styled(name, BOLD) for name in names]] if any(names) else []
     lines += [[_cell(cell) for cell in row] for row in rows]
-    widths = [max((_width(line[n].text) for line in lines), default=0) for n in range(len(names))]
-    room = width - sum(widths[:-1]) - len(GAP) * (len(names) - 1)
+    if not width:
+        return ["\t".join(cell.text for cell in line) for line in lines]
+    widths = _fitted(names, [[_width(cell.text) for cell in line] for line in lines], left, spare, width)
+    last = list(widths)[-1]
+    room = width - sum(widths.values()) + widths[last] - len(GAP) * (len(widths) - 1)
     found = []
     for line in lines:
-        shown = []
-        for n, (name, (text, style)) in enumerate(zip(names, line, strict=True)):
-            if width and n == len(names) - 1:
-                text = _cut(text, room)
-            pad = " " * (widths[n] - _width(text))
-            styled = f"\x1b[{style}m{text}\x1b[0m" if colour and style and text else text
-            shown.append(styled + pad if name in left else pad + styled)
-        found.append(GAP.join(shown).rstrip())
+        text, style = line[last]
+        ends = (textwrap.wrap(text, room) or [""]) if wrap and room > 1 else [_cut(text, room)]
+        for number, end in enumerate(ends):
+            shown = []
+            for n, most in widths.items():
+                cell = Styled(end, style) if n == last else line[n] if not number else Styled("", "")
+                text = cell.text if n == last else _cut(cell.text, most)
+                pad = " " * (most - _width(text))
+                styled = f"\x1b[{cell.style}m{text}\x1b[0m" if colour and cell.style and text else text
+                shown.append(styled + pad if names[n] in left else pad + styled)
+            found.append(GAP.join(shown).rstrip())
     return found
+
+
+def _fitted(
+    names: Sequence[str], taken: Sequence[Sequence[int]], left: Container[str], spare: Sequence[str], width: int
+) -> dict[int, int]:
+    """The columns that a terminal has room for, and the width of each; the last one's is not made to fit."""
+    widths = {n: max((line[n] for line in taken), default=0) for n in range(len(names))}
+    last = len(names) - 1
+    least = min(widths[last], LAST_LEAST)
+
+    def over() -> int:
+        return sum(widths.values()) - widths[last] + least + len(GAP) * (len(widths) - 1) - width
+
+    for name in spare:
+        if name in names and over() > 0:
+            widths.pop(names.index(name), None)
+    while over() > 0:  # each round takes from the widest that may be cut
+        widest = max((n for n in widths if n != last and names[n] in left), key=widths.__getitem__, default=last)
+        if widest == last or widths[widest] <= CUT_LEAST:
+            break
+        widths[widest] = max(CUT_LEAST, widths[widest] - over())
+    return widths
 
 
 def _cell(cell: Cell) -> Styled:
     text, style = cell if isinstance(cell, Styled) else (cell, "")
-    return Styled(text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text), style)
+    return Styled(one_line(text), style)
 
 
 def _width(text: str) -> int:
@@ -90,6 +127,7 @@ def _cut(text: str, room: int) -> str:
     """As much of a text as fits into `room` columns, with an ellipsis if that is not all."""
     if _width(text) <= room:
         return text
+    text = text[: max(0, room)]
     while text and _width(text) >= room:  # each round takes a character
         text = text[:-1]
     return f"{text}…" if room > 0 else ""
@@ -100,8 +138,12 @@ def plural(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
+PS_SPARE: Final = ("RESIDENT", "EVICTED", "FAULTS", "CALLS", "USED", "PAGES", "MODEL", "UNREAD", "QUEUE", "TURNS")
+"""Columns of `ps` that a narrow terminal does without, the first of them first."""
+
+
 def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0) -> list[str]:
-    """One line a process; its model where there are several."""
+    """One line a process; its model where there are several. Where the terminal is narrow, what matters least goes."""
     processes = list(processes)
     several = len({one.model for one in processes}) > 1
     names = ["PID", "NAME", "STATE", "TURNS", "CALLS", "QUEUE", "USED", "RESIDENT", "PAGES", "FAULTS", "EVICTED"]
@@ -119,7 +161,7 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
                 str(counts.turns),
                 str(counts.syscalls),
                 f"{memory.used}/{memory.queue}",
-                Styled("█" * full + "░" * (10 - full), YELLOW if share >= LATE else GREEN),
+                Styled("█" * full + "░" * (10 - full) if width else f"{share:.0%}", YELLOW if share >= LATE else GREEN),
                 str(memory.resident),
                 str(memory.pages),
                 str(counts.faults),
@@ -129,7 +171,8 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
                 one.status,
             ]
         )
-    return aligned(names, rows, left=("NAME", "STATE", "USED", "MODEL", "STATUS"), colour=colour, width=width)
+    left = ("NAME", "STATE", "USED", "MODEL", "STATUS")
+    return aligned(names, rows, left=left, spare=PS_SPARE, colour=colour, width=width)
 
 
 COUNTED: Final = ("entered", "emitted", "recalled", "new", "reprefilled", "restored", "shared")  # columns of vmstat
@@ -155,7 +198,7 @@ def evaluated(one: ProcessView) -> dict[str, object]:
     }
 
 
-def vmstat(processes: Iterable[ProcessView], *, colour: bool = False) -> list[str]:
+def vmstat(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0) -> list[str]:
     """One line a process: what was evaluated, and what was spared."""
     names = ("PID", "NAME", "TURNS", "ENTERED", "EMITTED", "RECALLED", "NEW", "AGAIN", "RESTORED", "SHARED", "RATIO")
     rows = []
@@ -167,7 +210,8 @@ def vmstat(processes: Iterable[ProcessView], *, colour: bool = False) -> list[st
         ratio = made["prefill_per_new_token"]
         shown = "" if ratio is None else f"{ratio:.2f}"
         rows.append([str(one.pid), one.name, str(counts.turns), *tokens, shown])
-    return aligned(names, rows, left=("NAME",), colour=colour)
+    spare = ("SHARED", "RESTORED", "RECALLED", "TURNS", "EMITTED", "ENTERED")
+    return aligned(names, rows, left=("NAME",), spare=spare, colour=colour, width=width)
 
 
 def process(one: ProcessView) -> dict[str, object]:
@@ -214,7 +258,7 @@ def facts(found: Iterable[FactView], *, colour: bool = False, width: int = 0) ->
         for one in found
     ]
     names = ("FACT", "SAID", "HOLDS", "PAGES", "ORIGIN", "SUBJECT", "TEXT")
-    return aligned(names, rows, left=names[1:], colour=colour, width=width)
+    return aligned(names, rows, left=names[1:], spare=("ORIGIN", "PAGES"), colour=colour, width=width)
 
 
 def account(one: Account) -> dict[str, object]:
@@ -237,9 +281,9 @@ def account(one: Account) -> dict[str, object]:
     }
 
 
-def irqs(lines: Mapping[str, Account], *, colour: bool = False) -> list[str]:
+def irqs(lines: Mapping[str, Account], *, colour: bool = False, width: int = 0) -> list[str]:
     """One line an interrupt line, with its histograms from 1 us to 1,000 s."""
-    names = ("LINE", "RAISED", "DELIVERED", "COALESCED", "P50 MS", "P99 MS", "TO DELIVERY", "P50 MS", "P99 MS")
+    names = ("LINE", "RAISED", "DELIVERED", "COALESCED", "P50 MS", "P99 MS", "TO DELIVERY", "P50 TOKEN", "P99 TOKEN")
     rows = []
     for name, one in lines.items():
         row = [name, str(one.raised), str(one.delivered), str(one.coalesced)]
@@ -248,7 +292,55 @@ def irqs(lines: Mapping[str, Account], *, colour: bool = False) -> list[str]:
             row += [f"{histogram.quantile_ms(share):.1f}" if any_ else "" for share in (0.5, 0.99)]
             row.append(_spark(histogram.counts[:31]))
         rows.append(row)
-    return aligned((*names, "TO TOKEN"), rows, left=("LINE", "TO DELIVERY", "TO TOKEN"), colour=colour)
+    spare = ("TO DELIVERY", "COALESCED", "DELIVERED")
+    return aligned(
+        (*names, "TO TOKEN"),
+        rows,
+        left=("LINE", "TO DELIVERY", "TO TOKEN"),
+        spare=spare,
+        colour=colour,
+        width=width,
+    )
+
+
+def pmap(space: Map) -> list[str]:
+    """One line a page of an address space, where nobody looks at a terminal."""
+    rows = [
+        (str(one.page), segment.name, one.kind, one.role, str(one.tokens), "pinned" if one.pinned else "")
+        for segment in space.segments
+        for one in segment.pages
+    ]
+    return aligned(("PAGE", "SEGMENT", "KIND", "ROLE", "TOKENS", "PINNED"), rows)
+
+
+def replayed(machine: Mapping[str, Any], *, colour: bool = False, width: int = 0) -> list[str]:
+    """The machine at a step of a replay: its processes, then the pages and pending interrupts of each, its timers."""
+    running = {slot["pid"]: f" in slot {n}" for n, slot in enumerate(machine["slots"]) if slot["pid"]}
+    found = [f"step {machine['lsn']}, {_moment(machine['now'], 'milliseconds')}"]
+    for proc in machine["processes"]:
+        waits = f", waits for {proc['wait']['type'].lower()} {proc['wait']['req']}" if proc["wait"] else ""
+        state = f"{proc['state']}{running.get(proc['pid'], '')}{waits}"
+        said = f"said {proc['said']}, {proc['acked']} acknowledged"
+        name = one_line(f"{proc['name']} ({proc['pid']}): {state}, instruction {proc['instr']}, {said}")
+        rows = [
+            (segment, str(page["page"]), page["kind"], str(page["tokens"]), "pinned" if page["pinned"] else "", text)
+            for segment, pages in proc["pages"].items()
+            for page in pages
+            for text in [" ".join(page["text"].split())]
+        ]
+        names = ("SEGMENT", "PAGE", "KIND", "TOKENS", "PINNED", "TEXT")
+        left = ("SEGMENT", "KIND", "PINNED", "TEXT")
+        found += ["", name, *aligned(names, rows, left=left, spare=("PINNED",), colour=colour, width=width)]
+        found += [one_line(f"  pending: {one['line']}, pages {one['pages']}") for one in proc["pending"]]
+    for timer in machine["timers"]:
+        due = _moment(timer["due"], "seconds")
+        found.append(one_line(f"timer {timer['timer']} of process {timer['pid']}: {due} {timer['text']}"))
+    return found
+
+
+def _moment(at: int, precision: str) -> str:
+    """A time, as it is in UTC."""
+    return datetime.fromtimestamp(at / NS, UTC).isoformat(timespec=precision)
 
 
 def _spark(counts: Sequence[int]) -> str:
@@ -275,7 +367,7 @@ def describe(note: Note) -> str:
     if note.pages:
         found.append(plural(len(note.pages), "page"))
     if note.text:
-        found.append(" ".join(note.text.split()))
+        found.append(one_line(" ".join(note.text.split())))
     return f"{what}: {', '.join(found)}" if found else what
 
 
@@ -284,6 +376,7 @@ def dmesg(entry: Entry, names: dict[int, str]) -> list[str]:
     seconds, ns = divmod(entry.at, NS)
     when = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{ns // 1_000_000:03d}"
     return [
-        f"[{entry.lsn:>6}] {when} {names.get(note.pid, str(note.pid)) if note.pid else 'kernel'}: {describe(note)}"
+        f"[{entry.lsn:>6}] {when} {one_line(names.get(note.pid, str(note.pid)) if note.pid else 'kernel')}: "
+        f"{describe(note)}"
         for note in entry.notes
     ]

@@ -8,18 +8,16 @@ mode, no fork is prefilled) is not tolerated at all.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from bench.cpu import figures, preempt, turns
 from kernel.errors import BadInput
 from kernel.settings import Cpu as CpuSettings
+from llmos.commands.output import print_table, show
 from llmos.models import find
 
 BASELINE: Final = Path(__file__).with_name("baseline.json")
@@ -146,7 +144,7 @@ def run(model: str, *, full: bool, check: bool, keep: bool, seed: int, as_json: 
     began = time.perf_counter()
 
     def progress(what: str) -> None:
-        print(f"{time.perf_counter() - began:6.0f} s  {what}", file=sys.stderr, flush=True)
+        show(f"{time.perf_counter() - began:6.0f} s  {what}", error=True)
 
     found = measure(path, full=full, seed=seed, progress=progress)
     if keep:
@@ -154,26 +152,27 @@ def run(model: str, *, full: bool, check: bool, keep: bool, seed: int, as_json: 
         BASELINE.write_text(json.dumps(known, indent=1) + "\n")
     worse = compare(found, known[path.name]) if check else []
     if as_json:
-        print(json.dumps({**found, "worse": worse} if check else found))
+        show(json.dumps({**found, "worse": worse} if check else found))
     else:
-        Console().print(_table(found))
+        _table(found)
     for line in worse:
-        print(f"llmos: worse than the baseline: {line}", file=sys.stderr)
+        show(f"llmos: worse than the baseline: {line}", error=True)
     return 1 if worse else 0
 
 
-def _table(found: dict[str, Any]) -> Table:
-    grid = Table(title=f"{found['model']}, {found['seconds']:.0f} s")
-    for heading in ("figure", "here", "asked", "mode"):
-        grid.add_column(heading)
+def _table(found: dict[str, Any]) -> None:
+    rows: list[tuple[str, str, str, str]] = []
     for name, value in _flat(found).items():
         first = name.split(" ")[0]
-        grid.add_row(name, f"{value:g}", ASKED[first], MODES[first])
+        rows.append((name, f"{value:g}", ASKED[first], MODES[first]))
     for n, ratio in found["details"]["bare_batch_throughput_ratio"].items():
-        grid.add_row(f"batch_throughput_ratio {n}, the bare library's", f"{ratio:g}", "", "throughput")
+        rows.append((f"batch_throughput_ratio {n}, the bare library's", f"{ratio:g}", "", "throughput"))
     beside = found["details"]["conversation"]["memgpt"]
-    grid.add_row("prefill_per_new_token, MemGPT's layout", f"{beside['prefill_per_new_token']:g}", "", "deterministic")
+    memgpt = f"{beside['prefill_per_new_token']:g}"
+    rows.append(("prefill_per_new_token, MemGPT's layout", memgpt, "", "deterministic"))
     for mode, differ in found["differ"].items():
         runs = sum(one["runs"] for one in found["details"]["exactness"] if one["mode"] == mode)
-        grid.add_row("preempted runs that differ", f"{differ} of {runs}", "0" if mode == "deterministic" else "", mode)
-    return grid
+        asked = "0" if mode == "deterministic" else ""
+        rows.append(("preempted runs that differ", f"{differ} of {runs}", asked, mode))
+    names = ("figure", "here", "asked", "mode")
+    print_table(names, rows, left=names, title=f"{found['model']}, {found['seconds']:.0f} s")

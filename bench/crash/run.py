@@ -36,6 +36,7 @@ from drivers.index.fused import STAMP
 from drivers.index.ranking import Embedder
 from kernel.errors import BadInput
 from kernel.failpoint import POINTS
+from llmos.commands import output
 
 SEEDED: Final = 10  # passings of a point besides the first, the second and the last
 LIVES_MAX: Final = 6
@@ -214,7 +215,7 @@ def campaign(
                 and sys.stderr.isatty() | (found.runs % 200 == 0)
             ):
                 bad = found.lost + found.duplicated + found.hash_mismatch + found.unrecovered
-                print(f"  {found.runs} of {len(runs)} runs, {bad} findings", file=sys.stderr, flush=True)
+                output.show(f"  {found.runs} of {len(runs)} runs, {bad} findings", error=True)
     found.seconds = round(time.monotonic() - began, 1)
     return found
 
@@ -245,11 +246,11 @@ def run(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json: 
     found = campaign(chosen, range(1, seeds + 1), jobs or os.cpu_count() or 1, sabotage, limit)  # type: ignore[arg-type]
     bad = found.lost + found.duplicated + found.hash_mismatch + found.unrecovered
     if as_json:
-        print(json.dumps(msgspec.to_builtins(found)))
+        output.show(json.dumps(msgspec.to_builtins(found)))
     else:
         for name, value in msgspec.to_builtins(found).items():
             if name != "findings":
-                print(f"{name:14} {', '.join(value) if isinstance(value, list) else value}")
+                output.show(f"{name:14} {', '.join(value) if isinstance(value, list) else value}")
         for finding in found.findings:
-            print(f"  {finding}")
+            output.show(f"  {finding}")
     return int(bool(bad) != bool(sabotage))

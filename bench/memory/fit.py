@@ -30,6 +30,7 @@ from drivers.index import fts, hnsw, ranking, relevance
 from kernel.event import Search
 from kernel.memory import recall
 from kernel.memory.page import Area, Kind, Origin, Page, Role
+from llmos.commands.output import show
 from llmos.demo.talk import conversation
 from llmos.models import find
 
@@ -203,18 +204,18 @@ def main(data: Path, sizes: str) -> None:
     passing: dict[str, list[Asked]] = {}
     for talk in talks:
         rows[talk.name], passing[talk.name] = examples(talk, count, embedder)
-        click.echo(f"{talk.name}: {len(rows[talk.name])} questions, {len(passing[talk.name])} in passing", err=True)
+        show(f"{talk.name}: {len(rows[talk.name])} questions, {len(passing[talk.name])} in passing", error=True)
     weights, bias = fitted(
         row for name in sorted(fit & rows.keys()) for row in [*rows[name], *passing[name]] * _times(name)
     )
     rounded, bias = np.round(weights, 3), round(bias, 3)
     for name, weight in zip(relevance.FEATURES, rounded.tolist(), strict=True):
-        click.echo(f'    "{name}": {weight},')
-    click.echo(f"BIAS = {bias}")
+        show(f'    "{name}": {weight},')
+    show(f"BIAS = {bias}")
     for name in rows:
         shown_ = "  ".join("{:.3f} at {:3.0f}".format(*outcome(rows[name], rounded, bias, worth)) for worth in WORTH)
         spare = outcome(passing[name], rounded, bias, WORTH[1])[1]
-        click.echo(f"{name:10} {'fit ' if name in fit else 'held'} {shown_}; in passing {spare:.0f}")
+        show(f"{name:10} {'fit ' if name in fit else 'held'} {shown_}; in passing {spare:.0f}")
     names = [name for name in rows if name.startswith("conv-")]
     always = [
         row for name in sorted((fit & rows.keys()) - {*names}) for row in [*rows[name], *passing[name]] * _times(name)
@@ -229,7 +230,7 @@ def main(data: Path, sizes: str) -> None:
     for worth, found in held.items():
         share = sum(one[0] * one[2] for one in found) / max(1, sum(one[2] for one in found))
         tokens = sum(one[1] * one[3] for one in found) / max(1, sum(one[3] for one in found))
-        click.echo(f"three folds of LoCoMo, worth {worth}: {share:.3f} at {tokens:.0f}")
+        show(f"three folds of LoCoMo, worth {worth}: {share:.3f} at {tokens:.0f}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,9 +18,6 @@ from typing import Literal
 
 import msgspec
 import trio
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from bench.memory import rows
 from bench.memory.conversations import load
@@ -38,6 +34,7 @@ from drivers.cpu.scripted import ScriptedCpu
 from kernel.errors import BadInput
 from kernel.ports import Cpu, Job
 from kernel.settings import Settings, apply
+from llmos.commands.output import print_table, said, show
 
 SCRIPTED = "scripted"  # --sizes: three bytes a token
 DEFAULT_SIZES = "smollm2-135m"
@@ -239,7 +236,7 @@ def run(
     settings = apply(Settings(), [f"window={window}", *changes])  # what is wrong is said before anything long begins
     dataset = chosen(load(workload, data, seed), only)
     for lost in dataset.lost:
-        print(f"llmos: {lost}: its source stands in no message as it is; the likeliest is taken", file=sys.stderr)
+        show(f"llmos: {lost}: its source stands in no message as it is; the likeliest is taken", error=True)
     asked = None if model is None else _model(model)
     counted = sizes_of(model or sizes or DEFAULT_SIZES)
     if settings.window > counted.window_max:
@@ -252,7 +249,7 @@ def run(
     with file:
         found = trio.run(measure, bench, names, dataset, seed, questions, file.write)
     if not as_json:
-        Console().print(table(dataset.workload, window, counted.model, found))
+        table(dataset.workload, window, counted.model, found)
         return
     first = {key: value for key, value in msgspec.to_builtins(found[0]).items() if key != "row"}
     first["seconds"] = round(time.perf_counter() - began, 1)
@@ -264,11 +261,11 @@ def run(
         "settings": changes,
         "seed": seed,
     }
-    print(json.dumps({**first, **about, "rows": msgspec.to_builtins(found)}))
+    show(json.dumps({**first, **about, "rows": msgspec.to_builtins(found)}))
 
 
 def _say(text: str) -> None:
-    print(f"  {text}", file=sys.stderr, flush=True)
+    show(f"  {text}", error=True)
 
 
 def _seldom() -> Callable[[str], None]:
@@ -322,14 +319,12 @@ def _model(name: str) -> rows.Processor:
     return make
 
 
-def table(workload: str, window: int, model: str, found: Sequence[Row]) -> Table:
+def table(workload: str, window: int, model: str, found: Sequence[Row]) -> None:
     """For people."""
     title = f"{workload}, window {window:,}, {model}, {found[0].questions} questions; % (95 %)"
-    grid = Table(title=title, box=box.SIMPLE_HEAD)
-    for name in ("row", "evidence", "complete", "recalled", "prefill", "/ new", "right", "s"):
-        grid.add_column(name, justify="left" if name == "row" else "right")
-    for one in found:
-        grid.add_row(
+    names = ("row", "evidence", "complete", "recalled", "prefill", "/ new", "right", "s")
+    told = [
+        (
             one.row,
             _percent(one.evidence, one.evidence_ci95),
             _percent(one.complete),
@@ -339,9 +334,12 @@ def table(workload: str, window: int, model: str, found: Sequence[Row]) -> Table
             _percent(one.right, one.ci95),
             f"{one.seconds:.0f}",
         )
-    if notes := [f"{one.row}: {one.why}" for one in found if one.why]:
-        grid.caption = "; ".join(notes)
-    return grid
+        for one in found
+    ]
+    print_table(names, told, left=("row",), title=title)
+    for one in found:
+        if one.why:
+            said(f"{one.row}: {one.why}")
 
 
 def _percent(share: float | None, ci95: Interval | None = None) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from bench.memory.run import DEFAULT_SIZES, drawn, sizes_of
 from bench.paging import bounds, field, machine, simulator, store, workloads
@@ -24,6 +23,7 @@ from bench.paging.trace import Part
 from bench.paging.workloads import Workload
 from bench.sized import Sizes
 from kernel.errors import BadInput
+from llmos.commands.output import print_table, show
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -260,18 +260,16 @@ def run(
         ]
     if as_json:
         for one in cells:
-            print(json.dumps(msgspec.to_builtins(one)))
+            show(json.dumps(msgspec.to_builtins(one)))
         return
-    Console().print(table(cells))
+    table(cells)
 
 
-def table(cells: list[Cell]) -> Table:
+def table(cells: list[Cell]) -> None:
     """For people."""
     first = cells[0]
-    shown = Table(
-        title=f"{first.workload}, {first.budget:,} tokens, {first.pager} pager, {first.references:,} references"
-    )
-    for name in (
+    title = f"{first.workload}, {first.budget:,} tokens, {first.pager} pager, {first.references:,} references"
+    names = (
         "policy",
         "recall",
         "low",
@@ -284,10 +282,9 @@ def table(cells: list[Cell]) -> Table:
         "prefill",
         "recall/question",
         "s",
-    ):
-        shown.add_column(name, justify="left" if name == "policy" else "right")
-    for one in sorted(cells, key=lambda one: -one.hit):
-        shown.add_row(
+    )
+    rows = [
+        (
             one.policy,
             "auto" if one.recall is None else f"{one.recall:g}",
             f"{one.low_water:g}",
@@ -301,7 +298,10 @@ def table(cells: list[Cell]) -> Table:
             f"{one.recall_tokens_per_question:.0f}",
             f"{one.seconds:.2f}",
         )
-    return shown
+        for one in sorted(cells, key=lambda one: -one.hit)
+    ]
+    spare = ("s", "recall/question", "prefill", "cost", "complete", "headroom", "low", "recall")
+    print_table(names, rows, left=("policy",), spare=spare, title=title)
 
 
 def _percent(share: Any) -> str:

@@ -25,6 +25,7 @@ from bench.paging import field, workloads
 from bench.paging.run import Cell, Optimum, cell, optimum
 from bench.paging.simulator import Options
 from kernel.errors import BadInput
+from llmos.commands.output import show
 
 WORKLOADS: Final = ("locomo-late", "locomo-live", "docs", "own", "git/h11", "git/msgspec", "git/trio", "mix")
 BUDGETS: Final = (1024, 2048, 4096, 8192, 16384)
@@ -76,13 +77,14 @@ def sweep(out: Path, data: Path | None, seed: int) -> None:
                 cells += made
                 progress.advance(task)
                 if not console.is_terminal and made:
-                    console.print(
-                        f"{job.workload} at {job.budget:,}: {len(made)} cells, {time.monotonic() - began:.0f} s"
+                    show(
+                        f"{job.workload} at {job.budget:,}: {len(made)} cells, {time.monotonic() - began:.0f} s",
+                        error=True,
                     )
     cells.sort(key=lambda one: (WORKLOADS.index(one.workload), one.budget))
     (out / "report.md").write_text(report(cells))
     pictures(cells, out)
-    Console().print(f"{out}/report.md: {len(cells):,} cells, {time.monotonic() - began:.0f} s")
+    show(f"{out}/report.md: {len(cells):,} cells, {time.monotonic() - began:.0f} s")
 
 
 def _cells(job: Job) -> tuple[Job, list[Cell]]:
@@ -289,7 +291,7 @@ def pictures(cells: Sequence[Cell], out: Path) -> None:
         matplotlib.use("agg")
         from matplotlib import pyplot
     except ImportError:
-        Console(stderr=True).print("no pictures without matplotlib: pip install 'llmos[bench]'")
+        show("no pictures without matplotlib: pip install 'llmos[bench]'", error=True)
         return
     found = fitted(cells, LOWS)
     for workload in dict.fromkeys(name for name, _ in found):

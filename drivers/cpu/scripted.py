@@ -8,6 +8,7 @@ With `token_s` 0 a run is complete when `start` returns; otherwise one thread a 
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 import threading
 import time
@@ -41,8 +42,7 @@ def play(instructions: Sequence[str]) -> Program:
 def echo(job: Job) -> str:
     """Says back the last thing the user said, as a send_message."""
     said = next((page.page.text for page in reversed(job.pages) if page.role is Role.USER and not page.recalled), "")
-    escaped = said.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{{"op":"send_message","text":"you said: {escaped}"}}'
+    return f'{{"op":"send_message","text":{json.dumps(f"you said: {said}", ensure_ascii=False)}}}'
 
 
 class Plan(NamedTuple):

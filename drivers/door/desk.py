@@ -26,6 +26,7 @@ from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
+from kernel.text import printable
 
 
 async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswer:
@@ -162,5 +163,5 @@ def broken(number: int, exc: Exception) -> wire.Failed:
     """The answer to a request that failed as nobody foresaw; what it was is printed, under the id that it names."""
     ident = uuid.uuid4().hex[:8]
     print(f"llmos: request {ident} failed:", file=sys.stderr)
-    traceback.print_exception(exc)
+    print(printable("".join(traceback.format_exception(exc))), file=sys.stderr)
     return wire.Failed(id=number, error=f"the request failed in the kernel, which goes on; its log has it as {ident}")

@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import sys
+import traceback
 from typing import Final
 
 import click
@@ -86,15 +87,16 @@ def app() -> None:
 
 
 def main() -> None:
-    """The entry point: exit status 0, 2 for what the user can put right, 130 for Ctrl-C.
+    """The entry point: exit status 0; 1: llmos is at fault; 2: the user can put it right; 130: Ctrl-C.
 
     What a command makes is its owner's alone, whatever the umask was: machines, backups and exports hold what was said.
     """
     os.umask(0o077)
-    sys.exit(_status(sys.argv[1:] or ["--help"]))
+    sys.exit(status(sys.argv[1:] or ["--help"]))
 
 
-def _status(arguments: list[str]) -> int:
+def status(arguments: list[str]) -> int:
+    """The exit status of a command line, once it has run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
@@ -111,6 +113,11 @@ def _status(arguments: list[str]) -> int:
     except BrokenPipeError:  # `llmos dmesg | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as exc:  # what is not the user's keeps its traceback, which may quote anybody
+        from llmos.commands.output import show
+
+        show("".join(traceback.format_exception(exc)), error=True)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -134,5 +141,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _refused(line: str) -> int:
-    print(f"llmos: {' '.join(line.split())}", file=sys.stderr)
+    from llmos.commands.output import said
+
+    said(" ".join(line.split()))
     return 2

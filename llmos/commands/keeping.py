@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from kernel.errors import BadInput
+from llmos import tables
 from llmos.commands.options import (
     PATH,
     cpu_option,
@@ -21,7 +22,7 @@ from llmos.commands.options import (
     proc_argument,
     where_argument,
 )
-from llmos.commands.output import print_json, print_rich, tell
+from llmos.commands.output import coloured, columns, print_json, print_lines, show, tell
 
 
 @click.command()
@@ -47,17 +48,14 @@ def replay(where: Path | None, until: int, diff: bool, as_json: bool) -> int:
         print_json(found)
     else:
         if found.machine is not None:
-            from llmos import pictures
-
-            for picture in pictures.replayed(found.machine):
-                print_rich(picture)
+            print_lines(tables.replayed(found.machine, colour=coloured(), width=columns()))
         if found.diverged is None:
-            print(f"ok: {found.steps} steps after {found.start}, to {found.lsn}, hash {found.hash}")
+            show(f"ok: {found.steps} steps after {found.start}, to {found.lsn}, hash {found.hash}")
         else:
-            print(f"diverged at {found.diverged['lsn']}: {found.diverged['why']}")
+            show(f"diverged at {found.diverged['lsn']}: {found.diverged['why']}")
             for name in ("event", "notes_then", "notes_now", "records"):
                 if name in found.diverged and (diff or name == "event"):
-                    print(f"  {name}: {found.diverged[name]}")
+                    show(f"  {name}: {found.diverged[name]}")
     return 0 if found.ok else 1
 
 
@@ -100,10 +98,10 @@ def compact(where: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
     elif found.running:
-        print(f"checkpoint at {found.lsn}; the journal before it is being cut")
+        show(f"checkpoint at {found.lsn}; the journal before it is being cut")
     else:
         sizes = f"data.mdb {found.bytes_before / 1e6:.1f} MB, now {found.bytes_after / 1e6:.1f} MB"
-        print(f"checkpoint at {found.lsn}, {found.entries} journal entries cut; {sizes}")
+        show(f"checkpoint at {found.lsn}, {found.entries} journal entries cut; {sizes}")
 
 
 @click.command()
@@ -126,18 +124,18 @@ def fsck(where: Path | None, as_json: bool) -> int:
         print_json(found)
         return 0 if found.ok else 1
     if found.file.damage:
-        print(f"data.mdb: {found.file.damage}")
+        show(f"data.mdb: {found.file.damage}")
     else:
-        print(f"data.mdb: {found.file.pages} pages whole, {found.file.checked} checksums right")
+        show(f"data.mdb: {found.file.pages} pages whole, {found.file.checked} checksums right")
     if found.records is not None:
         seen = found.records
         counts = f"{seen.processes} processes, {seen.pages} pages, {seen.journal} journal entries"
-        print(f"records: {counts}, step {seen.lsn}, state {seen.hash}")
+        show(f"records: {counts}, step {seen.lsn}, state {seen.hash}")
         for finding in seen.findings:
-            print(f"  {finding}")
+            show(f"  {finding}")
     for finding in found.index or ["as the pages are"]:
-        print(f"index: {finding}")
-    print(f"{'ok' if found.ok else 'not well'}, {found.seconds} s")
+        show(f"index: {finding}")
+    show(f"{'ok' if found.ok else 'not well'}, {found.seconds} s")
     return 0 if found.ok else 1
 
 
@@ -161,7 +159,7 @@ def backup(where: Path, file: Path, as_json: bool) -> None:
         print_json(found)
     else:
         held = f"{found.processes} processes, {found.pages} pages, step {found.lsn}, state {found.hash}"
-        print(f"{found.file}: {found.bytes / 1e6:.1f} MB, {held}")
+        show(f"{found.file}: {found.bytes / 1e6:.1f} MB, {held}")
 
 
 @click.command()
@@ -185,7 +183,7 @@ def restore(file: Path, where: Path, force: bool, as_json: bool) -> None:
         print_json(found)
     else:
         held = f"{found.processes} processes, {found.pages} pages, step {found.lsn}"
-        print(f"{home(where)}: {held}; boot it with: llmos boot --dir {home(where)}")
+        show(f"{home(where)}: {held}; boot it with: llmos boot --dir {home(where)}")
 
 
 @click.command()
@@ -212,7 +210,7 @@ def export(proc: str, file: Path, directory: Path | None) -> None:
             raise BadInput(f"no process {proc!r}; processes are {', '.join(list(names)[:12]) or 'none'}")
         pid = names.get(proc) or int(proc)
         count = parcel.write(disk, pid, file, time.time_ns())
-    print(f"{file}: {count} pages")
+    show(f"{file}: {count} pages")
 
 
 @click.command("import")
@@ -238,4 +236,4 @@ def import_(file: Path, name: str, directory: Path | None, model: str | None, cp
 
     parcel.read(file)  # here, where a file that is none costs no kernel
     answer = run(partial(take_over, home(directory), file.absolute(), name, Options(model, None, cpu), tell))
-    print(f"process {answer.pid}, at log number {answer.lsn}")
+    show(f"process {answer.pid}, at log number {answer.lsn}")

@@ -23,7 +23,7 @@ from llmos.commands.options import (
     socket_of,
     window_option,
 )
-from llmos.commands.output import coloured, columns, print_json, print_lines, progress
+from llmos.commands.output import coloured, columns, print_json, print_lines, progress, show
 
 
 @click.command()
@@ -122,7 +122,7 @@ def pull(what: str) -> None:
     """
     from llmos import models
 
-    print(models.pull(what, progress))
+    show(str(models.pull(what, progress)))
 
 
 @click.command()
@@ -142,7 +142,7 @@ def doctor(directory: Path | None, as_json: bool) -> int:
     if as_json:
         print_json({"checks": found})
     else:
-        print_lines(clinic.render(found, colour=coloured()))
+        print_lines(clinic.render(found, colour=coloured(), width=columns()))
     return 1 if any(check.state is clinic.State.FAIL for check in found) else 0
 
 

@@ -18,7 +18,7 @@ from kernel.event import Message
 from kernel.spec import Spec
 from llmos import ask, tables
 from llmos.commands.options import dir_option, json_option, proc_argument, socket_of
-from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich
+from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich, said, show
 
 PATIENCE_S: Final = 10.0  # how long `send` goes on trying to reach a daemon that died
 
@@ -58,7 +58,7 @@ def vmstat(proc: str | None, directory: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"processes": [tables.evaluated(one) for one in found]})
     else:
-        print_lines(tables.vmstat(found, colour=coloured()))
+        print_lines(tables.vmstat(found, colour=coloured(), width=columns()))
 
 
 @click.command()
@@ -76,7 +76,7 @@ def irqs(directory: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"lines": {name: tables.account(one) for name, one in found.lines.items()}})
     else:
-        print_lines(tables.irqs(found.lines, colour=coloured()))
+        print_lines(tables.irqs(found.lines, colour=coloured(), width=columns()))
 
 
 @click.command()
@@ -127,7 +127,7 @@ def spawn(
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})
     else:
-        print(f"{name} is process {ok.pid}")
+        show(f"{name} is process {ok.pid}")
 
 
 @click.command()
@@ -164,11 +164,11 @@ def send(proc: str, text: str, mid: str | None, wait: bool, directory: Path | No
         print_json(found | ({"messages": msgspec.to_builtins(messages)} if wait else {}))
         return
     for message in messages:
-        print(message.text)
+        show(message.text)
     if wait and not messages:
-        print("llmos: the turn ended without a reply", file=sys.stderr)
+        said("the turn ended without a reply")
     elif not wait:
-        print(f"{'had' if ok.duplicate else 'has'} it: message {number}")
+        show(f"{'had' if ok.duplicate else 'has'} it: message {number}")
 
 
 @click.command()
@@ -185,7 +185,7 @@ def fork(proc: str, name: str, directory: Path | None) -> None:
     nothing is evaluated again. Timers, waiting messages and what it has on disk alone stay with the first.
     """
     made = ask.call(socket_of(directory), wire.Fork(id=0, proc=proc, name=name), wire.Ok)
-    print(f"process {made.pid}")
+    show(f"process {made.pid}")
 
 
 @click.command()
@@ -235,6 +235,9 @@ def pmap(proc: str, directory: Path | None, as_json: bool) -> None:
     found = ask.call(socket_of(directory), wire.Pmap(id=0, proc=proc), wire.Mapped).map
     if as_json:
         print_json(found)
+        return
+    if not columns():
+        print_lines(tables.pmap(found))
         return
     from llmos import pictures
 

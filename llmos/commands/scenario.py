@@ -13,7 +13,7 @@ import click
 
 from kernel.errors import BadInput
 from llmos.commands.options import PATH, json_option
-from llmos.commands.output import print_json, said
+from llmos.commands.output import print_json, said, show
 
 
 @click.command()
@@ -86,13 +86,13 @@ def run(
         found |= {"wall_s": round(time.perf_counter() - began, 3), "interrupts": ran.interrupts}
         print_json(found | ({} if ran.ok else {"broken": ran.broken}))
         return 0 if ran.ok else 1
-    print(f"{wanted.title}. {wanted.teaches}")
+    show(f"{wanted.title}. {wanted.teaches}")
     if everything:
         for one in ran.timeline:
-            print(f"  {one}")
+            show(f"  {one}")
     if ran.ok:
         kind = "virtual" if cpu == "scripted" else "real"
-        print(f"ok: {ran.events} events in {ran.virtual_s:g} s of {kind} time, hash {ran.hash}")
+        show(f"ok: {ran.events} events in {ran.virtual_s:g} s of {kind} time, hash {ran.hash}")
         return 0
-    print(f"broken: expected {ran.broken}")
+    show(f"broken: expected {ran.broken}")
     return 1

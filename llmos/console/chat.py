@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import trio
+from rich.text import Text
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
@@ -32,8 +33,9 @@ from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin
 from kernel.process import State
 from kernel.spec import Spec
-from llmos import daemon, pictures
+from llmos import daemon, pictures, tables
 from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, new_mid, turns
+from llmos.commands.output import show
 from llmos.console.conversation import Conversation, history
 from llmos.console.screen import Plain, Screen, Terminal
 
@@ -263,7 +265,9 @@ class Chat:
             case "/quit":
                 self._left = True
             case "/ps":
-                self.talk.picture(pictures.ps((await client.ask(wire.Ps(id=0), wire.Processes)).processes))
+                processes = (await client.ask(wire.Ps(id=0), wire.Processes)).processes
+                lines = tables.ps(processes, colour=self.screen.colour, width=self.screen.width())
+                self.talk.picture(Text.from_ansi("\n".join(lines), no_wrap=True))
             case "/pmap":
                 space = (await client.ask(wire.Pmap(id=0, proc=self.talk.pid), wire.Mapped)).map
                 self.talk.picture(pictures.pmap(space, colour=self.screen.colour))
@@ -346,4 +350,4 @@ async def chat(directory: Path, name: str, options: daemon.Options, *, keep: boo
         await talking.run()
         nursery.cancel_scope.cancel()
     if terminal:
-        sys.stdout.write("\n")
+        show()

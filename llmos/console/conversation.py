@@ -23,8 +23,9 @@ from rich.console import RenderableType
 from kernel.event import Message, Note, What
 from kernel.memory.page import Origin, Page
 from kernel.ports import Streamed
-from llmos import pictures
-from llmos.console.screen import Screen, printable
+from kernel.text import printable
+from llmos.console.screen import Screen
+from llmos.tables import describe
 from syscalls.abi import TRAP_MARK
 
 HISTORY_LINES: Final = 6  # messages shown when a chat begins
@@ -114,7 +115,7 @@ class Conversation:
         if note.what is What.EXIT:
             self._strike()
         if note.what in SHOWN_NOTES and note.pid in (0, self.pid):
-            self.say(pictures.describe(note))
+            self.say(describe(note))
 
     def say(self, text: str) -> None:
         """A line that is not the process's, once no reply is half shown."""

@@ -17,15 +17,14 @@ from rich.console import RenderableType
 PLAIN_WIDTH: Final = 160  # of tables in a file
 
 
-def printable(text: str) -> str:
-    """`text` without control characters: a model cannot move the cursor or colour the screen."""
-    return "".join(c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd" for c in text)
-
-
 class Screen(Protocol):
     """Where a conversation is drawn. A reply is half until `end` or `strike`; nothing else is drawn meanwhile."""
 
     colour: bool  # whether a picture may tell by colours alone
+
+    def width(self) -> int:
+        """Columns of a terminal; 0: it is none."""
+        ...
 
     def begin(self, who: str) -> None:
         """A reply of `who` begins."""
@@ -83,6 +82,9 @@ class Plain:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
+    def width(self) -> int:
+        return 0
+
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
@@ -127,7 +129,7 @@ class Terminal:
     PROMPT = "you> "
 
     def __init__(self, out: TextIO, *, colour: bool, width: Callable[[], int]) -> None:
-        self._out, self.colour, self._width = out, colour, width
+        self._out, self.colour, self.width = out, colour, width
         self._half = ""  # what stands on the screen of a reply that is not final
         self._passing = False  # the cursor's line holds a prompt or progress, which may go
         self._prompting = False  # the user may type, so the prompt comes back after whatever is drawn
@@ -167,7 +169,7 @@ class Terminal:
         if not self.colour:
             self._line(" [struck out]")
             return
-        rows = _rows(half, self._width())
+        rows = _rows(half, self.width())
         up = f"\x1b[{rows - 1}A" if rows > 1 else ""
         self._line(f"\r{up}\x1b[J" + self._styled(half.replace("\n", "\x1b[0m\n\x1b[2;9m"), "2;9"))
 
@@ -181,7 +183,7 @@ class Terminal:
         self._line(self._styled(f"{who}> {_inner(text)}", "2"))
 
     def picture(self, what: RenderableType) -> None:
-        self._line(drawn(what, colour=self.colour, width=self._width()).rstrip("\n"))
+        self._line(drawn(what, colour=self.colour, width=self.width()).rstrip("\n"))
 
     def wait(self, text: str) -> None:
         self._write("\r\x1b[K" + self._styled(f"· {text}", "2"))

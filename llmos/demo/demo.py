@@ -9,30 +9,31 @@ Not here: what is told and asked (talk.py), which reply is right (grading.py).
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 import trio
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.machine.views import Entry
 from kernel.spec import Spec
+from llmos.commands.output import print_table, show
 from llmos.demo.grading import right
 from llmos.demo.talk import Question, conversation
 from llmos.init import powered
+from llmos.tables import Styled
 
 TOLD_TOKENS = 6_000  # of conversation before the first question, replies included
 REPLY_TOKENS = 60
 NAME = "demo"
+Tell = Callable[..., None]  # shows a line, as output.show does
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -75,8 +76,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class _Session:
     """The user's end of the conversation: says something, waits for the reply, shows the kernel's events."""
 
-    def __init__(self, machine: Machine, pid: int, published: AsyncIterator[object], console: Console) -> None:
-        self.machine, self.pid, self.published, self.console = machine, pid, published, console
+    def __init__(self, machine: Machine, pid: int, published: AsyncIterator[object], tell: Tell) -> None:
+        self.machine, self.pid, self.published, self.tell = machine, pid, published, tell
         self.said = 0
         self.faulted: set[int] = set()
         self.recalled_max = 0
@@ -85,7 +86,7 @@ class _Session:
         """The final reply, and the number of the first page that `text` became."""
         self.said += 1
         self.faulted.clear()
-        self.console.print(Text("you  ", style="bold cyan") + Text(text))
+        self.tell(Styled("you  ", "1;36"), text)
         mid = f"demo-{self.said}"
         await self.machine.requests.message(self.pid, mid, text)
         page = views.message_page(self.machine.disk, mid)
@@ -93,7 +94,7 @@ class _Session:
             if isinstance(item, Entry):
                 self._show(item)
             elif isinstance(item, Message) and mid in item.answers and item.ends:
-                self.console.print(Text("llm  ", style="bold green") + Text(item.text))
+                self.tell(Styled("llm  ", "1;32"), item.text)
                 await self.machine.requests.acknowledge(self.pid, item.seq)
                 return item, page
         raise AssertionError("the machine stopped in the middle of the demo")
@@ -103,17 +104,15 @@ class _Session:
             if note.what is What.FAULT:
                 self.faulted.update(note.pages)
                 self.recalled_max = max(self.recalled_max, note.tokens)
-                self.console.print(
-                    f"     · fault: {len(note.pages)} pages, {note.tokens} tokens brought in", style="dim"
-                )
+                self.tell(Styled(f"     · fault: {len(note.pages)} pages, {note.tokens} tokens brought in", "2"))
             elif note.what is What.EVICT:
-                self.console.print(f"     · evict: {len(note.pages)} pages, {note.tokens} tokens", style="dim")
+                self.tell(Styled(f"     · evict: {len(note.pages)} pages, {note.tokens} tokens", "2"))
             elif note.what is What.INTERRUPT and note.line is not None:
-                self.console.print(f"     · interrupt: {note.line.name}", style="dim")
+                self.tell(Styled(f"     · interrupt: {note.line.name}", "2"))
 
 
 async def play(
-    model: str | None, seed: int, window: int, changes: list[str], console: Console, directory: Path
+    model: str | None, seed: int, window: int, changes: list[str], tell: Tell, directory: Path
 ) -> tuple[Outcome, list[Asked]]:
     """The whole conversation on a machine of its own in `directory`."""
     began = time.perf_counter()
@@ -121,7 +120,7 @@ async def play(
     async with powered(directory, model=model, window=window, changes=settings) as machine:
         pid = (await machine.requests.spawn(Spec(NAME, ("send_message",)))).pid
         async with machine.feed.subscribe(-1) as published:
-            session = _Session(machine, pid, published, console)
+            session = _Session(machine, pid, published, tell)
             facts = await _tell(machine, session, seed)
             asked = [await _ask(session, question, facts) for question in facts.questions]
         view = views.process(machine.kernel, pid)
@@ -190,39 +189,33 @@ async def _ask(session: _Session, question: Question, facts: _Facts) -> Asked:
         right(question, reply.text),
         len(session.faulted),
     )
-    session.console.print(f"     · {'right' if asked.right else 'wrong'}: {asked.gold}", style="dim")
+    session.tell(Styled(f"     · {'right' if asked.right else 'wrong'}: {asked.gold}", "2"))
     return asked
 
 
 def run(model: str | None, seed: int, window: int, changes: list[str], keep: Path | None, as_json: bool) -> None:
     """`llmos demo`: play and print; the transcript goes to stderr where stdout carries JSON."""
-    console = Console(stderr=as_json, highlight=False)
+    tell = functools.partial(show, error=as_json, flush=True)
     with tempfile.TemporaryDirectory(prefix="llmos-demo-") as folder:
-        outcome, asked = trio.run(play, model, seed, window, changes, console, keep or Path(folder))
+        outcome, asked = trio.run(play, model, seed, window, changes, tell, keep or Path(folder))
     if as_json:
-        print(json.dumps(msgspec.to_builtins(outcome)))
+        show(json.dumps(msgspec.to_builtins(outcome)))
         return
-    console.print(table(outcome, asked))
+    table(outcome, asked)
 
 
-def table(outcome: Outcome, asked: list[Asked]) -> Table:
-    """The end of the demo as a picture."""
+def table(outcome: Outcome, asked: list[Asked]) -> None:
+    """Print the end of the demo: a table, and what it took."""
     title = f"{outcome.model}, seed {outcome.seed}, window {outcome.window}" + ("" if outcome.paging else ", no paging")
-    grid = Table(title=title)
-    for heading in ("question", "gold", "in context", "right", "pages faulted"):
-        grid.add_column(heading)
-    for one in asked:
-        grid.add_row(
-            one.question, one.gold, "yes" if one.resident else "no", "yes" if one.right else "no", str(one.faults)
-        )
-    grid.add_section()
-    grid.add_row(
+    names = ("question", "gold", "in context", "right", "pages faulted")
+    rows = [
+        (one.question, one.gold, "yes" if one.resident else "no", "yes" if one.right else "no", str(one.faults))
+        for one in asked
+    ]
+    sums = (f"{outcome.resident}/{outcome.asked}", f"{outcome.recalled_right}/{outcome.asked}", str(outcome.faults))
+    print_table(names, [*rows, ("all", "", *sums)], left=names, title=title)
+    show(
         f"{outcome.entered} tokens entered, {outcome.emitted} emitted, {outcome.recalled} recalled, "
         f"{outcome.prefill} prefilled; {outcome.evictions} pages evicted; KV at most {outcome.max_kv_tokens}; "
-        f"{outcome.seconds:.0f} s",
-        "",
-        f"{outcome.resident}/{outcome.asked}",
-        f"{outcome.recalled_right}/{outcome.asked}",
-        str(outcome.faults),
+        f"{outcome.seconds:.0f} s"
     )
-    return grid

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -59,6 +61,34 @@ def kill_daemon(directory: Path) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     return True
+
+
+def on_terminal(columns: int, arguments: list[str], **environment: str) -> str:
+    """What a command writes to a terminal of so many columns."""
+    leader, follower = pty.openpty()
+    subprocess.run(["stty", "cols", str(columns), "rows", "40"], stdin=follower, check=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmos", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, **environment},
+    )
+    os.close(follower)
+    out = bytearray()
+
+    def over() -> bool:
+        if select.select([leader], [], [], 0.05)[0]:
+            try:
+                out.extend(os.read(leader, 65_536))
+            except OSError:  # its last writer is gone
+                return True
+        return False
+
+    eventually(over)
+    process.wait()
+    os.close(leader)
+    return out.decode()
 
 
 class ChatProcess:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from llmos.commands.app import CONTENTS
-from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, shown
+from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, on_terminal, shown
 
 HEAVY = {"trio", "rich", "pydantic", "numpy", "asyncio", "typer", "lmdb", "hnswlib", "wordllama", "llama_cpp"}
 
@@ -156,9 +156,9 @@ def test_run_plays_a_scenario_that_comes_along_and_names_those_there_are(tmp_pat
     one_line(run("nothing_of_the_kind"), "no such file", "storm")
 
 
-def test_pmap_draws_the_whole_window(daemon: Path) -> None:
+def test_pmap_draws_the_whole_window_on_a_terminal_and_lists_its_pages_in_a_pipe(daemon: Path) -> None:
     llmos(daemon, "send", "main", "something to see", "--wait")
-    drawn = llmos(daemon, "pmap", "main").stdout
+    drawn = on_terminal(100, ["pmap", "main", "--dir", str(daemon)], TERM="dumb")
     bar = [line.strip() for line in drawn.splitlines() if re.fullmatch(r"\s*[TDQRNr.]{40,}\s*", line)]
     assert len(set(map(len, bar))) == 1
     assert {"T", "Q", ".", "r"} <= set("".join(bar))
@@ -166,6 +166,8 @@ def test_pmap_draws_the_whole_window(daemon: Path) -> None:
     assert space["window"] == 2048
     pages = [page for segment in space["segments"] for page in segment["pages"]]
     assert all(re.search(rf"^\s*{page[0]}\s", drawn, re.MULTILINE) for page in pages)
+    listed = [line.split("\t") for line in llmos(daemon, "pmap", "main").stdout.splitlines()[1:]]
+    assert [[int(line[0]), line[2], line[3], int(line[4])] for line in listed] == [page[:4] for page in pages]
 
 
 def test_dmesg_shows_the_journal_and_goes_on_from_a_number(daemon: Path) -> None:

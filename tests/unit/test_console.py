@@ -20,9 +20,10 @@ from kernel.event import Message, Note, Tag, What
 from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
+from kernel.text import printable
 from llmos.console.chat import Chat, read_lines
 from llmos.console.conversation import Conversation, history, spoken
-from llmos.console.screen import Plain, Terminal, printable
+from llmos.console.screen import Plain, Terminal
 from llmos.daemon import Options
 
 

@@ -1,0 +1,160 @@
+"""Text of others on terminals and in pipes: every command is asked for all that it prints of hostile text.
+
+One machine has hostile text wherever somebody may put one: messages, replies, core memory, statuses, names of files and
+folders, titles of models and scenarios. PRINTS has a line for every command that prints any of it; a new command is
+missing there until somebody has thought of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kernel.text import UNSEEN
+from llmos.commands.app import CONTENTS, status
+from tests.e2e.daemons import command, kill_daemon, llmos, on_terminal
+
+Run = Callable[..., tuple[str, str]]
+EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eretupmoc\u2066\x7f\x08\rend"
+SCENARIO = """
+title = "evil \\u001b[2J \\u202e"
+teaches = "\\u009b31m"
+[[process]]
+name = "a"
+[[process.says]]
+to = "*"
+say = "\\u001b[2Jand\\u202e"
+[[event]]
+at = "1s"
+send = {to = "a", text = "\\u001b]0;x\\u0007"}
+"""
+
+PRINTS: dict[str, list[list[str]]] = {
+    "boot": [["--cpu", EVIL]],
+    "chat": [[], [EVIL]],
+    "ps": [[], ["--json"]],
+    "vmstat": [[], [EVIL]],
+    "irqs": [[]],
+    "spawn": [[EVIL], ["x", "--mask", EVIL], ["x", "--block", EVIL]],
+    "send": [["main", EVIL, "--wait"], ["main", EVIL, "--wait", "--json"], [EVIL, "x"], ["main", "x", "--mid", EVIL]],
+    "fork": [["main", EVIL], [EVIL, "x"]],
+    "kill": [[EVIL]],
+    "dmesg": [["--since", "0"], ["--since", "0", "--json"]],
+    "pmap": [["main"], ["main", "--json"], [EVIL]],
+    "facts": [["main"], [EVIL]],
+    "stop": [["--dir", EVIL]],
+    "replay": [["--until", "9"], ["--until", "9", "--json"]],
+    "journal": [["compact", EVIL]],
+    "fsck": [[], [EVIL]],
+    "backup": [[EVIL, "x"]],
+    "restore": [[f"{EVIL}.mdb", "x"]],
+    "export": [["main", f"{EVIL}.jsonl"], [EVIL, "x"]],
+    "import": [[EVIL], [f"{EVIL}.jsonl"]],
+    "pull": [[EVIL], [f"./{EVIL}.gguf"]],
+    "doctor": [["--dir", EVIL]],
+    "demo": [["--model", EVIL], ["--dir", EVIL]],
+    "run": [["evil.toml", "--timeline"], [EVIL], ["evil.toml", "--trace", f"{EVIL}/x"]],
+    "policies": [[]],
+    "trace": [["convert", EVIL, "x"], ["record", EVIL, "main", "x"]],
+    "bench": [["paging", "--workload", EVIL], ["memory", "--workload", EVIL]],
+}
+APART = {"boot", "chat"}
+"""Commands that are processes of their own here: they read and write what a test's capture does not have."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where commands run: a machine with hostile text in it, whose kernel runs, and files of hostile names."""
+    folder = tmp_path_factory.mktemp("evil")
+    (folder / "evil.toml").write_text(SCENARIO)
+    (folder / EVIL / "not empty").mkdir(parents=True)
+    (folder / f"{EVIL}.gguf").write_bytes(b"GGUF" + b"\0" * 20)
+    directory = folder / "machine"
+    process = subprocess.Popen(
+        command(directory, "boot", "--cpu", "scripted"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    for arguments in (["spawn", "main", "--block", f"persona={EVIL}"], ["send", "main", EVIL, "--wait"]):
+        assert llmos(directory, *arguments).returncode == 0
+    yield folder
+    kill_daemon(directory)
+    process.communicate()
+
+
+@pytest.fixture
+def run(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """What a command writes to its two pipes, run in `folder`, with its machine as the default one."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("LLMOS_DIR", str(folder / "machine"))
+    monkeypatch.setenv("LLMOS_HOME", str(folder))
+
+    def run(name: str, *arguments: str) -> tuple[str, str]:
+        if name not in APART:
+            status([name, *arguments])
+            return capfd.readouterr()
+        done = subprocess.run(
+            [sys.executable, "-m", "llmos", name, *arguments],
+            input=f"{EVIL}\n/ps\n/pmap\n".encode(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        return done.stdout.decode(), done.stderr.decode()
+
+    return run
+
+
+def test_every_command_is_asked_for_what_it_prints_of_others() -> None:
+    assert set(PRINTS) == set(CONTENTS)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_no_text_of_others_reaches_a_terminal_as_more_than_is_seen(run: Run, name: str) -> None:
+    shown = ""
+    for arguments in PRINTS[name]:
+        for text in run(name, *arguments):
+            assert not UNSEEN.search(text), (arguments, UNSEEN.search(text), text)
+            assert "Traceback" not in text, text
+            shown += text
+    assert shown, "it was asked for nothing that it prints"
+
+
+def test_what_is_shown_of_a_reply_is_all_of_it_but_for_what_is_not_to_be_seen(run: Run) -> None:
+    out, _ = run("send", "main", EVIL, "--wait")
+    assert out == "you said: " + UNSEEN.sub("\ufffd", EVIL) + "\n"
+    out, _ = run("send", "main", EVIL, "--wait", "--json")
+    assert json.loads(out)["messages"][0]["text"] == f"you said: {EVIL}"
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colours_gets_no_escape_sequence(folder: Path, environment: dict[str, str]) -> None:
+    for name in ("ps", "vmstat", "irqs", "pmap"):
+        where = ["--dir", str(folder / "machine")]
+        shown = on_terminal(80, [name, *where, *(["main"] if name == "pmap" else [])], **environment)
+        assert not UNSEEN.search(shown.replace("\r\n", "\n")), (name, shown)
+
+
+@pytest.mark.parametrize("name", ["ps", "vmstat", "irqs", "facts"])
+def test_tables_fit_a_terminal_of_eighty_columns(folder: Path, name: str) -> None:
+    where = ["--dir", str(folder / "machine"), *(["main"] if name == "facts" else [])]
+    shown = on_terminal(80, [name, *where], TERM="xterm", NO_COLOR="1")
+    assert shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("name", ["ps", "vmstat", "irqs", "pmap", "policies"])
+def test_a_pipe_gets_whole_lines_with_tabs_between_their_columns(run: Run, name: str) -> None:
+    out, _ = run(name, *(["main"] if name == "pmap" else []))
+    head, *rows = out.splitlines()
+    assert rows
+    assert {row.count("\t") for row in rows} == {head.count("\t")}
+    assert "…" not in out
+    assert "█" not in head
