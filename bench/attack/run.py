@@ -9,7 +9,6 @@ same trials must find that it is gone.
 from __future__ import annotations
 
 import json
-import sys
 from typing import Final
 
 import msgspec
@@ -18,6 +17,7 @@ from bench.attack.surface import Surface
 from bench.attack.watched import Finding, Tally, attack
 from kernel.discover import discover
 from kernel.errors import BadInput
+from llmos.commands.output import show
 
 SURFACES: Final[dict[str, Surface]] = discover("bench.attack.surfaces", "SURFACE")
 """What is attacked, by the names of the files."""
@@ -51,11 +51,11 @@ def run(surfaces: list[str], trials: int, seed: int, sabotage: str, first: int, 
     for name in chosen:
         found |= campaign([name], trials, seed, sabotage, first)
         for one in found[name][1][:SHOWN]:
-            print(f"{name} {one.trial}: {one.kind}: {one.what}", file=sys.stderr, flush=True)
+            show(f"{name} {one.trial}: {one.kind}: {one.what}", error=True)
     tallies = {name: msgspec.to_builtins(tally) for name, (tally, _) in found.items()}
     if as_json:
-        print(json.dumps(tallies))
+        show(json.dumps(tallies))
     else:
         for name, tally in tallies.items():
-            print(f"{name:12} {'  '.join(f'{what} {count}' for what, count in tally.items())}")
+            show(f"{name:12} {'  '.join(f'{what} {count}' for what, count in tally.items())}")
     return int(any(tally.bad for tally, _ in found.values()) != bool(sabotage))
