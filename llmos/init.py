@@ -30,11 +30,12 @@ from syscalls.table import Table
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
 DEFAULT_MODEL = "smollm2-135m"
 OWN = (
-    "data.mdb",
+    "data.mdb*",
     "lock.mdb",
     "kernel.*",
     "index.*",
     "*.hnsw",
+    "p*.part",
     "damaged",
     "kv",
     "kv-*",
@@ -110,11 +111,13 @@ async def powered(
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line.
 
-    `clock` gives nanoseconds UTC and does not go back; `table` is the instruction set, llmos's own if it is None.
+    `clock` gives nanoseconds UTC and does not go back; `table` is the instruction set, llmos's own if it is None. The
+    whole process makes files for its user alone from then on.
     """
     from drivers.disk.lmdb import LmdbDisk
     from drivers.index.beside import IndexBeside
 
+    os.umask(0o077)
     probe = LmdbDisk(directory)
     try:
         if tighten(directory):

@@ -7,7 +7,6 @@ snapshot, copied by LMDB itself while the kernel goes on. A file that may be dam
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from drivers.disk.lmdb import LmdbDisk, LmdbReader, reason_to_walk
+from drivers.disk.lmdb import LmdbDisk, LmdbReader, held, reason_to_walk
 from drivers.disk.walk import Walked, walk_apart
 from kernel import checkpoint, formats
 from kernel.audit import Audit, audit, rows
@@ -62,20 +61,13 @@ class Compacted(msgspec.Struct):
 
 
 def in_use(directory: Path) -> bool:
-    """Whether a kernel holds the directory. Raises BadInput if it holds no machine."""
-    if not (directory / "data.mdb").exists():
-        raise BadInput(f"{directory} holds no machine; name the directory of one with --dir")
+    """Whether a kernel holds its data.mdb. Raises BadInput if it holds no machine."""
     try:
-        fd = os.open(directory / "kernel.lock", os.O_RDONLY)
+        return held(directory)
     except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
+        raise BadInput(f"{directory} holds no machine; name the directory of one with --dir") from None
+    except OSError as exc:
+        raise BadInput(f"{directory} cannot be read: {exc.strerror}; name the directory of a machine of yours") from exc
 
 
 @contextlib.contextmanager
@@ -86,6 +78,8 @@ def reader(directory: Path) -> Iterator[LmdbReader]:
         found = walk_apart(directory / "data.mdb", deep=deep) if reason else None
         if found is not None and found.damage:
             raise BadInput(f"{directory / 'data.mdb'} is damaged: {found.damage}; `llmos fsck` says more")
+    elif (directory / "data.mdb").stat().st_nlink > 1:  # readers of one directory are not seen in the other
+        raise BadInput(f"{directory / 'data.mdb'} is in use, and linked into another directory; remove that link first")
     opened = LmdbReader(directory)
     try:
         yield opened

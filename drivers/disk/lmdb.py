@@ -3,7 +3,8 @@
 Guarantees: `commit` is all or nothing, and its transaction begins and ends inside the one call, on whatever thread that
 is (a write transaction ended on another thread hangs the next writer for ever). A failed commit leaves the commit
 before it as the state. Each read is its own short transaction, so no reader keeps freed pages alive. One kernel a
-directory: `kernel.lock` is held by flock for as long as the disk is open, and says who holds it.
+machine: data.mdb itself is held by flock for as long as the disk is open, so no other path to it, no other link and no
+copied or missing file beside it lets a second one in; and a commit whose file is no longer the one at its path fails.
 
 Durability by `sync`: `full` and `group` fsync data and meta page in each commit (they differ in how many steps the
 machine puts into one). `off` still fsyncs the data, but leaves the meta page to the operating system: a power cut may
@@ -11,9 +12,9 @@ lose the last commits, and never damages the file, which LMDB's NOSYNC could. A 
 docs/durability.md says what a client may rely on.
 
 The map is address space, not disk: sparse, doubled between transactions when it is full. Never writemap, which turns a
-full disk into SIGBUS. On disk: data.mdb and lock.mdb (LMDB's), kernel.lock and kernel.left (ours), key `format` in
-table meta. Every record carries a checksum (seal.py). LMDB trusts its file, so one that was not left by a clean end,
-or is not as it was left, is walked over (walk.py) in a process of its own before LMDB opens it.
+full disk into SIGBUS. On disk: data.mdb and lock.mdb (LMDB's), kernel.left (ours), key `format` in table meta. Every
+record carries a checksum (seal.py). LMDB trusts its file, so one that was not left by a clean end, or is not as it was
+left, is walked over (walk.py) in a process of its own before LMDB opens it.
 A reader of another process that holds on to an old snapshot keeps every page freed since from being used again. One
 that makes the file grow past READER_GROWTH is ended with SIGKILL: readers are copies, and can begin again.
 Not here: what the tables hold (kernel/records.py), derived indexes (drivers/index).
@@ -29,6 +30,7 @@ import itertools
 import os
 import shutil
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +54,9 @@ READER_GROWTH: Final = 256 << 20  # bytes by which the file may grow because of 
 MAP_BYTES: Final = 1 << 30  # first map, 1 GiB of address space
 MAP_BYTES_MAX: Final = 1 << 46  # 64 TiB: half of what x86-64 can address; a commit that needs more is a bug
 READERS_MAX: Final = 512  # reader slots; each thread that reads holds at most one
+LOCK_TRIES: Final = 25  # somebody may only be looking whether the file is held
+LOCK_S: Final = 0.02  # between two of them
+LOCKS: Final = Path("/proc/locks")  # where Linux says who holds what
 
 Sync = Literal["full", "group", "off"]
 
@@ -177,7 +182,7 @@ class LmdbDisk(_Reads):
         if not create and not (self.path / "data.mdb").exists():
             raise BadInput(f"{self.path} holds no machine; boot one there first, or name another directory")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(self.path)
         except OSError as exc:
             raise BadInput(f"{self.path} cannot be written: {exc.strerror}; name a directory that can") from exc
@@ -191,6 +196,9 @@ class LmdbDisk(_Reads):
                 if found is None:
                     self._env.close()
                     upgrade(self.path)
+                    anew = _lock(self.path)
+                    os.close(self._lock)
+                    self._lock = anew
                     self._env = _environment(self.path, sync)
                     found = _tables(self._env, self.path)
                     assert found is not None
@@ -220,6 +228,7 @@ class LmdbDisk(_Reads):
                         else:
                             txn.put(record.key, seal(record.table, record.key, record.value), db=table)
                     failpoint.passing("commit.inside")
+                self._still_there()
                 failpoint.passing("commit.after")
                 self._commits += 1
                 if self._commits % READERS_LOOK == 0:
@@ -239,11 +248,15 @@ class LmdbDisk(_Reads):
         """Put `file`, a copy of this disk without its free pages, in its place, and let go of the directory."""
         with self._gate.alone():
             self._env.close()
-            os.replace(file, self.path / "data.mdb")
-            (self.path / "lock.mdb").unlink(missing_ok=True)  # its readers were of the other file
-            _leave(self.path, ended=True)
-            os.close(self._lock)
             self._closed = True
+            anew = _hold(file)  # before it has the name, so that nobody comes in between
+            try:
+                os.replace(file, self.path / "data.mdb")
+                (self.path / "lock.mdb").unlink(missing_ok=True)  # its readers were of the other file
+                _leave(self.path, ended=True)
+            finally:
+                os.close(anew)
+                os.close(self._lock)
 
     def close(self) -> None:
         """Flush and let go of the directory. Again has no effect."""
@@ -257,7 +270,8 @@ class LmdbDisk(_Reads):
                 raise DeviceError(f"disk: the last flush of {self.path} failed: {exc}") from exc
             else:
                 self._env.close()
-                with contextlib.suppress(OSError):  # then the next start walks
+                with contextlib.suppress(OSError, DeviceError):  # then the next start walks
+                    self._still_there()
                     _leave(self.path, ended=True)
             finally:
                 self._env.close()
@@ -270,6 +284,16 @@ class LmdbDisk(_Reads):
                 yield txn
         except lmdb.Error as exc:
             raise DeviceError(f"disk: reading {self.path} failed: {exc}") from exc
+
+    def _still_there(self) -> None:
+        """Raises DeviceError if the file at this path is not the one that is open: the next boot would not find it."""
+        file = self.path / "data.mdb"
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(file, follow_symlinks=False), os.fstat(self._lock)):
+                return
+        raise DeviceError(
+            f"disk: {file} was deleted, moved or replaced under the running kernel; nothing more is accepted"
+        )
 
     def _look_at_readers(self) -> None:
         """End the oldest reader of another process if the file has grown too much since it began."""
@@ -331,19 +355,75 @@ class _Gate:
 
 
 def _lock(path: Path) -> int:
-    """Take `kernel.lock` and write our process id into it; returns the file descriptor that holds it."""
-    fd = os.open(path / "kernel.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.write(fd, str(os.getpid()).encode())
-    except OSError as exc:
-        holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
+    """Hold the data.mdb in `path`, made if there is none; returns the file descriptor that does.
+
+    The lock is the file's own, whichever path leads to it. Raises InUse, BadInput for a link or what is no file, and
+    OSError.
+    """
+    file = path / "data.mdb"
+    while True:  # ends: each turn but the last needs another file to have been put there meanwhile
+        fd = _hold(file, os.O_CREAT)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(file, follow_symlinks=False), os.fstat(fd)):
+                return fd
         os.close(fd)
-        if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+
+
+def _hold(file: Path, flags: int = 0) -> int:
+    fd = _opened(file, os.O_RDWR | flags)
+    try:
+        for left in reversed(range(LOCK_TRIES)):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except BlockingIOError:
+                if not left:
+                    raise InUse(
+                        f"{file.parent} is in use by process {holder(fd) or 'unknown'}; stop it first, "
+                        "or name another directory"
+                    ) from None
+            time.sleep(LOCK_S)
+        raise AssertionError("the last try returns or raises")
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _opened(file: Path, flags: int) -> int:
+    """A descriptor of a file that is no link, and neither a device nor a pipe. Raises BadInput, and OSError."""
+    try:
+        fd = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as exc:
+        if exc.errno != errno.ELOOP:
             raise
-        raise InUse(f"{path} is in use by process {holder}; stop it first, or name another directory") from exc
+        raise BadInput(f"{file} is a symbolic link; name the directory that the file lies in") from exc
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise BadInput(f"{file} is no file; name another directory")
     return fd
+
+
+def held(path: Path) -> bool:
+    """Whether a kernel, of this path or another, holds the data.mdb in `path`. Raises BadInput, and OSError."""
+    fd = _opened(path / "data.mdb", os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def holder(fd: int) -> int:
+    """The process that holds the file of `fd` by flock; 0 if nobody does or this system does not tell."""
+    seen = os.fstat(fd)
+    with contextlib.suppress(OSError, ValueError):
+        for line in LOCKS.read_text().splitlines():
+            fields = line.split()  # number: FLOCK ADVISORY WRITE process major:minor:inode from to
+            if len(fields) == 8 and fields[1] == "FLOCK" and fields[5].split(":")[2] == str(seen.st_ino):
+                return int(fields[4])
+    return 0
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -428,6 +508,7 @@ def _environment(path: Path, sync: Sync) -> lmdb.Environment:
             map_size=map_bytes,
             max_dbs=len(TABLES),
             max_readers=READERS_MAX,
+            mode=0o600,
             metasync=sync != "off",
             readahead=False,  # reads are of scattered small records
         )
@@ -483,7 +564,8 @@ def upgrade(path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     old = lmdb.open(str(path), readonly=True, create=False, max_dbs=len(TABLES), readahead=False)
-    new = lmdb.open(str(aside), map_size=old.info()["map_size"] * 2, max_dbs=len(TABLES), sync=False)
+    size = old.info()["map_size"] * 2
+    new = lmdb.open(str(aside), map_size=size, max_dbs=len(TABLES), sync=False, mode=0o600)
     try:
         with old.begin() as source:
             for table in TABLES:

@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 from kernel import failpoint
+from kernel.errors import BadInput
 from kernel.event import AnyEvent, Search, Searched
 from kernel.ports import Post, Reads, Sized
 
@@ -275,7 +276,7 @@ def _embedder(model: Path | None) -> Embedder:
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     """Hold `file` locked; wait for who holds it. Raises TimeoutError."""
-    fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     until = time.monotonic() + LOCK_S
     try:
         while True:  # ends with the lock, or in LOCK_S
@@ -294,6 +295,10 @@ def _locked(file: Path) -> Iterator[None]:
 if __name__ == "__main__":
     lines = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no line of ours
+    os.umask(0o077)  # whoever started the kernel: SQLite's files hold what was said
     failpoint.arm_from_environment()
     gguf = Path(sys.argv[3]) if len(sys.argv) > 3 else None
-    main(Path(sys.argv[1]), int(sys.argv[2]), gguf, sys.stdin.buffer, lines)
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]), gguf, sys.stdin.buffer, lines)
+    except (BadInput, OSError) as exc:  # the truth, or its directory, went away
+        sys.exit(f"llmos: index: {exc}")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from llmos.daemon import alive
+from drivers.disk.lmdb import holder
 
 PATIENCE_S = 60.0  # a machine under load starts a daemon in several seconds
 
@@ -47,9 +47,8 @@ def shown(chat: ChatProcess, text: str) -> None:
 
 def daemon_pid(directory: Path) -> int:
     """The process that holds the directory, or 0."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        pid = int((directory / "kernel.lock").read_text())
-        return pid if alive(pid) else 0
+    with contextlib.suppress(FileNotFoundError), (directory / "data.mdb").open("rb") as file:
+        return holder(file.fileno())
     return 0
 
 
