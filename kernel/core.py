@@ -15,13 +15,15 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import controller, dispatch, kthread, life, outbox, restart, timers, trap, turn, waiting
+from kernel import change, controller, dispatch, kthread, life, outbox, restart, timers, trap, turn, waiting
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import (
     Acked,
     AnyEvent,
     Booted,
+    Changed,
     Checkpointed,
+    CoreWritten,
     Fetched,
     Filed,
     Forked,
@@ -30,6 +32,7 @@ from kernel.event import (
     Loaded,
     Messaged,
     Raised,
+    Renamed,
     Searched,
     Spawned,
     TimerFired,
@@ -100,6 +103,12 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             life.imported(kernel, event)
         case Forked():
             life.forked(kernel, event)
+        case Changed():
+            change.changed(kernel, event)
+        case CoreWritten():
+            change.core_written(kernel, event)
+        case Renamed():
+            change.renamed(kernel, event)
         case Killed():
             life.killed(kernel, event)
         case Messaged():

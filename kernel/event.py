@@ -58,9 +58,13 @@ class Booted(Event, frozen=True, kw_only=True):
 
 
 class Spawned(Event, frozen=True, kw_only=True):
-    """Someone wants a process: a new one, or a zombie of that name started again with its memory."""
+    """Someone wants a process: a new one, or a zombie of that name started again with its memory.
+
+    `given`: the fields of `spec` that somebody chose, where the name was there already; a zombie must have the same.
+    """
 
     spec: Spec
+    given: tuple[str, ...] = ()
 
 
 class Moved(msgspec.Struct, frozen=True, array_like=True):
@@ -119,6 +123,35 @@ class Filed(Event, frozen=True, kw_only=True):
     pid: int
     mid: str = ""
     parts: tuple[Part, ...]
+
+
+class Changed(Event, frozen=True, kw_only=True):
+    """What process `pid` is made of is to be another: what is not None."""
+
+    pid: int
+    system: str | None = None
+    calls: tuple[str, ...] | None = None
+    nice: int | None = None
+    abort: bool | None = None
+
+
+class CoreWritten(Event, frozen=True, kw_only=True):
+    """Somebody outside writes a core block of process `pid`; an empty text removes it.
+
+    `seen` is spec.digest of the text that stood there when the writer looked: it must stand there still.
+    """
+
+    pid: int
+    block: str
+    text: str
+    seen: str
+
+
+class Renamed(Event, frozen=True, kw_only=True):
+    """Process `pid` is to have another name."""
+
+    pid: int
+    name: str
 
 
 class Killed(Event, frozen=True, kw_only=True):
@@ -275,6 +308,9 @@ AnyEvent: TypeAlias = (
     | Forked
     | Messaged
     | Filed
+    | Changed
+    | CoreWritten
+    | Renamed
     | Killed
     | Raised
     | TimerFired
@@ -407,6 +443,7 @@ class What(enum.StrEnum):
     SPAWN = "spawn"
     IMPORT = "import"
     FORK = "fork"
+    CHANGE = "change"  # of what it is made of, from outside
     EXIT = "exit"
     INTERRUPT = "interrupt"  # raised on a line
     DELIVERED = "delivered"

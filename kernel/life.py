@@ -1,7 +1,8 @@
 """How a process begins (spawned, forked, imported) and ends. Every check stands above the first change.
 
 A dead process keeps its memory and its pending messages, and is started again by its name.
-Not here: what it does in between (turn.py, trap.py), how it moves between machines (drivers/disk/parcel.py).
+Not here: what becomes of it in between (turn.py, trap.py, change.py), how it moves between machines
+(drivers/disk/parcel.py).
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from kernel.spec import Spec
 from kernel.state import Kernel
 
 FIRST: Final = 4  # the format whose kernel has threads of its own
+OTHERWISE: Final = {
+    "calls": "`llmos set PROC mask=...`",
+    "system": "`llmos set PROC system=...`",
+    "blocks": "`llmos core PROC BLOCK`",
+    "nice": "`llmos set PROC nice=...`",
+    "abort": "`llmos set PROC abort=...`",
+}  # what may be chosen of a process, and how it is chosen anew
 
 
 def spawned(kernel: Kernel, event: Spawned) -> None:
@@ -31,22 +39,26 @@ def spawned(kernel: Kernel, event: Spawned) -> None:
     spec = event.spec
     _allowed(kernel, spec)
     if spec.name in kernel.names:
-        _started_again(kernel, spec)
+        _started_again(kernel, event)
         return
     proc = _make(kernel, spec)
     segments.data(kernel, proc)
     kernel.note(What.SPAWN, proc, text=spec.name)
 
 
-def _started_again(kernel: Kernel, spec: Spec) -> None:
-    """A dead process lives again, with its memory; of what is wanted only the model must fit."""
+def _started_again(kernel: Kernel, event: Spawned) -> None:
+    """A dead process lives again, as it was, with its memory; of what was chosen nothing may be another."""
+    spec = event.spec
     kernel.draft.about = kernel.names[spec.name]
     proc = kernel.procs[kernel.draft.about]
     if proc.state is not State.ZOMBIE:
-        raise Exists(f"process {proc.name} exists and is {proc.state}; take another name, or kill it first")
+        raise Exists(
+            f"process {proc.name} exists and is {proc.state}; take another name, or `llmos set` changes what it is"
+        )
     if spec.model not in ("", proc.spec.model):
         own = proc.spec.model or "the first model"
         raise BadInput(f"process {proc.name} is of {own}; it cannot go to {spec.model}")
+    _same(kernel, proc, event)
     kernel.dirty(proc)
     proc.move(Move.START)
     proc.status, proc.illegal_row, proc.failed_row = "", 0, 0
@@ -54,16 +66,48 @@ def _started_again(kernel: Kernel, spec: Spec) -> None:
     turn.wake(kernel, proc)
 
 
-def _allowed(kernel: Kernel, spec: Spec) -> None:
-    """Refuse a name, syscalls or a model that cannot be."""
-    name = spec.name
+def _same(kernel: Kernel, proc: Process, event: Spawned) -> None:
+    """Refuse what was chosen for a dead process and is another than what it has."""
+    wanted, has = msgspec.structs.replace(event.spec, calls=in_order(kernel, event.spec.calls)), proc.spec
+    for field, how in OTHERWISE.items():
+        if field == "blocks":
+            other = any(has.blocks.get(block, "") != text for block, text in wanted.blocks.items())
+        else:
+            other = getattr(wanted, field) != getattr(has, field)
+        if field in event.given and other:
+            raise BadInput(f"process {proc.name} is dead and would start again as it was; {how} changes that first")
+
+
+def check_name(kernel: Kernel, name: str) -> None:
+    """Refuse what cannot be a process's name."""
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable() or name.isdigit():
         raise BadInput(f"process name {name[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters, not a number")
-    wrong = [call for call in spec.calls if call not in kernel.iset.names]
     if name.startswith("[") and kernel.form.number >= FIRST:
         raise BadInput(f"process name {name!r}: what begins with a bracket is the kernel's own")
-    if wrong or not spec.calls:
+
+
+def check_calls(kernel: Kernel, calls: tuple[str, ...]) -> None:
+    """Refuse a mask that is empty, or names what is no syscall."""
+    wrong = [call for call in calls if call not in kernel.iset.names]
+    if wrong or not calls:
         raise BadInput(f"mask {', '.join(wrong) or 'is empty'}: syscalls are {', '.join(kernel.iset.names)}")
+
+
+def check_nice(nice: int) -> None:
+    """Refuse a nice value that is none."""
+    if not NICE_MIN <= nice <= NICE_MAX:
+        raise BadInput(f"nice {nice}: {NICE_MIN} to {NICE_MAX} are allowed")
+
+
+def in_order(kernel: Kernel, calls: tuple[str, ...]) -> tuple[str, ...]:
+    """A mask as it stands in a PCB: each syscall once, in the order of the instruction set."""
+    return tuple(call for call in kernel.iset.names if call in calls)
+
+
+def _allowed(kernel: Kernel, spec: Spec) -> None:
+    """Refuse a name, syscalls or a model that cannot be."""
+    check_name(kernel, spec.name)
+    check_calls(kernel, spec.calls)
     if spec.model not in kernel.models:
         raise BadInput(f"model {spec.model}: beside the first there are {some(kernel.models.keys() - {''})}")
 
@@ -81,14 +125,13 @@ def thread(kernel: Kernel, what: str, model: str) -> Process:
 
 def _make(kernel: Kernel, spec: Spec, thread: str = "") -> Process:
     """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
-    if not NICE_MIN <= spec.nice <= NICE_MAX:
-        raise BadInput(f"nice {spec.nice}: {NICE_MIN} to {NICE_MAX} are allowed")
+    check_nice(spec.nice)
     if len(kernel.procs) >= PROCESSES_MAX:
         raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
     segments.blocks_fit(kernel, spec)
     assert spec.name not in kernel.names, "the caller has looked"
     kernel.counters.pid += 1
-    calls = spec.calls if thread else tuple(call for call in kernel.iset.names if call in spec.calls)
+    calls = spec.calls if thread else in_order(kernel, spec.calls)
     proc = Process(kernel.counters.pid, msgspec.structs.replace(spec, calls=calls), AddressSpace(), thread=thread)
     kernel.procs[proc.pid], kernel.names[proc.name] = proc, proc.pid
     if thread:

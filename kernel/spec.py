@@ -7,6 +7,8 @@ has the core blocks as they are now. Not here: what is allowed (life.py), what i
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 
@@ -20,3 +22,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     nice: int = 0  # -20 to 19: the higher, the smaller its share of the CPU
     abort: bool = False  # a user's message stops what it is emitting, and the turn goes on with it in view
     model: str = ""  # which of the machine's
+
+
+def digest(text: str) -> str:
+    """What tells a text from another one; of no text, that of an empty one."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -18,7 +18,7 @@ import msgspec
 
 from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
-from kernel.machine.views import Entry, FactView, Map, ProcessView
+from kernel.machine.views import Described, Entry, FactView, Map, ProcessView
 from kernel.process import State
 from kernel.text import one_line
 
@@ -221,6 +221,28 @@ def process(one: ProcessView) -> dict[str, object]:
     del found["accounts"], accounts["coalesced"]
     memory["queue_used"], memory["queue_max"] = memory.pop("used"), memory.pop("queue")
     return {**found, "mask": calls, **accounts, **memory}
+
+
+def described(made: Described) -> dict[str, object]:
+    """What a process is made of, for JSON."""
+    spec = made.spec
+    return {
+        "pid": made.pid,
+        "name": spec.name,
+        "model": made.model,
+        "mask": spec.calls,
+        "nice": spec.nice,
+        "abort": spec.abort,
+        "system": spec.system,
+        "blocks": spec.blocks,
+    }
+
+
+def choices(made: Described) -> str:
+    """What a process is made of, as `llmos set` takes it; its instructions last."""
+    spec = made.spec
+    head = [f"model {made.model}", f"mask={','.join(spec.calls)}", f"nice={spec.nice}", f"abort={spec.abort}".lower()]
+    return "\n".join([*head, f"system={spec.system}"])
 
 
 def fact(one: FactView) -> dict[str, object]:

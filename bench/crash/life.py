@@ -208,9 +208,9 @@ async def _act(machine: Machine, act: Act) -> bool:
     """Do it, or find it done already; whether it was an input that is now stored."""
     match act.what:
         case "spawn":
-            answer = await machine.requests.spawn(
-                Spec(act.proc, system="Be brief.", blocks={"notes": ""}, abort=act.proc == "p1")
-            )
+            chosen = Spec(act.proc, system="Be brief.", blocks={"notes": ""}, abort=act.proc == "p1")
+            known = act.proc in machine.kernel.names  # perhaps dead, and it has written its notes since
+            answer = await machine.requests.spawn(Spec(act.proc) if known else chosen)
             if answer.refused is not None and not isinstance(answer.refused, Exists):
                 raise answer.refused
         case "say":

@@ -42,6 +42,17 @@ async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswe
             return done(number, await _spawn(machine, request))
         case wire.Fork():
             return done(number, await asked.fork(request.proc, request.name))
+        case wire.Describe():
+            return wire.Made(id=number, process=views.described(kernel, request.proc))
+        case wire.Set():
+            check_size(request.system or "")
+            changes = (request.system, request.calls, request.nice, request.abort)
+            return done(number, await asked.change(request.proc, *changes))
+        case wire.Core():
+            check_size(request.text)
+            return done(number, await asked.write_core(request.proc, request.block, request.text, request.seen))
+        case wire.Rename():
+            return done(number, await asked.rename(request.proc, request.name))
         case wire.Kill():
             return done(number, await asked.kill(request.proc))
         case wire.Ack():
@@ -82,11 +93,15 @@ async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswe
 
 async def _spawn(machine: Machine, request: wire.Spawn) -> Answer:
     spec = request.spec
-    texts = [spec.system, *spec.blocks, *spec.blocks.values()]
-    size = sum(len(text.encode()) for text in texts)
+    check_size(spec.system, *spec.blocks, *spec.blocks.values())
+    return await machine.requests.spawn(spec, request.suit, request.given)
+
+
+def check_size(*texts: str) -> None:
+    """Raises BadInput for more instructions and core memory than a request may bring."""
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     if size > MESSAGE_BYTES_MAX:
         raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
-    return await machine.requests.spawn(spec, request.suit)
 
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:

@@ -3,7 +3,8 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Fork, Kill, Ack, Compact and Import comes after the commit. After Subscribe, pushes come between answers, without `id`.
+Fork, Set, Core, Rename, Kill, Ack, Compact and Import comes after the commit. After Subscribe, pushes come between
+answers, without `id`.
 Importing this costs a client next to nothing: no trio, no machine.
 Not here: what a request does (desk.py), how lines are read (lines.py, socket.py), how a client connects
 (llmos/client.py).
@@ -19,7 +20,7 @@ from msgspec import Meta
 from kernel.errors import BadInput, Busy, Exists, InUse, Stopped
 from kernel.event import Message
 from kernel.machine.latency import Account
-from kernel.machine.views import Entry, FactView, Map, ProcessView
+from kernel.machine.views import Described, Entry, FactView, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.settings import Settings
@@ -66,14 +67,54 @@ class Send(Request, frozen=True, kw_only=True):
 
 
 class Spawn(Request, frozen=True, kw_only=True):
-    """Make a process, or start a dead one again. What `suit` names, if left empty, is as suits the model."""
+    """Make a process, or start a dead one again. What `suit` names, if left empty, is as suits the model.
+
+    A dead process starts as it was: what was chosen and is another than that is refused. Chosen is what is not as by
+    default, and what `given` names.
+    """
 
     spec: Spec
     suit: tuple[Literal["calls", "system"], ...] = ("calls", "system")
+    given: tuple[Literal["calls", "system", "blocks", "nice", "abort"], ...] = ()
 
 
 class Fork(Request, frozen=True, kw_only=True):
     """Make a copy of an idle process, which sees what that one sees."""
+
+    proc: Proc
+    name: str
+
+
+class Describe(Request, frozen=True, kw_only=True):
+    """What a process is made of. Answer: Made."""
+
+    proc: Proc
+
+
+class Set(Request, frozen=True, kw_only=True):
+    """Change what a process is made of: what is not None, at once, between two turns."""
+
+    proc: Proc
+    system: str | None = None
+    calls: tuple[str, ...] | None = None
+    nice: Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)] | None = None
+    abort: bool | None = None
+
+
+class Core(Request, frozen=True, kw_only=True):
+    """Write a core block, or remove it (an empty text), between two turns.
+
+    Refused where the block has another text than that of which `seen` is the digest (kernel/spec.py).
+    """
+
+    proc: Proc
+    block: str
+    text: str
+    seen: str
+
+
+class Rename(Request, frozen=True, kw_only=True):
+    """Give a process another name."""
 
     proc: Proc
     name: str
@@ -169,6 +210,10 @@ AnyCommand: TypeAlias = (
     Send
     | Spawn
     | Fork
+    | Describe
+    | Set
+    | Core
+    | Rename
     | Kill
     | Ps
     | Irqs
@@ -210,6 +255,13 @@ class Processes(Line, frozen=True, kw_only=True):
 
     id: int
     processes: tuple[ProcessView, ...]
+
+
+class Made(Line, frozen=True, kw_only=True):
+    """Answer to Describe."""
+
+    id: int
+    process: Described
 
 
 class Interrupts(Line, frozen=True, kw_only=True):
@@ -301,7 +353,9 @@ class Ended(Line, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-AnyAnswer: TypeAlias = Ok | Failed | Processes | Interrupts | Mapped | Entries | Messages | Pages | Found | Serving
+AnyAnswer: TypeAlias = (
+    Ok | Failed | Processes | Made | Interrupts | Mapped | Entries | Messages | Pages | Found | Serving
+)
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush
 

@@ -15,7 +15,20 @@ import msgspec
 import trio
 
 from kernel.errors import BadInput, Busy, Stopped
-from kernel.event import Acked, AnyEvent, Filed, Forked, Imported, Killed, Messaged, Spawned
+from kernel.event import (
+    Acked,
+    AnyEvent,
+    Changed,
+    CoreWritten,
+    Filed,
+    Forked,
+    Imported,
+    Killed,
+    Messaged,
+    Renamed,
+    Spawned,
+)
+from kernel.life import OTHERWISE
 from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX
 from kernel.machine import views
 from kernel.machine.cpus import Cpus
@@ -27,6 +40,9 @@ from kernel.spec import Spec
 from kernel.state import InstructionSet, Kernel
 
 SUIT: Final = ("calls", "system")  # of a process, what a machine can choose if nobody does
+MASKS: Final = {"all": True, "default": False}  # words for a mask: every syscall, or what suits the model
+PATIENCE_S: Final = 20.0  # how long a change of what stands in a prompt waits for a turn to end
+AGAIN_S: Final = 0.1  # between two looks whether it has
 LONG_CHARS: Final = 2_000  # a longer text is measured in a thread: tokenising 1 MB takes seconds
 
 
@@ -163,12 +179,56 @@ class Requests:
                 raise Busy(f"queue full: the indexes are {self._index.lag()} pages behind", 5)
             await trio.sleep(0.05)
 
-    async def spawn(self, spec: Spec, suit: Collection[str] = SUIT) -> Answer:
-        """Make a process, or start a dead one again. What `suit` names, if left empty, is as suits its model."""
-        cpu = self._cpus.of.get(spec.model, self._cpus.of[""])
-        own = {"calls": self._iset.default_mask(cpu.full_mask), "system": self._iset.system}
+    async def spawn(self, spec: Spec, suit: Collection[str] = SUIT, given: Collection[str] = ()) -> Answer:
+        """Make a process, or start a dead one again. What `suit` names, if left empty, is as suits its model.
+
+        `given`: what was chosen though it is as by default; a dead process that has another is not started.
+        """
+        spec = msgspec.structs.replace(spec, calls=self._mask(spec.calls, spec.model))
+        own = {"calls": self._mask(("default",), spec.model), "system": self._iset.system}
         chosen = {field: own[field] for field in suit if not getattr(spec, field)}
-        return await self.submit(Spawned(source="user", spec=msgspec.structs.replace(spec, **chosen)))
+        known = spec.name in self._kernel.names
+        given = [name for name in OTHERWISE if known and (name in given or getattr(spec, name))]
+        spec = msgspec.structs.replace(spec, **chosen)
+        return await self.submit(Spawned(source="user", spec=spec, given=tuple(given)))
+
+    def _mask(self, calls: tuple[str, ...], model: str) -> tuple[str, ...]:
+        """A mask in names of syscalls, where it was given by one of the words of MASKS."""
+        if len(calls) != 1 or calls[0] not in MASKS:
+            return calls
+        return self._iset.default_mask(MASKS[calls[0]] or self._cpus.of.get(model, self._cpus.of[""]).full_mask)
+
+    async def change(
+        self,
+        proc: str | int,
+        system: str | None = None,
+        calls: tuple[str, ...] | None = None,
+        nice: int | None = None,
+        abort: bool | None = None,
+    ) -> Answer:
+        """Change what a process is made of: all that is not None, at once. Waits for a turn to end, PATIENCE_S."""
+        pid = views.find(self._kernel, proc)
+        mask = None if calls is None else self._mask(calls, self._kernel.model_of(pid))
+        wanted = Changed(source="user", pid=pid, system=system, calls=mask, nice=nice, abort=abort)
+        return await self._patiently(wanted)
+
+    async def write_core(self, proc: str | int, block: str, text: str, seen: str) -> Answer:
+        """Set a core block (an empty text: remove it) if what stands there has digest `seen`. Waits like `change`."""
+        pid = views.find(self._kernel, proc)
+        return await self._patiently(CoreWritten(source="user", pid=pid, block=block, text=text, seen=seen))
+
+    async def rename(self, proc: str | int, name: str) -> Answer:
+        """Give a process another name."""
+        return await self.submit(Renamed(source="user", pid=views.find(self._kernel, proc), name=name))
+
+    async def _patiently(self, event: AnyEvent) -> Answer:
+        """Submit what is refused while something is under way, until it is over or PATIENCE_S have passed."""
+        until = trio.current_time() + PATIENCE_S
+        while True:
+            answer = await self.submit(event)
+            if not isinstance(answer.refused, Busy) or trio.current_time() > until:
+                return answer
+            await trio.sleep(AGAIN_S)
 
     async def take_over(self, event: Imported) -> Answer:
         """A process from another machine; what was resident there is measured by its model here."""

@@ -22,6 +22,7 @@ from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Origin, Page, Role
 from kernel.ports import Reads
 from kernel.process import Accounts, Process, State
+from kernel.spec import Spec
 
 if TYPE_CHECKING:
     from kernel.state import Kernel
@@ -92,6 +93,16 @@ class ProcessView(msgspec.Struct, frozen=True):
     timers: int
 
 
+class Described(msgspec.Struct, frozen=True):
+    """What a process is made of, whole: its choices with its core blocks as they are now."""
+
+    pid: int
+    spec: Spec
+    model: str  # the model's own name
+    core: int  # tokens of core memory in view
+    core_max: int  # which it may have
+
+
 class FactView(msgspec.Struct, frozen=True):
     """A fact that reflection found; its number is its page's."""
 
@@ -145,6 +156,19 @@ def _view(kernel: Kernel, proc: Process) -> ProcessView:
         outbox=proc.said - proc.acked,
         acked=proc.acked,
         timers=len(proc.timers),
+    )
+
+
+def described(kernel: Kernel, proc: str | int) -> Described:
+    """What a process is made of. Raises BadInput as `find` does."""
+    found = kernel.procs[find(kernel, proc)]
+    data = found.space.data
+    return Described(
+        pid=found.pid,
+        spec=found.spec,
+        model=kernel.models[kernel.model_of(found.pid)].title,
+        core=data.tokens if data is not None else 0,
+        core_max=kernel.budgets(found).data,
     )
 
 

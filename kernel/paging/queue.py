@@ -75,19 +75,28 @@ def _head(kernel: Kernel, proc: Process, text: str, kind: Kind) -> None:
 
 
 def _fold(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
+    """Fold, if an eviction took a write to core memory, or there is one to fold."""
+    if _written(proc) or any(entry.kind is Kind.DELTA for entry in victims):
+        fold(kernel, proc)
+
+
+def fold(kernel: Kernel, proc: Process) -> None:
     """Bring `data` up to the core blocks and drop the writes that led there, those of this turn excepted."""
-    space = proc.space
-    turn = {entry.group for entry in space.queue[space.turn :]}
-    deltas = {entry.group for entry in space.queue if entry.kind is Kind.DELTA} - turn
-    folded = [entry for entry in space.queue if entry.group in deltas]
-    if not folded and not any(entry.kind is Kind.DELTA for entry in victims):
-        return
+    space, folded = proc.space, _written(proc)
     for entry in folded:
         kernel.policy(proc).drop(entry.page)
     pager.remove(space, {entry.page for entry in folded})
     assert not any(entry.kind is Kind.DELTA for entry in space.queue[: space.turn])
     segments.data(kernel, proc)
     kernel.note(What.FOLD, proc, tokens=sum(entry.tokens for entry in folded))
+
+
+def _written(proc: Process) -> list[Entry]:
+    """Writes to core memory that are to be folded, and what stands with them: all but this turn's."""
+    space = proc.space
+    turn = {entry.group for entry in space.queue[space.turn :]}
+    deltas = {entry.group for entry in space.queue if entry.kind is Kind.DELTA} - turn
+    return [entry for entry in space.queue if entry.group in deltas]
 
 
 def check(kernel: Kernel, proc: Process) -> None:

@@ -72,13 +72,17 @@ def blocks_fit(kernel: Kernel, spec: Spec) -> None:
         raise BadInput(f"core blocks of {data} tokens; {limits.data} fit this window")
 
 
+def core_size(kernel: Kernel, proc: Process, blocks: dict[str, str]) -> int:
+    """Tokens that core memory would have with these blocks, frame included."""
+    return alloc.size(kernel, kernel.model_of(proc.pid), render_blocks(blocks)) + kernel.costs(proc).role[Role.SYSTEM]
+
+
 def core_write(kernel: Kernel, proc: Process, block: str, text: str) -> None:
     """Set a core block; `data` has it from the next fold on. Raises SyscallError if that would outgrow its budget."""
     blocks = {**proc.spec.blocks, block: text}
     if len(blocks) > BLOCKS_MAX:
         raise SyscallError(f"no block {block}; blocks are {some(proc.spec.blocks)}, at most {BLOCKS_MAX}")
-    size = alloc.size(kernel, kernel.model_of(proc.pid), render_blocks(blocks)) + kernel.costs(proc).role[Role.SYSTEM]
-    limit = kernel.budgets(proc).data
+    size, limit = core_size(kernel, proc, blocks), kernel.budgets(proc).data
     if size > limit:
         raise SyscallError(f"core memory would have {size} tokens, {limit} are allowed; replace or remember instead")
     proc.spec = msgspec.structs.replace(proc.spec, blocks=blocks)

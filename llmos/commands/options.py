@@ -7,6 +7,7 @@ commands there are (app.py).
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -41,3 +42,13 @@ def socket_of(given: Path | None) -> Path:
     from llmos.ask import SOCKET
 
     return home(given) / SOCKET
+
+
+def typed() -> str:
+    """All of standard input. Raises BadInput if it is no UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as exc:
+        from kernel.errors import BadInput
+
+        raise BadInput(f"standard input is no valid UTF-8 (byte {exc.start + 1}); send it as UTF-8") from exc

@@ -1,7 +1,8 @@
 """Commands that ask a machine that runs: ps, vmstat, irqs, spawn, send, fork, kill, dmesg, pmap, facts.
 
 Guarantee: each costs one plain socket and the protocol's structs, no event loop; rich where a picture is drawn (pmap).
-Not here: how a request travels (llmos/ask.py), what a table says (llmos/tables.py).
+Not here: what changes a process (changing.py), how a request travels (llmos/ask.py), what a table says
+(llmos/tables.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kernel.errors import BadInput
 from kernel.event import Message
 from kernel.spec import Spec
 from llmos import ask, tables
-from llmos.commands.options import dir_option, json_option, proc_argument, socket_of
+from llmos.commands.options import dir_option, json_option, proc_argument, socket_of, typed
 from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich, said, show
 
 PATIENCE_S: Final = 10.0  # how long `send` goes on trying to reach a daemon that died
@@ -81,15 +82,14 @@ def irqs(directory: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", metavar="NAME", help="Its name; that of a dead process starts it again.")
-@click.option("--mask", metavar="A,B", help="The syscalls it may emit; default: as suits the model.")
+@click.option("--mask", metavar="A,B", help="The syscalls it may emit, or all; default: as suits the model.")
 @click.option("--block", multiple=True, metavar="NAME=TEXT", help="A block of core memory.")
 @click.option("--system", help="Instructions before the manual.")
 @click.option(
     "--nice",
+    type=int,
     metavar="N",
-    default=0,
-    show_default=True,
-    help="-20 to 19: the higher, the smaller its share under sched.policy fair.",
+    help="-20 to 19, default 0: the higher, the smaller its share under sched.policy fair.",
 )
 @click.option("--abort", is_flag=True, help="A new message stops what it is saying.")
 @click.option("--model", default="", metavar="NAME", help="Which of the machine's models (--set models.NAME=GGUF).")
@@ -100,7 +100,7 @@ def spawn(
     mask: str | None,
     block: tuple[str, ...],
     system: str | None,
-    nice: int,
+    nice: int | None,
     abort: bool,
     model: str,
     directory: Path | None,
@@ -111,7 +111,7 @@ def spawn(
       llmos spawn tutor --block persona="You teach chess."
       llmos spawn clerk --mask search,send_message --nice 5 --json
 
-    Make a process, or start a dead one again with its memory.
+    Make a process, or start a dead one again, as it was, with its memory; `llmos set` and `llmos core` change it.
     """
     blocks: dict[str, str] = {}
     for one in block:
@@ -119,15 +119,21 @@ def spawn(
         if not found or not key:
             raise BadInput(f"--block {one}: NAME=TEXT is wanted")
         blocks[key] = text
-    names = None if mask is None else tuple(call.strip() for call in mask.split(","))
-    spec = Spec(name, names or (), system or "", blocks, nice, abort, model)
+    names = None if mask is None else syscalls_of(mask)
+    spec = Spec(name, names or (), system or "", blocks, nice or 0, abort, model)
     suit = (*(("calls",) if names is None else ()), *(("system",) if system is None else ()))
-    request = wire.Spawn(id=0, spec=spec, suit=suit)
+    given = (*(("system",) if system is not None else ()), *(("nice",) if nice is not None else ()))
+    request = wire.Spawn(id=0, spec=spec, suit=suit, given=given)
     ok = ask.call(socket_of(directory), request, wire.Ok)
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})
     else:
         show(f"{name} is process {ok.pid}")
+
+
+def syscalls_of(mask: str) -> tuple[str, ...]:
+    """The names in a mask."""
+    return tuple(call.strip() for call in mask.split(","))
 
 
 @click.command()
@@ -147,11 +153,7 @@ def send(proc: str, text: str, mid: str | None, wait: bool, directory: Path | No
     """
     import msgspec
 
-    if text == "-":
-        try:
-            text = sys.stdin.buffer.read().decode()
-        except UnicodeDecodeError as exc:
-            raise BadInput(f"standard input is no valid UTF-8 (byte {exc.start + 1}); send it as UTF-8") from exc
+    text = typed() if text == "-" else text
     number, path = mid or ask.new_mid(), socket_of(directory)
     patience_s = PATIENCE_S if path.exists() else 0.0  # a kernel that was stopped takes its socket with it
     messages: list[Message] = []

@@ -33,7 +33,23 @@ ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "smollm2-135m"
 LONG_S: Final = 600.0  # an example with a model or of a measurement
 
-ASKS: Final = {"chat", "ps", "vmstat", "irqs", "spawn", "send", "fork", "kill", "dmesg", "pmap", "facts", "stop"}
+ASKS: Final = {
+    "chat",
+    "ps",
+    "vmstat",
+    "irqs",
+    "spawn",
+    "send",
+    "fork",
+    "set",
+    "core",
+    "rename",
+    "kill",
+    "dmesg",
+    "pmap",
+    "facts",
+    "stop",
+}
 """Commands for which kernels run."""
 BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory"}
 """Commands that evaluate or fetch a model in whatever example."""
@@ -127,7 +143,7 @@ class Home:
         if "LLMOS_DATA" in os.environ:
             kept["LLMOS_DATA"] = os.environ["LLMOS_DATA"]
         paths = os.pathsep.join([str(path / "bin"), os.environ["PATH"]])
-        self.environment = kept | {"HOME": str(path), "PATH": paths, "PYTHONPATH": str(ROOT)}
+        self.environment = kept | {"HOME": str(path), "PATH": paths, "PYTHONPATH": str(ROOT), "EDITOR": "true"}
 
     @property
     def default(self) -> Path:

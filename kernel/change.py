@@ -1,0 +1,110 @@
+"""What a process is made of, changed from outside: instructions, mask, share of the CPU, core memory, name.
+
+Every check stands above the first change. What stands in the prompt changes between two turns, so that no instruction
+begins with one text and ends with another: who is in a turn is not changed now (Busy). Where the text grows the queue
+has less room, and what must leave does, as at a boot with a smaller window.
+Not here: what the process writes itself (syscalls/memory.py), how it begins and ends (life.py).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel import life
+from kernel.errors import BadInput, Busy, Exists
+from kernel.event import Changed, CoreWritten, Renamed, What
+from kernel.limits import BLOCKS_MAX, NAME_CHARS_MAX
+from kernel.memory import pager
+from kernel.memory.page import Role
+from kernel.paging import alloc, queue, segments
+from kernel.process import Process
+from kernel.spec import Spec, digest
+from kernel.state import Kernel
+
+
+def changed(kernel: Kernel, event: Changed) -> None:
+    """Give a process other instructions, another mask, another share, or another way with messages."""
+    proc = kernel.proc(event.pid)
+    kernel.draft.about = proc.pid
+    spec = proc.spec
+    if event.calls is not None:
+        life.check_calls(kernel, event.calls)
+        spec = msgspec.structs.replace(spec, calls=life.in_order(kernel, event.calls))
+    if event.nice is not None:
+        life.check_nice(event.nice)
+        spec = msgspec.structs.replace(spec, nice=event.nice)
+    if event.system is not None:
+        spec = msgspec.structs.replace(spec, system=event.system)
+    if event.abort is not None:
+        spec = msgspec.structs.replace(spec, abort=event.abort)
+    if (spec.system, spec.calls) != (proc.spec.system, proc.spec.calls):
+        _resting(proc)
+        _fits(kernel, proc, spec)
+    fields = [name for name in Spec.__struct_fields__ if getattr(spec, name) != getattr(proc.spec, name)]
+    kernel.dirty(proc)
+    proc.spec = spec
+    segments.text(kernel, proc)
+    _settled(kernel, proc)
+    kernel.note(What.CHANGE, proc, text=", ".join(fields) or "nothing")
+
+
+def core_written(kernel: Kernel, event: CoreWritten) -> None:
+    """Set or remove a core block; `data` has it at once, and with it all that the process wrote itself meanwhile."""
+    proc = kernel.proc(event.pid)
+    kernel.draft.about = proc.pid
+    block, blocks = event.block, dict(proc.spec.blocks)
+    if not block or len(block) > NAME_CHARS_MAX or not block.isprintable():
+        raise BadInput(f"block {block[:80]!r}: 1 to {NAME_CHARS_MAX} printable characters")
+    if digest(blocks.get(block, "")) != event.seen:
+        raise BadInput(f"block {block} of {proc.name} was written meanwhile; look at it again with `llmos core`")
+    _resting(proc)
+    if event.text:
+        blocks[block] = event.text
+    else:
+        blocks.pop(block, None)
+    if len(blocks) > BLOCKS_MAX:
+        raise BadInput(f"{len(blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
+    size, limit = segments.core_size(kernel, proc, blocks), kernel.budgets(proc).data
+    if blocks and size > limit:
+        raise BadInput(f"core memory would have {size} tokens; {limit} fit this window")
+    kernel.dirty(proc)
+    proc.spec = msgspec.structs.replace(proc.spec, blocks=blocks)
+    queue.fold(kernel, proc)
+    kernel.note(What.CHANGE, proc, text=f"block {block}")
+
+
+def renamed(kernel: Kernel, event: Renamed) -> None:
+    """Give a process another name."""
+    proc = kernel.proc(event.pid)
+    kernel.draft.about = proc.pid
+    life.check_name(kernel, event.name)
+    if event.name in kernel.names:
+        raise Exists(f"process {event.name} exists; take another name")
+    kernel.dirty(proc)
+    kernel.note(What.CHANGE, proc, text=f"{proc.name} is {event.name}")
+    del kernel.names[proc.name]
+    proc.spec = msgspec.structs.replace(proc.spec, name=event.name)
+    kernel.names[event.name] = proc.pid
+
+
+def _resting(proc: Process) -> None:
+    """Refuse while a turn is under way."""
+    if proc.in_turn:
+        raise Busy(f"process {proc.name} is in a turn; what stands in its prompt can be changed between two", 2)
+
+
+def _fits(kernel: Kernel, proc: Process, spec: Spec) -> None:
+    """Refuse a text that leaves the queue too little room, with the sum."""
+    model = kernel.model_of(proc.pid)
+    text = segments.text_of(kernel, model, spec.calls, spec.system)
+    tokens = alloc.size(kernel, model, text)
+    kernel.divide(model, tokens + kernel.costs(proc).role[Role.SYSTEM] if text else 0)
+
+
+def _settled(kernel: Kernel, proc: Process) -> None:
+    """Have the queue fit what its text leaves."""
+    limits, policy = kernel.budgets(proc), kernel.policy(proc)
+    policy.capacity = limits.queue
+    victims = pager.make_room(proc.space, policy, limits, 0, kernel.settings.memory.low)
+    if victims:
+        queue.evicted(kernel, proc, victims)

@@ -1,0 +1,166 @@
+"""Commands that change what a process of a running machine is: set, core, rename.
+
+What stands in a prompt changes between two turns; the kernel waits for one to end. Not here: what may be changed, and
+what becomes of the window (kernel/change.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from drivers.door import wire
+from kernel.errors import BadInput, KernelError
+from kernel.spec import digest
+from llmos import ask, tables
+from llmos.commands.options import dir_option, json_option, proc_argument, socket_of, typed
+from llmos.commands.output import print_json, show
+from llmos.commands.processes import syscalls_of
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise BadInput(f"nice={text}: a whole number is wanted") from exc
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise BadInput(f"abort={text}: true or false is wanted")
+    return text == "true"
+
+
+SETTABLE: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {  # by name: the field of wire.Set, and its value
+    "system": ("system", lambda text: typed().rstrip("\n") if text == "-" else text),
+    "mask": ("calls", syscalls_of),
+    "nice": ("nice", _number),
+    "abort": ("abort", _flag),
+}
+
+
+@click.command("set")
+@proc_argument
+@click.argument("changes", metavar="[KEY=VALUE]...", nargs=-1, help="system, mask, nice, abort; none: show them.")
+@dir_option
+@json_option
+def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos set main
+      llmos set main nice=5 system="Answer in one sentence."
+
+    Change what a process is made of, dead or living, all at once: its instructions (system=- reads them from standard
+    input), the syscalls that it may emit (a list, all, or default: as suits its model), its share of the CPU, whether a
+    new message stops what it is saying. Instructions and mask stand first in the prompt, which is evaluated anew.
+    """
+    path = socket_of(directory)
+    if changes:
+        fields: dict[str, Any] = {}
+        for change in changes:
+            key, found, value = change.partition("=")
+            if not found or key not in SETTABLE:
+                raise BadInput(f"{change}: KEY=VALUE is wanted, of {', '.join(SETTABLE)}")
+            name, read = SETTABLE[key]
+            fields[name] = read(value)
+        ask.call(path, wire.Set(id=0, proc=proc, **fields), wire.Ok)
+    if changes and not as_json:
+        return
+    made = ask.call(path, wire.Describe(id=0, proc=proc), wire.Made).process
+    if as_json:
+        print_json(tables.described(made))
+    else:
+        show(tables.choices(made))
+
+
+@click.command()
+@proc_argument
+@click.argument("block", metavar="[BLOCK]", required=False, help="Of core memory; default: all.")
+@click.argument("text", metavar="[TEXT]", required=False, help="What it shall say; - reads it from standard input.")
+@click.option("--edit", is_flag=True, help="Write it in $VISUAL or $EDITOR.")
+@dir_option
+@json_option
+def core(proc: str, block: str | None, text: str | None, edit: bool, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos core main
+      llmos core main human "Likes tea."
+
+    Show the core memory of a process, or write a block of it, unless somebody has written it meanwhile: then nothing is
+    changed, and what was edited is kept. An empty text removes the block. What the process wrote since the last fold is
+    in it.
+    """
+    path = socket_of(directory)
+    made = ask.call(path, wire.Describe(id=0, proc=proc), wire.Made).process
+    blocks = made.spec.blocks
+    if edit and (block is None or text is not None):
+        raise BadInput(
+            f"--edit wants one block and no text; blocks of {made.spec.name} are {', '.join(blocks) or 'none'}"
+        )
+    if block is None or (text is None and not edit):
+        if block is not None and block not in blocks:
+            raise BadInput(f"no block {block}; blocks of {made.spec.name} are {', '.join(blocks) or 'none'}")
+        shown = blocks if block is None else {block: blocks[block]}
+        if as_json:
+            print_json({"pid": made.pid, "blocks": shown, "tokens": made.core, "tokens_max": made.core_max})
+        else:
+            heads = ((f"[{name}]\n" if block is None else "") + text for name, text in shown.items())
+            show("\n\n".join(heads))
+        return
+    old = blocks.get(block, "")
+    kept = _edited(old) if edit else None
+    if kept is not None:
+        text = kept.read_text(encoding="utf-8", errors="replace").rstrip("\n")
+    elif text == "-":
+        text = typed().rstrip("\n")
+    assert text is not None
+    if text != old:
+        try:
+            request = wire.Core(id=0, proc=made.pid, block=block, text=text, seen=digest(old))
+            ask.call(path, request, wire.Ok)
+        except KernelError as exc:
+            raise exc if kept is None else BadInput(f"{exc}; your version is kept in {kept}") from exc
+    if kept is not None:
+        kept.unlink()
+    if as_json:
+        print_json({"pid": made.pid, "block": block, "changed": text != old})
+    else:
+        show("changed" if text != old else "not changed")
+
+
+def _edited(text: str) -> Path:
+    """The file of its own, for nobody else to read, in which the text was edited. Raises BadInput if it was not."""
+    file, name = tempfile.mkstemp(prefix="llmos-core-", suffix=".txt")  # 0600
+    path = Path(name)
+    try:
+        with os.fdopen(file, "w", encoding="utf-8") as out:
+            out.write(text + "\n")
+        click.edit(filename=name)
+    except BaseException as exc:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        if isinstance(exc, click.ClickException):
+            raise BadInput(f"{exc.format_message()}; nothing is changed") from exc
+        raise
+    return path
+
+
+@click.command()
+@proc_argument
+@click.argument("name", metavar="NAME", help="Its name from now on.")
+@dir_option
+def rename(proc: str, name: str, directory: Path | None) -> None:
+    """\b
+    Examples:
+      llmos rename main assistant
+      llmos rename 1 "main of last year"
+
+    Give a process another name. Its number, its memory and whoever talks to it by number stay.
+    """
+    ask.call(socket_of(directory), wire.Rename(id=0, proc=proc, name=name), wire.Ok)

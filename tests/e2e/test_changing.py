@@ -1,0 +1,154 @@
+"""What a process is, seen and changed with the command, against a real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from llmos.commands.app import main
+from syscalls.abi import NAMES
+from tests.e2e.daemons import PATIENCE_S, command
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("changing") / "machine"
+    process = subprocess.Popen(command(directory, "boot", "--cpu", "scripted"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield directory
+    process.terminate()
+    process.communicate(timeout=PATIENCE_S)
+
+
+def run(directory: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """A command's whole line, as its process takes it, without the process."""
+    line = ["llmos", *command(directory, *arguments)[3:]]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.multiple(sys, argv=line, stdin=io.TextIOWrapper(io.BytesIO((text or "").encode()))),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(line, ended.value.code, out.getvalue(), err.getvalue())
+
+
+def refused(directory: Path, *arguments: str, text: str | None = None) -> str:
+    """The one line with which a command is refused."""
+    found = run(directory, *arguments, text=text)
+    assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1), found
+    return found.stderr
+
+
+def done(directory: Path, *arguments: str, text: str | None = None) -> str:
+    found = run(directory, *arguments, text=text)
+    assert found.returncode == 0, found
+    return found.stdout
+
+
+def made(directory: Path, proc: str) -> dict[str, object]:
+    return json.loads(done(directory, "set", proc, "--json"))  # type: ignore[no-any-return]
+
+
+def test_set_shows_and_changes_what_a_process_is_made_of(daemon: Path) -> None:
+    done(daemon, "spawn", "one", "--system", "Be brief.", "--mask", "all")
+    assert made(daemon, "one")["mask"] == list(NAMES)
+    done(daemon, "set", "one", "system=Be kind.", "mask=yield,send_message", "nice=5", "abort=true")
+    found = made(daemon, "one")
+    assert (found["system"], found["mask"]) == ("Be kind.", ["send_message", "yield"])
+    assert (found["nice"], found["abort"]) == (5, True)
+    assert done(daemon, "set", "one").endswith("system=Be kind.\n")
+    done(daemon, "set", "one", "system=-", "mask=all", text="Be both.\nAlways.\n")
+    found = made(daemon, "one")
+    assert (found["system"], found["mask"]) == ("Be both.\nAlways.", list(NAMES))
+    assert "KEY=VALUE is wanted, of system, mask, nice, abort" in refused(daemon, "set", "one", "model=x")
+    assert "nice=x: a whole number is wanted" in refused(daemon, "set", "one", "nice=x")
+    assert "syscalls are" in refused(daemon, "set", "one", "mask=fly")
+    assert "the window is too small: window" in refused(daemon, "set", "one", "system=-", text="word " * 3_000)
+    assert made(daemon, "one") == found
+
+
+def test_spawn_of_a_name_with_another_choice_is_refused_with_how_to_change_it(daemon: Path) -> None:
+    done(daemon, "spawn", "two", "--system", "Be brief.", "--nice", "5", "--block", "human=likes tea")
+    assert "`llmos set`" in refused(daemon, "spawn", "two", "--system", "Be rude.")  # it lives
+    done(daemon, "kill", "two")
+    for other, how in (
+        (("--system", "Be rude."), "`llmos set PROC system=...`"),
+        (("--system", ""), "`llmos set PROC system=...`"),
+        (("--mask", "yield"), "`llmos set PROC mask=...`"),
+        (("--nice", "0"), "`llmos set PROC nice=...`"),
+        (("--abort",), "`llmos set PROC abort=...`"),
+        (("--block", "human=likes rain"), "`llmos core PROC BLOCK`"),
+    ):
+        assert how in refused(daemon, "spawn", "two", *other)
+    done(daemon, "set", "two", "nice=0")
+    done(daemon, "spawn", "two", "--nice", "0", "--system", "Be brief.", "--block", "human=likes tea")
+
+
+def test_core_shows_a_block_and_writes_it_from_the_line_and_from_a_pipe(daemon: Path) -> None:
+    done(daemon, "spawn", "three", "--block", "human=likes tea", "--block", "persona=You teach chess.")
+    assert done(daemon, "core", "three") == "[human]\nlikes tea\n\n[persona]\nYou teach chess.\n"
+    assert done(daemon, "core", "three", "human") == "likes tea\n"
+    assert done(daemon, "core", "three", "human", "likes rain") == "changed\n"
+    assert done(daemon, "core", "three", "human", "likes rain") == "not changed\n"
+    done(daemon, "core", "three", "persona", "-", text="You teach Go.\nPatiently.\n")
+    done(daemon, "core", "three", "human", "")
+    found = json.loads(done(daemon, "core", "three", "--json"))
+    assert found["blocks"] == {"persona": "You teach Go.\nPatiently."}
+    assert 0 < found["tokens"] <= found["tokens_max"]
+    assert "no block human; blocks of three are persona" in refused(daemon, "core", "three", "human")
+    assert "core memory would have" in refused(daemon, "core", "three", "persona", "-", text="word " * 2_000)
+
+
+def edit(daemon: Path, script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """`core four persona --edit`, with a shell script as the editor, whose file is "$1"."""
+    editor = tmp_path / "editor"
+    editor.write_text(f"#!/bin/sh\nset -e\n{script}\n")
+    editor.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != "VISUAL"}
+    environment |= {"EDITOR": str(editor), "TMPDIR": str(tmp_path)}
+    line = command(daemon, "core", "four", "persona", "--edit")
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def test_core_edit_opens_a_file_of_ones_own_and_writes_back_unless_somebody_wrote_between(
+    daemon: Path, tmp_path: Path
+) -> None:
+    done(daemon, "spawn", "four", "--block", "persona=You teach chess.")
+    found = edit(daemon, f'stat -c %a "$1" > {tmp_path}/mode; sed -i s/chess/Go/ "$1"', tmp_path)
+    assert (found.returncode, found.stdout) == (0, "changed\n"), found
+    assert (tmp_path / "mode").read_text() == "600\n"
+    assert done(daemon, "core", "four", "persona") == "You teach Go.\n"
+    assert edit(daemon, "true", tmp_path).stdout == "not changed\n"
+    assert edit(daemon, "exit 3", tmp_path).returncode == 2
+    assert list(tmp_path.glob("llmos-core-*")) == []
+    between = " ".join(command(daemon, "core", "four", "persona", "'You teach tea.'"))
+    found = edit(daemon, f'{between}; echo "You teach nothing." > "$1"', tmp_path)
+    assert found.returncode == 2
+    assert "was written meanwhile" in found.stderr
+    assert done(daemon, "core", "four", "persona") == "You teach tea.\n"
+    (kept,) = tmp_path.glob("llmos-core-*")
+    assert str(kept) in found.stderr
+    assert kept.read_text() == "You teach nothing.\n"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_rename_gives_a_process_another_name(daemon: Path) -> None:
+    done(daemon, "spawn", "five")
+    done(daemon, "rename", "five", "fifth of all")
+    assert made(daemon, "fifth of all")["name"] == "fifth of all"
+    assert "no process 'five'" in refused(daemon, "send", "five", "hello")
+    assert "exists" in refused(daemon, "rename", "fifth of all", "one")
