@@ -15,7 +15,7 @@ import msgspec
 from kernel import checkpoint
 from kernel.event import Message
 from kernel.formats import entry, of
-from kernel.memory.page import Page
+from kernel.memory.page import Kind, Page, gone
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
 from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, digest, encode, unkey
@@ -126,21 +126,34 @@ class _Auditor:
     def _pages(self) -> None:
         decoder = msgspec.msgpack.Decoder(Page)
         self.seqs: dict[int, int] = {}
+        living = {unkey(row)[0] for row, _ in rows(self.disk, "proc")}
+        left: set[int] = set()  # of processes that were removed
+        shown: set[int] = set()
+        missing = 0  # pages between those that are there
         for row, value in rows(self.disk, "page"):
             page = decoder.decode(value)
             self._counted("page", row, value)
-            if unkey(row) != (page.id,) or page.id != len(self.owner):
+            if unkey(row) != (page.id,) or page.id < len(self.owner):
                 self._wrong(f"page: {page.id} stands where {len(self.owner)} should")
+            missing += max(0, page.id - len(self.owner))
+            missing -= gone(page)[1] if page.kind is Kind.GONE else 0
             while len(self.owner) <= page.id:
                 self.owner.append(-1)
             self.owner[page.id] = page.pid
             if page.of >= page.id:
                 self._wrong(f"page {page.id}: it shows page {page.of}, which is not older")
-            if page.pid:
+            shown.add(page.of)
+            if page.pid and page.pid not in living:
+                left.add(page.id)
+            elif page.pid:
                 if page.seq != self.seqs.get(page.pid, 0) + 1:
                     self._wrong(f"page {page.id}: it is number {page.seq} of process {page.pid}, out of order")
                 self.seqs[page.pid] = page.seq
             self.found.pages += 1
+        for number in sorted(left - shown):
+            self._wrong(f"page {number}: process {self.owner[number]} is no more, and nobody shows it")
+        if missing:
+            self._wrong(f"page: {missing} are missing, beside those that were removed")
         if len(self.owner) != self.counters.page + 1:
             self._wrong(f"page: the last is {len(self.owner) - 1}, and {self.counters.page} were made")
 

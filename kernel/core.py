@@ -15,7 +15,7 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import change, controller, dispatch, kthread, life, outbox, restart, timers, trap, turn, waiting
+from kernel import change, controller, dispatch, kthread, life, outbox, removal, restart, timers, trap, turn, waiting
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import (
     Acked,
@@ -32,6 +32,7 @@ from kernel.event import (
     Loaded,
     Messaged,
     Raised,
+    Removed,
     Renamed,
     Searched,
     Spawned,
@@ -109,6 +110,8 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             change.core_written(kernel, event)
         case Renamed():
             change.renamed(kernel, event)
+        case Removed():
+            removal.removed(kernel, event)
         case Killed():
             life.killed(kernel, event)
         case Messaged():

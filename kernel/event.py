@@ -154,6 +154,23 @@ class Renamed(Event, frozen=True, kw_only=True):
     name: str
 
 
+class Removed(Event, frozen=True, kw_only=True):
+    """Process `pid`, which is dead, goes for good, and what the disk has of it alone, as removal.survey found it.
+
+    `seq` and `req` are the PCB's when that was: another life since is another process to look at. Shares of the state
+    hash are little-endian, as in the journal.
+    """
+
+    pid: int
+    seq: int
+    req: int
+    pages: tuple[int, ...] = ()
+    mids: tuple[str, ...] = ()
+    share: bytes = b""  # of pages and mids together
+    texts: tuple[tuple[int, bytes], ...] = ()  # text pages that nobody else had, each with its share
+    measures: tuple[str, ...] = ()  # by which there may be ids of them
+
+
 class Killed(Event, frozen=True, kw_only=True):
     """Raise KILL on a process."""
 
@@ -311,6 +328,7 @@ AnyEvent: TypeAlias = (
     | Changed
     | CoreWritten
     | Renamed
+    | Removed
     | Killed
     | Raised
     | TimerFired
@@ -360,6 +378,12 @@ class Fork(Effect, frozen=True):
 
     parent: int
     child: int
+
+
+class Forget(Effect, frozen=True):
+    """Let go of all that is kept for a process that is no more. Derivable: numbers are given once."""
+
+    pid: int
 
 
 class Search(Effect, frozen=True, kw_only=True):
@@ -431,7 +455,7 @@ class Deliver(Effect, frozen=True):
     message: Message
 
 
-AnyEffect: TypeAlias = Run | Preempt | Fork | Search | Load | Fetch | Arm | Disarm | Deliver
+AnyEffect: TypeAlias = Run | Preempt | Fork | Forget | Search | Load | Fetch | Arm | Disarm | Deliver
 
 
 class What(enum.StrEnum):
@@ -444,6 +468,7 @@ class What(enum.StrEnum):
     IMPORT = "import"
     FORK = "fork"
     CHANGE = "change"  # of what it is made of, from outside
+    REMOVE = "remove"  # for good
     EXIT = "exit"
     INTERRUPT = "interrupt"  # raised on a line
     DELIVERED = "delivered"

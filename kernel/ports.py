@@ -103,6 +103,10 @@ class Cpu(Protocol):
         """A hint: `child`, which has never run, sees what `parent` saw, so it may have its KV. Returns at once."""
         ...
 
+    def forget(self, pid: int) -> None:
+        """`pid` is no more: what is kept of it goes, on disk too. Returns at once."""
+        ...
+
     def preempt(self, slot: int) -> None:
         """Stop the slot at its next token or prefill chunk; its Trapped says Preempted. No effect on an idle slot."""
         ...

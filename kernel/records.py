@@ -103,7 +103,7 @@ TABLES: Final[dict[str, Table]] = {
     "page": Table(
         "page",
         1,
-        "text, kind, origin, role, owner, time; never changed",
+        "text, kind, origin, role, owner, time; never changed, and gone with its process alone",
         Page,
         outside={"at": 0},
     ),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kernel import dispatch, formats, records, turn
+from kernel import dispatch, formats, records, removal, turn
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import Arm, Booted, Tag, Upgraded, What
 from kernel.interrupts import Line, Pending
@@ -110,6 +110,7 @@ def booted(kernel: Kernel, event: Booted) -> None:
         _bring_back(kernel, proc, event)
     for timer in kernel.timers.values():
         kernel.effect(Arm(timer.id, timer.due))
+    removal.forgotten(kernel)
 
 
 def _fits(kernel: Kernel) -> None:

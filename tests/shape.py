@@ -32,7 +32,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     ),
     ("what a syscall or an event does to it", ("paging/", "timers", "controller", "outbox")),
     ("a turn", ("turn",)),
-    ("a life", ("life", "kthread", "change")),
+    ("a life", ("life", "kthread", "change", "removal")),
     ("a trap", ("trap",)),
     ("a restart", ("restart", "checkpoint")),
     ("the step", ("core",)),

@@ -29,7 +29,8 @@ class WatchedCpu:
         self.slots, self.window_max, self.model = inner.slots, inner.window_max, inner.model
         self.encoding, self.full_mask, self.frame = inner.encoding, inner.full_mask, inner.frame
         self.measure_id, self.tokenize, self.detokenize = inner.measure_id, inner.tokenize, inner.detokenize
-        self.expect, self.fork, self.preempt, self.close = inner.expect, inner.fork, inner.preempt, inner.close
+        self.expect, self.fork, self.forget = inner.expect, inner.fork, inner.forget
+        self.preempt, self.close = inner.preempt, inner.close
         self.jobs: list[Job] = []
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:

@@ -128,6 +128,11 @@ class ScriptedCpu:
         if parent in self._kept:
             self._keep(child, self._kept[parent])
 
+    def forget(self, pid: int) -> None:
+        """Its KV goes."""
+        for kept in (pid, -pid):
+            self._kept_tokens -= len(self._kept.pop(kept, b"")) // 4
+
     def preempt(self, slot: int) -> None:
         """Stop at the next token."""
         self._stop[slot].set()

@@ -26,6 +26,7 @@ from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
+from kernel.process import State
 from kernel.text import printable
 
 
@@ -55,6 +56,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswe
             return done(number, await asked.rename(request.proc, request.name))
         case wire.Kill():
             return done(number, await asked.kill(request.proc))
+        case wire.Remove():
+            return done(number, await _remove(machine, request))
         case wire.Ack():
             return done(number, await asked.acknowledge(request.pid, request.upto))
         case wire.Compact():
@@ -95,6 +98,13 @@ async def _spawn(machine: Machine, request: wire.Spawn) -> Answer:
     spec = request.spec
     check_size(spec.system, *spec.blocks, *spec.blocks.values())
     return await machine.requests.spawn(spec, request.suit, request.given)
+
+
+async def _remove(machine: Machine, request: wire.Remove) -> Answer:
+    kernel, pid = machine.kernel, views.find(machine.kernel, request.proc)
+    if request.kill and kernel.procs[pid].state is not State.ZOMBIE:
+        await machine.requests.kill(pid)
+    return await machine.requests.remove(pid)
 
 
 def check_size(*texts: str) -> None:

@@ -55,6 +55,7 @@ BEGUN_MIN: Final = 4  # letters of a beginning that stands for a word that no pa
 BEGUN_SHARE: Final = 0.4  # at least this share of it,
 BEGUN_WEIGHT: Final = 0.6  # and what it weighs beside the word itself
 BEGUN_MAX: Final = 64  # beginnings that are tried for one query
+DROPPED: Final = 1_000  # passages let go of in one round
 ENDS_MAX: Final = 4_096  # processes whose last place is remembered
 
 SCHEMA: Final = f"""
@@ -237,6 +238,21 @@ class Lexical:
             " FROM json_each(?)",
             (packed,),
         )
+
+    def drop(self, pid: int) -> None:
+        """Let go of all passages of a process, inside the caller's transaction. O(passages of it)."""
+        low, high = key_of(pid, 0), key_of(pid, UNIT_MASK)
+        at = low
+        while rows := self._sql.execute(  # ends: a round goes on after the last
+            "SELECT key, text FROM doc WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?", (at, high, DROPPED)
+        ).fetchall():
+            self._sql.executemany(
+                "INSERT INTO fts(fts, rowid, text) VALUES ('delete', ?, ?)",
+                [(key, encoded(text)) for key, text in rows],
+            )
+            at = rows[-1][0] + 1
+        self._sql.execute("DELETE FROM doc WHERE key BETWEEN ? AND ?", (low, high))
+        self._ends.pop(pid, None)
 
     def _next(self, page: Page) -> tuple[int, int]:
         """How many passages the process has with one more of `page`, and its place: further on where time passed."""

@@ -26,7 +26,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,9 +36,9 @@ from drivers.disk.seal import boot_of_host
 from drivers.index import fts, hnsw, relevance
 from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
 from kernel import failpoint
-from kernel.errors import DeviceError
+from kernel.errors import DeviceError, KernelPanic
 from kernel.event import Hit, Search, Searched
-from kernel.memory.page import Area, Page
+from kernel.memory.page import Area, Kind, Page, gone
 from kernel.memory.words import quoted, terms
 from kernel.ports import Post, Reads, Sized
 from kernel.records import page_of
@@ -130,7 +130,8 @@ class FusedIndex:
                 continue
             try:
                 if behind:
-                    store.apply(self._from_truth())
+                    if pages := self._from_truth():
+                        store.apply(pages)
                     self.applied = store.applied
                     self._changed()
                 idle = not behind and not store.tidy()
@@ -169,7 +170,16 @@ class FusedIndex:
         found = self._disk.scan("page", _page_key(self.applied + 1), limit=BATCH)
         if not found:
             raise DeviceError(f"index: page {self._fed} was fed and is not on the disk")
-        return [page_of(value, self._disk.get) for _, value in found]
+        return [page for row, value in found if (page := self._page(row, value)) is not None]
+
+    def _page(self, row: bytes, value: bytes) -> Page | None:
+        """The page of a row that was read; None if it was removed since, with what it shows."""
+        try:
+            return page_of(value, self._disk.get)
+        except KernelPanic:
+            if self._disk.get("page", row) is None:
+                return None
+            raise
 
     def _answer(self, store: _Store | None, asked: _Asked) -> None:
         what = asked.what
@@ -248,6 +258,7 @@ class _Store:
     def apply(self, pages: Sequence[Page]) -> None:
         """Index pages in id order: words, vectors and the number of the last one, in one transaction."""
         indexed = [one for page in pages if page.area is not Area.NONE for one in fts.divided(page)]
+        removed = [gone(page)[0] for page in pages if page.kind is Kind.GONE]
         vectors = self._embedder.embed([relevance.unlabelled(one.text) for one in indexed]) if indexed else None
         failpoint.passing("index.apply.before")
         self._sql.execute("BEGIN IMMEDIATE")
@@ -256,6 +267,9 @@ class _Store:
             if vectors is not None:
                 self._lexical.add(indexed)
                 chunks = self.spaces.add(indexed, vectors)
+            for pid in removed:  # its pages are older than that which says so
+                self._lexical.drop(pid)
+                self.spaces.drop(pid)
             self._set("applied", pages[-1].id)
             self._set("digest", _digest(pages[-1]))
             failpoint.passing("index.apply.inside")
@@ -266,6 +280,8 @@ class _Store:
             raise
         failpoint.passing("index.apply.after")
         self.spaces.admit(chunks)
+        for pid in removed:
+            self.spaces.dropped(pid)
         self.applied = pages[-1].id
         self._loose += len(indexed)
         with contextlib.suppress(FileNotFoundError):
@@ -386,8 +402,12 @@ def verify(folder: Path, disk: Reads) -> list[str]:
 def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
     found = [f"SQLite: {row[0]}" for row in sql.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
     applied = (sql.execute("SELECT value FROM state WHERE key = 'applied'").fetchone() or (0,))[0]
+    removed = dict(_removed(disk))
+    late = {pid for pid, page in removed.items() if page > applied}  # what it has of them is yet to go
     vectors: set[int] = set()
-    for n, units in sql.execute("SELECT n, units FROM vec"):
+    for pid, n, units in sql.execute("SELECT pid, n, units FROM vec"):
+        if pid in late:
+            continue
         numbers = [int.from_bytes(units[at : at + 8], "little") for at in range(0, len(units), 8)]
         if len(numbers) != n or not vectors.isdisjoint(numbers):
             found.append("a chunk of vectors has another length than it says, or passages of another one")
@@ -397,8 +417,8 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
         for _, value in rows:
             page = page_of(value, disk.get)
             start = page.id + 1
-            if page.area is Area.NONE or page.id > applied:
-                continue
+            if page.area is Area.NONE or page.id > applied or page.pid in removed:
+                continue  # of who was removed a page may stay that a fork shows
             for one in fts.divided(page):
                 indexed += 1
                 key = fts.key_of(page.pid, one.unit)
@@ -409,7 +429,7 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
                     found.append(f"page {page.id}: it has no vector")
                 elif not _found_by_word(sql, key, one.text):
                     found.append(f"page {page.id}: none of its words leads to it")
-    have = sql.execute("SELECT count(*) FROM doc").fetchone()[0]
+    have = sum(n for pid, n in sql.execute("SELECT pid, count(*) FROM doc GROUP BY pid") if pid not in late)
     if (have, len(vectors)) != (indexed, indexed):
         found.append(f"it holds {have} texts and {len(vectors)} vectors of {indexed} passages")
     for pid, area, crc in sql.execute("SELECT pid, area, crc FROM graph"):
@@ -417,6 +437,17 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
         if not file.exists() or hnsw.crc_of(file) != crc:
             found.append(f"graph {file.name}: it is missing or another; it is built again when it is wanted")
     return found
+
+
+def _removed(disk: Reads) -> Iterator[tuple[int, int]]:
+    """The processes that were removed, each with the page that says so."""
+    start = 1
+    while rows := disk.scan("page", _page_key(start), limit=BATCH):
+        for _, value in rows:
+            page = msgspec.msgpack.decode(value, type=Page)
+            start = page.id + 1
+            if page.kind is Kind.GONE:
+                yield gone(page)[0], page.id
 
 
 def _found_by_word(sql: sqlite3.Connection, key: int, text: str) -> bool:

@@ -274,6 +274,17 @@ class Spaces:
             if space is not None:
                 space.add(chunk)
 
+    def drop(self, pid: int) -> None:
+        """Let go of the vectors of a process, inside the caller's transaction; `dropped` follows its commit."""
+        for table in ("vec", "graph"):
+            self._sql.execute(f"DELETE FROM {table} WHERE pid = ?", (pid,))
+
+    def dropped(self, pid: int) -> None:
+        """Let go of what else there is of such a process: its spaces in memory, and its graphs."""
+        for area in Area:
+            self._loaded.pop((pid, area), None)
+            self._file(pid, area).unlink(missing_ok=True)
+
     def search(self, vector: Floats, k: int, scope: Scope) -> list[tuple[int, float]]:
         """The `k` units of `scope` nearest to `vector` (dim,) with their cosines, best first, over its areas."""
         found = [hit for area in scope.areas for hit in self._space(scope.pid, area).search(vector, k, scope)]

@@ -87,6 +87,11 @@ class Cpus:
         """Whose KV a new process may have."""
         self.of[model].fork(parent, child)
 
+    def forget(self, pid: int) -> None:
+        """Who is no more; whatever model it was run by."""
+        for cpu in self.of.values():
+            cpu.forget(pid)
+
     def close(self) -> None:
         """Stop all and free the models."""
         for cpu in self.of.values():

@@ -12,7 +12,21 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, assert_never
 
 from kernel import failpoint
-from kernel.event import AnyEffect, AnyEvent, Arm, Deliver, Disarm, Fetch, Fork, Load, Message, Preempt, Run, Search
+from kernel.event import (
+    AnyEffect,
+    AnyEvent,
+    Arm,
+    Deliver,
+    Disarm,
+    Fetch,
+    Forget,
+    Fork,
+    Load,
+    Message,
+    Preempt,
+    Run,
+    Search,
+)
 from kernel.machine.cpus import Cpus
 from kernel.machine.pages import Pages
 from kernel.ports import Index, Post, Record
@@ -79,6 +93,8 @@ class Devices:
                 self._cpus.preempt(effect.slot)
             case Fork():
                 self._cpus.fork(effect.parent, effect.child, self._model_of(effect.child))
+            case Forget():
+                self._cpus.forget(effect.pid)
             case Search():
                 self._index.search(effect)
             case Load():

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
+from kernel import removal
 from kernel.errors import BadInput, Busy, Stopped
 from kernel.event import (
     Acked,
@@ -112,6 +113,7 @@ class Requests:
         self._kernel, self._cpus, self._iset = kernel, cpus, iset
         self._disk, self._index, self._settings = disk, index, settings
         self.submit = submit
+        self._removing = trio.Lock()
         self._inflight: dict[str, Waiter] = {}  # by `mid`
         self._followed = False  # the indexes have been within INDEX_LAG_MAX pages since boot
 
@@ -220,6 +222,24 @@ class Requests:
     async def rename(self, proc: str | int, name: str) -> Answer:
         """Give a process another name."""
         return await self.submit(Renamed(source="user", pid=views.find(self._kernel, proc), name=name))
+
+    async def remove(self, proc: str | int) -> Answer:
+        """Let a dead process go for good, with all that the disk has of it alone. One after another.
+
+        Waits as `change` does for what is still under way. Raises BadInput for one that lives.
+        """
+        pid, until = views.find(self._kernel, proc), trio.current_time() + PATIENCE_S
+        async with self._removing:
+            while True:  # ends: refused for good, done, or out of patience
+                survey = removal.surveyor(self._kernel, pid)
+                if self._disk.blocking:  # it reads all pages
+                    event = await trio.to_thread.run_sync(survey.made, self._disk)
+                else:
+                    event = survey.made(self._disk)
+                answer = await self.submit(msgspec.structs.replace(event, source="user"))
+                if not isinstance(answer.refused, Busy) or trio.current_time() > until:
+                    return answer
+                await trio.sleep(AGAIN_S)
 
     async def _patiently(self, event: AnyEvent) -> Answer:
         """Submit what is refused while something is under way, until it is over or PATIENCE_S have passed."""

@@ -26,6 +26,7 @@ class Kind(enum.StrEnum):
     ARCHIVE = "archive"  # what the process asked to remember
     SUMMARY = "summary"  # what eviction left behind, in a model's words
     FACT = "fact"  # what reflection found in pages that had left
+    GONE = "gone"  # nobody's: a process was removed; its number, and how many pages went with it
 
 
 HEADS: Final = (Kind.STUB, Kind.SUMMARY)
@@ -76,6 +77,12 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     def searched(self) -> str:
         """The text that the indexes hold."""
         return self.gist or self.text
+
+
+def gone(page: Page) -> tuple[int, int]:
+    """Of a page of kind GONE: the process that was removed, and how many pages went with it."""
+    pid, _, count = page.text.partition(" ")
+    return int(pid), int(count)
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True):

@@ -33,6 +33,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "core": ("llmos.commands.changing:core", "Show or write a process's core memory."),
     "rename": ("llmos.commands.changing:rename", "Give a process another name."),
     "kill": ("llmos.commands.processes:kill", "Kill a process; its memory is kept."),
+    "rm": ("llmos.commands.changing:rm", "Remove a dead process for good, with its memory."),
     "dmesg": ("llmos.commands.processes:dmesg", "Print the kernel's log."),
     "pmap": ("llmos.commands.processes:pmap", "Draw the address space of a process."),
     "facts": ("llmos.commands.processes:facts", "List the facts found in what has left a process's view."),

@@ -1,7 +1,7 @@
-"""Commands that change what a process of a running machine is: set, core, rename.
+"""Commands that change what a process of a running machine is: set, core, rename, rm.
 
 What stands in a prompt changes between two turns; the kernel waits for one to end. Not here: what may be changed, and
-what becomes of the window (kernel/change.py).
+what becomes of the window (kernel/change.py), what a removal leaves (kernel/removal.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import click
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
+from kernel.process import State
 from kernel.spec import digest
+from kernel.text import one_line
 from llmos import ask, tables
 from llmos.commands.options import dir_option, json_option, proc_argument, socket_of, typed
 from llmos.commands.output import print_json, show
@@ -164,3 +166,28 @@ def rename(proc: str, name: str, directory: Path | None) -> None:
     Give a process another name. Its number, its memory and whoever talks to it by number stay.
     """
     ask.call(socket_of(directory), wire.Rename(id=0, proc=proc, name=name), wire.Ok)
+
+
+@click.command()
+@proc_argument
+@click.option("--kill", is_flag=True, help="Kill it first if it lives.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@dir_option
+def rm(proc: str, kill: bool, yes: bool, directory: Path | None) -> None:
+    """\b
+    Examples:
+      llmos rm third --kill --yes
+      llmos rm second --yes --kill --dir ~/.local/share/llmos
+
+    Remove a dead process for good: its pages, what searches find of them, its KV image, its messages. Pages that a fork
+    of it shows stay the fork's. What was said to it stands in the journal, too, until `llmos journal compact`.
+    """
+    path = socket_of(directory)
+    (found,) = ask.call(path, wire.Ps(id=0, proc=proc), wire.Processes).processes
+    what = f"process {found.pid} ({one_line(found.name)}), with {tables.plural(found.memory.pages, 'page')}"
+    if found.state is not State.ZOMBIE and not kill:
+        raise BadInput(f"process {found.name} is {found.state}; --kill ends it first")
+    if not yes and not click.confirm(f"Remove {what}, for good?", err=True):
+        raise BadInput(f"process {found.name} is kept; --yes removes it without a question")
+    ask.call(path, wire.Remove(id=0, proc=found.pid, kill=kill), wire.Ok)
+    show(f"removed {what}; `llmos journal compact` lets the journal forget it, too")

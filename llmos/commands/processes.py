@@ -7,7 +7,6 @@ Not here: what changes a process (changing.py), how a request travels (llmos/ask
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Final
 

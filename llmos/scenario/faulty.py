@@ -91,6 +91,9 @@ class FaultyCpu:
     def fork(self, parent: int, child: int) -> None:
         self._cpu.fork(parent, child)
 
+    def forget(self, pid: int) -> None:
+        self._cpu.forget(pid)
+
     def close(self) -> None:
         self._cpu.close()
 

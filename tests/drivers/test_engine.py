@@ -131,6 +131,21 @@ def test_a_process_without_a_seat_finds_its_kv_in_an_image(model: Path, tmp_path
         assert rig.run(2, prompts[2], reply=4).restored == 0
 
 
+def test_a_process_that_is_forgotten_leaves_no_seat_and_no_image(model: Path, tmp_path: Path) -> None:
+    with opened(model, CpuSettings(slots=1), WINDOW, tmp_path) as rig:
+        for pid in (1, 2, 3):  # one has a seat, the others images
+            rig.run(pid, rig.text(pid, 200), reply=4)
+        for pid in (1, 3):
+            rig.cpu.forget(pid)
+        trap = rig.run(2, rig.text(2, 200), reply=4)
+        assert (trap.restored, trap.prefill) == (199, 1)
+        rig.cpu.images.flush()
+        assert set(rig.cpu.images.sizes()) <= {2}
+        assert {path.name for path in tmp_path.glob("*.kv")} <= {"2.kv"}
+        trap = rig.run(3, rig.text(3, 200), reply=4)
+        assert (trap.restored, trap.shared) == (0, 0)
+
+
 def test_where_cells_are_short_runs_wait_and_none_fails(model: Path, tmp_path: Path) -> None:
     settings = CpuSettings(mode=THROUGHPUT, slots=4, cells=WINDOW)
     with opened(model, settings, WINDOW, tmp_path) as rig:

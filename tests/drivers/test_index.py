@@ -722,3 +722,65 @@ def test_both_areas_of_a_process_stay_however_large(tmp_path, monkeypatch):
         store.search(Search(pid=1, req=0, area=BOTH, query="garden", upto=bench.page))
     assert len(loads) == 2
     store.close(clean=True)
+
+
+def removed(bench: Bench, pid: int, *kept: int) -> None:
+    """Process `pid` is removed: its pages but those kept, and a page says so."""
+    rows = bench.disk.scan("page")
+    pages = [msgspec.msgpack.decode(value, type=Page) for _, value in rows]
+    gone = [page for page in pages if page.pid == pid and page.id not in kept]
+    bench.page += 1
+    said = Page(
+        bench.page, 0, 0, Kind.GONE, Origin.KERNEL, Role.SYSTEM, Area.NONE, bench.page * SECOND, f"{pid} {len(gone)}"
+    )
+    bench.disk.commit([Record("page", page.id.to_bytes(8, "big"), None) for page in gone])
+    bench.commit([said])
+    bench.index.feed(said.id)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_nothing_of_a_removed_process_stays_in_the_index_and_others_are_found_as_before(tmp_path, anew):
+    bench = Bench(tmp_path / "index", exact_max=10)
+    shown = bench.tell("the lighthouse key lies under the blue stone", pid=1)[0]
+    bench.tell(*chatter(40), pid=1)
+    bench.tell(*chatter(40, seed=2), pid=2)
+    bench.tell("a remembered lighthouse", pid=1, area=Area.ARCHIVE)
+    before = bench.ask("garden boat", pid=2).hits
+    assert bench.found("lighthouse", pid=1)
+    while not bench.index.idle:
+        pass
+    bench.index.close()
+    assert list(bench.folder.glob("p1-*.hnsw"))
+    if anew:
+        (bench.folder / "damaged").touch()
+    bench.start()
+    removed(bench, 1, shown)  # one page of it is a fork's, too
+    assert bench.found("lighthouse", pid=1) == []
+    assert bench.ask("garden boat", pid=2, upto=bench.page - 1).hits == before
+    bench.restart()
+    assert bench.found("lighthouse garden", pid=1) == []
+    bench.index.close()
+    assert bench.index.damaged == ""
+    assert module.verify(bench.folder, bench.disk) == []
+    assert list(bench.folder.glob("p1-*.hnsw")) == []
+    sql = module.sqlite3.connect(bench.folder / "index.sqlite")
+    for table in ("doc", "vec", "graph"):
+        assert sql.execute(f"SELECT count(*) FROM {table} WHERE pid = 1").fetchone() == (0,)
+    assert sql.execute("SELECT count(*) FROM fts WHERE fts MATCH 'lighthouse'").fetchone() == (0,)
+    sql.close()
+
+
+def test_an_index_that_is_behind_a_removal_is_well_and_catches_up(tmp_path):
+    bench = Bench(tmp_path / "index")
+    bench.tell(*chatter(5), pid=2)
+    bench.tell("the lighthouse key lies under the blue stone", pid=1)
+    bench.tell("a boat", pid=2)
+    assert bench.found("lighthouse", pid=1)
+    bench.index.close()
+    removed(bench, 1)
+    assert module.verify(bench.folder, bench.disk) == []
+    bench.start()
+    assert bench.found("lighthouse", pid=1) == []
+    assert not bench.index.anew
+    bench.index.close()
+    assert module.verify(bench.folder, bench.disk) == []

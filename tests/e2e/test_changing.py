@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from unittest import mock
 
 import pytest
 
+from drivers.disk.lmdb import LmdbReader
+from kernel.records import TABLES
 from llmos.commands.app import main
 from syscalls.abi import NAMES
-from tests.e2e.daemons import PATIENCE_S, command
+from tests.e2e.daemons import PATIENCE_S, command, eventually
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run(directory: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """A command's whole line, as its process takes it, without the process."""
-    line = ["llmos", *command(directory, *arguments)[3:]]
+    place = [str(directory)] if arguments[0] == "journal" else ["--dir", str(directory)]
+    line = ["llmos", *arguments, *place]
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.multiple(sys, argv=line, stdin=io.TextIOWrapper(io.BytesIO((text or "").encode()))),
@@ -152,3 +156,47 @@ def test_rename_gives_a_process_another_name(daemon: Path) -> None:
     assert made(daemon, "fifth of all")["name"] == "fifth of all"
     assert "no process 'five'" in refused(daemon, "send", "five", "hello")
     assert "exists" in refused(daemon, "rename", "fifth of all", "one")
+
+
+def tables_with(directory: Path, text: str) -> set[str]:
+    """The tables of a running machine in which a text stands, and the index."""
+    disk = LmdbReader(directory)
+    try:
+        found = {name for name in TABLES for row, value in disk.scan(name) if text.encode() in row + value}
+    finally:
+        disk.close()
+    sql = sqlite3.connect(f"file:{directory / 'index.sqlite'}?mode=ro", uri=True)
+    word = text.split()[-1]
+    indexed = sql.execute("SELECT count(*) FROM fts WHERE fts MATCH ?", (word,)).fetchone() != (0,)
+    sql.close()
+    return found | ({"index"} if indexed else set())
+
+
+def test_rm_is_for_good_after_a_question_and_the_journal_forgets_when_it_is_cut(daemon: Path) -> None:
+    done(daemon, "spawn", "six", "--block", "human=keeps a zeppelin")
+    assert done(daemon, "send", "six", "I keep a zeppelin", "--wait") == "you said: I keep a zeppelin\n"
+    done(daemon, "send", "six", "I keep a second zeppelin")
+    eventually((daemon / "index.sqlite").exists)
+    eventually(lambda: "index" in tables_with(daemon, "zeppelin"))
+    assert "--kill ends it first" in refused(daemon, "rm", "six", "--yes")
+    found = run(daemon, "rm", "six", "--kill", text="n\n")
+    assert found.returncode == 2
+    assert "Remove process" in found.stderr
+    assert "is kept; --yes removes it without a question" in found.stderr
+    assert {"page", "proc", "outbox", "index"} <= tables_with(daemon, "zeppelin")
+    found = run(daemon, "rm", "six", "--kill", text="y\n")
+    assert (found.returncode, found.stdout.startswith("removed process")) == (0, True), found
+    eventually(lambda: tables_with(daemon, "zeppelin") == {"journal"})
+    assert "no process 'six'" in refused(daemon, "rm", "six", "--yes")
+    assert "no process" in refused(daemon, "send", "six", "hello")
+    done(daemon, "journal", "compact")
+    eventually(lambda: tables_with(daemon, "zeppelin") == set())
+    done(daemon, "spawn", "six")
+    assert done(daemon, "send", "six", "What do I keep?", "--wait") == "you said: What do I keep?\n"
+    looked = subprocess.run(
+        [sys.executable, "-m", "llmos", "fsck", str(daemon)], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert looked.returncode == 0, looked.stdout
+    done(daemon, "spawn", "seven")
+    done(daemon, "kill", "seven")
+    done(daemon, "rm", "seven", "--yes")

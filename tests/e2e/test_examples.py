@@ -45,6 +45,7 @@ ASKS: Final = {
     "core",
     "rename",
     "kill",
+    "rm",
     "dmesg",
     "pmap",
     "facts",

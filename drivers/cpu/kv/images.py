@@ -355,6 +355,9 @@ class NoImages:
     def link(self, parent: int, child: int) -> None:
         """Nothing to give."""
 
+    def drop(self, pid: int) -> None:
+        """Nothing to remove."""
+
     def flush(self) -> None:
         """Nothing to write."""
 

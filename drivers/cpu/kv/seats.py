@@ -221,6 +221,12 @@ class Seats:
         self._trim(seat, 0)
         self._disown(seat)
 
+    def drop(self, pid: int) -> None:
+        """A process is no more: the seats that it has, its own and that of what it was asked apart, are empty."""
+        for one in (pid, -pid):
+            if one in self._of:
+                self.forget(self._of[one].number)
+
     def save(self, seat: Seat) -> None:
         """Have an image of what a seat holds, unless there is one."""
         if seat.moved:

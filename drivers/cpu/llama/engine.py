@@ -140,6 +140,11 @@ class LlamaCpu:
         if self._turns is not None:
             self.tell(partial(self._turns.fork, parent, child))
 
+    def forget(self, pid: int) -> None:
+        """`pid` is no more: its seat and its image go."""
+        if self._turns is not None:
+            self.tell(partial(self._turns.forget, pid))
+
     def close(self) -> None:
         """Stop all runs, keep their KV as images, free the model. Nothing is posted any more. May be called twice."""
         if not self._slots.close():

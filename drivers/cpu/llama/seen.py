@@ -26,6 +26,10 @@ class Seen:
         """`child` has seen what `parent` saw."""
         self._last[child] = self._last.get(parent, frozenset())
 
+    def forget(self, pid: int) -> None:
+        """`pid` is no more."""
+        self._last.pop(pid, None)
+
     def again(self, pid: int, visible: Sequence[Visible], kept: int) -> int:
         """Tokens of pages that stood in the last prompt of `pid`, too, and are not among the `kept` from the front.
 

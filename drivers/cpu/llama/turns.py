@@ -123,6 +123,14 @@ class Turns:
         with suppress(DeviceError):  # a hint: else the child's prompt is evaluated
             self._seats.fork(parent, child)
 
+    def forget(self, pid: int) -> None:
+        """Nothing stays of `pid`, in memory or on disk."""
+        self._seen.forget(pid)
+        with suppress(DeviceError):  # what cannot be emptied is nobody's
+            self._seats.drop(pid)
+        self._images.flush()  # one of it may be on its way
+        self._images.drop(pid)
+
     def _end(self) -> None:
         for seat in self._seats.seats:
             self._seats.leave(seat.number)
