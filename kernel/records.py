@@ -124,7 +124,7 @@ TABLES: Final[dict[str, Table]] = {
     ),
     "mid": Table("a client's key", 0, "process and page"),
     "set": Table(
-        "`settings`, `model`, `measure`, `panics`, `upgraded`, `upgraded4`",
+        "`settings`, `model`, `cpu`, `measure`, `panics`, `upgraded`, `upgraded4`",
         0,
         "how the machine is run; events that panicked it",
         in_place=True,

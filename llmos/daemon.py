@@ -37,12 +37,12 @@ class Options(msgspec.Struct, frozen=True):
 
     model: str | None = None
     window: int | None = None
-    cpu: str = "llama"
+    cpu: str | None = None
     changes: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """As a command line."""
-        found = ["--cpu", self.cpu]
+        found = ["--cpu", self.cpu] if self.cpu is not None else []
         if self.model is not None:
             found += ["--model", self.model]
         if self.window is not None:
@@ -190,8 +190,10 @@ async def foreground(directory: Path, options: Options) -> None:
 
     Raises BadInput in one line if it cannot start.
     """
+    from llmos import config
     from llmos.init import serve
 
+    options = config.over(options, directory)
     ready = trio.Event()
     async with trio.open_nursery() as nursery:
 

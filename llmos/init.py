@@ -33,6 +33,7 @@ OWN = (
     "data.mdb*",
     "lock.mdb",
     "kernel.*",
+    "llmos.toml",
     "index.*",
     "*.hnsw",
     "p*.part",
@@ -44,14 +45,14 @@ OWN = (
 )  # a machine's files
 
 
-def recorded(disk: Disk) -> tuple[Settings, str]:
-    """Settings and model that a directory was last booted with; defaults for a new one."""
-    row, model = disk.get("set", b"settings"), disk.get("set", b"model")
+def recorded(disk: Disk) -> tuple[Settings, str, str]:
+    """Settings, model and CPU that a directory was last booted with; defaults for a new one."""
+    row, model, cpu = (disk.get("set", name) for name in (b"settings", b"model", b"cpu"))
     try:
         settings = Settings() if row is None else msgspec.msgpack.decode(row, type=Settings)
     except msgspec.ValidationError as exc:
         raise BadInput(f"the recorded settings cannot be read ({exc}); was another version of llmos here?") from exc
-    return settings, (model or b"").decode()
+    return settings, (model or b"").decode(), (cpu or b"llama").decode()
 
 
 def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
@@ -104,15 +105,16 @@ async def powered(
     *,
     model: str | None = None,
     window: int | None = None,
-    cpu: str | Cpu = "llama",
+    cpu: str | Cpu | None = None,
     changes: list[str] | None = None,
     clock: Callable[[], int] = time.time_ns,
     table: InstructionSet | None = None,
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line.
 
-    `clock` gives nanoseconds UTC and does not go back; `table` is the instruction set, llmos's own if it is None. The
-    whole process makes files for its user alone from then on.
+    `cpu` None: as recorded, and llama where a model is given, for nothing else runs one. `clock` gives nanoseconds UTC
+    and does not go back; `table` is the instruction set, llmos's own if it is None. The whole
+    process makes files for its user alone from then on.
     """
     from drivers.disk.lmdb import LmdbDisk
     from drivers.index.beside import IndexBeside
@@ -122,12 +124,14 @@ async def powered(
     try:
         if tighten(directory):
             said(f"{directory}: others could read it; now its owner alone can")
-        settings, last_model = recorded(probe)
+        settings, last_model, last_cpu = recorded(probe)
         form = formats.of(probe)
     finally:
         probe.close()
     settings = apply(settings, [*([f"window={window}"] if window else []), *(changes or [])])
     chosen = model or last_model
+    if cpu is None:
+        cpu = "llama" if model else last_cpu
     disk = LmdbDisk(directory, sync=settings.disk.sync)
     try:
         board = Board(
@@ -144,7 +148,8 @@ async def powered(
         machine = await boot(board, table or Table())
         if form is not CURRENT:
             said(f"{directory}: format {form.number} was brought up to {CURRENT.number}")
-        await machine.commit([Record("set", b"model", chosen.encode())])
+        kept = {b"model": chosen, **({b"cpu": cpu} if isinstance(cpu, str) else {})}
+        await machine.commit([Record("set", name, value.encode()) for name, value in kept.items()])
     except BaseException:
         disk.close()
         raise
@@ -160,7 +165,7 @@ async def serve(
     directory: Path,
     model: str | None,
     window: int | None,
-    cpu: str,
+    cpu: str | None,
     changes: list[str],
     ready: Callable[[], None],
 ) -> None:

@@ -14,11 +14,14 @@ import io
 import os
 import sys
 import traceback
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kernel.errors import KernelError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "boot": ("llmos.commands.machine:boot", "Run the kernel in the foreground."),
@@ -48,6 +51,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "pull": ("llmos.commands.machine:pull", "Bring a model into the models directory."),
     "doctor": ("llmos.commands.machine:doctor", "Look at what is installed and what is missing."),
     "settings": ("llmos.commands.machine:settings", "Name each setting, its default, range and meaning."),
+    "completion": ("llmos.commands.machine:completion", "Print what lets a shell complete llmos's lines."),
     "demo": ("llmos.commands.machine:demo", "Facts told, evicted, and asked for."),
     "run": ("llmos.commands.scenario:run", "Play a scenario in virtual time."),
     "policies": ("bench.commands:policies", "Paging policies, and what each does."),
@@ -55,6 +59,10 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "bench": ("bench.commands:bench", "Measure this machine."),
 }
 """By name: where the command is, as module:attribute, and its line in `llmos --help`."""
+
+
+COMPLETE: Final = "_LLMOS_COMPLETE"
+"""The variable by which a shell asks how a line may go on."""
 
 
 class Contents(click.Group):
@@ -73,6 +81,13 @@ class Contents(click.Group):
         assert isinstance(found, click.Command), f"{cmd_name}: {module}:{attribute} is no command"
         return found
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin like this, without their modules."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=line) for name, (_, line) in CONTENTS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands' lines, without their modules."""
         with formatter.section("Commands"):
@@ -80,6 +95,7 @@ class Contents(click.Group):
 
 
 @click.group(cls=Contents, no_args_is_help=False)
+@click.version_option(package_name="llmos", message="%(prog)s %(version)s")
 def app() -> None:
     """\b
     Examples:
@@ -96,6 +112,10 @@ def main() -> None:
     What a command makes is its owner's alone, whatever the umask was: machines, backups and exports hold what was said.
     """
     os.umask(0o077)
+    if COMPLETE in os.environ:  # a shell asks, by the script of `llmos completion`
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(app, {}, "llmos", COMPLETE, os.environ[COMPLETE]))
     sys.exit(status(sys.argv[1:] or ["--help"]))
 
 

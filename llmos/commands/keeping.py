@@ -219,7 +219,7 @@ def export(proc: str, file: Path, directory: Path | None) -> None:
 @dir_option
 @model_option
 @cpu_option
-def import_(file: Path, name: str, directory: Path | None, model: str | None, cpu: str) -> None:
+def import_(file: Path, name: str, directory: Path | None, model: str | None, cpu: str | None) -> None:
     """\b
     Examples:
       llmos import main.jsonl --name main2 --cpu scripted

@@ -1,5 +1,5 @@
 """Commands that make a machine run and stop, and what it needs: boot, chat, stop, pull, doctor,
-settings, demo.
+settings, completion, demo.
 
 Each imports what it needs when it runs. Not here: what is asked of a machine that runs (processes.py), its directory as
 a thing to be kept (keeping.py).
@@ -32,14 +32,17 @@ from llmos.commands.output import coloured, columns, print_json, print_lines, pr
 @window_option
 @cpu_option
 @set_option
-def boot(directory: Path | None, model: str | None, window: int | None, cpu: str, changes: tuple[str, ...]) -> None:
+def boot(
+    directory: Path | None, model: str | None, window: int | None, cpu: str | None, changes: tuple[str, ...]
+) -> None:
     """\b
     Examples:
       llmos boot --model smollm2-135m --window 2048
       llmos boot --dir ~/agents --cpu scripted --set memory.policy=lru --set disk.sync=full
 
-    Run the kernel in the foreground. SIGTERM or Ctrl-C drains and stops it. Model, window and settings are recorded in
-    the directory and need not be given again.
+    Run the kernel in the foreground. SIGTERM or Ctrl-C drains and stops it. Model, CPU, window and settings are
+    recorded in the directory and need not be given again. A file llmos.toml in the directory, or beside it, may have
+    them, too (docs/settings.md); what is given here wins over it.
     """
     from functools import partial
 
@@ -64,7 +67,7 @@ def chat(
     directory: Path | None,
     model: str | None,
     window: int | None,
-    cpu: str,
+    cpu: str | None,
     changes: tuple[str, ...],
     keep: bool,
 ) -> None:
@@ -79,17 +82,19 @@ def chat(
     """
     from functools import partial
 
+    from llmos import config
     from llmos.client import run
     from llmos.console.chat import chat as console
     from llmos.daemon import Options
 
-    where = home(directory)
-    if cpu == "llama" and (model is not None or not (where / "data.mdb").exists()):
+    where, given = home(directory), Options(model, window, cpu, changes)
+    found = config.over(given, where)
+    if found.cpu in (None, "llama") and (model is not None or not (where / "data.mdb").exists()):
         from llmos.init import DEFAULT_MODEL
         from llmos.models import find
 
-        find(model or DEFAULT_MODEL, progress)  # here, where its progress is seen
-    run(partial(console, where, proc, Options(model, window, cpu, changes), keep=keep))
+        find(found.model or DEFAULT_MODEL, progress)  # here, where its progress is seen
+    run(partial(console, where, proc, given, keep=keep))
 
 
 @click.command()
@@ -171,6 +176,26 @@ def settings(name: str | None, directory: Path | None, as_json: bool) -> None:
     with contextlib.suppress(ask.Disconnected):
         here = ask.call(socket_of(directory), wire.Info(id=0), wire.Serving).settings
     print_lines(catalogue.lines(found, here, columns()))
+
+
+@click.command()
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="bash, zsh or fish.")
+def completion(shell: str) -> None:
+    """\b
+    Examples:
+      llmos completion bash
+      llmos completion fish
+
+    Print what lets a shell complete commands and options: in ~/.bashrc or ~/.zshrc, eval "$(llmos completion bash)" or
+    zsh; for fish, llmos completion fish > ~/.config/fish/completions/llmos.fish.
+    """
+    from click.shell_completion import get_completion_class
+
+    from llmos.commands.app import COMPLETE, app
+
+    made = get_completion_class(shell)
+    assert made is not None, "click knows these"
+    show(made(app, {}, "llmos", COMPLETE).source())
 
 
 @click.command()

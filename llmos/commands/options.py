@@ -20,7 +20,10 @@ dir_option = click.option(
 )
 model_option = click.option("--model", help="A GGUF file, or the name of a pulled model.")
 window_option = click.option("--window", type=int, help="Tokens of context that a process has.")
-cpu_option = click.option("--cpu", default="llama", show_default=True, help="llama, or scripted, which echoes.")
+cpu_option = click.option(
+    "--cpu",
+    help="llama, or scripted, which echoes; default: as the directory has it, llama for a new one or a --model.",
+)
 set_option = click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, such as memory.policy=lru."
 )

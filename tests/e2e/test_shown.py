@@ -65,6 +65,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "demo": [["--model", EVIL], ["--dir", EVIL]],
     "run": [["evil.toml", "--timeline"], [EVIL], ["evil.toml", "--trace", f"{EVIL}/x"]],
     "policies": [[]],
+    "completion": [["bash"], [EVIL]],
     "settings": [[], ["--json"]],
     "trace": [["convert", EVIL, "x"], ["record", EVIL, "main", "x"]],
     "bench": [["paging", "--workload", EVIL], ["memory", "--workload", EVIL]],
