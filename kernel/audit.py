@@ -15,7 +15,7 @@ import msgspec
 from kernel import checkpoint
 from kernel.event import Message
 from kernel.formats import entry, of
-from kernel.memory.page import Kind, Page, gone
+from kernel.memory.page import Page, gone
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
 from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, digest, encode, unkey
@@ -136,7 +136,7 @@ class _Auditor:
             if unkey(row) != (page.id,) or page.id < len(self.owner):
                 self._wrong(f"page: {page.id} stands where {len(self.owner)} should")
             missing += max(0, page.id - len(self.owner))
-            missing -= gone(page)[1] if page.kind is Kind.GONE else 0
+            missing -= (gone(page) or (0, 0))[1]
             while len(self.owner) <= page.id:
                 self.owner.append(-1)
             self.owner[page.id] = page.pid

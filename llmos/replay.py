@@ -106,7 +106,7 @@ def machine(again: Replay, disk: Reads) -> dict[str, Any]:
 
 
 def _row(entry: Entry, disk: Reads) -> dict[str, Any]:
-    """A page of a page table. A text never changes: the disk's is that of any step."""
+    """A page of a page table. A text never changes, so the disk's is that of any step; what was removed has none."""
     row = disk.get("page", key(entry.page))
     text = "" if row is None else page_of(row, disk.get).text
     return {"page": entry.page, "kind": entry.kind, "tokens": entry.tokens, "pinned": entry.pinned, "text": text}

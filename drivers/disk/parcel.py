@@ -33,7 +33,7 @@ from kernel.spec import Spec
 FORMAT: Final = "llmos-process"
 VERSION: Final = 2
 TEXT_MAX: Final = 256 << 20  # characters of all pages together: an import is one transaction
-REMADE: Final = (Kind.TEXT, Kind.CORE, *HEADS)  # the machine that imports makes these anew
+REMADE: Final = (Kind.TEXT, Kind.CORE, *HEADS, Kind.GONE)  # the machine that imports makes these anew
 
 
 class TimerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,7 +38,7 @@ from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
 from kernel import failpoint
 from kernel.errors import DeviceError, KernelPanic
 from kernel.event import Hit, Search, Searched
-from kernel.memory.page import Area, Kind, Page, gone
+from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import quoted, terms
 from kernel.ports import Post, Reads, Sized
 from kernel.records import page_of
@@ -258,7 +258,7 @@ class _Store:
     def apply(self, pages: Sequence[Page]) -> None:
         """Index pages in id order: words, vectors and the number of the last one, in one transaction."""
         indexed = [one for page in pages if page.area is not Area.NONE for one in fts.divided(page)]
-        removed = [gone(page)[0] for page in pages if page.kind is Kind.GONE]
+        removed = [found[0] for page in pages if (found := gone(page)) is not None]
         vectors = self._embedder.embed([relevance.unlabelled(one.text) for one in indexed]) if indexed else None
         failpoint.passing("index.apply.before")
         self._sql.execute("BEGIN IMMEDIATE")
@@ -446,8 +446,8 @@ def _removed(disk: Reads) -> Iterator[tuple[int, int]]:
         for _, value in rows:
             page = msgspec.msgpack.decode(value, type=Page)
             start = page.id + 1
-            if page.kind is Kind.GONE:
-                yield gone(page)[0], page.id
+            if (found := gone(page)) is not None:
+                yield found[0], page.id
 
 
 def _found_by_word(sql: sqlite3.Connection, key: int, text: str) -> bool:

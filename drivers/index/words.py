@@ -10,7 +10,7 @@ from typing import Final
 
 from kernel import records
 from kernel.event import Hit, Search, Searched
-from kernel.memory.page import Area, Kind, Page, gone
+from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import terms
 from kernel.ports import Post, Reads, Sized
 
@@ -39,9 +39,8 @@ class WordIndex:
         for _, value in self._disk.scan("page", records.key(self.applied + 1)):
             page = records.page_of(value, self._disk.get)
             self.applied = page.id
-            if page.kind is Kind.GONE:
-                pid = gone(page)[0]
-                self._pages = {number: one for number, one in self._pages.items() if one.pid != pid}
+            if (removed := gone(page)) is not None:
+                self._pages = {number: one for number, one in self._pages.items() if one.pid != removed[0]}
             if page.area is not Area.NONE:
                 self._pages[page.id] = page
                 self._words[page.id] = terms(page.searched)

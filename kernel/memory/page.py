@@ -79,8 +79,13 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
         return self.gist or self.text
 
 
-def gone(page: Page) -> tuple[int, int]:
-    """Of a page of kind GONE: the process that was removed, and how many pages went with it."""
+def gone(page: Page) -> tuple[int, int] | None:
+    """Of a page that says so: which process was removed, and how many pages went with it. None: it is another page.
+
+    One that belongs to somebody says nothing: it came with an export, whatever its kind.
+    """
+    if page.kind is not Kind.GONE or page.pid:
+        return None
     pid, _, count = page.text.partition(" ")
     return int(pid), int(count)
 

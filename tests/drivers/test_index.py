@@ -784,3 +784,11 @@ def test_an_index_that_is_behind_a_removal_is_well_and_catches_up(tmp_path):
     assert not bench.index.anew
     bench.index.close()
     assert module.verify(bench.folder, bench.disk) == []
+
+
+def test_a_page_that_is_somebodys_removes_nobody(bench):
+    told = bench.tell("the lighthouse key lies under the blue stone", pid=1)
+    (forged,) = bench.pages(["1 5"], pid=3)
+    bench.commit([msgspec.structs.replace(forged, kind=Kind.GONE)])
+    bench.index.feed(forged.id)
+    assert bench.found("lighthouse", pid=1) == told
