@@ -392,7 +392,7 @@ def nested_kv(model: str, levels: str, samples: int, window: int, data: Path | N
     from bench.nested_kv import run
 
     first, dash, last = levels.partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()) or not 0 < int(first) <= int(last or first) <= 4:
+    if {first, last if dash else first} - set("1234") or first > (last or first):
         raise BadInput(f"--levels {levels}: A-B is wanted, of 1 to 4")
     wanted = range(int(first), int(last or first) + 1)
     run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)

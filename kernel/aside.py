@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from kernel.errors import LINE_CHARS_MAX
 from kernel.event import AnyEvent, Fetched, Loaded, Outcome, Searched, Trapped
 from kernel.ports import Reads, Record
 from kernel.records import encode
@@ -42,7 +43,11 @@ def identity(event: AnyEvent) -> bytes:
             same = (type(event).__name__, event.pid, event.req)
         case _:
             same = msgspec.structs.replace(event, at=0, n=0)
-    return hashlib.blake2b(encode(same), digest_size=16).digest()
+    try:
+        raw = encode(same)
+    except (OverflowError, UnicodeEncodeError):  # what no record can hold may be what it panicked on
+        raw = repr(same).encode(errors="backslashreplace")
+    return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 def known(disk: Reads) -> list[Panicked]:
@@ -57,7 +62,7 @@ def note(disk: Reads, event: AnyEvent, error: str) -> Record:
     before = next((one for one in kept if one.event == who), None)
     times = 1 + (before.times if before is not None else 0)
     rest = [one for one in kept if one.event != who]
-    return _record([*rest, Panicked(who, getattr(event, "pid", 0), error, times)])
+    return _record([*rest, Panicked(who, getattr(event, "pid", 0), error[:LINE_CHARS_MAX], times)])
 
 
 def stopped(kept: list[Panicked], events: set[bytes]) -> Record:

@@ -18,7 +18,7 @@ from kernel.memory import pager
 from kernel.memory.page import Role
 from kernel.paging import alloc, queue, segments
 from kernel.process import Process
-from kernel.spec import Spec, digest
+from kernel.spec import Spec, digest, within
 from kernel.state import Kernel
 
 
@@ -37,6 +37,7 @@ def changed(kernel: Kernel, event: Changed) -> None:
         spec = msgspec.structs.replace(spec, system=event.system)
     if event.abort is not None:
         spec = msgspec.structs.replace(spec, abort=event.abort)
+    within(spec)
     if (spec.system, spec.calls) != (proc.spec.system, proc.spec.calls):
         _resting(proc)
         _fits(kernel, proc, spec)
@@ -67,8 +68,10 @@ def core_written(kernel: Kernel, event: CoreWritten) -> None:
     size, limit = segments.core_size(kernel, proc, blocks), kernel.budgets(proc).data
     if blocks and size > limit:
         raise BadInput(f"core memory would have {size} tokens; {limit} fit this window")
+    spec = msgspec.structs.replace(proc.spec, blocks=blocks)
+    within(spec)
     kernel.dirty(proc)
-    proc.spec = msgspec.structs.replace(proc.spec, blocks=blocks)
+    proc.spec = spec
     queue.fold(kernel, proc)
     kernel.note(What.CHANGE, proc, text=f"block {block}")
 

@@ -7,6 +7,9 @@ it: the machine stops, and boot goes on from the last commit.
 """
 
 from collections.abc import Iterable
+from typing import Final
+
+LINE_CHARS_MAX: Final = 1_000  # of an error's line
 
 
 class KernelError(Exception):
@@ -54,3 +57,9 @@ def some(values: Iterable[object]) -> str:
     """A list for an error message: at most a dozen values, or that there are none."""
     found = [str(value) for value in values]
     return ", ".join(found[:12]) + (", ..." if len(found) > 12 else "") if found else "none"
+
+
+def in_one_line(error: Exception, most: int = LINE_CHARS_MAX) -> str:
+    """What an error says in one line of at most so many characters: it may quote what somebody sent."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= most else f"{said[: most // 2]} ... {said[-most // 2 :]}"

@@ -69,7 +69,7 @@ def arm(entries: str) -> None:
         action, _, number = rest.partition("@")
         if name not in POINTS:
             raise BadInput(f"{VARIABLE}: no failpoint {name!r}; there are {', '.join(POINTS)}")
-        if action not in ACTIONS or not (number or "1").isdigit():
+        if action not in ACTIONS or not (number or "1").isdecimal():
             raise BadInput(f"{VARIABLE}: {entry!r} is not NAME=ACTION@N; actions are {', '.join(ACTIONS)}")
         armed[name] = (action, int(number or "0"))
     _passed.clear()

@@ -15,13 +15,21 @@ from kernel import dispatch, timers, turn
 from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
-from kernel.limits import FAILED_MAX, ILLEGAL_MAX, NAME_CHARS_MAX, PENDING_MAX, PROCESSES_MAX, TIMERS_MAX
+from kernel.limits import (
+    FAILED_MAX,
+    ILLEGAL_MAX,
+    NAME_CHARS_MAX,
+    NICE_MAX,
+    NICE_MIN,
+    PENDING_MAX,
+    PROCESSES_MAX,
+    TIMERS_MAX,
+)
 from kernel.memory.address_space import AddressSpace
 from kernel.memory.measure import Part
 from kernel.paging import alloc, queue, segments, transcript
 from kernel.process import Move, Process, State
-from kernel.scheduler.fair import NICE_MAX, NICE_MIN
-from kernel.spec import Spec
+from kernel.spec import Spec, within
 from kernel.state import Kernel
 
 FIRST: Final = 4  # the format whose kernel has threads of its own
@@ -108,8 +116,10 @@ def _allowed(kernel: Kernel, spec: Spec) -> None:
     """Refuse a name, syscalls or a model that cannot be."""
     check_name(kernel, spec.name)
     check_calls(kernel, spec.calls)
+    check_nice(spec.nice)
     if spec.model not in kernel.models:
         raise BadInput(f"model {spec.model}: beside the first there are {some(kernel.models.keys() - {''})}")
+    within(spec)
 
 
 def thread(kernel: Kernel, what: str, model: str) -> Process:
@@ -125,7 +135,6 @@ def thread(kernel: Kernel, what: str, model: str) -> Process:
 
 def _make(kernel: Kernel, spec: Spec, thread: str = "") -> Process:
     """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
-    check_nice(spec.nice)
     if len(kernel.procs) >= PROCESSES_MAX:
         raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
     segments.blocks_fit(kernel, spec)

@@ -7,12 +7,22 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from kernel.errors import BadInput
-from kernel.limits import WINDOW_MIN
+from kernel.errors import BadInput, in_one_line
+from kernel.limits import (
+    CELLS_MAX,
+    EXACT_MAX,
+    IMAGES_MIB_MAX,
+    MODELS_MAX,
+    NUMBER_MAX,
+    PATH_CHARS_MAX,
+    WINDOW_MAX,
+    WINDOW_MIN,
+)
 
 Share = Annotated[float, Meta(ge=0.0, le=0.9)]
 Small = Literal["small", "always", "never"]  # models that speak prose, all, none
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+FileName = Annotated[str, Meta(max_length=PATH_CHARS_MAX)]
 MODELS: Final = "models"  # the one setting with keys of the user's own
 
 
@@ -24,7 +34,7 @@ def says(meaning: str) -> Meta:
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The pager's: what is in view, what leaves, what comes back."""
 
-    policy: Annotated[str, says("who is evicted; `llmos policies` lists what there is")] = "fifo"
+    policy: Annotated[str, Meta(max_length=64), says("who is evicted; `llmos policies` lists what there is")] = "fifo"
     low: Annotated[Share, says("share of the queue that is left when something leaves, in one batch")] = 0.33
     warn: Annotated[
         float, Meta(ge=0.1, le=1.0), says("share of the queue at which the process is told that memory is short")
@@ -37,7 +47,9 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Share, says("share of a message's rare words that a page must cover to be brought in (gate=cover)")
     ] = 0.25
     recall_tokens: Annotated[
-        int, Meta(ge=1), says("tokens of message and page above which it must cover more, in proportion (gate=cover)")
+        int,
+        Meta(ge=1, le=WINDOW_MAX),
+        says("tokens of message and page above which it must cover more, in proportion (gate=cover)"),
     ] = 64
     recall_near: Annotated[
         float, Meta(ge=0.0, le=1.0), says("share of what the best page covers that others must cover (gate=cover)")
@@ -81,7 +93,9 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The processor's: how the model is run, and how its words are chosen."""
 
-    seed: Annotated[int, says("of all draws: equal seeds and equal inputs give equal words")] = 0
+    seed: Annotated[
+        int, Meta(ge=0, le=NUMBER_MAX), says("of all draws: equal seeds and equal inputs give equal words")
+    ] = 0
     temperature: Annotated[float, Meta(ge=0.0, le=2.0), says("0: the likeliest token, always")] = 0.0
     top_p: Annotated[
         float, Meta(gt=0.0, le=1.0), says("only the likeliest tokens that have this share together are drawn")
@@ -113,19 +127,23 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chunk: Annotated[int, Meta(ge=16, le=4096), says("tokens of a prompt evaluated at once; others wait meanwhile")] = (
         128
     )
-    cells: Annotated[int, Meta(ge=0), says("tokens of the KV cache in throughput mode; 0: a window a slot")] = 0
-    images: Annotated[int, Meta(ge=0), says("MiB of KV images on disk; 0: none")] = 4096
+    cells: Annotated[
+        int, Meta(ge=0, le=CELLS_MAX), says("tokens of the KV cache in throughput mode; 0: a window a slot")
+    ] = 0
+    images: Annotated[int, Meta(ge=0, le=IMAGES_MIB_MAX), says("MiB of KV images on disk; 0: none")] = 4096
     gpu_layers: Annotated[int, Meta(ge=0, le=1024), says("layers of the model on an accelerator")] = 0
 
 
 class Sched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The scheduler's: who runs, and for how long at a stretch."""
 
-    policy: Annotated[str, says("who runs next: rr, fifo, mlfq or fair")] = "rr"
+    policy: Annotated[str, Meta(max_length=64), says("who runs next: rr, fifo, mlfq or fair")] = "rr"
     quantum: Annotated[
         int, Meta(ge=1, le=4096), says("tokens at a stretch; in mlfq of the lowest level, in fifo without effect")
     ] = 128
-    flight: Annotated[int, Meta(ge=0), says("tokens of all processes in a turn together; 0: no limit")] = 0
+    flight: Annotated[
+        int, Meta(ge=0, le=NUMBER_MAX), says("tokens of all processes in a turn together; 0: no limit")
+    ] = 0
     suspend: Annotated[bool, says("whether processes are suspended where the machine thrashes")] = True
 
 
@@ -137,21 +155,23 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         says("full: each step is synced; group: all that arrived meanwhile, at once; off: when the system likes"),
     ] = "group"
     embedder: Annotated[
-        str, says("what makes vectors of texts: wordllama, or a GGUF file or pulled name of an embedding model")
+        FileName, says("what makes vectors of texts: wordllama, or a GGUF file or pulled name of an embedding model")
     ] = "wordllama"
-    exact_max: Annotated[int, Meta(ge=0), says("vectors of a process up to which search is exact")] = 4096
+    exact_max: Annotated[int, Meta(ge=0, le=EXACT_MAX), says("vectors of a process up to which search is exact")] = 4096
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a machine."""
 
-    window: Annotated[int, Meta(ge=WINDOW_MIN), says("tokens of context that a process has")] = 2048
+    window: Annotated[int, Meta(ge=WINDOW_MIN, le=WINDOW_MAX), says("tokens of context that a process has")] = 2048
     memory: Memory = Memory()
     cpu: Cpu = Cpu()
     sched: Sched = Sched()
     disk: Disk = Disk()
     models: Annotated[
-        dict[ModelName, str], says("more models: GGUF files or pulled names, by what processes call them; empty: none")
+        dict[ModelName, FileName],
+        Meta(max_length=MODELS_MAX),
+        says("more models: GGUF files or pulled names, by what processes call them; empty: none"),
     ] = {}
 
 
@@ -176,7 +196,7 @@ def apply(settings: Settings, changes: list[str]) -> Settings:
         key, found, value = change.partition("=")
         *path, last = key.split(".")
         if not found or (key not in keys() and path != [MODELS]):
-            raise BadInput(f"--set {change}: no such setting; settings are {', '.join(keys())}")
+            raise BadInput(f"--set {change[:200]}: no such setting; settings are {', '.join(keys())}")
         node = tree
         for step in path:
             node = node[step]
@@ -185,6 +205,7 @@ def apply(settings: Settings, changes: list[str]) -> Settings:
             del node[last]
         try:
             msgspec.convert(tree, Settings, strict=False)
-        except msgspec.ValidationError as exc:
-            raise BadInput(f"--set {change}: {exc}") from exc
+            value.encode()
+        except (msgspec.ValidationError, UnicodeEncodeError) as exc:
+            raise BadInput(f"--set {change[:200]}: {in_one_line(exc, 400)}") from exc
     return msgspec.convert(tree, Settings, strict=False)

@@ -8,22 +8,41 @@ has the core blocks as they are now. Not here: what is allowed (life.py), what i
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
+
+from kernel.errors import BadInput
+from kernel.limits import BLOCKS_MAX, CALLS_MAX, NAME_TEXT_MAX, NICE_MAX, NICE_MIN, SPEC_CHARS_MAX
+
+Name: TypeAlias = Annotated[str, Meta(max_length=NAME_TEXT_MAX)]
+SpecText: TypeAlias = Annotated[str, Meta(max_length=SPEC_CHARS_MAX)]
+Names: TypeAlias = Annotated[tuple[Name, ...], Meta(max_length=CALLS_MAX)]
+Blocks: TypeAlias = Annotated[dict[Name, SpecText], Meta(max_length=BLOCKS_MAX)]
+Nice: TypeAlias = Annotated[int, Meta(ge=NICE_MIN, le=NICE_MAX)]
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The choices. `model` "" is the machine's first."""
 
-    name: str
-    calls: tuple[str, ...] = ()  # names of the syscalls it may emit
-    system: str = ""  # system instructions, which stand behind the manual
-    blocks: dict[str, str] = {}  # core memory
-    nice: int = 0  # -20 to 19: the higher, the smaller its share of the CPU
+    name: Name
+    calls: Names = ()  # names of the syscalls it may emit
+    system: SpecText = ""  # system instructions, which stand behind the manual
+    blocks: Blocks = {}  # core memory
+    nice: Nice = 0  # the higher, the smaller its share of the CPU
     abort: bool = False  # a user's message stops what it is emitting, and the turn goes on with it in view
-    model: str = ""  # which of the machine's
+    model: Name = ""  # which of the machine's
 
 
 def digest(text: str) -> str:
     """What tells a text from another one; of no text, that of an empty one."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def within(spec: Spec) -> None:
+    """Raises BadInput for choices beyond the bounds of their types: a record of them could be written and not read."""
+    try:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(spec), type=Spec)
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as exc:
+        raise BadInput(f"process {spec.name[:80]!r}: {exc}") from exc

@@ -137,8 +137,10 @@ async def stop(directory: Path, child: subprocess.Popen[bytes] | None = None) ->
 async def take_over(directory: Path, file: Path, name: str, options: Options, tell: Callable[[str], None]) -> wire.Ok:
     """Let a directory's kernel make a process of an exported file; one is started for it if none runs.
 
-    Raises BadInput, as the kernel does.
+    The file is read here, and goes to the kernel in parts. Raises BadInput, as the kernel does.
     """
+    from drivers.disk.parcel import parts
+
     child = None
     if not await answers(directory):
         tell("starting a kernel")
@@ -146,7 +148,11 @@ async def take_over(directory: Path, file: Path, name: str, options: Options, te
     try:
         async with connect(directory / SOCKET) as client:
             tell("importing")
-            return await client.ask(wire.Import(id=0, path=str(file), name=name), wire.Ok)
+            first = True
+            for part in parts(file):
+                await client.ask(wire.Import(id=0, part=part, first=first), wire.Ok)
+                first = False
+            return await client.ask(wire.Import(id=0, part=b"", last=True, name=name), wire.Ok)
     finally:
         if child is not None:
             with trio.CancelScope(shield=True):

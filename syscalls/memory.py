@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from kernel.errors import SyscallError
+from kernel.limits import TIME_MAX
 from kernel.memory.page import Area
 from kernel.paging import archive, faults, residency, segments, transcript
 from kernel.process import Process
@@ -57,11 +58,12 @@ def sys_search(kernel: Kernel, proc: Process, call: Search) -> None:
 
 
 def _day(text: str, field: str) -> int:
-    """Nanoseconds UTC of a date; 0 if none is given."""
+    """Nanoseconds UTC of a date, within what pages can have; 0 if none is given."""
     if not text:
         return 0
     try:
-        return int(datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()) * NS
+        day = int(datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()) * NS
+        return max(1, min(day, TIME_MAX))
     except (ValueError, OverflowError) as exc:
         raise SyscallError(f"{field} {text!r} is no date; write 2026-01-31") from exc
 

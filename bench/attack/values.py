@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -76,6 +77,7 @@ TEXTS: Final = (
     *('{"op":"yield"}', "[" * 200, "a" * 63, "a" * 64, "a" * 65, "a" * 255, "a" * 256, "a" * 257, "word " * 800),
 )
 HALVES: Final = ("\ud800", "a\udc80b", "\udfff\ud800")  # halves of surrogate pairs: no text at all
+SIZES: Final = (0, 1, 3, 100, 70_000)  # of bytes
 LONG: Final = ("a" * 70_000, "é" * 140_000, "word " * 60_000)
 DEPTHS: Final = (50, 600, 1_200, 20_000, 300_000)
 ITEMS_MAX: Final = 3  # of a container
@@ -145,6 +147,8 @@ class Shape:
                 return float(draw.choice(some)) if some else float(low or 0)
             case inspect.StrType():
                 return _text(draw, kind)
+            case inspect.BytesType():
+                return b64encode(draw.randbytes(min(draw.choice(SIZES), kind.max_length or SIZES[-1]))).decode()
             case inspect.LiteralType():
                 return draw.choice(kind.values)
             case inspect.EnumType():
@@ -269,6 +273,8 @@ def _json_kinds(kind: inspect.Type) -> tuple[str, ...]:
         case inspect.FloatType():
             return ("float", "int")
         case inspect.StrType():
+            return ("str",)
+        case inspect.BytesType():
             return ("str",)
         case inspect.LiteralType() | inspect.EnumType():
             return tuple({"str" if isinstance(value, str) else "int" for value in _literals(kind)})

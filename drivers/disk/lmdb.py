@@ -490,7 +490,7 @@ def _readers(table: str) -> list[tuple[int, int]]:
     found = []
     for line in table.splitlines():
         fields = line.split()
-        if len(fields) == 3 and fields[0].isdigit() and fields[2].isdigit():
+        if len(fields) == 3 and fields[0].isdecimal() and fields[2].isdecimal():
             found.append((int(fields[0]), int(fields[2])))
     return found
 

@@ -4,8 +4,10 @@ JSON Lines, UTF-8, gzipped if the name ends in .gz. The first line is the head: 
 is, its timers. Then a line a page, oldest first, in the order of the process's own numbers. The last line counts the
 pages and has the SHA-256 of all lines before it, so that a file which was cut or changed is refused whole.
 What is not in it: the numbers of this machine's pages, what another model would count otherwise (sizes, token ids),
-accounts, and a turn that is under way. A file that somebody else made can say anything in the kernel's voice: import
-what you exported.
+accounts, and a turn that is under way.
+Guarantees: whatever is read, no more than IMPORT_BYTES_MAX bytes of it are held, unpacked; what is wrong with it is
+BadInput in one line; what is written is the owner's alone and whole, or not there.
+Not here: what an export may claim (kernel/machine/arrival.py), how it comes to a machine (drivers/door/arriving.py).
 """
 
 from __future__ import annotations
@@ -13,103 +15,134 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import stat
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Final, Literal, cast
+from typing import IO, Annotated, Final, Literal, TypeAlias, cast
 
 import msgspec
+from msgspec import Meta
 
 from kernel import formats
 from kernel.audit import rows
-from kernel.errors import BadInput, Exists
+from kernel.errors import BadInput, Exists, in_one_line
 from kernel.event import Imported, Moved, MovedTimer
 from kernel.interrupts import Line
+from kernel.limits import (
+    ALERT_CHARS_MAX,
+    IMPORT_BYTES_MAX,
+    IMPORT_LINE_BYTES_MAX,
+    IMPORT_PAGES_MAX,
+    IMPORT_PART_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    NUMBER_MAX,
+    TIME_MAX,
+    TIMER_S_MAX,
+    TIMER_S_MIN,
+    TIMERS_MAX,
+)
 from kernel.memory.page import HEADS, Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
 from kernel.records import key, page_of
-from kernel.spec import Spec
+from kernel.spec import Blocks, Name, Names, Nice, Spec, SpecText
 
+NS: Final = 1_000_000_000
 FORMAT: Final = "llmos-process"
 VERSION: Final = 2
-TEXT_MAX: Final = 256 << 20  # characters of all pages together: an import is one transaction
 REMADE: Final = (Kind.TEXT, Kind.CORE, *HEADS, Kind.GONE)  # the machine that imports makes these anew
+
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Time: TypeAlias = Annotated[int, Meta(ge=0, le=TIME_MAX)]
+Every: TypeAlias = Annotated[int, Meta(ge=0, le=TIMER_S_MAX * NS)]
+AlertText: TypeAlias = Annotated[str, Meta(max_length=ALERT_CHARS_MAX)]
+Gist: TypeAlias = Annotated[str, Meta(max_length=MESSAGE_BYTES_MAX)]
+PageText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MESSAGE_BYTES_MAX)]
 
 
 class TimerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A timer in the head: due (ns UTC), and then every so many ns if that is not 0."""
 
-    due: int
-    every_ns: int
-    text: str
+    due: Time
+    every_ns: Every
+    text: AlertText
+
+    def __post_init__(self) -> None:
+        if 0 < self.every_ns < TIMER_S_MIN * NS:
+            raise ValueError(f"every_ns {self.every_ns}: 0, or at least {TIMER_S_MIN * NS}")
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The first line. `exported_at` is ns UTC. The spec's model is what the other machine called it."""
 
     format: Literal["llmos-process"]
-    version: int
+    version: Number
     spec: Spec
-    timers: tuple[TimerLine, ...]
-    exported_at: int
-    lsn: int
+    timers: Annotated[tuple[TimerLine, ...], Meta(max_length=TIMERS_MAX)]
+    exported_at: Time
+    lsn: Number
 
 
 class Timer1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A timer in a head of version 1."""
 
-    due: int
-    every: int
-    text: str
+    due: Time
+    every: Every
+    text: AlertText
 
 
 class _Version(msgspec.Struct, frozen=True):
     format: Literal["llmos-process"]
-    version: int
+    version: Number
 
 
 class Head1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first line of version 1."""
 
     format: Literal["llmos-process"]
-    version: int
-    name: str
-    mask: tuple[str, ...]
-    system: str
-    blocks: dict[str, str]
-    nice: int
+    version: Number
+    name: Name
+    mask: Names
+    system: SpecText
+    blocks: Blocks
+    nice: Nice
     abort: bool
-    timers: tuple[Timer1, ...]
-    exported_at: int
-    lsn: int
-    model: str = ""
+    timers: Annotated[tuple[Timer1, ...], Meta(max_length=TIMERS_MAX)]
+    exported_at: Time
+    lsn: Number
+    model: Name = ""
 
 
 class PageLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A page's line. `where`: queue (it was in view), pending (not given to the process yet), or empty."""
 
-    seq: int
+    seq: Number
     kind: Kind
     origin: Origin
     role: Role
     area: Area
-    at: int
-    text: str
-    gist: str = ""
+    at: Time
+    text: PageText
+    gist: Gist = ""
     where: Literal["", "queue", "pending"] = ""
-    group: int = 0
+    group: Number = 0
     pinned: bool = False
 
 
 class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last line."""
 
-    pages: int
-    sha256: str
+    pages: Number
+    sha256: Annotated[str, Meta(max_length=64)]
 
 
 def write(disk: Reads, pid: int, file: Path, at: int) -> int:
-    """Write the process to `file`, whole or not at all; the number of its pages. Raises BadInput if it exists."""
+    """Write the process to `file`, whole or not at all; the number of its pages. Raises BadInput if it exists.
+
+    A process that is larger than an import may be is refused, too.
+    """
     raw = disk.get("proc", key(pid))
     if raw is None:
         raise BadInput(f"no process {pid} on this disk")
@@ -120,18 +153,25 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
         raise Exists(f"{file} exists; name another file")
     aside = file.with_name(file.name + ".part")
     try:
-        with _opened(aside, "wb", gz=file.name.endswith(".gz")) as stream:
-            digest, count = hashlib.sha256(), 0
+        aside.unlink(missing_ok=True)
+        with _created(aside, gz=file.name.endswith(".gz")) as stream:
+            digest, count, size = hashlib.sha256(), 0, 0
             for line in _lines(disk, proc, at):
                 packed = msgspec.json.encode(line) + b"\n"
+                count, size = count + isinstance(line, PageLine), size + len(packed)
+                if count > IMPORT_PAGES_MAX or size > IMPORT_BYTES_MAX or len(packed) > IMPORT_LINE_BYTES_MAX:
+                    raise BadInput(f"process {proc.name} is larger than an import may be; `llmos backup` copies it all")
                 digest.update(packed)
                 stream.write(packed)
-                count += isinstance(line, PageLine)
             stream.write(msgspec.json.encode(Tail(count, digest.hexdigest())) + b"\n")
         os.replace(aside, file)
-    except OSError as exc:
+    except BadInput:
         aside.unlink(missing_ok=True)
-        raise BadInput(f"{file} cannot be written: {exc.strerror}; name another file") from exc
+        raise
+    except (OSError, ValueError) as exc:
+        if isinstance(exc, OSError):
+            aside.unlink(missing_ok=True)
+        raise BadInput(f"{file} cannot be written: {_why(exc)}; name another file") from exc
     return count
 
 
@@ -167,58 +207,133 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
         )
 
 
-def read(file: Path, name: str = "") -> Imported:
-    """The event that an export's file is, under its own name or `name`. Raises BadInput if it is none, or not whole."""
-    try:
-        with file.open("rb") as stream:
-            zipped = stream.read(2) == b"\x1f\x8b"
-        with _opened(file, "rb", gz=zipped) as stream:
-            return _read(stream, file, name)
-    except (OSError, EOFError) as exc:
-        raise BadInput(f"{file} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise BadInput(f"{file} is no process that llmos exported: {exc}") from exc
+class Reader:
+    """An export as it comes in, in parts of any size; what is wrong with it is found as soon as it is there."""
+
+    def __init__(self, what: str) -> None:
+        """`what` it is called in messages."""
+        self._what = what
+        self._buffer = bytearray()
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._head: Head | None = None
+        self._pages: list[Moved] = []
+        self._tail: Tail | None = None
+
+    def take(self, part: bytes) -> None:
+        """The next bytes. Raises BadInput if they cannot belong to an export that this machine may take."""
+        self._size += len(part)
+        if self._size > IMPORT_BYTES_MAX:
+            raise BadInput(f"{self._what} has more than {IMPORT_BYTES_MAX} bytes, unpacked; no process may")
+        *lines, rest = part.split(b"\n")
+        for line in lines:
+            self._line(bytes(self._buffer) + line)
+            self._buffer.clear()
+        self._buffer += rest
+        if len(self._buffer) > IMPORT_LINE_BYTES_MAX:
+            raise BadInput(f"{self._what} has a line of more than {IMPORT_LINE_BYTES_MAX} bytes; no export has")
+
+    def done(self, name: str = "") -> Imported:
+        """The event that it is, under its own name or `name`. Raises BadInput if it is not whole."""
+        if self._buffer:
+            self.take(b"\n")
+        if self._head is None or self._tail is None:
+            raise BadInput(f"{self._what} is cut short: its last line is missing")
+        spec = msgspec.structs.replace(self._head.spec, name=name or self._head.spec.name)
+        timers = tuple(MovedTimer(one.due, one.every_ns, one.text) for one in self._head.timers)
+        return Imported(spec=spec, pages=tuple(self._pages), timers=timers)
+
+    def _line(self, line: bytes) -> None:
+        if self._tail is not None:
+            raise BadInput(f"{self._what} goes on behind its last line")
+        try:
+            if self._head is None:
+                self._head = _head(line, self._what)
+            elif line.startswith(b'{"pages":'):
+                self._tail = msgspec.json.decode(line, type=Tail)
+                if (self._tail.pages, self._tail.sha256) != (len(self._pages), self._digest.hexdigest()):
+                    raise BadInput(f"{self._what} is cut short or was changed: its last line does not fit the rest")
+            else:
+                self._pages.append(_page(_decoder.decode(line), self._what))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            at = f"line {len(self._pages) + 2}" if self._head is not None else "line 1"
+            raise BadInput(f"{self._what} is no process that llmos exported: {at}: {in_one_line(exc, 400)}") from exc
+        if len(self._pages) > IMPORT_PAGES_MAX:
+            raise BadInput(f"{self._what} has more than {IMPORT_PAGES_MAX} pages; no process that is taken over may")
+        self._digest.update(line + b"\n")
 
 
-def _read(stream: IO[bytes], file: Path, name: str) -> Imported:
-    first = stream.readline()
-    head = _head(first, file)
-    digest, pages, size = hashlib.sha256(first), list[Moved](), 0
-    decoder, tail = msgspec.json.Decoder(PageLine), None
-    for raw in stream:
-        if raw.startswith(b'{"pages":'):
-            tail = msgspec.json.decode(raw, type=Tail)
-            break
-        digest.update(raw)
-        line = decoder.decode(raw)
-        size += len(line.text)
-        if size > TEXT_MAX or not line.text:
-            raise BadInput(f"{file}: page {line.seq} is empty, or all together exceed {TEXT_MAX} characters")
-        if line.kind in REMADE:
-            raise BadInput(f"{file}: page {line.seq} is of kind {line.kind}, which every machine makes itself")
-        fields = (line.kind, line.origin, line.role, line.area, line.at, line.text, line.gist, line.where, line.group)
-        pages.append(Moved(*fields, line.pinned))
-    if tail is None or (tail.pages, tail.sha256) != (len(pages), digest.hexdigest()):
-        raise BadInput(f"{file} is cut short or was changed: its last line does not fit the rest")
-    spec = msgspec.structs.replace(head.spec, name=name or head.spec.name)
-    timers = tuple(MovedTimer(one.due, one.every_ns, one.text) for one in head.timers)
-    return Imported(spec=spec, pages=tuple(pages), timers=timers)
+_decoder: Final = msgspec.json.Decoder(PageLine)
 
 
-def _head(line: bytes, file: Path) -> Head:
+def _page(line: PageLine, what: str) -> Moved:
+    if line.kind in (*REMADE, Kind.FACT):
+        raise BadInput(f"{what}: page {line.seq} is of kind {line.kind}, which every machine makes itself")
+    fields = (line.kind, line.origin, line.role, line.area, line.at, line.text, line.gist, line.where, line.group)
+    return Moved(*fields, line.pinned)
+
+
+def _head(line: bytes, what: str) -> Head:
     """The head, of whatever version this kernel reads."""
     version = msgspec.json.decode(line, type=_Version).version
     if version not in (1, VERSION):
-        raise BadInput(f"{file} has version {version} of the export's format; this llmos reads 1 and {VERSION}")
+        raise BadInput(f"{what} has version {version} of the export's format; this llmos reads 1 and {VERSION}")
     if version == VERSION:
         return msgspec.json.decode(line, type=Head)
     old = msgspec.json.decode(line, type=Head1)
     spec = Spec(old.name, old.mask, old.system, old.blocks, old.nice, old.abort, old.model)
-    timers = tuple(TimerLine(one.due, one.every, one.text) for one in old.timers)
+    try:
+        timers = tuple(TimerLine(one.due, one.every, one.text) for one in old.timers)
+    except ValueError as exc:
+        raise BadInput(f"{what}: {exc}") from exc
     return Head(old.format, VERSION, spec, timers, old.exported_at, old.lsn)
 
 
-def _opened(file: Path, mode: Literal["rb", "wb"], *, gz: bool) -> IO[bytes]:
-    if not gz:
-        return file.open(mode)
-    return cast(IO[bytes], gzip.open(file, mode))
+def parts(file: Path) -> Iterator[bytes]:
+    """An export's file, unpacked, in parts of at most IMPORT_PART_BYTES_MAX. Raises BadInput if it cannot be read.
+
+    It ends whatever the file is: devices and pipes are refused, and no more than an export may have is unpacked.
+    """
+    try:
+        with _opened(file) as stream:
+            left = IMPORT_BYTES_MAX
+            while left >= 0 and (part := stream.read(IMPORT_PART_BYTES_MAX)):  # ends: `left` falls
+                left -= len(part)
+                yield part
+    except (OSError, EOFError, ValueError, zlib.error) as exc:
+        raise BadInput(f"{file} cannot be read: {_why(exc)}") from exc
+
+
+def read(file: Path, name: str = "") -> Imported:
+    """The event that an export's file is, under its own name or `name`. Raises BadInput if it is none, or not whole."""
+    reader = Reader(str(file))
+    for part in parts(file):
+        reader.take(part)
+    return reader.done(name)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would wait for ever
+    with os.fdopen(fd, "rb") as raw:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise BadInput(f"{file} is no file; name one that `llmos export` made")
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if zipped else nullcontext(raw) as stream:
+            yield cast(IO[bytes], stream)
+
+
+@contextmanager
+def _created(file: Path, *, gz: bool) -> Iterator[IO[bytes]]:
+    """A new file, its owner's alone, on disk when the context ends."""
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as raw:
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb") if gz else nullcontext(raw) as stream:
+            yield cast(IO[bytes], stream)
+        raw.flush()
+        os.fsync(fd)
+
+
+def _why(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or str(exc)

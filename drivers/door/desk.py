@@ -11,14 +11,13 @@ import os
 import sys
 import traceback
 import uuid
-from pathlib import Path
 from typing import assert_never
 
 import trio
 
-from drivers.disk import parcel
 from drivers.door import wire
-from kernel.errors import BadInput, Busy
+from drivers.door.arriving import Arriving
+from kernel.errors import BadInput, Busy, in_one_line
 from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
 from kernel.machine import views
@@ -30,10 +29,11 @@ from kernel.process import State
 from kernel.text import printable
 
 
-async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswer:
+async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arriving) -> wire.AnyAnswer:
     """Do what is asked. Raises KernelError if it cannot be done; then nothing has changed.
 
-    Stop is answered and not obeyed: whoever has sent the answer calls `machine.stop`.
+    `arriving`: what the same client has sent of an export. Stop is answered and not obeyed: whoever has sent the answer
+    calls `machine.stop`.
     """
     kernel, asked, number = machine.kernel, machine.requests, request.id
     match request:
@@ -63,8 +63,7 @@ async def carry_out(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswe
         case wire.Compact():
             return done(number, await machine.compact())
         case wire.Import():
-            imported = await trio.to_thread.run_sync(parcel.read, Path(request.path), request.name)
-            return done(number, await asked.take_over(imported))
+            return await _import(machine, request, arriving)
         case wire.Stop():
             return wire.Ok(id=number, lsn=kernel.counters.lsn)
         case wire.Ps():
@@ -112,6 +111,16 @@ def check_size(*texts: str) -> None:
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     if size > MESSAGE_BYTES_MAX:
         raise BadInput(f"blocks and system have {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")
+
+
+async def _import(machine: Machine, request: wire.Import, arriving: Arriving) -> wire.AnyAnswer:
+    arriving.take(request.part, first=request.first)
+    if not request.last:
+        return wire.Ok(id=request.id, lsn=machine.kernel.counters.lsn)
+    try:
+        return done(request.id, await machine.requests.take_over(arriving.done(request.name)))
+    finally:
+        arriving.drop()
 
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:
@@ -181,7 +190,7 @@ def failed(number: int, error: Exception) -> wire.Failed:
     """A refusal in one line, and what programs tell refusals apart by."""
     why = next((code for code, kind in wire.CODES.items() if isinstance(error, kind)), "")
     after_s = error.retry_after_s if isinstance(error, Busy) else None
-    return wire.Failed(id=number, error=" ".join(str(error).split()), code=why, retry_after_s=after_s)
+    return wire.Failed(id=number, error=in_one_line(error), code=why, retry_after_s=after_s)
 
 
 def broken(number: int, exc: Exception) -> wire.Failed:

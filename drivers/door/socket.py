@@ -21,6 +21,7 @@ from typing import Final
 import trio
 
 from drivers.door import desk, wire
+from drivers.door.arriving import Arriving, Dock
 from drivers.door.lines import Lines, address
 from kernel.errors import BadInput, Busy, KernelError, KernelPanic
 from kernel.machine import views
@@ -78,6 +79,7 @@ class Server:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.connections = 0
+        self.dock = Dock()
 
     async def connection(self, stream: trio.SocketStream) -> None:
         """A client, from its hello until either side hangs up. Raises nothing of the client's."""
@@ -89,7 +91,7 @@ class Server:
             return
         self.connections += 1
         try:
-            await Connection(self.machine, stream).run()
+            await Connection(self.machine, stream, self.dock).run()
         finally:
             self.connections -= 1
 
@@ -97,8 +99,8 @@ class Server:
 class Connection:
     """One client."""
 
-    def __init__(self, machine: Machine, stream: trio.SocketStream) -> None:
-        self.machine, self.stream = machine, stream
+    def __init__(self, machine: Machine, stream: trio.SocketStream, dock: Dock) -> None:
+        self.machine, self.stream, self.arriving = machine, stream, Arriving(dock)
         self.lines = Lines(stream)
         self.writing = trio.Lock()  # answers and pushes are whole lines
         self.subscribed = False
@@ -113,6 +115,8 @@ class Connection:
                     await self._requests(nursery)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the client is gone; what it asked for has been done or has not, and its answer is lost
+            finally:
+                self.arriving.drop()
             nursery.cancel_scope.cancel()
         await trio.aclose_forcefully(self.stream)
 
@@ -137,7 +141,7 @@ class Connection:
                 raw = await self.lines.next()
                 hello = None if raw is None else wire.decode_request(raw)
             except BadInput as exc:
-                await self.write(wire.Failed(id=0, error=str(exc)))
+                await self.write(desk.failed(0, exc))
                 return False
             if hello is None:
                 return False
@@ -160,14 +164,18 @@ class Connection:
                 raw = await self.lines.next()
                 if raw is None:
                     return
-                request = wire.decode_request(raw)
+                try:
+                    request = wire.decode_request(raw)
+                except BadInput:
+                    number = wire.number_of(raw)
+                    raise
                 if isinstance(request, wire.Hello):
                     raise BadInput("hello has been said")
                 number = request.id
                 if isinstance(request, wire.Subscribe):
                     await self._subscribe(request, nursery)
                     continue
-                answer = await desk.carry_out(self.machine, request)
+                answer = await desk.carry_out(self.machine, request, self.arriving)
             except KernelError as exc:
                 await self.write(desk.failed(number, exc))
                 continue

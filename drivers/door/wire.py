@@ -19,12 +19,13 @@ from msgspec import Meta
 
 from kernel.errors import BadInput, Busy, Exists, InUse, Stopped
 from kernel.event import Message
+from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
 from kernel.machine.latency import Account
 from kernel.machine.views import Described, Entry, FactView, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.settings import Settings
-from kernel.spec import Spec
+from kernel.spec import Name, Names, Spec
 
 VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
@@ -37,8 +38,9 @@ CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-u
 PROTOCOL: Final = "protocol"
 """The code of the refusal of another protocol; daemons of protocol 1 give none."""
 
-Number = Annotated[int, Meta(ge=0, le=(1 << 53))]
-Proc: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 53))] | Annotated[str, Meta(max_length=256)]
+Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Text: TypeAlias = Annotated[str, Meta(max_length=LINE_BYTES_MAX)]
+Proc: TypeAlias = Number | Name
 """A process by number or by name."""
 
 
@@ -49,7 +51,7 @@ class Line(msgspec.Struct, frozen=True, tag_field="op", tag=str.lower, forbid_un
 class Hello(Line, frozen=True, kw_only=True):
     """First line of either side."""
 
-    version: int
+    version: Number
 
 
 class Request(Line, frozen=True, kw_only=True):
@@ -62,8 +64,8 @@ class Send(Request, frozen=True, kw_only=True):
     """A user's message. `mid` is the client's; the same one again is answered as a duplicate and changes nothing."""
 
     proc: Proc
-    mid: str
-    text: str
+    mid: Name
+    text: Text
 
 
 class Spawn(Request, frozen=True, kw_only=True):
@@ -74,15 +76,15 @@ class Spawn(Request, frozen=True, kw_only=True):
     """
 
     spec: Spec
-    suit: tuple[Literal["calls", "system"], ...] = ("calls", "system")
-    given: tuple[Literal["calls", "system", "blocks", "nice", "abort"], ...] = ()
+    suit: Annotated[tuple[Literal["calls", "system"], ...], Meta(max_length=2)] = ("calls", "system")
+    given: Annotated[tuple[Literal["calls", "system", "blocks", "nice", "abort"], ...], Meta(max_length=5)] = ()
 
 
 class Fork(Request, frozen=True, kw_only=True):
     """Make a copy of an idle process, which sees what that one sees."""
 
     proc: Proc
-    name: str
+    name: Name
 
 
 class Describe(Request, frozen=True, kw_only=True):
@@ -95,8 +97,8 @@ class Set(Request, frozen=True, kw_only=True):
     """Change what a process is made of: what is not None, at once, between two turns."""
 
     proc: Proc
-    system: str | None = None
-    calls: tuple[str, ...] | None = None
+    system: Text | None = None
+    calls: Names | None = None
     nice: Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)] | None = None
     abort: bool | None = None
 
@@ -108,16 +110,16 @@ class Core(Request, frozen=True, kw_only=True):
     """
 
     proc: Proc
-    block: str
-    text: str
-    seen: str
+    block: Name
+    text: Text
+    seen: Name
 
 
 class Rename(Request, frozen=True, kw_only=True):
     """Give a process another name."""
 
     proc: Proc
-    name: str
+    name: Name
 
 
 class Kill(Request, frozen=True, kw_only=True):
@@ -203,10 +205,16 @@ class Compact(Request, frozen=True, kw_only=True):
 
 
 class Import(Request, frozen=True, kw_only=True):
-    """Make a process of an export's file, which the daemon reads; `name`: called so, if not as it was."""
+    """The next part of an export, unpacked; the `last` makes a process of it, called `name` if not as it was.
 
-    path: str
-    name: str = ""
+    The parts of one export come over one connection, after a `first` one. Ok comes at once, and to the last after the
+    commit. What is refused leaves nothing.
+    """
+
+    part: Annotated[bytes, Meta(max_length=IMPORT_PART_BYTES_MAX)]
+    first: bool = False
+    last: bool = False
+    name: Name = ""
 
 
 class Stop(Request, frozen=True, kw_only=True):
@@ -250,7 +258,10 @@ class Ok(Line, frozen=True, kw_only=True):
 
 
 class Failed(Line, frozen=True, kw_only=True):
-    """Refused; nothing has changed. `id` is 0 where the line could not be read. None: trying again will not help."""
+    """Refused; nothing has changed. `id` is 0 where the line has none that can be read.
+
+    `retry_after_s` None: trying again will not help.
+    """
 
     id: int
     error: str
@@ -372,6 +383,13 @@ _replies: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 _encoder = msgspec.json.Encoder()
 
 
+class _Numbered(msgspec.Struct):
+    id: Number = 0
+
+
+_numbers: msgspec.json.Decoder[_Numbered] = msgspec.json.Decoder(_Numbered)
+
+
 def encode(line: AnyRequest | AnyReply) -> bytes:
     """A line with its newline. Raises BadInput for text that UTF-8 cannot hold (half a surrogate pair)."""
     try:
@@ -388,6 +406,14 @@ def decode_request(raw: bytes) -> AnyRequest:
         raise BadInput(f"the line is no valid UTF-8 ({exc.reason}); send it as UTF-8") from exc
     except (msgspec.DecodeError, RecursionError) as exc:
         raise BadInput(f"the line is no request: {exc}; ops are {', '.join(OPS)}") from exc
+
+
+def number_of(raw: bytes) -> int:
+    """The `id` of a line that is no request, so that whoever sent it hears of it; 0 if it has none."""
+    try:
+        return _numbers.decode(raw).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def decode_reply(raw: bytes) -> AnyReply:

@@ -18,7 +18,7 @@ from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Run
 from kernel.limits import LINES_CACHED_MAX, PAGES_CACHED_MAX
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
-from kernel.memory.page import HEADS, Kind, Page, Placed, Role
+from kernel.memory.page import HEADS, Kind, Origin, Page, Placed, Role
 from kernel.memory.prompt import line
 from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
@@ -28,6 +28,12 @@ READ_AS = {
     Kind.FACT: Kind.RESULT,
     Kind.DELTA: Kind.RESULT,
 }  # the kind of a page that `read` brings back
+
+
+def _read_in(page: Page) -> Role:
+    """In whose frame a page is read: its own notes in the kernel's, what a file or an import says never."""
+    note = page.kind in (Kind.ARCHIVE, Kind.FACT) and page.origin is Origin.PROCESS
+    return Role.SYSTEM if note else page.role
 
 
 class Pages:
@@ -104,7 +110,7 @@ class Pages:
                 (
                     page.id,
                     size,
-                    page.role if page.kind not in (Kind.ARCHIVE, Kind.FACT) else Role.SYSTEM,
+                    _read_in(page),
                     READ_AS.get(page.kind, page.kind),
                 )
                 for page, size in zip(mine, sizes, strict=True)

@@ -31,7 +31,7 @@ from kernel.event import (
 )
 from kernel.life import OTHERWISE
 from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX
-from kernel.machine import views
+from kernel.machine import arrival, views
 from kernel.machine.cpus import Cpus
 from kernel.machine.measures import page_tokens_max
 from kernel.memory.measure import Part
@@ -251,18 +251,16 @@ class Requests:
             await trio.sleep(AGAIN_S)
 
     async def take_over(self, event: Imported) -> Answer:
-        """A process from another machine; what was resident there is measured by its model here."""
+        """A process from another machine, as far as it is believed; what was resident is measured by its model here."""
         if event.spec.model not in self._cpus.of:
             event = msgspec.structs.replace(event, spec=msgspec.structs.replace(event.spec, model=""))
-        tokenize = self._cpus.of[event.spec.model].tokenize
-        ids: dict[str, tuple[int, ...]] = {}
-        for text in [page.text for page in event.pages if page.where]:
-            if len(text) > LONG_CHARS:
-                ids[text] = await trio.to_thread.run_sync(tokenize, text)
-            else:
-                ids[text] = ids.get(text) or tokenize(text)
-        pages = tuple(msgspec.structs.replace(page, ids=ids[page.text]) if page.where else page for page in event.pages)
-        return await self.submit(msgspec.structs.replace(event, pages=pages, source="user"))
+        layout, window = self._cpus.layouts[event.spec.model], self._settings.window
+
+        def believed() -> Imported:
+            return arrival.measured(arrival.admitted(event), layout, window, page_tokens_max(self._settings))
+
+        found = await trio.to_thread.run_sync(believed)
+        return await self.submit(msgspec.structs.replace(found, source="user"))
 
     async def fork(self, proc: str | int, name: str) -> Answer:
         """A copy of an idle process under a new name: it sees what the parent sees, and its KV costs no prefill."""

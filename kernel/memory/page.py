@@ -40,6 +40,7 @@ class Origin(enum.StrEnum):
     KERNEL = "kernel"
     PROCESS = "process"
     FILE = "file"
+    IMPORT = "import"  # an imported process brought it: it says whose it was, and nobody knows
 
 
 class Role(enum.StrEnum):

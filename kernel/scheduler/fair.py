@@ -12,13 +12,12 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
+from kernel.limits import NICE_MAX, NICE_MIN
 from kernel.scheduler.contract import Maker
 
 SLICES: Final = 8  # of a quantum
 ONE: Final = 1 << 20  # stride of weight 1
 WEIGHT: Final = 1_024  # of nice 0; each step of nice is a factor of 1.25, as in Linux
-NICE_MIN: Final = -20
-NICE_MAX: Final = 19
 STRIDES: Final = {nice: ONE // max(1, round(WEIGHT * 1.25**-nice)) for nice in range(NICE_MIN, NICE_MAX + 1)}
 
 

@@ -206,9 +206,9 @@ def export(proc: str, file: Path, directory: Path | None) -> None:
 
     with storage.reader(home(directory)) as disk:
         names = storage.processes(disk)
-        if proc not in names and not (proc.isdigit() and int(proc) in names.values()):
+        pid = names.get(proc) or next((number for number in names.values() if str(number) == proc), 0)
+        if not pid:
             raise BadInput(f"no process {proc!r}; processes are {', '.join(list(names)[:12]) or 'none'}")
-        pid = names.get(proc) or int(proc)
         count = parcel.write(disk, pid, file, time.time_ns())
     show(f"{file}: {count} pages")
 
@@ -226,7 +226,8 @@ def import_(file: Path, name: str, directory: Path | None, model: str | None, cp
       llmos import tutor.jsonl.gz --dir ~/copy --cpu scripted
 
     Make a process of an exported file, with its memory, its timers and the messages that it had not read. A kernel is
-    started for it if none runs. The file is believed: import what you, or somebody you trust, exported.
+    started for it if none runs. Whoever made the file, nothing in it but the process's instructions and core memory
+    stands where the kernel speaks.
     """
     from functools import partial
 

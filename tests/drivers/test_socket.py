@@ -1,8 +1,11 @@
 """The control socket over a real machine: a kernel, a disk in memory and a scripted CPU."""
 
+import gzip
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,12 @@ from hypothesis import strategies as st
 
 from drivers.cpu.scripted import Program, ScriptedCpu, echo
 from drivers.disk.memory import MemoryDisk
-from drivers.door import socket, wire
+from drivers.door import arriving, socket, wire
 from drivers.door.lines import READ_BYTES, Lines
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import Tag
-from kernel.limits import SUBSCRIBER_QUEUE_MAX
+from kernel.limits import IMPORT_PART_BYTES_MAX, SUBSCRIBER_QUEUE_MAX
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.ports import Streamed
@@ -430,3 +433,107 @@ async def test_sending_goes_on_over_a_daemon_that_dies_and_comes_back(tmp_path: 
                 while not acknowledged:
                     await trio.sleep(0.05)
     assert acknowledged[0].duplicate is False
+
+
+def exported(name: str = "guest", pages: int = 3) -> bytes:
+    """An export's lines."""
+    page = {"kind": "message", "origin": "user", "role": "user", "area": "recall", "at": 1}
+    head = {"format": "llmos-process", "version": 2, "spec": {"name": name, "calls": ["send_message"]}}
+    lines = [json.dumps({**head, "timers": [], "exported_at": 1, "lsn": 1})]
+    lines += [json.dumps({"seq": n + 1, **page, "text": f"line {n} of {name}"}) for n in range(pages)]
+    raw = "".join(f"{line}\n" for line in lines).encode()
+    return raw + b'{"pages":%d,"sha256":"%s"}\n' % (pages, sha256(raw).hexdigest().encode())
+
+
+async def imported(client: Client, raw: bytes, size: int, name: str = "") -> wire.Ok:
+    """What the daemon says to an export in parts of `size` bytes."""
+    for at in range(0, len(raw), size):
+        await client.ask(wire.Import(id=0, part=raw[at : at + size], first=at == 0), wire.Ok)
+    return await client.ask(wire.Import(id=0, part=b"", last=True, name=name), wire.Ok)
+
+
+async def test_an_export_comes_in_over_the_socket_in_parts(daemon: Path) -> None:
+    async with connect(daemon) as client:
+        ok = await imported(client, exported(), 50)
+        pages = (await client.ask(wire.History(id=0, proc="guest"), wire.Pages)).pages
+        assert [page.text for page in pages] == [f"line {n} of guest" for n in range(3)]
+        assert (await imported(client, exported(), 10_000, "twin")).pid == ok.pid + 1
+        with pytest.raises(Refused, match="process guest exists"):
+            await imported(client, exported(), 50)
+        assert (await imported(client, exported("third"), 1_000)).pid == ok.pid + 2
+
+
+async def test_the_daemon_opens_no_path_that_a_client_names(daemon: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    named = [str(pipe), "/dev/zero", "a\0b"]
+    lines = [json.dumps({"op": "import", "id": n, "path": path}).encode() + b"\n" for n, path in enumerate(named)]
+    with trio.fail_after(10):
+        _, *answers = await raw_lines(daemon, HELLO, *lines, b'{"op":"ps","id":9}\n', answers=5)
+    assert [one["op"] for one in answers] == ["failed", "failed", "failed", "processes"]
+
+
+async def test_what_is_refused_of_an_export_leaves_nothing_and_the_connection_goes_on(daemon: Path) -> None:
+    raw = exported()
+    bad = [
+        raw[:-9],
+        raw.replace(b"line 1", b"line 9"),
+        b"{}\n",
+        b"[" * 90_000 + b"\n",
+        raw + raw,
+        b"",
+        gzip.compress(raw),
+    ]
+    async with connect(daemon) as client:
+        with pytest.raises(Refused, match="no import is under way"):
+            await client.ask(wire.Import(id=0, part=raw), wire.Ok)
+        for one in bad:
+            with pytest.raises(Refused):
+                await imported(client, one, 50_000)
+        with pytest.raises(Refused, match="length"):
+            await client.ask(wire.Import(id=0, part=b"x" * (IMPORT_PART_BYTES_MAX + 1), first=True), wire.Ok)
+        assert len((await client.ask(wire.Ps(id=0), wire.Processes)).processes) == 1
+        await imported(client, raw, 50)
+
+
+async def test_a_client_that_goes_away_in_an_import_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    async with machine() as running:
+        listener = socket.Server(running)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, listener.connection, [await socket.listen(path)])
+            for _ in range(20):
+                async with connect(path) as client:
+                    await client.ask(wire.Import(id=0, part=exported()[:200], first=True), wire.Ok)
+                    assert listener.dock.holder is not None
+            with trio.fail_after(10):
+                while listener.dock.holder is not None:
+                    await trio.sleep(0.01)
+            async with connect(path) as client:
+                assert (await imported(client, exported(), 50)).pid == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_one_export_comes_in_at_a_time_and_one_that_stalls_makes_room(
+    daemon: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(daemon) as slow, connect(daemon) as other:
+        await slow.ask(wire.Import(id=0, part=exported()[:200], first=True), wire.Ok)
+        with pytest.raises(Refused, match="another process is being imported") as refused:
+            await imported(other, exported("other"), 50)
+        assert refused.value.retry_after_s
+        monkeypatch.setattr(arriving, "IMPORT_STALL_S", 0.0)
+        await imported(other, exported("other"), 50)
+        with pytest.raises(Refused, match="from its first part"):
+            await slow.ask(wire.Import(id=0, part=exported()[200:]), wire.Ok)
+
+
+async def test_no_thread_is_held_by_an_import_and_the_kernel_stops_in_the_middle_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.sock"
+    with trio.fail_after(20):
+        async with machine() as running, serving(path, running), connect(path) as client:
+            await client.ask(wire.Import(id=0, part=exported()[:200], first=True), wire.Ok)
+            assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+            async with connect(path) as other:
+                await other.ask(wire.Stop(id=0), wire.Ok)
+            await running.stopped()

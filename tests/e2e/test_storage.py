@@ -327,6 +327,16 @@ def test_a_reader_that_stands_still_does_not_let_the_file_grow_without_bound(
     disk.close()
 
 
+def test_a_file_that_is_no_export_is_one_line_and_costs_no_kernel(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "corrupt.gz").write_bytes(b"\x1f\x8b\x08" + b"\xff" * 500)
+    (tmp_path / "deep").write_bytes(b'{"format":' + b"[" * 200_000)
+    for file in ("/dev/zero", *(str(tmp_path / name) for name in ("pipe", "corrupt.gz", "deep", "", "none"))):
+        refused = tool("import", file, "--dir", str(tmp_path / "new"), "--cpu", "scripted")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_nobody_but_its_owner_reads_a_machine_its_backup_or_an_export_whatever_the_umask(tmp_path: Path) -> None:
     machine = tmp_path / "machine"
     machine.mkdir(mode=0o755)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 
@@ -11,10 +13,11 @@ from drivers.index.words import WordIndex
 from kernel import aside
 from kernel.audit import audit
 from kernel.boot import Board, boot
-from kernel.errors import KernelPanic
-from kernel.event import Message, Messaged, Spawned
+from kernel.errors import BadInput, KernelPanic
+from kernel.event import AnyEvent, Imported, Message, Messaged, Moved, MovedTimer, Spawned
 from kernel.machine import views
 from kernel.machine.loop import Machine
+from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.ports import Job
 from kernel.process import Process, State
 from kernel.replay import Replay
@@ -92,6 +95,41 @@ async def test_a_panic_that_does_not_come_again_costs_nothing() -> None:
         await trio.sleep(0.02)
         assert [message.text for message in views.outbox(machine.kernel, machine.disk, 1)] == ["you said: poison"]
         machine.stop()
+
+
+LAST = (1 << 64) - 1
+GUEST = Spec("guest", ("send_message",))
+PAGE = Moved(Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, 1, "a text", where="queue", group=LAST + 1, ids=(1,))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Imported(source="user", spec=GUEST, pages=(), timers=(MovedTimer(1, LAST, "a timer that fires at once"),)),
+        Imported(source="user", spec=GUEST, pages=(PAGE,)),
+    ],
+)
+async def test_what_no_record_can_hold_is_a_panic_like_any_other_and_set_aside_the_second_time(event: AnyEvent) -> None:
+    """What a kernel of before let in: these come by no door, whose types have bounds."""
+    disk = MemoryDisk()
+
+    async def comes() -> None:
+        async with trio.open_nursery() as nursery:
+            machine = await boot(Board(ScriptedCpu(echo), disk, WordIndex(disk), Settings()), Table())
+            nursery.start_soon(machine.run)
+            with suppress(BadInput):
+                await machine.submit(event)
+            await trio.sleep(0.02)
+            machine.stop()
+
+    for _ in range(aside.TIMES):
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await comes()
+        assert caught.group_contains(KernelPanic)
+        assert audit(disk).findings == []
+    await comes()
+    heard, machine = await life(disk, [("good", "one")])
+    assert heard == ["you said: one"]
 
 
 def test_an_event_is_known_by_what_does_not_change_when_it_comes_again() -> None:

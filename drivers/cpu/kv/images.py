@@ -178,7 +178,7 @@ class ImageStore:
         """Find out what is in the folder: headers only; data is checked when it is wanted."""
         files = []
         for path in self._folder.iterdir():
-            if path.suffix == SUFFIX and path.stem.isdigit():
+            if path.suffix == SUFFIX and path.stem.isdecimal():
                 files.append((path.stat().st_mtime_ns, path))
             elif path.name in (WRITTEN, SPARE) or path.suffix == ".new":  # of a write that was cut off
                 path.unlink(missing_ok=True)
