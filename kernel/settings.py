@@ -55,21 +55,25 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0.0, le=1.0), says("share of what the best page covers that others must cover (gate=cover)")
     ] = 0.9
     gate: Annotated[
-        Literal["likely", "cover"],
+        Literal["best", "likely", "cover"],
         says(
-            "what is brought in: by how likely it is wanted, or by words that it covers (recall_pages to recall_near)"
+            "what is brought in: by how likely it is wanted beside the best that was found, or by itself, "
+            "or by words that it covers (recall_pages to recall_near)"
         ),
-    ] = "likely"
-    worth: Annotated[float, Meta(ge=0.0, le=64.0), says("windows that a surely wanted page may cost (gate=likely)")] = (
-        2.2
-    )
+    ] = "best"
+    worth: Annotated[
+        float, Meta(ge=0.0, le=64.0), says("windows that a surely wanted page may cost (gate=best, likely)")
+    ] = 6.0
+    sure: Annotated[
+        Share, says("how likely the best that was found must be for a question to be answered from it (gate=best)")
+    ] = 0.1
     repeat: Annotated[
         Small,
         says("for which models what stands further up in the queue is recalled, too; small: those that speak prose"),
     ] = "small"
     apart: Annotated[
         Small, says("for which models questions are answered from what is recalled alone, without the queue")
-    ] = "never"
+    ] = "small"
     answered: Annotated[
         Small, says("for which models turns that were answered from recalled pages leave the queue again")
     ] = "small"

@@ -126,8 +126,9 @@ def ranked(tables: Tables, what: Search, scope: fts.Scope, query: str, before: s
     covers = found.table[:, relevance.OWN].tolist()
     hits = [_hit(*row) for row in zip(found.docs, scores, covers, strict=True)]
     hits.sort(key=lambda hit: (-hit.score, -hit.page, -hit.start))
-    if what.pages:
-        dated = relevance.asks_time(query)
+    if what.pages:  # a question that was asked once says nothing
+        hits = [hit for hit in hits if not relevance.only_asks(hit.text)]
+        asked, dated = asked and not relevance.asks_back(query), relevance.asks_time(query)
         return _once([msgspec.structs.replace(hit, asked=asked, dated=dated, follows=found.widened) for hit in hits])
     more = tables.lexical.docs(what.pid, found.rest)
     hits += [_hit(more[unit], 0.0, cover) for unit, cover in zip(found.rest, found.covers, strict=True)]

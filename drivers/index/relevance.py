@@ -87,11 +87,11 @@ _WHICH: Final = re.compile(
 )
 _TIME: Final = re.compile(
     r"\bwhen(?:'s| (?:did|do|does|was|were|is|are|am|will|have|has|had|should|can|could|would|exactly))\b|"
-    r"\b(?:how long|since when|(?:what|which) (?:day|date|time|week|month|year|season|weekday)|"
-    r"cuándo|hace cuánto|qué (?:día|fecha|hora|mes|año|semana)|"
-    r"wann|wie lange|welche[nmrs]? (?:tag|datum|monat|jahr)|um wie viel uhr|"
-    r"quand|depuis combien|quel(?:le)? (?:jour|date|heure|mois|année)|quando|da quanto)\b|"
-    r"什么时候|什麼時候|何时|何時|几号|幾號|几点|幾點|哪天|哪一天|多久|星期几|いつ|何日",
+    r"\b(?:how long|since when|(?:what|which) (?:day|date|week|month|year|season|weekday)|"
+    r"cuándo|hace cuánto|qué (?:día|fecha|mes|año|semana)|"
+    r"wann|wie lange|welche[nmrs]? (?:tag|datum|monat|jahr)|"
+    r"quand|depuis combien|quel(?:le)? (?:jour|date|mois|année)|quando|da quanto)\b|"
+    r"什么时候|什麼時候|何时|何時|几号|幾號|哪天|哪一天|多久|星期几|いつ|何日",
     re.I,
 )
 _OPENS: Final = re.compile(
@@ -102,6 +102,29 @@ _OPENS: Final = re.compile(
     r"was|wann|wo|wer|wie|welche[rs]?|wieviel|warum|erinnere|sag mir|"
     r"que|quand|où|qui|quel|quelle|comment|combien|pourquoi|est-ce|rappelle|dis-moi|"
     r"cosa|quando|dove|chi|come|quanto|perché|quem|onde|qual|quanto|como)\b",
+    re.I,
+)
+_ASIDE: Final = re.compile(r"\([^()]*\)|（[^（）]*）")
+_WANTS: Final = re.compile(
+    r"(?:please )?(?:return|answer|reply|respond|give|list|name|tell me|use|write|just|only|be|explain|describe|"
+    r"include|"
+    r"responde|contesta|dame|antworte|gib|nenne|réponds|donne|rispondi|dammi)\b|请|請|用",
+    re.I,
+)
+_TELLS: Final = re.compile(
+    r"^\W*(?:(?:so|and|but|ok|okay|hey|oh|wait)\W+)*"
+    r"(?:(?:did|have|had|haven't|didn't) (?:i|we) (?:ever |already |not )*(?:tell|told|mention(?:ed)?|say|said|"
+    r"show(?:n|ed)?)|(?:did|do) you know that|guess what|you know what|"
+    r"te (?:he )?(?:cont|dij|dich)|sab[ií]as que|hab(?:e|en) (?:ich|wir) (?:dir|euch|ihnen)|wusstest du|"
+    r"t'ai-je|je t'ai|tu savais que|ti ho|sapevi che|j[aá] te|sabias que)|告诉过|告訴過|你知道|言ったっけ",
+    re.I,
+)
+_BACK: Final = re.compile(
+    r"\byou(?:'ve| have| had| did| just)* (?:said|say|saying|told|tell|suggest(?:ed)?|recommend(?:ed)?|mention(?:ed)?|"
+    r"mean(?:t)?|answer(?:ed)?|propose(?:d)?|explain(?:ed)?|wr[io]te|written|list(?:ed)?)\b|"
+    r"\byour (?:last|previous|first|earlier) |\byour (?:answer|reply|suggestion|advice|list|plan|idea)\b|"
+    r"\b(?:dijiste|has dicho|sugeriste|recomendaste|tu respuesta|hast du gesagt|du gesagt|vorgeschlagen|deine antwort|"
+    r"tu as dit|ta réponse|hai detto|você disse)\b|你说|你說|你刚才|你剛才|你建议|言いました|言った",
     re.I,
 )
 _CJK: Final = re.compile(r"[吗嗎呢]\s*$|什么|什麼|谁|誰|哪|几|幾|多少|怎么|怎麼|何|か\s*$|どこ|いつ|だれ|なに")
@@ -139,8 +162,22 @@ def asks(message: str) -> bool:
 
 
 def asks_time(message: str) -> bool:
-    """Whether it asks when something was or will be, or how long since."""
+    """Whether it asks on which day something was or will be, or how long since; not for an hour."""
     return _TIME.search(message) is not None
+
+
+def asks_back(message: str) -> bool:
+    """Whether it asks for what the process said itself, which is not recalled: it stands in the queue."""
+    return _BACK.search(message) is not None
+
+
+def only_asks(text: str) -> bool:
+    """Whether a passage is a question, with how it is to be answered, and none that tells something by asking."""
+    plain = _ASIDE.sub("", unlabelled(text)).strip()
+    said = [one for one in re.split(r"(?<=[.!?؟])\s+|(?<=[。！？])\s*", plain) if one]
+    questions = [one for one in said if _ASKS.search(one)]
+    rest = [one for one in said if one not in questions and not _WANTS.match(one)]
+    return bool(questions) and not rest and _TELLS.search(plain) is None
 
 
 def unlabelled(text: str) -> str:

@@ -90,6 +90,15 @@ def _by_cover(kernel: Kernel, proc: Process, hits: Sequence[tuple[Hit, int]], re
     ]
 
 
+def _worthy(kernel: Kernel, proc: Process, hits: Sequence[tuple[Hit, int]], resident: set[int]) -> list[Hit]:
+    """Hits that earn their tokens, by `memory.gate`."""
+    memory, window = kernel.settings.memory, kernel.settings.window
+    if _covering(kernel):
+        return _by_cover(kernel, proc, hits, resident)
+    gate = recall.beside_best if memory.gate == "best" else recall.worthy
+    return gate(hits, window, memory.worth)
+
+
 def _overlap(one: Hit, other: Hit) -> bool:
     """Whether two hits show the same text."""
     if one.page != other.page:
@@ -106,11 +115,10 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
         resident -= {entry.page for entry in _earlier(proc.space)}
     # A small model says again what it said once: what it said is not recalled.
     sized = [(hit, hit.tokens + costs.recalled[hit.role]) for hit in hits if hit.role is not Role.ASSISTANT]
-    covering = _covering(kernel)
-    if covering:
-        worthy, most = _by_cover(kernel, proc, sized, resident), memory.recall_pages
-    else:
-        worthy, most = recall.worthy(sized, kernel.settings.window, memory.worth), len(sized)
+    most = memory.recall_pages if _covering(kernel) else len(sized)
+    worthy = _worthy(kernel, proc, sized, resident)
+    likely = max((hit.score for hit in worthy), default=0.0)
+    sure = memory.gate != "best" or likely >= memory.sure
     share.ranked(kernel, proc, worthy)
     sizes = dict(sized)
     absent = [hit for hit in worthy if hit.page not in resident]
@@ -127,7 +135,7 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
             start=hit.start,
             end=hit.end,
             whole=hit.whole,
-            asked=hit.asked,
+            asked=hit.asked and sure,
             dated=hit.dated,
             follows=hit.follows,
         )

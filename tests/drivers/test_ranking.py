@@ -255,6 +255,55 @@ def test_any_text_asks_or_does_not(message: str) -> None:
     assert relevance.asks(message) in (True, False)
 
 
+@pytest.mark.parametrize(
+    "passage",
+    [
+        "Where is the boat?",
+        "Ada: How was your day? Did you sleep?",
+        "你的船在哪里？",
+        "¿Dónde está el barco?",
+        "What time do I get up? Return in the format of HH:MM AM/PM (e.g. 01:30 AM).",
+        "Wait, what team am I supposed to send the proposal to?",
+    ],
+)
+def test_a_passage_that_only_asks_says_nothing(passage: str) -> None:
+    assert relevance.only_asks(passage)
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        "The boat is red.",
+        "Be quick.",
+        "The boat is red. Do you like it?",
+        "Did I tell you that the boat is red?",
+        "So, did you know that my sister has a boat?",
+        "Ada: Guess what, the boat sank?",
+        "我告诉过你船是红色的吗？",
+        "Habe ich dir erzählt, dass das Boot rot ist?",
+    ],
+)
+def test_one_that_tells_something_does(passage: str) -> None:
+    assert not relevance.only_asks(passage)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "What did you just say?",
+        "Which films did you recommend?",
+        "What was your last point?",
+        "Was hast du gesagt?",
+        "¿Qué me dijiste?",
+        "你刚才说什么？",
+    ],
+)
+def test_a_message_may_ask_for_what_the_process_said(message: str) -> None:
+    assert relevance.asks_back(message)
+    assert not relevance.asks_back("What did my sister say about the boat?")
+    assert not relevance.asks_back("Do you know where I left my keys?")
+
+
 def test_what_is_found_for_talk_that_asks_nothing_is_less_likely(bench: Bench) -> None:
     bench.tell(*chatter(100), "Marta was born in Lisbon.", *chatter(100, seed=2))
     question, statement = bench.tell("Was Marta born in Lisbon?", "Marta was born in Lisbon, I say.")

@@ -116,13 +116,13 @@ def hit(
     role: Role = Role.USER,
     tokens: int = 5,
     cover: float = 1.0,
-    score: float = 1.0,
+    score: float = 0.5,
     span: tuple[int, int] = (0, 0),
 ) -> Hit:
     return Hit(page, page, role, 0, tokens, score, cover, "", *span)
 
 
-GATES = ("memory.gate=likely", "memory.gate=cover")
+GATES = ("memory.gate=best", "memory.gate=likely", "memory.gate=cover")
 
 
 def test_by_cover_no_more_pages_are_recalled_than_the_setting_says_and_the_best_come_first() -> None:
@@ -141,12 +141,12 @@ def test_by_cover_what_covers_much_less_than_the_best_hit_is_not_recalled() -> N
 
 
 def test_a_likely_page_may_cost_as_many_windows_as_worth_says_and_an_unlikely_one_less() -> None:
-    rig, pid = archived("the lighthouse", "window=4096", "memory.worth=0.03125", "memory.recall_pages=1")
+    rig, pid = archived("the lighthouse", "window=4096", "memory.worth=0.03125", "memory.gate=likely")
     label = rig.kernel.costs(rig.proc(pid)).recalled[Role.USER]
     sure, even = 128 - label, 64 - label  # tokens that are just worth it
-    assert asked(rig, pid, hit(2, tokens=sure + 1), hit(3, tokens=sure)) == [3]
+    assert asked(rig, pid, hit(2, tokens=sure + 1, score=1.0), hit(3, tokens=sure, score=1.0)) == [3]
     rig.pump()
-    assert asked(rig, pid, hit(2, tokens=even + 1, score=0.5), hit(3, tokens=even, score=0.5), hit(4)) == [3, 4]
+    assert asked(rig, pid, hit(2, tokens=even + 1), hit(3, tokens=even), hit(4)) == [3, 4]
 
 
 @pytest.mark.parametrize("score", [0.0, 1e-4])
@@ -159,7 +159,7 @@ def test_what_is_hardly_wanted_is_not_recalled_whatever_it_covers(score: float) 
 def test_a_larger_window_takes_more_of_the_same() -> None:
     taken = []
     for window in (2_048, 8_192):
-        rig, pid = archived("the lighthouse", f"window={window}", "memory.worth=0.1")
+        rig, pid = archived("the lighthouse", f"window={window}", "memory.worth=0.1", "memory.gate=likely")
         taken.append(asked(rig, pid, hit(2, tokens=20), hit(3, tokens=60, score=0.1), hit(4, tokens=200, score=0.02)))
     assert taken == [[2], [2, 3]]
 
@@ -457,6 +457,23 @@ def test_apart_a_question_is_answered_without_the_queue_and_keeps_its_kv() -> No
     assert (last.apart, last.kv) == (False, pid)
     assert last.prompt[: len(whole.prompt) - 2] == whole.prompt[:-2], "what was evaluated before is"
     assert not any(taken.why for taken in Replay(rig.disk, Table()).steps())
+
+
+@pytest.mark.parametrize(("score", "apart"), [(0.5, True), (0.05, False)])
+def test_only_what_is_likely_the_answer_stands_without_the_queue(score: float, apart: bool) -> None:
+    rig = Rig(lambda job: "yes", "memory.sure=0.1", encoding="prose")
+    pid = rig.spawn(mask=ONLY_SPEAK)
+    for text in ("the key lies under the stone", "bread is cheap", "milk is not"):
+        rig.say(pid, text)
+    page = next(entry.page for entry in rig.proc(pid).space.queue if entry.role is Role.USER)
+    rig.index.silent = True
+    rig.say(pid, "where is the key?")
+    wait = rig.proc(pid).wait
+    assert isinstance(wait, Search)
+    rig.do(Searched(pid=pid, req=wait.req, hits=(Hit(page, 1, Role.USER, 0, 5, score, 1.0, "", asked=True),)))
+    rig.pump()
+    assert rig.jobs[-1].apart == apart
+    assert ("milk is not" in [one.text for one in rig.jobs[-1].pages]) == (not apart)
 
 
 def test_apart_what_a_message_follows_stays_in_view() -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.memory.recall import fitting, worthy
+from kernel.memory.recall import LEAST, NEAR, STANDARD, beside_best, fitting, price, worthy
 
 
 class Scored(NamedTuple):
@@ -45,6 +45,34 @@ def test_a_larger_window_a_higher_worth_and_a_better_score_take_no_less(hits, wi
     assert taken <= set(worthy(hits, window, worth * more))
     surer = [(Scored(min(1.0, hit.score * more), hit.nth), size) for hit, size in hits]
     assert {hit.nth for hit in taken} <= {hit.nth for hit in worthy(surer, window, worth)}
+
+
+@settings(deadline=None)
+@given(found, windows, st.integers(1, 4), worths)
+def test_beside_the_best_others_are_worth_what_it_leaves_of_the_question(hits, window, more, worth):
+    taken = beside_best(hits, window, worth)
+    assert taken == [hit for hit, _ in hits if hit in taken]
+    assert set(taken) <= set(worthy(hits, window, worth)), "it takes no more than each by itself would"
+    assert set(taken) <= set(beside_best(hits, window * more, worth))
+    assert set(taken) <= set(beside_best(hits, window, worth * more))
+    best = max((hit.score for hit, _ in hits), default=0.0)
+    for hit, size in hits:
+        if hit in taken:
+            assert best >= LEAST
+            assert hit.score >= best * min(1.0, NEAR * (STANDARD / window) ** 2)
+            assert hit.score == best or size <= hit.score * price(window, worth) * (1 - best)
+
+
+def test_beside_a_sure_answer_little_else_is_brought_in_and_where_nothing_is_likely_nothing() -> None:
+    def kept(*scores: float) -> list[int]:
+        hits = [(Scored(score, nth), 50) for nth, score in enumerate(scores)]
+        return [hit.nth for hit in beside_best(hits, 4096, 1.0)]
+
+    assert kept(0.3, 0.05, 0.05) == [0, 1, 2]
+    assert kept(0.9, 0.05, 0.05) == [0]
+    assert kept(1.0, 1.0) == [0], "the first of two that are equally sure"
+    assert kept(LEAST / 2) == []
+    assert kept() == []
 
 
 @settings(deadline=None)
