@@ -16,6 +16,7 @@ import llama_cpp
 from drivers.cpu import gguf
 from drivers.cpu.llama import log
 from drivers.cpu.llama.model import SMALL
+from drivers.cpu.llama.trial import tried
 from drivers.cpu.llama.vocabulary import Vocabulary
 from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from kernel.errors import BadInput
@@ -52,6 +53,7 @@ class ModelSizes:
     def __init__(self, path: Path) -> None:
         """Raises BadInput if the file is no model that the llama CPU could run."""
         header = gguf.read(path)
+        verdict = tried(path, header)
         log.listen()
         log.clear()
         params = llama_cpp.llama_model_default_params()
@@ -60,7 +62,7 @@ class ModelSizes:
         if not self._handle:
             raise BadInput(f"model {path}: llama.cpp cannot load its vocabulary ({log.first('it gives no reason')})")
         try:
-            self._vocabulary = Vocabulary(self._handle, header, path)
+            self._vocabulary = Vocabulary(self._handle, header, path, verdict)
             small = llama_cpp.llama_model_n_params(self._handle) < SMALL
         except BaseException:
             self.close()

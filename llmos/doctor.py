@@ -1,6 +1,7 @@
 """What this machine has of what llmos needs, and what to do about the rest.
 
-`checks` only looks: it changes nothing, loads no model and needs no network. Not here: exit statuses (the command's).
+`checks` only looks: it changes nothing of the user's and needs no network; models are tried in processes of their own.
+Not here: exit statuses (the command's).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def checks(data: Path | None = None) -> list[Check]:
     found += llama
     if any(check.state is not State.OK for check in llama):
         found.append(_compiler())
-    found += [_model(), _cores(), _memory(), _disk("models directory", models.directory())]
+    found += [_model(llama), _cores(), _memory(), _disk("models directory", models.directory())]
     if data is not None:
         found += [_disk("data directory", data), _writable(data)]
     return found
@@ -96,14 +97,19 @@ def _compiler() -> Check:
     return Check("C++ compiler", State.FAIL, "none", "install one (g++ or clang++): llama-cpp-python is compiled")
 
 
-def _model() -> Check:
+def _model(llama: Sequence[Check]) -> Check:
+    """The models that are there; where they can run, each is tried, in a process of its own."""
     there = models.present()
     if not there:
         return Check("model", State.FAIL, f"none in {models.directory()}", f"llmos pull {next(iter(models.KNOWN))}")
     broken = []
     for path in there:
         try:
-            gguf.read(path)
+            header = gguf.read(path)
+            if all(check.state is State.OK for check in llama):
+                from drivers.cpu.llama.trial import tried  # here: it needs what was just found to be there
+
+                tried(path, header)
         except BadInput as exc:
             broken.append(str(exc))
     if broken:

@@ -79,11 +79,14 @@ def embedding_model(settings: Settings) -> Path | None:
     """The GGUF that gives the index its vectors, or None for WordLlama. Raises BadInput if it cannot."""
     if settings.disk.embedder == "wordllama":
         return None
+    from drivers.cpu import gguf
+    from drivers.cpu.llama.trial import tried
     from drivers.embed.gguf import GgufEmbedder
     from llmos.models import find
 
     path = find(settings.disk.embedder)
     GgufEmbedder(path)  # it would be too late in the index's process
+    tried(path, gguf.read(path))
     return path
 
 

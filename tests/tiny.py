@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,25 @@ TEMPLATE: Final = (
 )
 
 
-def mamba(path: Path, seed: int = 1) -> None:
-    """Write it to `path`: two layers, a vocabulary of bytes, ChatML."""
+def mamba(
+    path: Path,
+    seed: int = 1,
+    template: str = TEMPLATE,
+    extra: Sequence[tuple[str, int]] = (),
+    merges: Sequence[str] = ("a b",),
+    **changes: int,
+) -> None:
+    """Write it to `path`: two layers, a vocabulary of bytes, ChatML.
+
+    `extra` are tokens with their types behind it, `merges` are BPE's, `changes` replace numbers of the header by the
+    last word of their keys.
+    """
     rng = np.random.default_rng(seed)
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
     tokens = [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-    tokens += ["<|im_start|>", "<|im_end|>"]
+    tokens += ["<|im_start|>", "<|im_end|>", *(text for text, _ in extra)]
+    types = [1] * 256 + [3, 3, *(kind for _, kind in extra)]
     meta: list[tuple[str, int, object]] = [
         ("general.architecture", STRING, "mamba"),
         ("general.name", STRING, "Tiny Mamba"),
@@ -39,12 +52,13 @@ def mamba(path: Path, seed: int = 1) -> None:
         ("tokenizer.ggml.model", STRING, "gpt2"),
         ("tokenizer.ggml.pre", STRING, "gpt-2"),
         ("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)),
-        ("tokenizer.ggml.token_type", ARRAY, (I32, [1] * 256 + [3, 3])),
-        ("tokenizer.ggml.merges", ARRAY, (STRING, ["a b"])),
+        ("tokenizer.ggml.token_type", ARRAY, (I32, types)),
+        ("tokenizer.ggml.merges", ARRAY, (STRING, list(merges))),
         ("tokenizer.ggml.bos_token_id", U32, 256),
         ("tokenizer.ggml.eos_token_id", U32, 257),
-        ("tokenizer.chat_template", STRING, TEMPLATE),
+        ("tokenizer.chat_template", STRING, template),
     ]
+    meta = [(key, kind, changes.get(key.rsplit(".", 1)[-1], value)) for key, kind, value in meta]
     tensors = {"token_embd.weight": (len(tokens), EMBD), "output_norm.weight": (EMBD,)}
     for layer in range(LAYERS):
         shapes = {

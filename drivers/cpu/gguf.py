@@ -1,14 +1,18 @@
 """The header of a GGUF file: is it one, is it whole, what does it say of the model.
 
-Reads the header only (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), in O(vocabulary), so that a broken
-file is refused with one line before a library is trusted with it. Version 1 and big-endian files are refused.
-Not here: the weights, and the meaning of any key.
+Reads the header only (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), so that a broken file is refused with
+one line before a library is trusted with it. A header is a stranger's: no count in it is believed that the bytes behind
+it could not hold, and the whole is bounded in bytes and things (HEADER_MAX, THINGS_MAX), so that reading takes a second
+at most. Version 1 and big-endian files are refused.
+Not here: the weights, the meaning of any key, and what a library makes of it (llama/trial.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import mmap
+import os
+import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -22,7 +26,14 @@ VERSIONS: Final = (2, 3)
 STRING: Final = 8
 ARRAY: Final = 9
 SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+LAYOUTS: Final = {code: struct.Struct("<" + code) for code in SCALARS.values()}
 ARRAY_DEPTH_MAX: Final = 4  # arrays of arrays are allowed; deeper ones are an attack on the stack
+HEADER_MAX: Final = 128 << 20  # bytes; a vocabulary of 262,000 tokens and its merges take 16 MiB
+THINGS_MAX: Final = 2_000_000  # keys, strings, inner arrays and tensors; the same vocabulary has 800,000
+KEY_MAX: Final = 1 << 16  # bytes of a name, as the format has it
+STRING_MAX: Final = 16 << 20  # bytes of a key's text
+DIMS_MAX: Final = 4  # of a tensor, as ggml has it
+PAIR, TENSOR, INNER = 13, 24, 12  # bytes that a key with its value, a tensor, an array in an array takes at least
 # Tensor type -> (values in a block, bytes of a block); a type not listed counts as empty, and the library decides.
 BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
@@ -61,16 +72,21 @@ class Header(msgspec.Struct, frozen=True):
 def read(path: Path) -> Header:
     """The header of the model file at `path`. Raises BadInput: no such file, no GGUF, or shorter than it says."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_not_waiting) as file:
+            seen = os.fstat(file.fileno())
+            size = seen.st_size
+            if not stat.S_ISREG(seen.st_mode):
+                raise BadInput(f"model {path}: no file; give a .gguf file")
             magic = file.read(4)
             if magic != MAGIC:
                 raise BadInput(f"model {path}: not a GGUF file (it starts with {magic!r}); give a .gguf file")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            with mmap.mmap(file.fileno(), min(size, HEADER_MAX), access=mmap.ACCESS_READ) as data:
                 header = _Reader(data).header()
     except OSError as exc:
         raise BadInput(f"model {path}: {exc.strerror or exc}; give a .gguf file, or a name `llmos pull` knows") from exc
     except (struct.error, IndexError) as exc:
+        if size > HEADER_MAX:
+            raise BadInput(f"model {path}: its header is longer than {HEADER_MAX >> 20} MiB; pull another") from exc
         raise BadInput(f"model {path}: its header is cut off after {size:,} bytes; pull the file again") from exc
     except (ValueError, OverflowError) as exc:  # UnicodeDecodeError is a ValueError
         raise BadInput(f"model {path}: its header is damaged ({exc}); pull the file again") from exc
@@ -79,27 +95,34 @@ def read(path: Path) -> Header:
     return header
 
 
+def _not_waiting(path: str, flags: int) -> int:
+    """Opens without waiting for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 class _Reader:
     """A cursor over the bytes of a GGUF. Methods raise struct.error at the end of the file, ValueError on nonsense."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.at = data, 4  # past the magic
+        self.things = 0
 
     def header(self) -> Header:
         version = self.scalar("I")
         if version not in VERSIONS:
             raise ValueError(f"GGUF version {version}, not {' or '.join(map(str, VERSIONS))}")
         tensors, pairs = self.scalar("Q"), self.scalar("Q")
+        self.room(tensors, TENSOR)
         meta: dict[str, Scalar] = {}
         tokenizer = hashlib.blake2b(digest_size=16)
-        for _ in range(pairs):  # ends at the last pair, or with struct.error where the file ends
+        for _ in range(self.room(pairs, PAIR)):
             start = self.at
-            key = self.string()
+            key = self.string(KEY_MAX)
             value = self.value(self.scalar("I"))
             if value is not None:
                 meta[key] = value
             if key.startswith("tokenizer.ggml."):
-                tokenizer.update(self.data[start : self.at])
+                tokenizer.update(memoryview(self.data)[start : self.at])
         ends = [self.tensor() for _ in range(tensors)]
         alignment = meta.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
@@ -107,46 +130,69 @@ class _Reader:
         start = -(-self.at // alignment) * alignment if ends else self.at
         return Header(meta=meta, tokenizer=tokenizer.hexdigest(), bytes_min=start + max(ends, default=0))
 
+    def room(self, count: int, least: int) -> int:
+        """`count`, of things of at least so many bytes each, if the rest of the file could hold them."""
+        if count * least > len(self.data) - self.at:
+            raise struct.error("past the end")
+        self.things += count
+        if self.things > THINGS_MAX:
+            raise ValueError(f"it has more than {THINGS_MAX:,} keys, strings and tensors")
+        return count
+
     def scalar(self, code: str) -> int:
-        layout = "<" + code
-        (value,) = struct.unpack_from(layout, self.data, self.at)
-        self.at += struct.calcsize(layout)
+        layout = LAYOUTS[code]
+        (value,) = layout.unpack_from(self.data, self.at)
+        self.at += layout.size
         return value  # type: ignore[no-any-return]  # struct knows no types
 
-    def string(self) -> str:
-        return self.skip(self.scalar("Q")).decode()
+    def string(self, longest: int) -> str:
+        count = self.scalar("Q")
+        if count > longest:
+            raise ValueError(f"a text of {count:,} bytes")
+        self.skip(count)
+        return self.data[self.at - count : self.at].decode()
 
-    def skip(self, count: int) -> bytes:
-        """The next `count` bytes."""
+    def skip(self, count: int) -> None:
+        """Go past the next `count` bytes."""
         if count > len(self.data) - self.at:
             raise struct.error("past the end")
         self.at += count
-        return self.data[self.at - count : self.at]
 
     def value(self, kind: int, depth: int = 0) -> Scalar | None:
         """The next value; arrays are skipped and come back as None."""
         if kind == STRING:
-            return self.string()
+            return self.string(STRING_MAX)
         if kind in SCALARS:
             return self.scalar(SCALARS[kind])
         if kind != ARRAY or depth >= ARRAY_DEPTH_MAX:
             raise ValueError(f"value of type {kind}")
         item, count = self.scalar("I"), self.scalar("Q")
         if item in SCALARS:
-            self.skip(count * struct.calcsize("<" + SCALARS[item]))
-            return None
-        for _ in range(count):  # ends at the last item, or with struct.error where the file ends
-            if item == STRING:
-                self.skip(self.scalar("Q"))
-            else:
+            self.skip(count * LAYOUTS[SCALARS[item]].size)
+        elif item == STRING:
+            self.strings(self.room(count, LAYOUTS["Q"].size))
+        else:
+            for _ in range(self.room(count, INNER)):
                 self.value(item, depth + 1)
         return None
 
+    def strings(self, count: int) -> None:
+        """Go past `count` strings: the longest loop there is."""
+        data, at, length = self.data, self.at, LAYOUTS["Q"].unpack_from
+        for _ in range(count):
+            at += 8 + length(data, at)[0]
+        if at > len(data):
+            raise struct.error("past the end")
+        self.at = at
+
     def tensor(self) -> int:
         """Where the next tensor ends, counted from the start of the data."""
-        self.string()
+        self.string(KEY_MAX)
+        dims = self.scalar("I")
+        if dims > DIMS_MAX:
+            raise ValueError(f"a tensor of {dims:,} dimensions")
         values = 1
-        for _ in range(self.scalar("I")):
+        for _ in range(dims):
             values *= self.scalar("Q")
         block, width = BLOCKS.get(self.scalar("I"), (1, 0))
         return self.scalar("Q") + -(-values // block) * width

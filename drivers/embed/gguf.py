@@ -23,6 +23,7 @@ from drivers.embed.unit import to_unit
 from kernel.errors import BadInput, DeviceError
 
 TOKENS_MAX: Final = 512  # of one text; what is beyond is left out
+DIM_MAX: Final = 1 << 16  # numbers of a vector
 SAMPLES: Final = 16  # parts of a file that its name is made of
 SAMPLE: Final = 4096  # bytes each
 
@@ -36,8 +37,8 @@ class GgufEmbedder:
         """Raises BadInput if there is no such file, or none that embeds."""
         header = gguf.read(path)
         dim = header.number(f"{header.text('general.architecture')}.embedding_length")
-        if not dim:
-            raise BadInput(f"model {path}: its header has no embedding_length, so it cannot embed")
+        if not 0 < dim <= DIM_MAX:
+            raise BadInput(f"model {path}: its header has no embedding_length of 1 to {DIM_MAX}, so it cannot embed")
         self.dim = dim
         self.name = f"gguf-{header.text('general.name') or path.stem}-{dim}-{_digest(path)}-2"  # 2: of unit.py
         self._path = path
@@ -74,8 +75,8 @@ class GgufEmbedder:
         params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
         params.n_gpu_layers = 0
         self._model = llama_cpp.llama_model_load_from_file(str(self._path).encode(), params)
-        if not self._model:
-            raise DeviceError(f"embedder: llama.cpp cannot load {self._path}")
+        if not self._model or llama_cpp.llama_model_n_embd(self._model) != self.dim:
+            raise DeviceError(f"embedder: llama.cpp cannot load {self._path} as its header has it")
         settings = llama_cpp.llama_context_default_params()
         settings.embeddings = True
         settings.n_ctx = settings.n_batch = settings.n_ubatch = TOKENS_MAX

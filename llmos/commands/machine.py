@@ -117,17 +117,18 @@ def stop(directory: Path | None) -> None:
 
 @click.command()
 @click.argument("what", metavar="NAME|URL|FILE", help="A known model, or where a GGUF is.")
-def pull(what: str) -> None:
+@click.option("--name", default="", help="What the model is called here, if not as its file.")
+def pull(what: str, name: str) -> None:
     """\b
     Examples:
       llmos pull smollm2-135m
       llmos pull ./qwen2.5-0.5b.gguf
 
-    Bring a model into the models directory and verify it.
+    Bring a model into the models directory and verify it. What it hashes to is remembered, and checked when it is used.
     """
     from llmos import models
 
-    show(str(models.pull(what, progress)))
+    show(str(models.pull(what, progress, name=name)))
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from drivers.cpu import gguf
 from kernel.errors import BadInput
 from llmos import doctor, models
+from tests.tiny import mamba
 
 
 def string(text: str) -> bytes:
@@ -103,8 +106,8 @@ def test_a_url_is_pulled_whole_with_progress(server: Any, home: Path) -> None:
     path = models.pull(f"{server.url}/some/tiny.gguf?x=1", lambda *now: seen.append(now))
     assert path == home / "tiny.gguf"
     assert path.read_bytes() == TINY
-    assert seen[-1] == ("downloading", len(TINY), len(TINY))
-    assert [one.name for one in home.iterdir()] == ["tiny.gguf"]
+    assert ("downloading", len(TINY), len(TINY)) in seen
+    assert sorted(one.name for one in home.iterdir()) == ["tiny.gguf", "tiny.gguf.json"]
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: Any, home: Path) -> None:
@@ -263,16 +266,159 @@ def test_a_damaged_header_is_read_or_refused_and_nothing_else(
     assert "\n" not in refused
 
 
+def counts(tensors: int, pairs: int) -> bytes:
+    return struct.pack("<QQ", tensors, pairs)
+
+
+def array(item: int, count: int) -> bytes:
+    """The one key of a header: an array of so many items, which are not there."""
+    return counts(0, 1) + string("k") + struct.pack("<IIQ", 9, item, count)
+
+
+BOUNDS = {
+    "dimensions": (counts(1, 0) + string("w") + struct.pack("<I", 160_000) + b"\1" * 1_300_000, "160,000 dimensions"),
+    "tensors": (counts(1 << 60, 0) + bytes(1_000), "cut off"),
+    "keys": (counts(0, 1 << 60) + bytes(1_000), "cut off"),
+    "strings": (array(8, 1 << 60) + bytes(1_000), "cut off"),
+    "arrays": (array(9, 1 << 60) + bytes(1_000), "cut off"),
+    "numbers": (array(10, 1 << 63) + bytes(1_000), "cut off"),
+    "a key": (counts(0, 1) + struct.pack("<Q", 1 << 20) + b"k" * 1_100_000, "a text of 1,048,576 bytes"),
+    "empty strings": (array(8, 3_000_000) + bytes(8 * 3_000_000), "more than 2,000,000"),
+}
+
+
+@pytest.mark.parametrize("what", BOUNDS)
+def test_a_header_is_read_within_bounds_tied_to_the_files_size(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, said = BOUNDS[what]
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(gguf.MAGIC + struct.pack("<I", 3) + body)
+    read: list[int] = []
+    scalar = gguf._Reader.scalar
+
+    def counted(reader: gguf._Reader, code: str) -> int:
+        read.append(scalar(reader, code))
+        return read[-1]
+
+    monkeypatch.setattr(gguf._Reader, "scalar", counted)
+    for refuse in (gguf.read, lambda file: models.pull(str(file))):
+        with pytest.raises(BadInput, match=said) as caught:
+            refuse(path)
+        assert "\n" not in str(caught.value)
+    assert len(read) < 50, "no loop began that the file could not hold"
+
+
+def test_a_header_longer_than_any_models_is_refused_without_reading_on(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.gguf"
+    with path.open("wb") as file:
+        file.write(gguf.MAGIC + struct.pack("<I", 3) + array(0, 1 << 33))
+        file.truncate(1 << 34)
+    with pytest.raises(BadInput, match="its header is longer than 128 MiB"):
+        gguf.read(path)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(home: Path) -> None:
+    home.mkdir(parents=True)
+    os.mkfifo(home / "pipe.gguf")
+    with pytest.raises(BadInput, match="no file"):
+        gguf.read(home / "pipe.gguf")
+    with pytest.raises(BadInput, match="no such file"):
+        models.pull(str(home / "pipe.gguf"))
+    model = next(check for check in doctor.checks() if check.name == "model")
+    assert model.state is doctor.State.WARN
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What the package knows smollm2-135m to be, for these tests."""
+    raw = tiny(b"\x09")
+    one = models.KNOWN["smollm2-135m"]
+    pinned = msgspec.structs.replace(one, sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw))
+    monkeypatch.setitem(models.KNOWN, "smollm2-135m", pinned)
+    return raw
+
+
+def test_a_name_that_llmos_knows_is_its_own(server: Any, tmp_path: Path, home: Path, known: bytes) -> None:
+    home.mkdir(parents=True)
+    pinned = home / "smollm2-135m.gguf"
+    pinned.write_bytes(known)
+    for name in ("smollm2-135m.gguf", "SmolLM2-135M.gguf", "smollm2-135m.bin"):
+        with pytest.raises(BadInput, match="is a model that llmos knows, and this is not that file") as caught:
+            models.pull(f"{server.url}/{name}")
+        assert "\n" not in str(caught.value)
+    other = tmp_path / "smollm2-135m.gguf"
+    other.write_bytes(TINY)
+    with pytest.raises(BadInput, match="and this is not that file"):
+        models.pull(str(other))
+    with pytest.raises(BadInput, match="and this is not that file"):
+        models.pull(f"{server.url}/tiny.gguf", name="smollm2-135m")
+    assert (pinned.read_bytes(), server.sent) == (known, [])
+    assert models.pull(str(other), name="mine") == home / "mine.gguf"
+    assert models.find("smollm2-135m") == pinned
+    server.body = known
+    pinned.unlink()
+    assert models.pull(f"{server.url}/smollm2-135m.gguf#sha256={hashlib.sha256(known).hexdigest()}") == pinned
+
+
+@pytest.mark.usefixtures("known")
+def test_a_file_under_a_known_name_that_is_another_is_not_used(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "smollm2-135m.gguf").write_bytes(TINY)
+    for name in ("smollm2-135m", "smollm2-135m.gguf", str(home / "smollm2-135m.gguf")):
+        with pytest.raises(BadInput, match="no longer the file that was pulled .*; pull it again"):
+            models.find(name)
+
+
+def test_what_was_pulled_is_remembered_and_checked_when_it_is_used(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = models.pull(f"{server.url}/tiny.gguf")
+    hashed: list[Path] = []
+    real = models._hash
+
+    def counted(file: Path, progress: models.Progress) -> str:
+        hashed.append(file)
+        return real(file, progress)
+
+    monkeypatch.setattr(models, "_hash", counted)
+    assert models.find("tiny") == path
+    assert hashed == [], "it was not touched"
+    os.utime(path)
+    assert models.find("tiny") == models.find("tiny") == path
+    assert hashed == [path], "it was touched, and looked at once"
+    raw, seen = bytearray(path.read_bytes()), path.stat()
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    for name in ("tiny", "tiny.gguf", str(path)):
+        with pytest.raises(BadInput, match="no longer the file that was pulled") as caught:
+            models.find(name)
+        assert "\n" not in str(caught.value)
+    assert models.pull(f"{server.url}/tiny.gguf") == models.find("tiny")
+
+
+@pytest.mark.parametrize("name", [".hidden", "-x", "a/b", "..", "\x1b[2J", "a\nb"])
+def test_a_model_gets_no_name_that_is_none(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "own.gguf"
+    source.write_bytes(TINY)
+    with pytest.raises(BadInput, match="is no name for a model") as caught:
+        models.pull(str(source), name=name)
+    assert str(caught.value).isprintable()
+
+
 def test_doctor_says_what_to_pull_and_what_is_broken(tmp_path: Path, home: Path) -> None:
     def model() -> doctor.Check:
         return next(check for check in doctor.checks(tmp_path / "data") if check.name == "model")
 
     assert (model().state, model().advice) == (doctor.State.FAIL, "llmos pull smollm2-135m")
     home.mkdir(parents=True)
-    (home / "tiny.gguf").write_bytes(TINY)
+    mamba(home / "tiny.gguf")
     assert (model().state, model().found) == (doctor.State.OK, "tiny")
+    (home / "odd.gguf").write_bytes(TINY)
+    assert (model().state, "llama.cpp cannot load it" in model().found) == (doctor.State.WARN, True)
     (home / "cut.gguf").write_bytes(TINY[:1000])
-    assert model().state is doctor.State.WARN
+    assert (model().state, "cut off" in model().found) == (doctor.State.WARN, True)
 
 
 def test_doctor_finds_this_installation_whole_and_renders_it(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class LlamaCpu:
         self.context = Context(loaded.handle, planned, settings.threads or _processors(), self._slots.abort)
         shift = settings.drop == "shift" and loaded.partly
         if shift and not self.context.can_move:
-            shift, self.off = False, ("KV cannot be moved with this model: cpu.drop is exact",)
+            shift, self.off = False, (*self.off, "KV cannot be moved with this model: cpu.drop is exact")
         self.images: ImageStore | NoImages = NoImages()
         if self._folder is not None and settings.images:
             self.images = ImageStore(self._folder, loaded.fingerprint(planned), settings.images << 20)

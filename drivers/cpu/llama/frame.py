@@ -8,6 +8,7 @@ template's own rendering of ten messages. Three tries, in this order:
 2. system texts in the user's frame, for templates that refuse or move the system role (Gemma, Mistral) and add no text;
 3. a named frame, recognised by the markers in the template, for templates that are no such sum (a date in front, ...).
 Then it refuses. No frame says more than the kernel does: a template's default system text and its date never get in.
+Caller's duty: a template is a stranger's program, and nothing here bounds its time or memory (trial.py does).
 Not here: tokens (vocabulary.py tokenises the parts, with control tokens).
 """
 
@@ -16,14 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
-import jinja2
 import msgspec
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kernel.errors import BadInput
 from kernel.memory.page import Role
 
 DATE: Final = "LLMOS-DATE"  # what a template gets for today's date: a frame with a clock in it would break every prefix
+PART_MAX: Final = 1_024  # characters that a frame puts before or behind a text
 TURNS: Final = 10  # messages of the rendering that a frame is checked against
 
 
@@ -117,15 +117,17 @@ class Template:
     """A chat template of a model, as transformers renders it: sandboxed, blocks trimmed, without a clock."""
 
     def __init__(self, source: str, bos: str = "", eos: str = "") -> None:
-        """Compile `source`. Raises NotASumError if jinja2 cannot."""
+        """Compile `source`. Raises NotASumError if that fails."""
+        import jinja2.sandbox  # here: who only names a frame does not pay for it
+
         self.source, self.bos = source, bos
-        env = ImmutableSandboxedEnvironment(
+        env = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], autoescape=False
         )
         env.globals.update(raise_exception=_refuse, strftime_now=lambda _format: DATE, bos_token=bos, eos_token=eos)
         try:
             self.compiled = env.from_string(source)
-        except jinja2.TemplateError as exc:
+        except Exception as exc:  # also of Python's own compiler, which takes 20 nested loops
             raise NotASumError(str(exc)) from exc
 
     def render(self, messages: Sequence[tuple[Role, str]], *, generate: bool = False) -> str:
@@ -133,13 +135,13 @@ class Template:
         dicts: list[dict[str, Any]] = [{"role": str(role), "content": text} for role, text in messages]
         try:
             return self.compiled.render(messages=dicts, add_generation_prompt=generate, tools=None, documents=None)
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as exc:
-            raise NotASumError(str(exc)) from exc  # a template is a program: it may break as programs do
+        except Exception as exc:  # a template is a program: it may break in any way that programs do
+            raise NotASumError(str(exc)) from exc
 
 
 def _refuse(why: str) -> NoReturn:
     """`raise_exception` of chat templates."""
-    raise jinja2.TemplateError(why)
+    raise NotASumError(why)
 
 
 def derive(source: str, bos: str = "", eos: str = "") -> TextFrame:
@@ -202,6 +204,8 @@ def _derived(template: Template, *, system: bool) -> TextFrame:
     frame = TextFrame(begin=begin, prefix=prefix, suffix=suffix, generate=generate)
     if begin not in ("", template.bos):
         raise NotASumError("it puts a text of its own in front")
+    if max(map(len, frame.parts())) > PART_MAX:
+        raise NotASumError("a frame is longer than many a message")
     if any(strange in part for part in frame.parts() for strange in ("PROBE-", DATE)):
         raise NotASumError("a message or the date stands in the frame")
     messages = ten(system=system)

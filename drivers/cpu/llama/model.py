@@ -3,8 +3,8 @@
 Guarantee: a file that is missing, broken, too large for the memory or not understood is refused in one line that says
 what to do. What stands here does not change while the model lives.
 Caller's duty: `close` comes last, after every context of the model was freed.
-Not here: the file format (gguf.py), vocabulary and template (vocabulary.py, frame.py), the arithmetic of memory
-(memory.py), a context (context.py).
+Not here: the file format (gguf.py), the trial before it is loaded (trial.py), vocabulary and template (vocabulary.py,
+frame.py), the arithmetic of memory (memory.py), a context (context.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import llama_cpp
 from drivers.cpu import gguf
 from drivers.cpu.llama import log, memory
 from drivers.cpu.llama.sizes import Sizes, padded
+from drivers.cpu.llama.trial import tried
 from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import BadInput
 from kernel.settings import Cpu as CpuSettings
@@ -43,6 +44,7 @@ class Model:
         log.clear()
         if why := memory.refusal(memory.Needs(path.stat().st_size, 0), 0, 0, self._free()):
             raise BadInput(f"model {path}: {why}")
+        verdict = tried(path, header)
         params = llama_cpp.llama_model_default_params()
         params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
         params.n_gpu_layers = settings.gpu_layers
@@ -53,11 +55,11 @@ class Model:
         try:
             recurrent = llama_cpp.llama_model_is_recurrent(self.handle)
             self.partly = not (recurrent or llama_cpp.llama_model_is_hybrid(self.handle))  # KV can be cut back
-            self.off = () if self.partly else (NOT_PARTLY,)
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self.handle)
             self.name = header.text("general.name") or path.stem
             self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL
-            self.vocabulary = Vocabulary(self.handle, header, path)
+            self.vocabulary = Vocabulary(self.handle, header, path, verdict)
+            self.off = (*(() if self.partly else (NOT_PARTLY,)), *self.vocabulary.off)
         except BaseException:
             self.close()
             raise

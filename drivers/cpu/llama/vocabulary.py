@@ -1,15 +1,15 @@
 """A model's vocabulary: text to token ids and back, the template frame, and what must never come out of either.
 
-Guarantees: no control token comes out of a text (`tokenize`), nor one that the frame is made of.
-Not here: the file format (gguf.py), the template (frame.py), what is emitted (run.py).
+Guarantees: no control token comes out of a text (`tokenize`), nor a mark of the frame.
+Not here: the file format (gguf.py), the template (frame.py), marks in texts (marks.py), what is emitted (run.py).
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,23 +18,30 @@ import msgspec
 import numpy as np
 
 from drivers.cpu import gguf
-from drivers.cpu.llama.frame import derive
+from drivers.cpu.llama.frame import TextFrame
+from drivers.cpu.llama.marks import Marks
+from drivers.cpu.llama.trial import Verdict
 from kernel.errors import BadInput
 from kernel.memory.measure import Frame
 from kernel.memory.page import Role
 
+ORDINARY: Final = (
+    "the marks of its chat template ({}) are ordinary text in its vocabulary: where a text holds one, it is broken up "
+    "into other tokens, which the model may still take for the mark"
+)
 PIECE_BYTES_MAX: Final = 16_384  # longest text of one token
 
 
 class Vocabulary:
     """The vocabulary of a loaded model. All methods may be called from any thread."""
 
-    def __init__(self, model: Any, header: gguf.Header, path: Path) -> None:
+    def __init__(self, model: Any, header: gguf.Header, path: Path, verdict: Verdict) -> None:
         """Raises BadInput if the model has no end-of-turn token, or no chat template that can be used."""
         self._path = path
         self.handle = llama_cpp.llama_model_get_vocab(model)
         self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
         self._pieces: dict[int, bytes] = {}
+        self.off: tuple[str, ...] = ()
         control, ends = [], []
         for token in range(self.size):
             if llama_cpp.llama_vocab_is_eog(self.handle, token):
@@ -48,38 +55,29 @@ class Vocabulary:
         # SentencePiece vocabularies put a space before a text and take it off again; the file may say otherwise.
         spm = llama_cpp.llama_vocab_type(self.handle) == llama_cpp.LLAMA_VOCAB_TYPE_SPM
         self.leading_space = bool(header.meta.get("tokenizer.ggml.add_space_prefix", spm)) and spm
-        self.frame = self._derive_frame(header)
+        self.frame = self._framed(verdict)
         self.measure_id = hashlib.blake2b(
             header.tokenizer.encode() + msgspec.json.encode(self.frame, order="sorted"), digest_size=16
         ).hexdigest()
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Token ids of `text` as plain text: never a control token, nor one the frame is made of.
+        """Token ids of `text` as plain text: never a control token, nor a mark of the frame.
 
         Bytes that the vocabulary has no token for are left out, so a text of such bytes only has no ids: SmolLM2's
         vocabulary lacks control characters and the bytes of planes above 3.
         """
-        ids = self._tokenize(text, special=False)
-        if self._marks.keys().isdisjoint(ids):
-            return ids
-        # llama.cpp parses user-defined tokens even in plain text: where one is part of the frame, it is broken up.
-        inside = "|".join(f"(?<={re.escape(mark[0])})(?={re.escape(mark[1:])})" for mark in self._marks.values())
-        return tuple(one for part in re.split(inside, text) for one in self._tokenize(part, special=False))
+        return self._marks.tokenize(text)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of `ids`; broken UTF-8 becomes U+FFFD, control tokens nothing."""
         return self.bytes(ids).decode(errors="replace")
 
-    def _derive_frame(self, header: gguf.Header) -> Frame:
-        """The model's template frame in tokens; also notes which user-defined tokens it is made of."""
-        source = header.text("tokenizer.chat_template")
-        if not source:
-            raise BadInput(f"model {self._path}: it has no chat template; give an instruct model")
+    def _framed(self, verdict: Verdict) -> Frame:
+        """The model's template frame in tokens; also notes its marks."""
+        text = verdict.frame
+        if text is None:
+            raise BadInput(f"model {self._path}: {verdict.why}")
         bos = llama_cpp.llama_vocab_bos(self.handle)
-        try:
-            text = derive(source, self._text_of(bos), self._text_of(llama_cpp.llama_vocab_eos(self.handle)))
-        except BadInput as exc:
-            raise BadInput(f"model {self._path}: {exc}") from exc
         begin = self._tokenize(text.begin, special=True)
         if llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,):
             begin = (bos, *begin)
@@ -90,18 +88,31 @@ class Vocabulary:
             generate=self._tokenize(text.generate, special=True),
         )
         used = {*begin, *frame.generate}.union(*frame.prefix.values(), *frame.suffix.values())
-        user_defined = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
-        self._marks: dict[int, str] = {
-            token: mark
-            for token in sorted(used)
-            if llama_cpp.llama_vocab_get_attr(self.handle, token) & user_defined
-            and len((mark := self._text_of(token)).strip()) > 1
-        }
+        self._marks = self._marked(text, used)
         return frame
 
-    def _text_of(self, token: int) -> str:
-        """The text that stands for `token` in templates; "" for the missing token -1."""
-        return "" if token < 0 else llama_cpp.llama_vocab_get_text(self.handle, token).decode(errors="replace")
+    def _marked(self, text: TextFrame, used: set[int]) -> Marks:
+        """The marks of a frame of the tokens `used`. Raises BadInput if one cannot be kept out of texts."""
+        attributes = {token: llama_cpp.llama_vocab_get_attr(self.handle, token) for token in used}
+        tokens = {
+            token: mark
+            for token in sorted(used)
+            if attributes[token] & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+            and len((mark := text_of(self.handle, token)).strip()) > 1
+        }
+        control = {token for token in used if attributes[token] & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL}
+        rows = {}
+        for part in filter(str.strip, text.parts()):
+            ids = self._tokenize(part, special=True)
+            seen = [at for at, token in enumerate(ids) if self.piece(token).strip()]
+            if seen and (control | self.ends | {*tokens}).isdisjoint(ids):
+                rows[part.strip()] = ids[seen[0] : seen[-1] + 1]
+        if rows:
+            self.off = (ORDINARY.format(", ".join(rows)),)
+        try:
+            return Marks(partial(self._tokenize, special=False), tokens, rows)
+        except BadInput as exc:
+            raise BadInput(f"model {self._path}: {exc}") from exc
 
     def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of `text`; `special`: control tokens are parsed. Nothing is added in front or behind."""
@@ -127,3 +138,8 @@ class Vocabulary:
         """The bytes of `ids` as a text of their own."""
         raw = b"".join(map(self.piece, ids))
         return raw[1:] if self.leading_space and raw.startswith(b" ") else raw
+
+
+def text_of(vocabulary: Any, token: int) -> str:
+    """The text that stands for `token` in templates; "" for the missing token -1."""
+    return "" if token < 0 else llama_cpp.llama_vocab_get_text(vocabulary, token).decode(errors="replace")
