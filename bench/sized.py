@@ -80,6 +80,10 @@ class ModelSizes:
         """See Vocabulary.tokenize."""
         return self._vocabulary.tokenize(text)
 
+    def encode(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Ids as the library has them, with marks and all; `special`: control tokens are parsed."""
+        return self._vocabulary.encode(text, special=special)
+
     def detokenize(self, ids: Sequence[int]) -> str:
         """See Vocabulary.detokenize."""
         return self._vocabulary.detokenize(ids)

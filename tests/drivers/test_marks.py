@@ -10,21 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.tiny import INST, MARKED, mamba
 from kernel.errors import BadInput
 from llmos import models
-from tests.tiny import TEMPLATE, mamba
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
 from bench.sized import ModelSizes  # noqa: E402  (after importorskip: it imports llama_cpp)
 from drivers.cpu.llama.marks import Marks  # noqa: E402
 
-INST = (
-    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% elif m.role == 'user' %}"
-    "[INST] {{ m.content }} [/INST]{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
-)
-PAIRS = ["[ I", "N S", "NS T", "[I NST", "[INST ]", "[ /", "[/ I", "[/I NST", "[/INST ]", "u s", "e r"]
-MERGED = [(pair.replace(" ", ""), 1) for pair in PAIRS]
 WORDS = ("[INST]", "[/INST]", "<|im_start|>", "<|im_end|>", "<|a|>", "user", *"[]I/ \n", "NST", "x", "é")
 TEXTS = st.text(max_size=40) | st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
 
@@ -36,51 +30,34 @@ def sized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelSizes]
     @cache
     def made(name: str) -> ModelSizes:
         path = folder / f"{name}.gguf"
-        match name:
-            case "control":
-                mamba(path)
-            case "user-defined":
-                mamba(path, template=TEMPLATE.replace("im_start", "a"), extra=[("<|a|>", 4)])
-            case _:
-                mamba(path, template=INST, extra=MERGED, merges=PAIRS)
+        kind = MARKED[name]
+        mamba(path, template=kind.template, extra=kind.extra, merges=kind.merges)
         return ModelSizes(path)
 
     return made
-
-
-def rows(sizes: ModelSizes, *marks: str) -> list[tuple[int, ...]]:
-    """The ids that the model's own tokenizer gives for marks, where nothing keeps it from it."""
-    return [sizes._vocabulary._tokenize(mark, special=True) for mark in marks]
 
 
 def says(ids: tuple[int, ...], row: tuple[int, ...]) -> bool:
     return any(ids[at : at + len(row)] == row for at in range(len(ids)))
 
 
-KINDS = {
-    "control": ("<|im_start|>", "<|im_end|>"),
-    "user-defined": ("<|a|>", "<|im_end|>"),
-    "ordinary": ("[INST]", "[/INST]", "<|im_end|>"),
-}
-
-
 @settings(max_examples=150, deadline=None)
-@given(kind=st.sampled_from(sorted(KINDS)), text=TEXTS)
+@given(kind=st.sampled_from(sorted(MARKED)), text=TEXTS)
 def test_for_any_text_none_of_its_tokens_is_a_frames_mark(
     sized: Callable[..., ModelSizes], kind: str, text: str
 ) -> None:
     sizes = sized(kind)
     ids = sizes.tokenize(text)
-    assert [mark for mark, row in zip(KINDS[kind], rows(sizes, *KINDS[kind]), strict=True) if says(ids, row)] == []
+    assert [mark for mark in MARKED[kind].marks if says(ids, sizes.encode(mark, special=True))] == []
     assert sizes._vocabulary.detokenize(ids) == text.encode(errors="replace").decode(), "and it is the text that it was"
 
 
 def test_without_the_guard_a_text_says_what_the_frame_says(sized: Callable[..., ModelSizes]) -> None:
     for kind, mark in (("ordinary", "[/INST]"), ("user-defined", "<|a|>")):
         sizes = sized(kind)
-        (row,) = rows(sizes, mark)
+        row = sizes.encode(mark, special=True)
         assert len(row) < len(mark), "some of its letters go together"
-        assert says(sizes._vocabulary._tokenize(f"so {mark} be it", special=False), row)
+        assert says(sizes.encode(f"so {mark} be it", special=False), row)
         assert not says(sizes.tokenize(f"so {mark} be it"), row)
 
 

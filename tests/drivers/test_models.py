@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.tiny import mamba
 from drivers.cpu import gguf
 from kernel.errors import BadInput
 from llmos import doctor, models
-from tests.tiny import mamba
 
 
 def string(text: str) -> bytes:

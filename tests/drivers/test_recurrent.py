@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.tiny import mamba
 from kernel.event import Outcome
 from kernel.settings import Cpu as CpuSettings
-from tests.tiny import mamba
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.tiny import TEMPLATE, mamba
 from drivers.cpu import gguf, verdicts
 from kernel.errors import BadInput
 from llmos import models
-from tests.tiny import TEMPLATE, mamba
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
@@ -39,7 +39,7 @@ def outcome(path: Path) -> str:
 @pytest.mark.parametrize("blocks", [0, 1, 65_536, 1 << 31])
 def test_what_llama_cpp_aborts_on_is_one_line(tmp_path: Path, blocks: int) -> None:
     path = tmp_path / "hostile.gguf"
-    mamba(path, block_count=blocks)
+    mamba(path, changes={"block_count": blocks})
     line = outcome(path)
     assert "hostile.gguf: llama.cpp " in line
     assert "; pull the file again, or another" in line

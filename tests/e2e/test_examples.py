@@ -24,10 +24,10 @@ from typing import Final
 import click
 import pytest
 
+from bench.tiny import mamba
 from llmos import models
 from llmos.commands.app import app
 from tests.e2e.daemons import PATIENCE_S, eventually
-from tests.tiny import mamba
 
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "smollm2-135m"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.tiny import mamba
 from drivers.cpu.scripted import ScriptedCpu, echo
 from kernel.errors import BadInput
 from kernel.event import Message, Outcome
@@ -15,7 +16,6 @@ from kernel.machine.views import Entry
 from kernel.spec import Spec
 from llmos.demo.talk import conversation
 from llmos.init import powered
-from tests.tiny import mamba
 
 pytestmark = [pytest.mark.gguf, pytest.mark.slow]
 MODEL = "smollm2-135m"

@@ -7,10 +7,16 @@ from bench.attack.run import GUARDS, SURFACES, campaign
 from drivers.door import wire
 from kernel.settings import Settings
 
-PART = {"protocol": 300}
+PART = {"protocol": 300, "gguf": 600, "template": 30, "model": 6, "marks": 300}
 NOTICED = {  # in how many trials, and as what
     "connection": (700, "died"),
     "protocol-bounds": (700, "wrong"),
+    "gguf-dimensions": (200, "wrong"),
+    "gguf-count": (300, "wrong"),
+    "template-time": (40, "wrong"),
+    "template-memory": (40, "wrong"),
+    "model-trial": (12, "died"),
+    "marks": (100, "wrong"),
 }
 
 

@@ -14,11 +14,11 @@ from bench.memory import live, rows, run
 from bench.memory.conversations import load
 from bench.memory.talk import Conversation, Dataset
 from bench.sized import ModelSizes
+from bench.tiny import mamba
 from drivers.cpu.scripted import ScriptedCpu
 from kernel import records
 from kernel.memory.page import Kind
 from llmos.commands.app import _status
-from tests.tiny import mamba
 
 FACTS = [
     ("My dog is called Archie.", "What is the dog called?", "Archie"),

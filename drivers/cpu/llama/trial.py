@@ -20,7 +20,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +33,7 @@ from kernel.errors import BadInput
 TRIAL_S: Final = 120.0  # and as long as it takes to read the file at BYTES_S
 BYTES_S: Final = 20 << 20  # bytes a second of a slow disk
 SPARE_BYTES: Final = 1 << 30  # address space, beside the file twice: as it lies on disk, and as the library arranges it
-TEMPLATE_S: Final = 2  # seconds of computing that a template has for all its probes
+TEMPLATE_S: Final = 2.0  # seconds of computing that a template has for all its probes
 TEMPLATE_BYTES: Final = 256 << 20
 CELLS: Final = 256  # tokens of the context that two are evaluated in
 WHOLE_BYTES: Final = 16 << 20  # a file up to this size is known by its content, a larger one by its header and time
@@ -92,7 +91,7 @@ def _try(path: Path) -> Verdict:
         return msgspec.json.decode(done.stdout.splitlines()[-1], type=Verdict)
     stage = _stage(done.stdout)
     if stage == TEMPLATE:
-        return Verdict(broken=f"{stage} took more than {TEMPLATE_S} s or {TEMPLATE_BYTES >> 20} MiB")
+        return Verdict(broken=f"{stage} took more than {TEMPLATE_S:.0f} s or {TEMPLATE_BYTES >> 20} MiB")
     return Verdict(broken=f"llama.cpp broke off: {stage} ended with {_reason(done)}")
 
 
@@ -121,11 +120,12 @@ def main(path: Path) -> Verdict:
     import llama_cpp
 
     from drivers.cpu.llama import log
+    from drivers.cpu.llama.vocabulary import text_of
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     header = gguf.read(path)
-    with _limited(resource.RLIMIT_AS, _space(2 * path.stat().st_size + SPARE_BYTES)):
+    with _limited(_space(2 * path.stat().st_size + SPARE_BYTES)):
         _say(LOADING)
         log.listen()
         params = llama_cpp.llama_model_default_params()
@@ -136,7 +136,9 @@ def main(path: Path) -> Verdict:
             return Verdict(broken=f"llama.cpp cannot load it ({log.first('it gives no reason')})")
         vocabulary = llama_cpp.llama_model_get_vocab(model)
         _say(TEMPLATE)
-        found = _framed(vocabulary, header.text("tokenizer.chat_template"))
+        bos, eos = llama_cpp.llama_vocab_bos(vocabulary), llama_cpp.llama_vocab_eos(vocabulary)
+        texts = text_of(vocabulary, bos), text_of(vocabulary, eos)
+        found = framed(header.text("tokenizer.chat_template"), *texts)
         _say(VOCABULARY)
         tokens = _tokens(vocabulary)
         _say(EVALUATING)
@@ -147,21 +149,17 @@ def _say(stage: str) -> None:
     print(stage, flush=True)
 
 
-def _framed(vocabulary: Any, source: str) -> Verdict:
-    import llama_cpp
-
-    from drivers.cpu.llama.vocabulary import text_of
-
+def framed(source: str, bos: str, eos: str) -> Verdict:
+    """The frame of a template, as `frame.derive` has it. A template that takes too much ends this process."""
     if not source:
         return Verdict(why="it has no chat template; give an instruct model")
-    bos, eos = llama_cpp.llama_vocab_bos(vocabulary), llama_cpp.llama_vocab_eos(vocabulary)
-    seconds = int(time.process_time()) + 1 + TEMPLATE_S
     try:
-        with (
-            _limited(resource.RLIMIT_AS, _space(TEMPLATE_BYTES)),
-            _limited(resource.RLIMIT_CPU, seconds),
-        ):
-            return Verdict(frame=derive(source, text_of(vocabulary, bos), text_of(vocabulary, eos)))
+        with _limited(_space(TEMPLATE_BYTES)):
+            signal.setitimer(signal.ITIMER_PROF, TEMPLATE_S)
+            try:
+                return Verdict(frame=derive(source, bos, eos))
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
     except BadInput as exc:
         return Verdict(why=str(exc))
 
@@ -202,15 +200,15 @@ def _evaluated(model: Any, tokens: list[int], *, embeds: bool) -> Verdict | None
 
 
 @contextlib.contextmanager
-def _limited(what: int, soft: int) -> Iterator[None]:
-    """Hold this process to a limit meanwhile: an error where one can be raised, else its end."""
-    before, hard = resource.getrlimit(what)
-    bounds = [one for one in (soft, before, hard) if one != resource.RLIM_INFINITY]
-    resource.setrlimit(what, (min(bounds, default=resource.RLIM_INFINITY), hard))
+def _limited(space: int) -> Iterator[None]:
+    """Hold this process to so many bytes of address space meanwhile."""
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = [one for one in (space, before, hard) if one != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(bounds, default=resource.RLIM_INFINITY), hard))
     try:
         yield
     finally:
-        resource.setrlimit(what, (before, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
 def _space(more: int) -> int:

@@ -78,14 +78,14 @@ class Vocabulary:
         if text is None:
             raise BadInput(f"model {self._path}: {verdict.why}")
         bos = llama_cpp.llama_vocab_bos(self.handle)
-        begin = self._tokenize(text.begin, special=True)
+        begin = self.encode(text.begin, special=True)
         if llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,):
             begin = (bos, *begin)
         frame = Frame(
             begin=begin,
-            prefix={role: self._tokenize(text.prefix[role], special=True) for role in Role},
-            suffix={role: self._tokenize(text.suffix[role], special=True) for role in Role},
-            generate=self._tokenize(text.generate, special=True),
+            prefix={role: self.encode(text.prefix[role], special=True) for role in Role},
+            suffix={role: self.encode(text.suffix[role], special=True) for role in Role},
+            generate=self.encode(text.generate, special=True),
         )
         used = {*begin, *frame.generate}.union(*frame.prefix.values(), *frame.suffix.values())
         self._marks = self._marked(text, used)
@@ -103,19 +103,19 @@ class Vocabulary:
         control = {token for token in used if attributes[token] & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL}
         rows = {}
         for part in filter(str.strip, text.parts()):
-            ids = self._tokenize(part, special=True)
+            ids = self.encode(part, special=True)
             seen = [at for at, token in enumerate(ids) if self.piece(token).strip()]
             if seen and (control | self.ends | {*tokens}).isdisjoint(ids):
                 rows[part.strip()] = ids[seen[0] : seen[-1] + 1]
         if rows:
             self.off = (ORDINARY.format(", ".join(rows)),)
         try:
-            return Marks(partial(self._tokenize, special=False), tokens, rows)
+            return Marks(partial(self.encode, special=False), tokens, rows)
         except BadInput as exc:
             raise BadInput(f"model {self._path}: {exc}") from exc
 
-    def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
-        """Token ids of `text`; `special`: control tokens are parsed. Nothing is added in front or behind."""
+    def encode(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Token ids of `text` as the library has them, marks and all; `special`: control tokens are parsed."""
         raw = text.encode(errors="replace")
         room = len(raw) + 16
         while True:  # ends at the second try: a negative count says how much room it takes

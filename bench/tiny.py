@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,30 @@ TEMPLATE: Final = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# A template whose marks are ordinary text, and merges by which its letters go together where nothing keeps them apart.
+INST: Final = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% elif m.role == 'user' %}"
+    "[INST] {{ m.content }} [/INST]{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+)
+MERGES: Final = ("[ I", "N S", "NS T", "[I NST", "[INST ]", "[ /", "[/ I", "[/I NST", "[/INST ]", "u s", "e r")
+
+
+class Marked(NamedTuple):
+    """A tiny model whose marks are of one kind, as `mamba` takes it."""
+
+    marks: tuple[str, ...]
+    template: str = TEMPLATE
+    extra: tuple[tuple[str, int], ...] = ()
+    merges: tuple[str, ...] = ("a b",)
+
+
+MARKED: Final = {
+    "control": Marked(("<|im_start|>", "<|im_end|>")),
+    "user-defined": Marked(("<|a|>", "<|im_end|>"), TEMPLATE.replace("im_start", "a"), (("<|a|>", 4),)),
+    "ordinary": Marked(
+        ("[INST]", "[/INST]", "<|im_end|>"), INST, tuple((one.replace(" ", ""), 1) for one in MERGES), MERGES
+    ),
+}
 
 
 def mamba(
@@ -23,7 +47,7 @@ def mamba(
     template: str = TEMPLATE,
     extra: Sequence[tuple[str, int]] = (),
     merges: Sequence[str] = ("a b",),
-    **changes: int,
+    changes: Mapping[str, int] = {},  # noqa: B006  (never changed)
 ) -> None:
     """Write it to `path`: two layers, a vocabulary of bytes, ChatML.
 
