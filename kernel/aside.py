@@ -15,12 +15,13 @@ from typing import Final
 import msgspec
 
 from kernel.errors import LINE_CHARS_MAX
-from kernel.event import AnyEvent, Fetched, Loaded, Outcome, Searched, Trapped
+from kernel.event import AnyEvent, Event, Fetched, Loaded, Outcome, Searched, Trapped
 from kernel.ports import Reads, Record
 from kernel.records import encode
 
 KEY: Final = b"panics"
 TIMES: Final = 2
+WHEN: Final = tuple(field for field in Event.__struct_fields__ if field != "source")  # it comes, and as which
 KEPT: Final = 100  # events that are remembered, the newest
 
 
@@ -42,7 +43,7 @@ def identity(event: AnyEvent) -> bytes:
         case Searched() | Loaded() | Fetched():
             same = (type(event).__name__, event.pid, event.req)
         case _:
-            same = msgspec.structs.replace(event, at=0, n=0)
+            same = msgspec.structs.replace(event, **dict.fromkeys(WHEN, 0))
     try:
         raw = encode(same)
     except (OverflowError, UnicodeEncodeError):  # what no record can hold may be what it panicked on

@@ -154,7 +154,8 @@ class Shape:
             case inspect.EnumType():
                 return draw.choice([one.value for one in kind.cls])
             case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
-                return self._items(draw, [kind.item_type] * draw.randint(0, ITEMS_MAX), places)
+                many = ITEMS_MAX if kind.max_length is None else min(ITEMS_MAX, kind.max_length)
+                return self._items(draw, [kind.item_type] * draw.randint(0, many), places)
             case inspect.TupleType():
                 return self._items(draw, kind.item_types, places)
             case inspect.DictType():

@@ -7,7 +7,7 @@ from bench.attack.run import GUARDS, SURFACES, campaign
 from drivers.door import wire
 from kernel.settings import Settings
 
-PART = {"protocol": 300, "gguf": 600, "template": 30, "model": 6, "marks": 300}
+PART = {"protocol": 300, "export": 60, "gguf": 600, "template": 30, "model": 6, "marks": 300}
 NOTICED = {  # in how many trials, and as what
     "connection": (700, "died"),
     "protocol-bounds": (700, "wrong"),
@@ -17,16 +17,12 @@ NOTICED = {  # in how many trials, and as what
     "template-memory": (40, "wrong"),
     "model-trial": (12, "died"),
     "marks": (100, "wrong"),
+    "import-belief": (20, "wrong"),
+    "export-bounds": (20, "wrong"),
 }
 
 
-LEAKY = {"protocol": "an import's path is opened as the client names it"}
-
-
-@pytest.mark.parametrize(
-    "surface",
-    [pytest.param(one, marks=pytest.mark.skip(reason=LEAKY[one]) if one in LEAKY else ()) for one in SURFACES],
-)
+@pytest.mark.parametrize("surface", SURFACES)
 def test_nothing_from_outside_breaks_it(surface: str) -> None:
     tally, findings = campaign([surface], PART[surface], 7)[surface]
     assert findings == []
