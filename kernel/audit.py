@@ -18,7 +18,7 @@ from kernel.formats import entry, of
 from kernel.memory.page import Page, gone
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
-from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, digest, encode, unkey
+from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, Said, digest, encode, unkey
 
 CHUNK: Final = 4_096
 FINDINGS_MAX: Final = 100
@@ -94,6 +94,7 @@ class _Auditor:
         self._timers()
         self._outbox()
         self._mids()
+        self._said()
         self._ids()
         want = checkpoint.state_hash(self.disk)
         have = (self.total & MASK).to_bytes(16, "little")
@@ -224,6 +225,13 @@ class _Auditor:
             pid, page = unkey(value)
             if self._owner(page) != pid:
                 self._wrong(f"message id {row.decode(errors='replace')}: page {page} is missing or another's")
+
+    def _said(self) -> None:
+        for row, value in rows(self.disk, "said"):
+            self._counted("said", row, value)
+            pid, number = unkey(row)
+            if self._owner(msgspec.msgpack.decode(value, type=Said).page) != pid:
+                self._wrong(f"said: message {number} of process {pid} has no page, or another's")
 
     def _ids(self) -> None:
         for row, _ in rows(self.disk, "ids"):

@@ -1,7 +1,9 @@
 """The outbox: final messages, numbered per process, kept until a client has acknowledged them.
 
 A message is delivered by its effect and stands on disk until then, so nobody misses one and nobody gets it twice who
-remembers its last number. Not here: who listens (machine/feed.py).
+remembers its last number. What it answered stays known, with the page that has its text, so whoever waits for the reply
+to a message finds it even where somebody else has acknowledged it. Not here: who listens (machine/feed.py), who looks a
+reply up (machine/replies.py).
 """
 
 from __future__ import annotations
@@ -22,10 +24,13 @@ def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool
     """Send a message to whoever listens; `more` is to come in this turn. Raises SyscallError if nobody reads."""
     if proc.said - proc.acked >= OUTBOX_MAX:
         raise SyscallError(f"outbox full: {OUTBOX_MAX} messages wait for their reader")
-    transcript.emitted(kernel, proc, Kind.MESSAGE, Area.RECALL, text)
+    page = transcript.emitted(kernel, proc, Kind.MESSAGE, Area.RECALL, text)
     proc.said += 1
     message = Message(proc.pid, proc.said, kernel.at, text, proc.answers, proc.instr, truncated, not more)
     kernel.write("outbox", records.key(proc.pid, proc.said), records.encode(message))
+    if page:
+        kept = records.Said(page, message.at, message.answers, message.instr, message.truncated, message.ends)
+        kernel.write("said", records.key(proc.pid, proc.said), records.encode(kept))
     kernel.effect(Deliver(message))
 
 

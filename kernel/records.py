@@ -47,6 +47,17 @@ class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     hash: bytes
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a final message beside its page, which has its text: its reader may ask again."""
+
+    page: int
+    at: int
+    answers: tuple[str, ...]  # as Message has them
+    instr: int
+    truncated: bool
+    ends: bool
+
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -123,6 +134,13 @@ TABLES: Final[dict[str, Table]] = {
         outside={"at": 0},
     ),
     "mid": Table("a client's key", 0, "process and page"),
+    "said": Table(
+        "process, number",
+        2,
+        "of every final message, acknowledged or not: its page, and what it answers",
+        Said,
+        unhashed="no step reads it: clients find with it what a message was answered",
+    ),
     "set": Table(
         "`settings`, `model`, `cpu`, `measure`, `panics`, `upgraded`, `upgraded4`",
         0,

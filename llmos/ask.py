@@ -8,6 +8,7 @@ pushes reach while it waits for something else (client.py), what the lines say (
 
 from __future__ import annotations
 
+import enum
 import math
 import socket
 import time
@@ -24,10 +25,11 @@ from drivers.door import wire
 from drivers.door.lines import READ_BYTES, address
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message, What
-from kernel.process import State
+from kernel.machine.replies import Standing
 
 SOCKET: Final = "kernel.sock"  # its name in the data directory
 ANSWER_S: Final = 120.0  # a daemon that takes longer to answer is stuck
+WAIT_S: Final = 30.0  # of one question for a reply; below ANSWER_S
 RETRY_S: Final = 0.2  # between attempts to connect or to send again
 TURN_NOTES: Final = (What.RUN, What.TURN, What.EXIT)  # after which a turn may have ended
 
@@ -39,11 +41,11 @@ class Disconnected(KernelError):
 
 
 class Refused(KernelError):
-    """The daemon said no. `retry_after_s` is set where trying again can help."""
+    """The daemon said no. `retry_after_s` is set where trying again can help; `code` is one of wire.CODES, or ""."""
 
-    def __init__(self, error: str, retry_after_s: float | None) -> None:
+    def __init__(self, error: str, retry_after_s: float | None, code: str = "") -> None:
         super().__init__(error)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.code = retry_after_s, code
 
 
 def new_mid() -> str:
@@ -72,7 +74,7 @@ def welcomed(reply: wire.AnyReply, path: Path) -> None:
 def expected(reply: wire.AnyAnswer, request: wire.Subscribe | wire.AnyCommand, answer: type[A]) -> A:
     """The answer, if it is of the type that the request calls for. Raises Refused if the daemon said no."""
     if isinstance(reply, wire.Failed):
-        raise Refused(reply.error, reply.retry_after_s)
+        raise Refused(reply.error, reply.retry_after_s, reply.code)
     if not isinstance(reply, answer):
         raise BadInput(f"the daemon answered {type(reply).__name__} to {type(request).__name__}")
     return reply
@@ -204,33 +206,68 @@ def send(path: Path, proc: str | int, text: str, mid: str, patience_s: float) ->
         time.sleep(wait_s)
 
 
-def converse(path: Path, proc: str | int, text: str, mid: str, patience_s: float) -> tuple[wire.Ok, list[Message]]:
-    """Send a message and wait for what the process says in answer to it, until its turn ends.
+class Missing(enum.StrEnum):
+    """Why there is no reply."""
 
-    The messages are acknowledged, unless older ones wait for another reader. The list is empty if the turn ended
-    without a reply, or if another reader took it. Connects and sends again for up to `patience_s` at a time.
+    ENDED = "ended"  # the turn ended, and nothing was said
+    DIED = "died"  # the process is dead
+    STOPPED = "stopped"  # the kernel stopped, or is gone
+    TIMEOUT = "timeout"
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What came of a message: the replies, and why there are none or no more of them, as a word and in words."""
+
+    ok: wire.Ok
+    messages: tuple[Message, ...] = ()
+    missing: Missing | None = None
+    why: str = ""
+
+
+def converse(
+    path: Path, proc: str | int, text: str, mid: str, patience_s: float, within_s: float = math.inf
+) -> Answered:
+    """Send a message and wait for what the process says in answer to it, until its turn ends or `within_s` are over.
+
+    The reply is found whoever has acknowledged it. It is acknowledged here, unless older messages wait for another
+    reader. A daemon that is lost is looked for again for up to `patience_s` at a time.
     """
-    while True:  # until the turn has ended
-        ok = send(path, proc, text, mid, patience_s)
+    ok = send(path, proc, text, mid, patience_s)
+    deadline = time.monotonic() + within_s
+    found = Answered(ok)
+    lost_at: float | None = None
+    while True:  # until the turn has ended, the kernel is gone for good, or the time is over
+        left_s = deadline - time.monotonic()
         try:
             with connect(path) as daemon:
-                return ok, _replies(daemon, proc, mid)
-        except Disconnected:
+                lost_at = None
+                replied = daemon.ask(wire.Wait(id=0, mid=mid, within_s=min(WAIT_S, max(0.0, left_s))), wire.Replied)
+                found = _judged(ok, replied)
+                if found.missing is None or found.missing is not Missing.TIMEOUT:
+                    messages = found.messages
+                    if messages and messages[0].seq == replied.acked + 1:
+                        daemon.ask(wire.Ack(id=0, pid=replied.pid, upto=messages[-1].seq), wire.Ok)
+                    return found
+        except (Disconnected, Refused) as exc:
+            if isinstance(exc, Refused) and exc.code != "stopped":
+                raise
+            lost_at = lost_at or time.monotonic()
+            if not path.exists() or time.monotonic() > lost_at + patience_s:
+                return Answered(ok, found.messages, Missing.STOPPED, "the kernel stopped before there was one")
             time.sleep(RETRY_S)
-
-
-def _replies(daemon: Connection, proc: str | int, mid: str) -> list[Message]:
-    """The messages that answer `mid`, which is acknowledged; what came before we subscribed is in the outbox."""
-    daemon.ask(wire.Subscribe(id=0, proc=proc, log=True), wire.Ok)
-    while True:  # until the turn has ended
-        view = daemon.ask(wire.Ps(id=0, proc=proc), wire.Processes).processes[0]
-        outbox = daemon.ask(wire.Outbox(id=0, proc=proc), wire.Messages).messages
-        found = [message for message in outbox if mid in message.answers]
-        resting = view.state is State.ZOMBIE or (view.state is State.IDLE and not view.pending)
-        if resting or (found and found[-1].ends):
-            if found and found[0].seq == view.acked + 1:
-                daemon.ask(wire.Ack(id=0, pid=view.pid, upto=found[-1].seq), wire.Ok)
+        if time.monotonic() >= deadline:
             return found
-        while not turns(push := daemon.receive()):
-            if isinstance(push, wire.Ended):
-                raise Disconnected(push.error)
+
+
+def _judged(ok: wire.Ok, replied: wire.Replied) -> Answered:
+    """What the kernel knows of a reply, as the sender is to be told; TIMEOUT where there may be more."""
+    reply, messages = replied.reply, replied.reply.messages
+    match reply.standing:
+        case Standing.ANSWERED:
+            return Answered(ok, messages)
+        case Standing.ENDED:
+            return Answered(ok, messages, None if messages else Missing.ENDED, "the turn ended without a message")
+        case Standing.DIED:
+            return Answered(ok, messages, Missing.DIED, f"the process is dead ({reply.why})")
+        case Standing.OPEN:
+            return Answered(ok, messages, Missing.TIMEOUT, "the time is over; the process goes on")

@@ -160,11 +160,13 @@ async def take_over(directory: Path, file: Path, name: str, options: Options, te
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of the host runs."""
+    """Whether a process of the host runs; one that has ended and was not waited for by its parent does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    with contextlib.suppress(OSError):  # a host without /proc tells such a one from no other
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     return True
 
 

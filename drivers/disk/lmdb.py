@@ -58,6 +58,8 @@ LOCK_TRIES: Final = 25  # somebody may only be looking whether the file is held
 LOCK_S: Final = 0.02  # between two of them
 LOCKS: Final = Path("/proc/locks")  # where Linux says who holds what
 
+LATER: Final = frozenset({"said"})  # tables that a directory of before lacks; they are made at its next boot
+
 Sync = Literal["full", "group", "off"]
 
 
@@ -72,17 +74,20 @@ class _Reads(abc.ABC):
     def _reading(self) -> contextlib.AbstractContextManager[Any]:
         """A transaction to read in. Raises DeviceError, also for what goes wrong within it."""
 
+    def _has(self, table: str) -> bool:
+        """Whether there is such a table: one of LATER is empty until the machine's next boot."""
+        return table in self._tables or table not in LATER
+
     def get(self, table: str, key: bytes) -> bytes | None:
         """The committed value of a key."""
         with self._reading() as txn:
-            raw: bytes | None = txn.get(key, db=self._tables[table])
+            raw: bytes | None = txn.get(key, db=self._tables[table]) if self._has(table) else None
             return None if raw is None else unseal(table, key, raw)
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The committed values of several keys, in the order of `keys`, in one read."""
         with self._reading() as txn:
-            db = self._tables[table]
-            found = [txn.get(key, db=db) for key in keys]
+            found = [txn.get(key, db=self._tables[table]) if self._has(table) else None for key in keys]
         return [None if raw is None else unseal(table, key, raw) for key, raw in zip(keys, found, strict=True)]
 
     def scan(
@@ -90,6 +95,8 @@ class _Reads(abc.ABC):
     ) -> list[tuple[bytes, bytes]]:
         """Committed pairs from `start` on in key order (`reverse`: from the end, or from `start` down); 0: all."""
         found: list[tuple[bytes, bytes]] = []
+        if not self._has(table):
+            return found
         with self._reading() as txn, txn.cursor(db=self._tables[table]) as cursor:
             if reverse:
                 ok = cursor.last() if not start else _at_or_below(cursor, start)
@@ -136,7 +143,9 @@ class LmdbReader(_Reads):
                 version = txn.get(FORMAT_KEY, db=self._tables["meta"])
             if version not in SEALED:
                 raise BadInput(f"{file} has format {version!r}, not {FORMAT!r}: boot the machine once to upgrade it")
-            self._tables = {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
+            for name in TABLES:
+                with contextlib.suppress(*((lmdb.NotFoundError,) if name in LATER else ())):
+                    self._tables[name] = self._env.open_db(name.encode(), create=False)
         except lmdb.Error as exc:
             raise BadInput(f"{file} cannot be read as a machine's disk: {exc}") from exc
 

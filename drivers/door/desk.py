@@ -11,22 +11,26 @@ import os
 import sys
 import traceback
 import uuid
-from typing import assert_never
+from collections.abc import Callable
+from typing import TypeVar, assert_never
 
 import trio
 
 from drivers.door import wire
 from drivers.door.arriving import Arriving
-from kernel.errors import BadInput, Busy, in_one_line
+from kernel.errors import BadInput, Busy, Stopped, in_one_line
 from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
-from kernel.machine import views
+from kernel.machine import replies, views
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
+from kernel.machine.replies import Standing
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
 from kernel.process import State
 from kernel.text import printable
+
+T = TypeVar("T")
 
 
 async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arriving) -> wire.AnyAnswer:
@@ -81,8 +85,14 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             entries = [one for one in views.log(machine.disk, request.since, request.limit) if one.lsn <= upto]
             return wire.Entries(id=number, entries=tuple(entries), upto=max(upto, request.since), lsn=lsn)
         case wire.Outbox():
-            messages = views.outbox(kernel, machine.disk, views.find(kernel, request.proc))
+            pid = views.find(kernel, request.proc)
+            if request.since is None:
+                messages = views.outbox(kernel, machine.disk, pid)
+            else:
+                messages = await _read(machine, replies.said, machine.disk, pid, request.since, wire.SAID_MAX)
             return wire.Messages(id=number, messages=tuple(messages))
+        case wire.Wait():
+            return await _wait(machine, request)
         case wire.History():
             return await _history(machine, request)
         case wire.Facts():
@@ -123,23 +133,51 @@ async def _import(machine: Machine, request: wire.Import, arriving: Arriving) ->
         arriving.drop()
 
 
+async def _read(machine: Machine, read: Callable[..., T], *arguments: object) -> T:
+    """What a reading of the disk finds, which may take long: in a thread where the disk blocks."""
+    if machine.disk.blocking:
+        return await trio.to_thread.run_sync(read, *arguments)
+    return read(*arguments)
+
+
+async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
+    """The reply to a message, when it is there, or nothing more can come, or the time is over.
+
+    Raises Stopped when the machine stops before that.
+    """
+    kernel, disk, mid = machine.kernel, machine.disk, request.mid
+    async with machine.feed.subscribe(-1) as published:  # from here on nothing is missed
+        with trio.move_on_after(request.within_s) as patience:
+            while True:  # until there may be no more, or patience ends
+                sent = replies.sent(kernel, disk, mid)
+                found = await _read(machine, replies.reply, disk, mid, sent)
+                if found.standing is not Standing.OPEN:
+                    break
+                async for item in published:
+                    if isinstance(item, Message) and mid in item.answers:
+                        break
+                    if isinstance(item, Entry) and any(note.pid == sent.pid for note in item.notes):
+                        break
+                else:
+                    if machine.stopping:
+                        raise Stopped("the kernel is stopping; ask again when it is up")
+                    break  # too slow a reader: ask again
+        if patience.cancelled_caught:
+            sent = replies.sent(kernel, disk, mid)
+            found = await _read(machine, replies.reply, disk, mid, sent)
+    return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked)
+
+
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:
     pid = views.find(machine.kernel, request.proc)
-    read = (machine.disk, pid, request.limit, views.newest(machine.kernel, machine.disk, pid))
-    if machine.disk.blocking:  # it may have to read past many pages of others
-        pages = await trio.to_thread.run_sync(views.history, *read)
-    else:
-        pages = views.history(*read)
+    upto = views.newest(machine.kernel, machine.disk, pid)  # it may have to read past many pages of others
+    pages = await _read(machine, views.history, machine.disk, pid, request.limit, upto)
     return wire.Pages(id=request.id, pages=tuple(pages))
 
 
 async def _facts(machine: Machine, request: wire.Facts) -> wire.Found:
     pid = views.find(machine.kernel, request.proc)
-    read = (machine.disk, pid, request.limit)
-    if machine.disk.blocking:  # it reads past all other pages
-        facts = await trio.to_thread.run_sync(views.facts, *read)
-    else:
-        facts = views.facts(*read)
+    facts = await _read(machine, views.facts, machine.disk, pid, request.limit)  # it reads past all other pages
     return wire.Found(id=request.id, facts=tuple(facts))
 
 

@@ -21,6 +21,7 @@ from kernel.errors import BadInput, Busy, Exists, InUse, Stopped
 from kernel.event import Message
 from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
 from kernel.machine.latency import Account
+from kernel.machine.replies import Reply
 from kernel.machine.views import Described, Entry, FactView, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
@@ -32,6 +33,8 @@ LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB ha
 ENTRIES_MAX: Final = 1_000  # log numbers that one Dmesg covers; a client goes on from `upto`
 HISTORY_MAX: Final = 1_000  # pages of one History
 FACTS_MAX: Final = 500  # facts of one Facts
+WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
+SAID_MAX: Final = 256  # messages of one Outbox with `since`
 
 CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-use": InUse, "stopped": Stopped}
 """Refusals that programs tell apart, by what stands in Failed."""
@@ -159,9 +162,17 @@ class Dmesg(Request, frozen=True, kw_only=True):
 
 
 class Outbox(Request, frozen=True, kw_only=True):
-    """Messages of a process that nobody has acknowledged. Answer: Messages."""
+    """Messages of a process that nobody has acknowledged, or with `since` all after that number. Answer: Messages."""
 
     proc: Proc
+    since: Number | None = None
+
+
+class Wait(Request, frozen=True, kw_only=True):
+    """What a message was answered, whoever has acknowledged that; waited for as long as `within_s`. Answer: Replied."""
+
+    mid: str
+    within_s: Annotated[float, Meta(ge=0, le=WAIT_S_MAX)] = 0.0
 
 
 class Ack(Request, frozen=True, kw_only=True):
@@ -236,6 +247,7 @@ AnyCommand: TypeAlias = (
     | Pmap
     | Dmesg
     | Outbox
+    | Wait
     | Ack
     | History
     | Facts
@@ -313,6 +325,15 @@ class Messages(Line, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
 
 
+class Replied(Line, frozen=True, kw_only=True):
+    """Answer to Wait. `reply.standing` is open where there may be more: ask again."""
+
+    id: int
+    pid: int
+    reply: Reply
+    acked: int  # number of the process's last message that was acknowledged
+
+
 class Pages(Line, frozen=True, kw_only=True):
     """Answer to History, oldest first."""
 
@@ -373,7 +394,18 @@ class Ended(Line, frozen=True, kw_only=True):
 
 
 AnyAnswer: TypeAlias = (
-    Ok | Failed | Processes | Made | Interrupts | Mapped | Entries | Messages | Pages | Found | Serving
+    Ok
+    | Failed
+    | Processes
+    | Made
+    | Interrupts
+    | Mapped
+    | Entries
+    | Messages
+    | Replied
+    | Pages
+    | Found
+    | Serving
 )
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush

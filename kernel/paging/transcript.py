@@ -27,11 +27,11 @@ def tell(
         queue.append(kernel, proc, msgspec.structs.replace(entry, shows=shows) if shows else entry)
 
 
-def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area = Area.NONE, gist: str = "") -> None:
-    """Append what the CPU emitted as a page of its own ids, once a trap."""
+def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area = Area.NONE, gist: str = "") -> int:
+    """Append what the CPU emitted as a page of its own ids, once a trap; returns the page, or 0 if there is none."""
     event, kernel.draft.emission = kernel.draft.emission, None
     if event is None or not event.ids:
-        return
+        return 0
     assert kernel.draft.ran == proc.pid, "another's words"
     part = Part(event.text, event.ids)
     group = proc.space.group if kind is Kind.SYSCALL else 0
@@ -47,6 +47,7 @@ def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area
         group=group,
     )
     queue.append(kernel, proc, entry)
+    return entry.page
 
 
 def answer(kernel: Kernel, proc: Process, text: str, *, delta: bool = False) -> None:

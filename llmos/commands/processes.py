@@ -7,6 +7,7 @@ Not here: what changes a process (changing.py), how a request travels (llmos/ask
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,13 @@ import click
 
 from drivers.door import wire
 from kernel.errors import BadInput
-from kernel.event import Message
 from kernel.spec import Spec
 from llmos import ask, tables
 from llmos.commands.options import dir_option, json_option, proc_argument, socket_of, typed
 from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich, said, show
 
+NO_REPLY: Final = 3  # exit status of `send --wait`
+TIMEOUT_S_MAX: Final = 366 * 86_400
 PATIENCE_S: Final = 10.0  # how long `send` goes on trying to reach a daemon that died
 
 
@@ -139,37 +141,56 @@ def syscalls_of(mask: str) -> tuple[str, ...]:
 @proc_argument
 @click.argument("text", metavar="TEXT", help="What to say; - reads it from standard input.")
 @click.option("--mid", help="Message id: the same one again is applied once.")
-@click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
+@click.option("--wait", is_flag=True, help="Wait for the reply and print it; exit status 3 if there is none.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, max=TIMEOUT_S_MAX),
+    help="With --wait: no longer than this; default: as long as it takes.",
+)
 @dir_option
 @json_option
-def send(proc: str, text: str, mid: str | None, wait: bool, directory: Path | None, as_json: bool) -> None:
+def send(
+    proc: str,
+    text: str,
+    mid: str | None,
+    wait: bool,
+    timeout: float | None,
+    directory: Path | None,
+    as_json: bool,
+) -> int:
     """\b
     Examples:
       llmos send main "What did I tell you about Marta?" --wait
       llmos send main - --mid report-7 < report.txt
 
-    Send a message to a process. It is on disk when this returns.
+    Send a message to a process. It is on disk when this returns. With --wait the reply is printed, also where a chat
+    or another client has read it first; the same --mid again finds it later. Exit status 3 if there is none, and a line
+    that says why: the turn ended without a message, the process died, the kernel stopped, or the time was over.
     """
     import msgspec
 
     text = typed() if text == "-" else text
     number, path = mid or ask.new_mid(), socket_of(directory)
     patience_s = PATIENCE_S if path.exists() else 0.0  # a kernel that was stopped takes its socket with it
-    messages: list[Message] = []
-    if wait:
-        ok, messages = ask.converse(path, proc, text, number, patience_s)
-    else:
+    if not wait:
         ok = ask.send(path, proc, text, number, patience_s)
+        if as_json:
+            print_json({"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate})
+        else:
+            show(f"{'had' if ok.duplicate else 'has'} it: message {number}")
+        return 0
+    found = ask.converse(path, proc, text, number, patience_s, math.inf if timeout is None else timeout)
     if as_json:
-        found = {"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate}
-        print_json(found | ({"messages": msgspec.to_builtins(messages)} if wait else {}))
-        return
-    for message in messages:
+        ok = found.ok
+        sent = {"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate}
+        print_json(sent | {"messages": msgspec.to_builtins(found.messages), "missing": found.missing})
+    for message in () if as_json else found.messages:
         show(message.text)
-    if wait and not messages:
-        said("the turn ended without a reply")
-    elif not wait:
-        show(f"{'had' if ok.duplicate else 'has'} it: message {number}")
+    if found.missing is not None:
+        said(f"no reply to message {number}: {found.why}")
+        return NO_REPLY
+    return 0
 
 
 @click.command()

@@ -5,8 +5,9 @@ Guarantees, whatever dies in between:
 - A message of the process is final on the screen only after the daemon has our acknowledgement on disk, so none is
   final twice; until then it stays in the outbox, and the next chat shows it. One that was acknowledged by a chat which
   died before it could say so is the last line of the next chat's history.
-When the daemon is gone it is started again. A daemon that this chat started is stopped when the chat ends (`--keep`
-leaves it); one that ran before is left alone. Ctrl-C ends the chat, as /quit and the end of the input do.
+When the daemon is gone it is started again. The chat stops the daemon when it ends if it began by starting one
+(`--keep` leaves it); one that ran before is left alone, and so is one started in the place of that. Ctrl-C ends the
+chat, as /quit and the end of the input do.
 Not here: what of a reply stands on the screen (conversation.py), how it is drawn (screen.py).
 """
 
@@ -58,6 +59,7 @@ class Chat:
         self.keep, self.one_by_one = keep, one_by_one
         self.talk = Conversation(screen, name)
         self.child: subprocess.Popen[bytes] | None = None  # the daemon, if this chat started it
+        self._ours: bool | None = None  # whether the first daemon was started by this chat; None: there was none yet
         self.typed, self._lines = trio.open_memory_channel[str](LINES_MAX)
         self._unsent: deque[tuple[str, str]] = deque()  # (mid, text) without an acknowledgement
         self._awaited = ""  # mid of the line whose reply is awaited
@@ -89,7 +91,7 @@ class Chat:
                     raise BadInput("the kernel was stopped; begin the chat again to go on")
                 self.talk.say("the connection to the kernel broke")
         finally:
-            if self.child is not None and not self.keep:
+            if self.child is not None and self._ours and not self.keep:
                 with trio.CancelScope(shield=True):
                     await self._stop_daemon(self.child)
 
@@ -102,6 +104,7 @@ class Chat:
         if self.child is not None and self.child.poll() is not None:
             self.child = None
         if await daemon.answers(self.directory):
+            self._ours = bool(self._ours)
             if not self._greeted and self.options != daemon.Options(cpu=self.options.cpu):
                 self.talk.say("a kernel runs here already; --model, --window and --set are for one that starts")
             return
@@ -113,6 +116,8 @@ class Chat:
                 self.screen.wait(f"starting the kernel ... {waited_s:.0f} s")
 
         self.child = await daemon.start(self.directory, self.options, progress)
+        if self._ours is None:
+            self._ours = self.child is not None
 
     async def _stop_daemon(self, child: subprocess.Popen[bytes]) -> None:
         if child.poll() is not None:

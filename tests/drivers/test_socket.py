@@ -13,7 +13,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.cpu.scripted import Program, ScriptedCpu, echo
+from drivers.cpu.scripted import Program, ScriptedCpu, echo, play
 from drivers.disk.memory import MemoryDisk
 from drivers.door import arriving, socket, wire
 from drivers.door.lines import READ_BYTES, Lines
@@ -537,3 +537,72 @@ async def test_no_thread_is_held_by_an_import_and_the_kernel_stops_in_the_middle
             async with connect(path) as other:
                 await other.ask(wire.Stop(id=0), wire.Ok)
             await running.stopped()
+
+
+async def waited(path: Path, text: str, mid: str, within_s: float = 20.0) -> ask.Answered:
+    """A message sent to `main` and waited for, as `llmos send --wait` does."""
+    return await trio.to_thread.run_sync(lambda: ask.converse(path, "main", text, mid, 0.0, within_s))
+
+
+async def test_every_waiter_gets_its_reply_though_a_chat_acknowledges_each_at_once(daemon: Path) -> None:
+    found: dict[str, ask.Answered] = {}
+
+    async def wait(mid: str) -> None:
+        found[mid] = await waited(daemon, f"from {mid}", mid)
+
+    async def chat(client: Client) -> None:
+        while True:  # until cancelled
+            push = await client.receive()
+            if isinstance(push, wire.Said):
+                await client.ask(wire.Ack(id=0, pid=push.message.pid, upto=push.message.seq), wire.Ok)
+
+    async with connect(daemon) as client, trio.open_nursery() as nursery:
+        await client.ask(wire.Subscribe(id=0, proc="main"), wire.Ok)
+        nursery.start_soon(chat, client)
+        async with trio.open_nursery() as waiters:
+            for number in range(10):
+                waiters.start_soon(wait, f"m{number}")
+        nursery.cancel_scope.cancel()
+    for mid, one in found.items():
+        assert one.missing is None
+        assert f"you said: from {mid}" in [message.text for message in one.messages]
+    again = await waited(daemon, "from m0", "m0")
+    assert (again.ok.duplicate, again.messages) == (True, found["m0"].messages)
+
+
+async def test_a_missing_reply_says_why(tmp_path: Path) -> None:
+    path, silent = tmp_path / "kernel.sock", play(['{"op":"yield"}'])
+    async with machine(program=silent) as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
+        assert (await waited(path, "say something", "m1")).missing is ask.Missing.ENDED
+    async with machine(token_s=0.5) as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
+        assert (await waited(path, "slowly", "m1", 0.1)).missing is ask.Missing.TIMEOUT
+        found: list[ask.Answered] = []
+
+        async def wait(mid: str) -> None:
+            found.append(await waited(path, "still there?", mid))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "m2")
+            while not running.feed.subscribers:
+                await trio.sleep(0.01)
+            await client.ask(wire.Kill(id=0, proc="main"), wire.Ok)
+        assert (found[-1].missing, found[-1].why) == (ask.Missing.DIED, "the process is dead (killed)")
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "m3")
+            while not running.feed.subscribers:
+                await trio.sleep(0.01)
+            await client.ask(wire.Stop(id=0), wire.Ok)
+        assert found[-1].missing is ask.Missing.STOPPED
+
+
+async def test_what_was_said_after_a_number_is_told_though_it_was_acknowledged(daemon: Path) -> None:
+    async with connect(daemon) as client:
+        for number in range(4):
+            await waited(daemon, f"number {number}", f"m{number}")
+        asked = wire.Outbox(id=0, proc="main", since=2)
+        told = (await client.ask(asked, wire.Messages)).messages
+        assert [(one.seq, one.text) for one in told] == [(3, "you said: number 2"), (4, "you said: number 3")]
+        assert (await client.ask(wire.Outbox(id=0, proc="main"), wire.Messages)).messages == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from drivers.door import wire
 from llmos.ask import SOCKET, call
-from tests.e2e.daemons import ChatProcess, daemon_pid, eventually, kill_daemon, llmos, shown
+from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, shown
 
 KILLS = 10
 STRUCK = " [struck out]"
@@ -132,6 +133,24 @@ def test_a_killed_process_keeps_its_memory_and_is_started_again_by_chat(director
     assert "main was dead (killed); it is started again and has its memory" in chat.text
     pages = call(directory / SOCKET, wire.History(id=0, proc="main", limit=9), wire.Pages).pages
     assert [page.searched for page in pages if page.origin == "user"] == ["remember me", "are you there"]
+
+
+def test_a_kernel_that_a_chat_starts_in_the_place_of_the_users_own_stays_when_it_leaves(directory: Path) -> None:
+    own = subprocess.Popen(command(directory, "boot", "--cpu", "scripted"), stdout=subprocess.PIPE)
+    assert own.stdout is not None
+    own.stdout.readline()
+    chat = ChatProcess(directory)
+    chat.say("hello")
+    shown(chat, "main> you said: hello\n")
+    own.kill()
+    own.communicate()
+    shown(chat, "starting the kernel again")
+    chat.say("again")
+    shown(chat, "main> you said: again\n")
+    chat.say("/quit")
+    assert chat.close() == 0, chat.errors
+    assert daemon_pid(directory)
+    assert "main" in llmos(directory, "ps").stdout
 
 
 @pytest.mark.slow

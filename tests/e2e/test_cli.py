@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from llmos.commands.app import CONTENTS
+from llmos.daemon import alive
 from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, on_terminal, shown
 
 HEAVY = {"trio", "rich", "pydantic", "numpy", "asyncio", "typer", "lmdb", "hnswlib", "wordllama", "llama_cpp"}
@@ -114,7 +115,7 @@ def test_send_waits_for_its_reply_and_the_same_id_is_applied_once(daemon: Path) 
     assert first["duplicate"] is False
     assert [message["text"] for message in first["messages"]] == ["you said: once"]
     again = json.loads(llmos(daemon, "send", "main", "once", "--mid", "x1", "--wait", "--json").stdout)
-    assert (again["duplicate"], again["messages"]) == (True, [])
+    assert (again["duplicate"], again["messages"]) == (True, first["messages"])
     assert llmos(daemon, "send", "1", "-", "--wait", text="from a pipe").stdout == "you said: from a pipe\n"
     unread = json.loads(llmos(daemon, "ps", "--json").stdout)["processes"][0]["outbox"]
     assert unread == 0
@@ -293,6 +294,41 @@ def test_a_kernel_that_is_stopped_under_a_chat_ends_it(tmp_path: Path) -> None:
     assert chat.close() == 2
     assert "the kernel was stopped" in chat.errors
     assert daemon_pid(tmp_path / "machine") == 0
+
+
+def test_a_kernel_whose_parent_does_not_wait_for_it_is_stopped_as_any(tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tmp_path / "m", "boot", "--cpu", "scripted"), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    stopped = llmos(tmp_path / "m", "stop")
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None, "it has ended"
+    assert not alive(process.pid)
+    process.communicate()
+
+
+def test_ten_senders_get_their_replies_with_a_chat_open(daemon: Path) -> None:
+    chat = ChatProcess(daemon, "busy")
+    chat.say("hello")
+    shown(chat, "busy> you said: hello\n")
+    senders = [
+        subprocess.Popen(command(daemon, "send", "busy", f"from {number}", "--wait"), stdout=subprocess.PIPE, text=True)
+        for number in range(10)
+    ]
+    for number, sender in enumerate(senders):
+        out, _ = sender.communicate(timeout=60)
+        assert (sender.returncode, f"you said: from {number}\n" in out) == (0, True), out
+    assert chat.close() == 0
+
+
+def test_a_missing_reply_has_an_exit_status_of_its_own_and_a_line_that_says_why(daemon: Path) -> None:
+    assert llmos(daemon, "spawn", "mute", "--mask", "yield").returncode == 0
+    found = llmos(daemon, "send", "mute", "say something", "--wait", "--timeout", "0", "--mid", "late")
+    assert (found.returncode, found.stdout) == (3, "")
+    assert found.stderr.startswith("llmos: no reply to message late: ")
+    found = llmos(daemon, "send", "mute", "and now?", "--wait", "--json")
+    assert (found.returncode, json.loads(found.stdout)["messages"]) == (3, [])
+    assert json.loads(found.stdout)["missing"] in ("ended", "died")
 
 
 def test_two_chats_that_start_at_once_share_one_kernel(tmp_path: Path) -> None:
