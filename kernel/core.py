@@ -27,6 +27,7 @@ from kernel.event import (
     Fetched,
     Filed,
     Forked,
+    Halted,
     Imported,
     Killed,
     Loaded,
@@ -114,6 +115,8 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             removal.removed(kernel, event)
         case Killed():
             life.killed(kernel, event)
+        case Halted():
+            turn.halted(kernel, event)
         case Messaged():
             turn.interrupt(kernel, controller.messaged(kernel, event))
         case Raised():

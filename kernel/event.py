@@ -178,6 +178,12 @@ class Killed(Event, frozen=True, kw_only=True):
     status: str = "killed"
 
 
+class Halted(Event, frozen=True, kw_only=True):
+    """The user wants no more of the turn that process `pid` is in: it ends, and what was being said is not said."""
+
+    pid: int
+
+
 class Raised(Event, frozen=True, kw_only=True):
     """Something happened on a line that brings a text of the machine's: IPC, CHILD or DEVICE."""
 
@@ -330,6 +336,7 @@ AnyEvent: TypeAlias = (
     | Renamed
     | Removed
     | Killed
+    | Halted
     | Raised
     | TimerFired
     | Trapped

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from kernel import dispatch, interrupts, waiting
-from kernel.event import What
+from kernel.errors import BadInput
+from kernel.event import Halted, What
 from kernel.interrupts import Line, Pending
 from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.address_space import Entry
@@ -184,6 +185,35 @@ def close(kernel: Kernel, proc: Process) -> None:
         accessed.join(kernel, proc, recalled)
     proc.drawn, proc.ranked = (), None
     proc.space.turn = len(proc.space.queue)
+
+
+def halted(kernel: Kernel, event: Halted) -> None:
+    """End the turn under way as the user wishes: what it was emitting is thrown away, and the process is told.
+
+    Its slot is asked for, and what that still brings is an old run's. Raises BadInput if the process is in no turn.
+    """
+    proc = kernel.proc(event.pid)
+    if proc.thread or not proc.in_turn:
+        raise BadInput(f"process {proc.name} is {proc.state}, in no turn that could be stopped")
+    kernel.dirty(proc)
+    match proc.state:
+        case State.RUNNING:
+            dispatch.stop(kernel, proc)
+            proc.move(Move.TRAP)
+        case State.BLOCKED:
+            proc.wait = None
+            proc.req += 1  # what it waited for is an old number's
+            proc.move(Move.WAKE)
+        case State.SUSPENDED:
+            proc.move(Move.RESUME)
+    lane = kernel.lane_of(proc.pid)
+    lane.ready.remove(proc.pid)
+    lane.admission.leave(proc.pid)
+    proc.open, proc.ids, proc.discard = False, (), False
+    kernel.note(What.TURN, proc, text="stopped by the user")
+    transcript.tell(kernel, proc, kernel.iset.alert("stopped", proc.spec.calls))
+    close(kernel, proc)
+    _boundary(kernel, proc)
 
 
 def give_up(kernel: Kernel, thread: Process, why: str) -> None:

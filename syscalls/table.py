@@ -29,6 +29,7 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "timer": words.timer,
     "raised": words.raised,
     "budget": words.budget,
+    "stopped": words.stopped,
     "loaded": words.loaded,
     "hits": words.hits,
     "item": words.item,

@@ -63,6 +63,11 @@ def budget(mask: Sequence[str], syscalls: int, tokens: int) -> str:
     return f"[kernel] The turn was ended after {syscalls} syscalls and {tokens} tokens, its budget."
 
 
+def stopped(mask: Sequence[str]) -> str:
+    """The user stopped a turn; who can only speak reads the next message, and that is all there is to know."""
+    return "" if mask == ("send_message",) else "[kernel] The user stopped you before you had answered."
+
+
 def loaded(mask: Sequence[str], found: Sequence[int], resident: Sequence[int]) -> str:
     """The result of `read`."""
     if not found:

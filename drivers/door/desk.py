@@ -62,6 +62,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return done(number, await asked.kill(request.proc))
         case wire.Remove():
             return done(number, await _remove(machine, request))
+        case wire.Halt():
+            return done(number, await asked.halt(request.proc))
         case wire.Ack():
             return done(number, await asked.acknowledge(request.pid, request.upto))
         case wire.Compact():

@@ -138,6 +138,12 @@ class Remove(Request, frozen=True, kw_only=True):
     kill: bool = False
 
 
+class Halt(Request, frozen=True, kw_only=True):
+    """End the turn that a process is in; what it was saying is not said. Whoever waits for its reply gets none."""
+
+    proc: Proc
+
+
 class Ps(Request, frozen=True, kw_only=True):
     """All processes, or one. Answer: Processes."""
 
@@ -242,6 +248,7 @@ AnyCommand: TypeAlias = (
     | Rename
     | Kill
     | Remove
+    | Halt
     | Ps
     | Irqs
     | Pmap

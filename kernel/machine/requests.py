@@ -23,6 +23,7 @@ from kernel.event import (
     CoreWritten,
     Filed,
     Forked,
+    Halted,
     Imported,
     Killed,
     Messaged,
@@ -269,6 +270,10 @@ class Requests:
     async def kill(self, proc: str | int, status: str = "killed") -> Answer:
         """Raise KILL on a process."""
         return await self.submit(Killed(source="user", pid=views.find(self._kernel, proc), status=status))
+
+    async def halt(self, proc: str | int) -> Answer:
+        """End the turn that a process is in."""
+        return await self.submit(Halted(source="user", pid=views.find(self._kernel, proc)))
 
     async def acknowledge(self, pid: int, upto: int) -> Answer:
         """All messages of a process up to `upto` have been shown."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from drivers.cpu.scripted import KV_TOKENS
 from kernel import checkpoint, turn
-from kernel.event import AnyEvent, Checkpointed, Killed, Raised, Spawned
+from kernel.event import AnyEvent, Checkpointed, Halted, Killed, Raised, Spawned
 from kernel.interrupts import Line
 from kernel.ports import Job
 from kernel.process import State
@@ -68,7 +68,7 @@ class World:
         rig, pid = self.rig, self.pids[move % PROCESSES]
         proc = rig.proc(pid)
         try:
-            match move % 11:
+            match move % 12:
                 case 0 | 1 | 2:
                     rig.say(pid, "amber? " * (1 + move % 50), pump=False)
                 case 3:
@@ -83,6 +83,8 @@ class World:
                     rig.do(Spawned(source="user", spec=Spec(proc.name, calls=Table.names)))
                 case 8:
                     rig.do(Killed(source="user", pid=pid))
+                case 11:
+                    rig.do(Halted(source="user", pid=pid))
                 case 9 if move % 2:
                     rig.do(Checkpointed(source="user"))
                     rig.disk.commit(checkpoint.records(rig.disk, rig.kernel))

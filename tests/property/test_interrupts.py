@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.cpu.scripted import KV_TOKENS
-from kernel.event import Killed, Note, Raised
+from kernel.event import Halted, Killed, Note, Raised
 from kernel.interrupts import MASKABLE, OUTSIDE, Line
 from kernel.ports import Job
 from kernel.process import State
@@ -33,6 +33,7 @@ moves = st.one_of(
     st.tuples(st.just("pump"), st.integers(1, 8)),
     st.tuples(st.just("tick"), st.integers(1, 400)),
     st.tuples(st.just("kill"), process),
+    st.tuples(st.just("halt"), process),
     st.tuples(st.just("cut"), st.integers(1, 6)),
 )
 
@@ -68,6 +69,8 @@ class World:
             case "kill", (int(who),):
                 if rig.proc(self.pids[who]).state is not State.ZOMBIE:
                     rig.do(Killed(source="user", pid=self.pids[who]))
+            case "halt", (int(who),):
+                rig.do(Halted(source="user", pid=self.pids[who]))
             case "cut", (int(commits),):
                 rig.cut_at = commits
             case "order", (int(who), list(calls)):

@@ -3,7 +3,7 @@
 import msgspec
 
 from drivers.cpu.scripted import echo, play
-from kernel.event import Note, Preempt, Raised
+from kernel.event import Halted, Note, Preempt, Raised
 from kernel.interrupts import Line
 from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.page import Role
@@ -181,3 +181,47 @@ def test_who_is_suspended_and_interrupted_sees_what_was_said_meanwhile_when_it_i
     rig.say(two, "planes", "m2", pump=False)
     rig.pump()
     assert [message.answers for message in rig.messages if message.pid == two] == [("m1", "m2")]
+
+
+def test_a_turn_that_the_user_stops_says_nothing_and_the_next_message_has_its_own_reply() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "first", "m1", pump=False)
+    assert rig.proc(pid).state is State.RUNNING
+    step = rig.do(Halted(source="user", pid=pid))
+    assert Preempt(0) in step.effects
+    assert (rig.proc(pid).state, rig.proc(pid).in_turn) == (State.IDLE, False)
+    rig.pump()
+    assert rig.messages == []
+    assert "[kernel] The user stopped you before you had answered." in rig.texts(pid)
+    rig.say(pid, "second", "m2")
+    assert [(message.text, message.answers) for message in rig.messages] == [("you said: second", ("m2",))]
+
+
+def test_what_waits_when_a_turn_is_stopped_begins_the_next() -> None:
+    rig = Rig(echo, slots=2)
+    pid = rig.spawn()
+    rig.say(pid, "first", "m1", pump=False)
+    rig.say(pid, "second", "m2", pump=False)
+    rig.do(Halted(source="user", pid=pid))
+    rig.pump()
+    assert [message.answers for message in rig.messages] == [("m2",)]
+
+
+def test_a_turn_that_waits_for_a_search_can_be_stopped_and_the_late_answer_changes_nothing() -> None:
+    rig = Rig(play([op("search", query="anything"), op("send_message", text="awake")]))
+    pid = rig.spawn()
+    rig.say(pid, "look for it", pump=False)
+    while rig.proc(pid).state is not State.BLOCKED:
+        rig.pump(1)
+    rig.do(Halted(source="user", pid=pid))
+    rig.pump()
+    assert (rig.proc(pid).state, rig.messages) == (State.IDLE, [])
+    rig.say(pid, "hello?")
+    assert [message.text for message in rig.messages] == ["awake"]
+
+
+def test_who_is_in_no_turn_cannot_be_stopped() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    assert rig.do(Halted(source="user", pid=pid)).error == "process p is idle, in no turn that could be stopped"
