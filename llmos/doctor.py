@@ -24,7 +24,7 @@ from llmos import models
 from llmos.tables import Styled, aligned
 
 PYTHON: Final = ((3, 11), (3, 13))  # the first and last version that is tested
-REQUIRED: Final = ("trio", "msgspec", "lmdb", "hnswlib", "numpy", "wordllama", "rich", "click")
+REQUIRED: Final = ("trio", "msgspec", "lmdb", "hnswlib", "numpy", "wordllama", "rich", "click", "prompt_toolkit")
 FOR_LLAMA: Final = ("llama-cpp-python", "llguidance", "jinja2")  # without them only the scripted CPU runs
 COMPILERS: Final = ("c++", "g++", "clang++")
 GIB: Final = 1 << 30

@@ -34,6 +34,7 @@ OWN = (
     "lock.mdb",
     "kernel.*",
     "llmos.toml",
+    "chat.history",
     "index.*",
     "*.hnsw",
     "p*.part",

@@ -204,7 +204,7 @@ def _serving(machine: Machine, number: int) -> wire.Serving:
 def pushed(item: Published, request: wire.Subscribe, pid: int) -> wire.AnyPush | None:
     """What a subscription to process `pid` (0: to all) hears of something that happened; None: nothing."""
     if isinstance(item, Entry):
-        entry = _of_process(item, pid)
+        entry = _of_process(views.unheard(item) if request.log else item, pid)
         return None if entry is None else wire.Logged(entry=entry)
     if request.log or (pid and item.pid != pid):
         return None
@@ -216,7 +216,8 @@ def _of_process(entry: Entry, pid: int) -> Entry | None:
     if not pid:
         return entry
     notes = tuple(note for note in entry.notes if note.pid in (0, pid))
-    return Entry(entry.lsn, entry.at, notes) if notes else None
+    heard = entry.heard if entry.heard is not None and entry.heard.pid == pid else None
+    return Entry(entry.lsn, entry.at, notes, heard) if notes else None
 
 
 def done(number: int, answer: Answer) -> wire.Ok | wire.Failed:

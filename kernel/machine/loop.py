@@ -35,6 +35,7 @@ from kernel.limits import (
     BATCH_MAX,
     INBOX_MAX,
 )
+from kernel.machine import views
 from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
@@ -42,7 +43,6 @@ from kernel.machine.feed import Feed
 from kernel.machine.latency import Latency
 from kernel.machine.pages import Pages
 from kernel.machine.requests import Answer, Requests, Waiter
-from kernel.machine.views import Entry
 from kernel.ports import Disk, Index, Post, Record, Streamed
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
@@ -267,7 +267,7 @@ class Machine:
             if step.refused is None:
                 self.watch(event, step)
             if step.notes:
-                self.feed.publish(Entry(step.lsn, event.at, step.notes))
+                self.feed.publish(views.seen(step.lsn, event, step.notes))
             for effect in step.effects:
                 self.devices.perform(effect)
                 failpoint.passing("perform.after")

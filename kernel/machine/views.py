@@ -17,7 +17,7 @@ import msgspec
 
 from kernel import formats, records
 from kernel.errors import BadInput, some
-from kernel.event import Message, Note
+from kernel.event import AnyEvent, Message, Messaged, Note
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Origin, Page, Role
 from kernel.ports import Reads
@@ -28,15 +28,25 @@ if TYPE_CHECKING:
     from kernel.state import Kernel
 
 LOG_STEPS: Final = 1_000  # of one reading of the log
+HEARD_CHARS_MAX: Final = 32_768  # of a message, for those who listen: a line of theirs has room for it
 HISTORY_PAGES: Final = 1_024  # in one reading of the table of pages: some 10 ms
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """The notes of one step, as dmesg and subscribers see them."""
+class Heard(msgspec.Struct, frozen=True):
+    """A user's message that a process was sent, by whichever client; of a long one the beginning."""
+
+    pid: int
+    mid: str
+    text: str
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The notes of one step, as dmesg and subscribers see them; `heard`: the message that it took, for chats alone."""
 
     lsn: int
     at: int
     notes: tuple[Note, ...]
+    heard: Heard | None = None
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -218,13 +228,26 @@ def outbox(kernel: Kernel, disk: Reads, pid: int) -> list[Message]:
 def log(disk: Reads, since: int, limit: int = LOG_STEPS) -> list[Entry]:
     """Notes of the steps after log number `since`, oldest first, of at most `limit` steps."""
     rows = disk.scan("journal", records.key(since + 1), limit=limit)
-    return [found for _, value in rows if (found := entry(value)).notes]
+    return [unheard(found) for _, value in rows if (found := entry(value)).notes]
 
 
 def entry(value: bytes) -> Entry:
     """What clients see of a row of the journal."""
     journaled = formats.entry(value)
-    return Entry(journaled.lsn, journaled.event.at, journaled.notes)
+    return seen(journaled.lsn, journaled.event, journaled.notes)
+
+
+def seen(lsn: int, event: AnyEvent, notes: tuple[Note, ...]) -> Entry:
+    """What clients see of a step that took `event`."""
+    heard = None
+    if isinstance(event, Messaged):
+        heard = Heard(event.pid, event.mid, "".join(part.text for part in event.parts)[:HEARD_CHARS_MAX])
+    return Entry(lsn, event.at, notes, heard)
+
+
+def unheard(entry: Entry) -> Entry:
+    """An entry for who reads the log, and not what was said."""
+    return entry if entry.heard is None else msgspec.structs.replace(entry, heard=None)
 
 
 def message_page(disk: Reads, mid: str) -> int:

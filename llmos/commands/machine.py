@@ -77,8 +77,10 @@ def chat(
       llmos chat tutor --cpu scripted --window 4096
 
     Talk to a process. A kernel is started if none runs, and stopped at the end unless --keep; one that ran before is
-    left alone. Ctrl-C leaves the chat; the process keeps its memory and the next chat goes on. A dead process is
-    started again. Lines from a pipe are sent one by one, each when the reply to the last has come.
+    left alone, and so is one started in its place. A dead process is started again. Enter sends, Alt-Enter begins a new
+    line, and what is pasted is one message. Ctrl-C stops the reply, and once more leaves; the process keeps its memory
+    and the next chat goes on. /help lists the commands. Lines from a pipe are sent one by one, each when the reply to
+    the last has come.
     """
     from functools import partial
 

@@ -5,16 +5,18 @@ Guarantees, whatever dies in between:
 - A message of the process is final on the screen only after the daemon has our acknowledgement on disk, so none is
   final twice; until then it stays in the outbox, and the next chat shows it. One that was acknowledged by a chat which
   died before it could say so is the last line of the next chat's history.
+- Chats with one process show the same conversation: what others sent it, and what it said to them, whoever has
+  acknowledged it.
 When the daemon is gone it is started again. The chat stops the daemon when it ends if it began by starting one
-(`--keep` leaves it); one that ran before is left alone, and so is one started in the place of that. Ctrl-C ends the
-chat, as /quit and the end of the input do.
-Not here: what of a reply stands on the screen (conversation.py), how it is drawn (screen.py).
+(`--keep` leaves it); one that ran before is left alone, and so is one started in the place of that. Ctrl-C stops the
+reply, and once more leaves, as /quit and the end of the input do; a chat of pipes is left at once.
+Not here: what of a reply stands on the screen (conversation.py), how it is drawn (screen.py), how it is typed
+(editor.py).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,27 +27,40 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import trio
-from rich.text import Text
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message
+from kernel.machine.replies import Standing
 from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin
 from kernel.process import State
 from kernel.spec import Spec
 from llmos import daemon, pictures, tables
 from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, new_mid, turns
-from llmos.commands.output import show
+from llmos.commands.output import coloured, terminal
 from llmos.console.conversation import Conversation, history
-from llmos.console.screen import Plain, Screen, Terminal
+from llmos.console.screen import Plain, Screen, drawn
 
+HISTORY: Final = "chat.history"  # what was typed, in the machine's directory
 HISTORY_PAGES: Final = 64  # looked through for a history's lines: unread ones do not count
 INPUT_BYTES_MAX: Final = 1 << 21  # a line without an end is not held beyond this
 LINES_MAX: Final = 256  # lines read ahead of the daemon; beyond it the input waits
 LOSSES_MAX: Final = 5  # connections lost in a row without a message in between
 RESPAWNS_MAX: Final = 3  # times a dead process is started for one line
-HELP: Final = "/ps processes, /pmap address space, /quit leave, /help this; // begins a line with a slash"
+PICTURE_WIDTH: Final = 160  # of a picture in a file
+GO_ON: Final = "Please go on."
+COMMANDS: Final = {
+    "/retry": "send your last message again",
+    "/continue": "have it go on where it stopped",
+    "/model": "which model it is, and its window",
+    "/ps": "processes",
+    "/pmap": "address space",
+    "/help": "this",
+    "/quit": "leave",
+}
+HELP: Final = "; ".join(f"{name} {what}" for name, what in COMMANDS.items()) + "; // begins a line with a slash"
+KEYS: Final = "Enter sends, Alt-Enter begins a new line; Ctrl-C stops the reply, and once more leaves; Ctrl-D leaves"
 
 
 class Chat:
@@ -62,8 +77,13 @@ class Chat:
         self._ours: bool | None = None  # whether the first daemon was started by this chat; None: there was none yet
         self.typed, self._lines = trio.open_memory_channel[str](LINES_MAX)
         self._unsent: deque[tuple[str, str]] = deque()  # (mid, text) without an acknowledgement
-        self._awaited = ""  # mid of the line whose reply is awaited
-        self._over = trio.Event()  # there is nothing to await any more
+        self._mine: set[str] = set()  # mids of all lines of this chat
+        self._open: dict[str, None] = {}  # mids of those that were sent and have no reply yet
+        self._over = trio.Event()  # there are none
+        self._last = ""  # what the user said last
+        self._client: Client | None = None
+        self._pressed = False  # Ctrl-C, since the last line
+        self._halted = False  # by Ctrl-C: that there is no reply need not be said
         self._unfinished: Message | None = None  # shown whole, its acknowledgement not yet certain
         self._showing = trio.Lock()  # one message at a time is shown, acknowledged and made final
         self._since: int | None = None  # last log number seen
@@ -85,6 +105,7 @@ class Chat:
                         raise Disconnected(f"the kernel was lost {self._losses} times; see {self._log}") from exc
                 if self._left:
                     return
+                self._client = None
                 if self._unfinished is None:
                     self.talk.lost()
                 if self._stopped:
@@ -135,6 +156,7 @@ class Chat:
         try:
             async with connect(self.directory / SOCKET) as client:
                 await self._prepare(client)
+                self._client = client
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._pushes, client)
                     await self._inputs(client)
@@ -157,8 +179,11 @@ class Chat:
             self._since = serving.lsn
         if self._unfinished is not None:
             await self._finish(client, self._unfinished)
-        unread = (await client.ask(wire.Outbox(id=0, proc=view.pid), wire.Messages)).messages
+        since = self.talk.shown if self._greeted else None  # what others have acknowledged meanwhile was said here, too
+        unread = (await client.ask(wire.Outbox(id=0, proc=view.pid, since=since), wire.Messages)).messages
         if not self._greeted:
+            self.talk.shown = view.acked
+            self.talk.say(f"{view.name}: {view.model}, window {serving.window:,}; /help tells what else there is")
             pages = (await client.ask(wire.History(id=0, proc=view.pid, limit=HISTORY_PAGES), wire.Pages)).pages
             for page, text in history(pages, unread):
                 self.screen.old("you" if page.origin is Origin.USER else self.talk.name, text)
@@ -205,6 +230,9 @@ class Chat:
                     await self._show(client, push.message)
                 case wire.Logged():
                     self._since = push.entry.lsn
+                    heard = push.entry.heard
+                    if heard is not None and heard.mid not in self._mine:
+                        self.talk.heard(heard.text)
                     for note in push.entry.notes:
                         self.talk.note(note)
                     if turns(push):
@@ -227,22 +255,27 @@ class Chat:
         self._unfinished = None
         self.talk.final(message)
         self._losses = 0
-        if self._awaited in self.talk.answered:
+        self._closed(*self.talk.answered)
+
+    def _closed(self, *mids: str) -> None:
+        """There is nothing more to wait for of these lines."""
+        for mid in mids:
+            self._open.pop(mid, None)
+        self.screen.working(self.talk.name, bool(self._open))
+        if not self._open:
             self._over.set()
 
     async def _look(self, client: Client) -> None:
-        """See whether the turn of the awaited line has ended, with a reply or without."""
-        mid = self._awaited
-        if not mid or self._over.is_set() or any(mid == unsent for unsent, _ in self._unsent):
-            return
-        view = await self._view(client)
-        if view.state is not State.ZOMBIE and (view.state is not State.IDLE or view.pending):
-            return
-        for message in (await client.ask(wire.Outbox(id=0, proc=view.pid), wire.Messages)).messages:
-            await self._show(client, message)
-        if mid == self._awaited and not self._over.is_set():
-            self.talk.say(f"{view.name} ended its turn without a reply")
-            self._over.set()
+        """See which turns of lines that wait have ended, with a reply or without."""
+        for mid in list(self._open):
+            replied = await client.ask(wire.Wait(id=0, mid=mid), wire.Replied)
+            if replied.reply.standing is Standing.OPEN:
+                continue
+            for message in replied.reply.messages:
+                await self._show(client, message)
+            if mid in self._open and not self._halted:
+                self.talk.say(f"{self.talk.name} ended its turn without a reply")
+            self._closed(mid)
 
     # What the user says.
 
@@ -250,41 +283,82 @@ class Chat:
         while True:  # until the user leaves
             while self._unsent:
                 await self._send(client, *self._unsent[0])
-            if self._awaited:
+            if self.one_by_one and self._open:
                 await self._over.wait()
-                self._awaited = ""
-            self.screen.prompt()
             try:
                 line = await self._lines.receive()
             except trio.EndOfChannel:
                 line = "/quit"
+            self._pressed = self._halted = False
             if line.startswith("/") and not line.startswith("//"):
                 await self._command(client, line)
                 if self._left:
                     return
             elif line.strip():
-                self._unsent.append((new_mid(), line.removeprefix("/")))
+                self._say(line.removeprefix("/"))
+
+    def _say(self, text: str) -> None:
+        """Send a line, when its turn comes."""
+        mid = new_mid()
+        self._mine.add(mid)
+        self._last = text
+        self._unsent.append((mid, text))
+
+    def interrupted(self) -> bool:
+        """Ctrl-C: stop what is being said; False if there is nothing to stop, and the user is to leave."""
+        if self._pressed:
+            return False
+        self._pressed = True
+        if not self._open:
+            self.talk.say("Ctrl-C again leaves, as /quit does")
+            return True
+        self._halted = True
+        return True
+
+    async def halt(self) -> None:
+        """End the turn under way, if Ctrl-C asked for it."""
+        client = self._client
+        if self._halted and client is not None:
+            try:
+                await client.ask(wire.Halt(id=0, proc=self.talk.pid), wire.Ok)
+            except (Refused, Disconnected) as exc:
+                self.talk.say(f"not stopped: {exc}")
 
     async def _command(self, client: Client, line: str) -> None:
         match line.split()[0]:
             case "/quit":
                 self._left = True
+            case "/retry":
+                last = self._last or await self._said_last(client)
+                self._say(last) if last else self.talk.say("you have said nothing yet")
+            case "/continue":
+                self._say(GO_ON)
+            case "/model":
+                serving = await client.ask(wire.Info(id=0), wire.Serving)
+                view = await self._view(client)
+                self.talk.say(f"{view.model}, window {serving.window:,}; this machine has {serving.model}")
             case "/ps":
                 processes = (await client.ask(wire.Ps(id=0), wire.Processes)).processes
                 lines = tables.ps(processes, colour=self.screen.colour, width=self.screen.width())
-                self.talk.picture(Text.from_ansi("\n".join(lines), no_wrap=True))
+                self.talk.picture("\n".join(lines))
             case "/pmap":
                 space = (await client.ask(wire.Pmap(id=0, proc=self.talk.pid), wire.Mapped)).map
-                self.talk.picture(pictures.pmap(space, colour=self.screen.colour))
+                colour, width = self.screen.colour, self.screen.width() or PICTURE_WIDTH
+                self.talk.picture(drawn(pictures.pmap(space, colour=colour), colour=colour, width=width))
             case "/help":
-                self.talk.say(HELP)
+                for name, what in COMMANDS.items():
+                    self.talk.say(f"{name:10} {what}")
+                self.talk.say(f"//...      a message that begins with a slash. {KEYS}")
             case other:
                 self.talk.say(f"{other}: no such command; {HELP}")
 
+    async def _said_last(self, client: Client) -> str:
+        """What the process was told last, by whichever chat; "" if nothing is found."""
+        pages = (await client.ask(wire.History(id=0, proc=self.talk.pid, limit=HISTORY_PAGES), wire.Pages)).pages
+        return next((page.text for page in reversed(pages) if page.origin is Origin.USER), "")
+
     async def _send(self, client: Client, mid: str, text: str) -> None:
         """Send a line until it is acknowledged or refused for good; start the process again if it is dead."""
-        if self.one_by_one:
-            self._awaited, self._over = mid, trio.Event()
         respawns = 0
         while True:  # until acknowledged or refused for good
             try:
@@ -308,12 +382,13 @@ class Chat:
                 return
         self._unsent.popleft()
         self.talk.sent(text)
-        if mid in self.talk.answered:
-            self._over.set()
+        if mid not in self.talk.answered:
+            self._open[mid], self._over = None, trio.Event()
+            self.screen.working(self.talk.name, True)
         await self._look(client)
 
 
-async def read_lines(fd: int, typed: Callable[[], None], send: trio.MemorySendChannel[str]) -> None:
+async def read_lines(fd: int, send: trio.MemorySendChannel[str]) -> None:
     """Lines of a terminal, a pipe or a file, until its end. Raises BadInput for a line that never ends."""
     buffer = bytearray()
     async with send:
@@ -327,7 +402,6 @@ async def read_lines(fd: int, typed: Callable[[], None], send: trio.MemorySendCh
             if len(buffer) > INPUT_BYTES_MAX:
                 raise BadInput(f"a line of the input has more than {INPUT_BYTES_MAX} bytes; send it in parts")
             for line in lines:
-                typed()
                 await send.send(line.decode("utf-8", "surrogateescape"))
             if not chunk:
                 return
@@ -335,24 +409,55 @@ async def read_lines(fd: int, typed: Callable[[], None], send: trio.MemorySendCh
 
 async def chat(directory: Path, name: str, options: daemon.Options, *, keep: bool) -> None:
     """The console on this process's standard input and output. Raises KernelError if it cannot go on."""
-    interactive, terminal = sys.stdin.isatty(), sys.stdout.isatty()
-    screen: Screen
-    if terminal:
-        width = shutil.get_terminal_size().columns
-        screen = Terminal(sys.stdout, colour="NO_COLOR" not in os.environ, width=lambda: width)
-    else:
-        screen = Plain(sys.stdout)
-    talking = Chat(directory, name, options, screen, keep=keep, one_by_one=not interactive)
+    interactive = sys.stdin.isatty()
     async with trio.open_nursery() as nursery:
+        token = trio.lowlevel.current_trio_token()
+
+        def soon(what: Callable[[], None]) -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(what)
+
+        def typed(line: str | None) -> None:
+            soon(lambda: took(line))
+
+        def took(line: str | None) -> None:
+            if line is None:
+                talking.typed.close()
+                return
+            try:
+                talking.typed.send_nowait(line)
+            except (trio.WouldBlock, trio.ClosedResourceError):
+                screen.note("too many lines wait for the kernel; this one was not sent")
+
+        def interrupted() -> None:
+            if interactive and talking.interrupted():
+                nursery.start_soon(talking.halt)
+            else:
+                nursery.cancel_scope.cancel()
 
         async def leave_on_signals() -> None:
             with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
+                async for number in signals:
+                    interrupted() if number == signal.SIGINT else nursery.cancel_scope.cancel()
 
+        screen: Screen
+        edited = None
+        if interactive and terminal(sys.stdout):
+            from llmos.console.editor import Editor
+
+            history_file = directory / HISTORY
+            edited = Editor(history_file, colour=coloured(), typed=typed, interrupted=lambda: soon(interrupted))
+            screen = edited
+        else:
+            screen = Plain(sys.stdout)
+        talking = Chat(directory, name, options, screen, keep=keep, one_by_one=not interactive)
         nursery.start_soon(leave_on_signals)
-        nursery.start_soon(read_lines, sys.stdin.fileno(), screen.typed, talking.typed)
-        await talking.run()
+        if edited is None:
+            nursery.start_soon(read_lines, sys.stdin.fileno(), talking.typed)
+            await talking.run()
+        else:
+            async with trio.open_nursery() as editing:
+                editing.start_soon(edited.life)
+                await talking.run()
+                editing.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
-    if terminal:
-        show()

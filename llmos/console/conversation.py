@@ -18,8 +18,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from rich.console import RenderableType
-
 from kernel.event import Message, Note, What
 from kernel.memory.page import Origin, Page
 from kernel.ports import Streamed
@@ -112,7 +110,7 @@ class Conversation:
 
     def note(self, note: Note) -> None:
         """Something happened in the kernel."""
-        if note.what is What.EXIT:
+        if note.what in (What.EXIT, What.TURN) and note.pid == self.pid:  # what is half said is not going to be
             self._strike()
         if note.what in SHOWN_NOTES and note.pid in (0, self.pid):
             self.say(describe(note))
@@ -127,9 +125,14 @@ class Conversation:
         self._later.append(functools.partial(self.screen.sent, printable(text)))
         self._flush()
 
-    def picture(self, what: RenderableType) -> None:
-        """A picture that the user asked for."""
-        self._later.append(functools.partial(self.screen.picture, what))
+    def heard(self, text: str) -> None:
+        """The process was sent a message from elsewhere."""
+        self._later.append(functools.partial(self.screen.heard, printable(text)))
+        self._flush()
+
+    def picture(self, text: str) -> None:
+        """A picture that the user asked for, drawn and printable."""
+        self._later.append(functools.partial(self.screen.picture, text))
         self._flush()
 
     def lost(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.daemons import ChatProcess
+from tests.e2e.daemons import ChatProcess, TerminalChat
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +12,6 @@ def _no_chat_is_left() -> Iterator[None]:
     yield
     while ChatProcess.running:
         ChatProcess.running[-1].kill()
+    while TerminalChat.running:
+        TerminalChat.running[-1].process.kill()
+        TerminalChat.running[-1].left()

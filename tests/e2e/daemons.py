@@ -151,3 +151,62 @@ class ChatProcess:
                 pipe.close()
         self.running.remove(self)
         return status
+
+
+class TerminalChat:
+    """A chat on a terminal of its own, and all that it wrote there."""
+
+    running: ClassVar[list[TerminalChat]] = []
+
+    def __init__(self, directory: Path, *arguments: str, columns: int = 80, **environment: str) -> None:
+        self.leader, follower = pty.openpty()
+        subprocess.run(["stty", "cols", str(columns), "rows", "24"], stdin=follower, check=True)
+        self.process = subprocess.Popen(
+            command(directory, "chat", "--cpu", "scripted", *arguments),
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm", **environment},
+        )
+        os.close(follower)
+        self.out = bytearray()
+        self.running.append(self)
+
+    def type(self, keys: str) -> None:
+        """Press keys; what the chat writes meanwhile is read, so that neither waits for the other."""
+        left = keys.encode()
+        while left:
+            left = left[os.write(self.leader, left[:512]) :]
+            self._read()
+
+    def _read(self, patience_s: float = 0.0) -> None:
+        while select.select([self.leader], [], [], patience_s)[0]:
+            try:
+                self.out += os.read(self.leader, 65_536)
+            except OSError:  # its last writer is gone
+                return
+
+    def shows(self, text: str) -> None:
+        """Wait until `text` has been written since the last call, and take what stands before it as read."""
+
+        def seen() -> bool:
+            self._read(0.05)
+            return text.encode() in self.out or self.process.poll() is not None
+
+        eventually(seen)
+        before, found, after = bytes(self.out).partition(text.encode())
+        assert found, before.decode(errors="replace")
+        self.out = bytearray(after)
+
+    def left(self) -> int:
+        """Wait until it has left; its exit status."""
+
+        def over() -> bool:
+            self._read(0.05)
+            return self.process.poll() is not None
+
+        eventually(over)
+        os.close(self.leader)
+        self.running.remove(self)
+        return self.process.returncode

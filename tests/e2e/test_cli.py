@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import select
 import signal
@@ -342,28 +341,3 @@ def test_two_chats_that_start_at_once_share_one_kernel(tmp_path: Path) -> None:
         assert len(json.loads(llmos(directory, "ps", "--json").stdout)["processes"]) == 2
     finally:
         kill_daemon(directory)
-
-
-def test_a_terminal_shows_dim_notes_streams_and_is_left_by_ctrl_c(daemon: Path) -> None:
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        command(daemon, "chat", "terminal"), stdin=follower, stdout=follower, stderr=follower, start_new_session=True
-    )
-    os.close(follower)
-    out = bytearray()
-
-    def read_until(text: bytes) -> bool:
-        if select.select([leader], [], [], 0.05)[0]:
-            out.extend(os.read(leader, 65_536))
-        return text in out
-
-    eventually(lambda: read_until(b"you> "))
-    os.write(leader, b"hello\n")
-    eventually(lambda: read_until(b"you said: he"))
-    assert b"\x1b[2m\xc2\xb7 interrupt: USER\x1b[0m" in out
-    eventually(lambda: read_until(b"you said: hello\r\n"))
-    os.kill(process.pid, signal.SIGINT)
-    eventually(lambda: process.poll() is not None)
-    assert process.returncode == 0
-    os.close(leader)
-    assert llmos(daemon, "ps").returncode == 0

@@ -23,7 +23,7 @@ from kernel.ports import Streamed
 from kernel.text import printable
 from llmos.console.chat import Chat, read_lines
 from llmos.console.conversation import Conversation, history, spoken
-from llmos.console.screen import Plain, Terminal
+from llmos.console.screen import Plain
 from llmos.daemon import Options
 
 
@@ -157,27 +157,13 @@ def test_no_text_moves_the_cursor(text: str) -> None:
     assert not any(c < " " and c not in "\n\t" or "\x7f" <= c <= "\x9f" for c in printable(text))
 
 
-def test_a_terminal_strikes_out_over_as_many_rows_as_the_reply_took() -> None:
-    out = io.StringIO()
-    screen = Terminal(out, colour=True, width=lambda: 20)
-    screen.begin("main")
-    screen.add("a" * 30)  # with "main> " 36 cells: two rows of 20
-    screen.strike()
-    assert "\x1b[1A\x1b[J\x1b[2;9mmain> " in out.getvalue()
-
-
-def test_a_terminal_shows_the_prompt_again_after_what_came_meanwhile() -> None:
-    out = io.StringIO()
-    screen = Terminal(out, colour=False, width=lambda: 80)
-    screen.prompt()
-    screen.note("evict: 2 pages")
-    assert out.getvalue() == "you> \r\x1b[K· evict: 2 pages\nyou> "
-    screen.typed()
-    screen.begin("main")
-    screen.add("Hi")
-    screen.prompt()
-    screen.end()
-    assert out.getvalue().endswith("\nyou> main> Hi\nyou> ")
+def test_what_came_from_elsewhere_waits_until_a_reply_is_whole() -> None:
+    talk, out = conversation()
+    stream(talk, "half a")
+    talk.heard("from\x1b[2J another chat")
+    assert out.getvalue() == "main> half a"
+    finish(talk, "half a reply")
+    assert out.getvalue() == "main> half a reply\nyou, elsewhere> from\ufffd[2J another chat\n"
 
 
 class Answers:
@@ -191,7 +177,8 @@ class Answers:
 @pytest.mark.parametrize(("colour", "shown", "hidden"), [(True, "░", ". free"), (False, ". free", "░")])
 async def test_pmap_tells_by_letters_where_there_are_no_colours(colour: bool, shown: str, hidden: str) -> None:
     out = io.StringIO()
-    screen = Terminal(out, colour=colour, width=lambda: 100)
+    screen = Plain(out)
+    screen.colour = colour
     chat = Chat(Path("nowhere"), "main", Options(), screen, keep=False, one_by_one=False)
     await chat._command(Answers(), "/pmap")  # type: ignore[arg-type]
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).split())
@@ -220,7 +207,7 @@ async def test_every_line_of_a_file_is_read_and_broken_utf8_is_kept_as_such(tmp_
     (tmp_path / "lines").write_bytes(b"one\n\xff\nthree" + ending)
     send, receive = trio.open_memory_channel[str](10)
     fd = os.open(tmp_path / "lines", os.O_RDONLY)
-    await read_lines(fd, lambda: None, send)
+    await read_lines(fd, send)
     os.close(fd)
     lines = [line async for line in receive]
     assert [line for line in lines if line] == ["one", "\udcff", "three"]
@@ -230,5 +217,5 @@ async def test_a_line_without_an_end_is_refused() -> None:
     fd = os.open("/dev/zero", os.O_RDONLY)
     send, _ = trio.open_memory_channel[str](10)
     with pytest.raises(BadInput, match="more than"):
-        await read_lines(fd, lambda: None, send)
+        await read_lines(fd, send)
     os.close(fd)
