@@ -401,18 +401,7 @@ class Ended(Line, frozen=True, kw_only=True):
 
 
 AnyAnswer: TypeAlias = (
-    Ok
-    | Failed
-    | Processes
-    | Made
-    | Interrupts
-    | Mapped
-    | Entries
-    | Messages
-    | Replied
-    | Pages
-    | Found
-    | Serving
+    Ok | Failed | Processes | Made | Interrupts | Mapped | Entries | Messages | Replied | Pages | Found | Serving
 )
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush

@@ -164,3 +164,12 @@ def test_a_pipe_gets_whole_lines_with_tabs_between_their_columns(run: Run, name:
     assert {row.count("\t") for row in rows} == {head.count("\t")}
     assert "…" not in out
     assert "█" not in head
+
+
+def test_a_bench_in_a_pipe_is_whole(run: Run) -> None:
+    out, _ = run("bench", "paging", "--workload", "own", "--policy", "lru,fifo", "--budget", "2048", "--no-bounds")
+    head, *rows = [line.split("\t") for line in out.splitlines()]
+    assert {"policy", "regret pp", "recall/question"} <= set(head)
+    assert {row[0] for row in rows} == {"lru", "fifo"}
+    assert {len(row) for row in rows} == {len(head)}
+    assert "…" not in out
