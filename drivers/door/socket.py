@@ -1,7 +1,7 @@
 """The control socket: clients of a machine over a Unix socket, in the lines of wire.py.
 
 Guarantees:
-- Send, Spawn, Fork, Kill and Ack are answered after the commit of what they asked.
+- Send, Spawn, Fork, Kill, Halt and Ack are answered after the commit of what they asked.
 - Whatever a client sends, the machine goes on: a line that is too long, broken or refused is answered Failed, and the
   connection is kept. No more of a line than LINE_BYTES_MAX is held.
 - A client that does not read is cut off: by the machine when SUBSCRIBER_QUEUE_MAX events wait for it, by this file when

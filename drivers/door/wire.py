@@ -3,8 +3,8 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Fork, Set, Core, Rename, Kill, Remove, Ack, Compact and Import comes after the commit. After Subscribe, pushes come
-between answers, without `id`.
+Fork, Set, Core, Rename, Kill, Remove, Halt, Ack, Compact and Import comes after the commit; that to Wait when there is
+one, or its time is over. After Subscribe, pushes come between answers, without `id`.
 Importing this costs a client next to nothing: no trio, no machine.
 Not here: what a request does (desk.py), how lines are read (lines.py, socket.py), how a client connects
 (llmos/client.py).

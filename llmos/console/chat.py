@@ -11,7 +11,7 @@ When the daemon is gone it is started again. The chat stops the daemon when it e
 (`--keep` leaves it); one that ran before is left alone, and so is one started in the place of that. Ctrl-C stops the
 reply, and once more leaves, as /quit and the end of the input do; a chat of pipes is left at once.
 Not here: what of a reply stands on the screen (conversation.py), how it is drawn (screen.py), how it is typed
-(editor.py).
+(editor.py), what is shown on request (commands.py).
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin
 from kernel.process import State
 from kernel.spec import Spec
-from llmos import daemon, pictures, tables
+from llmos import daemon
 from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, new_mid, turns
 from llmos.commands.output import coloured, terminal
+from llmos.console import commands
 from llmos.console.conversation import Conversation, history
-from llmos.console.screen import Plain, Screen, drawn
+from llmos.console.screen import Plain, Screen
 
 HISTORY: Final = "chat.history"  # what was typed, in the machine's directory
 HISTORY_PAGES: Final = 64  # looked through for a history's lines: unread ones do not count
@@ -48,19 +49,7 @@ INPUT_BYTES_MAX: Final = 1 << 21  # a line without an end is not held beyond thi
 LINES_MAX: Final = 256  # lines read ahead of the daemon; beyond it the input waits
 LOSSES_MAX: Final = 5  # connections lost in a row without a message in between
 RESPAWNS_MAX: Final = 3  # times a dead process is started for one line
-PICTURE_WIDTH: Final = 160  # of a picture in a file
 GO_ON: Final = "Please go on."
-COMMANDS: Final = {
-    "/retry": "send your last message again",
-    "/continue": "have it go on where it stopped",
-    "/model": "which model it is, and its window",
-    "/ps": "processes",
-    "/pmap": "address space",
-    "/help": "this",
-    "/quit": "leave",
-}
-HELP: Final = "; ".join(f"{name} {what}" for name, what in COMMANDS.items()) + "; // begins a line with a slash"
-KEYS: Final = "Enter sends, Alt-Enter begins a new line; Ctrl-C stops the reply, and once more leaves; Ctrl-D leaves"
 
 
 class Chat:
@@ -102,7 +91,9 @@ class Chat:
                 except Disconnected as exc:
                     self._losses += 1
                     if self._losses > LOSSES_MAX:
-                        raise Disconnected(f"the kernel was lost {self._losses} times; see {self._log}") from exc
+                        raise Disconnected(
+                            f"the kernel was lost {self._losses} times; see {self.directory / daemon.LOG}"
+                        ) from exc
                 if self._left:
                     return
                 self._client = None
@@ -115,10 +106,6 @@ class Chat:
             if self.child is not None and self._ours and not self.keep:
                 with trio.CancelScope(shield=True):
                     await self._stop_daemon(self.child)
-
-    @property
-    def _log(self) -> Path:
-        return self.directory / daemon.LOG
 
     async def _have_daemon(self) -> None:
         """Return when a daemon answers; start one if none does."""
@@ -290,12 +277,12 @@ class Chat:
             except trio.EndOfChannel:
                 line = "/quit"
             self._pressed = self._halted = False
-            if line.startswith("/") and not line.startswith("//"):
+            if line.startswith("/") and not line.startswith("//") and "\n" not in line:
                 await self._command(client, line)
                 if self._left:
                     return
             elif line.strip():
-                self._say(line.removeprefix("/"))
+                self._say(line[1:] if line.startswith("//") else line)
 
     def _say(self, text: str) -> None:
         """Send a line, when its turn comes."""
@@ -329,33 +316,12 @@ class Chat:
             case "/quit":
                 self._left = True
             case "/retry":
-                last = self._last or await self._said_last(client)
+                last = self._last or await commands.said_last(client, self.talk.pid)
                 self._say(last) if last else self.talk.say("you have said nothing yet")
             case "/continue":
                 self._say(GO_ON)
-            case "/model":
-                serving = await client.ask(wire.Info(id=0), wire.Serving)
-                view = await self._view(client)
-                self.talk.say(f"{view.model}, window {serving.window:,}; this machine has {serving.model}")
-            case "/ps":
-                processes = (await client.ask(wire.Ps(id=0), wire.Processes)).processes
-                lines = tables.ps(processes, colour=self.screen.colour, width=self.screen.width())
-                self.talk.picture("\n".join(lines))
-            case "/pmap":
-                space = (await client.ask(wire.Pmap(id=0, proc=self.talk.pid), wire.Mapped)).map
-                colour, width = self.screen.colour, self.screen.width() or PICTURE_WIDTH
-                self.talk.picture(drawn(pictures.pmap(space, colour=colour), colour=colour, width=width))
-            case "/help":
-                for name, what in COMMANDS.items():
-                    self.talk.say(f"{name:10} {what}")
-                self.talk.say(f"//...      a message that begins with a slash. {KEYS}")
-            case other:
-                self.talk.say(f"{other}: no such command; {HELP}")
-
-    async def _said_last(self, client: Client) -> str:
-        """What the process was told last, by whichever chat; "" if nothing is found."""
-        pages = (await client.ask(wire.History(id=0, proc=self.talk.pid, limit=HISTORY_PAGES), wire.Pages)).pages
-        return next((page.text for page in reversed(pages) if page.origin is Origin.USER), "")
+            case _:
+                await commands.told(client, self.talk, line)
 
     async def _send(self, client: Client, mid: str, text: str) -> None:
         """Send a line until it is acknowledged or refused for good; start the process again if it is dead."""
@@ -443,10 +409,10 @@ async def chat(directory: Path, name: str, options: daemon.Options, *, keep: boo
         screen: Screen
         edited = None
         if interactive and terminal(sys.stdout):
-            from llmos.console.editor import Editor
+            from llmos.console.editor import Terminal
 
             history_file = directory / HISTORY
-            edited = Editor(history_file, colour=coloured(), typed=typed, interrupted=lambda: soon(interrupted))
+            edited = Terminal(history_file, colour=coloured(), typed=typed, interrupted=lambda: soon(interrupted))
             screen = edited
         else:
             screen = Plain(sys.stdout)
@@ -457,7 +423,7 @@ async def chat(directory: Path, name: str, options: daemon.Options, *, keep: boo
             await talking.run()
         else:
             async with trio.open_nursery() as editing:
-                editing.start_soon(edited.life)
+                editing.start_soon(edited.editor.life)
                 await talking.run()
                 editing.cancel_scope.cancel()
         nursery.cancel_scope.cancel()

@@ -87,44 +87,46 @@ def _size() -> Size:
     return Size(rows=size.lines or 24, columns=size.columns or 80)
 
 
-class Editor:
-    """A Screen (screen.py) with a line editor. `run` in a thread of its own; all else from the chat's."""
+class LineEditor:
+    """The line at the bottom of a terminal, and what is written above it. `run` in a thread; all else from any."""
 
     def __init__(
-        self, history: Path, *, colour: bool, typed: Callable[[str | None], None], interrupted: Callable[[], None]
+        self,
+        history: Path,
+        passing: Callable[[], StyleAndTextTuples],
+        *,
+        colour: bool,
+        typed: Callable[[str | None], None],
+        interrupted: Callable[[], None],
     ) -> None:
-        """`typed` is called with what the user sends, None: the user leaves; `interrupted`, on Ctrl-C."""
-        self.colour = colour
+        """`passing` is what stands above the line and will go. `typed` and `interrupted` as Terminal has them."""
         self._typed, self._interrupted = typed, interrupted
-        self._who, self._half = "", ""  # the reply that is not final
-        self._status = ""  # what takes long
-        self._working_since = 0.0  # 0: the model has nothing to do
-        self._above: deque[str] = deque()  # to be written above the editor
+        self._above: deque[str] = deque()  # to be written above the line
         self._writing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._output = Vt100_Output(sys.stdout, _size, term=os.environ.get("TERM"), enable_cpr=False)
-        buffer = Buffer(multiline=True, history=Typed(history), accept_handler=self._accept)
-        line = BufferControl(buffer, input_processors=[BeforeInput(PROMPT, style="bold ansigreen" if colour else "")])
-        top = Window(FormattedTextControl(self._passing), wrap_lines=True, dont_extend_height=True)
+        self.turning = False  # a sign is to be seen to turn
+        self.output = Vt100_Output(sys.stdout, _size, term=os.environ.get("TERM"), enable_cpr=False)
+        self._buffer = Buffer(multiline=True, history=Typed(history), accept_handler=self._accept)
+        prompt = BeforeInput(PROMPT, style="bold ansigreen" if colour else "")
+        line = BufferControl(self._buffer, input_processors=[prompt])
+        top = Window(FormattedTextControl(passing), wrap_lines=True, dont_extend_height=True)
         self._app: Application[None] = Application(
             Layout(
                 HSplit(
                     [
-                        ConditionalContainer(
-                            top, Condition(lambda: bool(self._half or self._status or self._working_since))
-                        ),
+                        ConditionalContainer(top, Condition(lambda: bool(passing()))),
                         Window(line, wrap_lines=True, dont_extend_height=True, height=Dimension(min=1)),
                     ]
                 ),
                 focused_element=line,
             ),
             key_bindings=self._keys(),
-            output=self._output,
+            output=self.output,
             color_depth=ColorDepth.default() if colour else ColorDepth.DEPTH_1_BIT,
             min_redraw_interval=REDRAW_S,
         )
-        self._buffer = buffer
+        self._prompt = f"\x1b[1;32m{PROMPT}\x1b[0m" if colour else PROMPT
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
@@ -151,21 +153,17 @@ class Editor:
         return keys
 
     def _accept(self, buffer: Buffer) -> bool:
-        self._write(self._styled(PROMPT, "1;32") + inner(printable(buffer.text)))
+        self.write(self._prompt + inner(printable(buffer.text)))
         self._typed(buffer.text)
         return False
-
-    # The editor's thread.
 
     def run(self) -> None:
         """Edit lines until `close`, or until the terminal is gone."""
 
         async def life() -> None:
             self._loop = asyncio.get_running_loop()
-            turning = asyncio.ensure_future(self._turn())
             if not self._closed:
                 await self._app.run_async(pre_run=self._drain, handle_sigint=False, set_exception_handler=False)
-            turning.cancel()
 
         try:
             with suppress(EOFError):
@@ -174,15 +172,8 @@ class Editor:
             self._loop = None
             self._typed(None)
             for text in self._above:
-                self._output.write_raw(text + "\n")
-            self._output.flush()
-
-    async def _turn(self) -> None:
-        """Let the sign turn while the model works: a screen on which nothing happens is left alone."""
-        while True:  # until cancelled
-            await asyncio.sleep(FRAME_S)
-            if self._working_since and not self._half:
-                self._app.invalidate()
+                self.output.write_raw(text + "\n")
+            self.output.flush()
 
     async def life(self) -> None:
         """`run` in a thread, from trio; returns when the thread has, and closes it when cancelled."""
@@ -194,12 +185,15 @@ class Editor:
 
     async def _until_cancelled(self) -> None:
         try:
-            await trio.sleep_forever()
+            while True:  # until cancelled
+                await trio.sleep(FRAME_S)
+                if self.turning:
+                    self.redraw()
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let `run` return; from any thread."""
+        """Let `run` return."""
         self._closed = True
         self._soon(self._exit)
 
@@ -214,6 +208,15 @@ class Editor:
             with suppress(RuntimeError):  # it has just ended
                 loop.call_soon_threadsafe(what)
 
+    def redraw(self) -> None:
+        """What passes is another now."""
+        self._soon(self._app.invalidate)
+
+    def write(self, text: str) -> None:
+        """A whole line above the editor, or several."""
+        self._above.append(text)
+        self._soon(self._drain)
+
     def _drain(self) -> None:
         """Write what waits above the editor, if that is not under way."""
         if self._closed:
@@ -225,8 +228,8 @@ class Editor:
     async def _write_above(self) -> None:
         def write() -> None:
             while self._above:
-                self._output.write_raw(self._above.popleft() + "\n")
-            self._output.flush()
+                self.output.write_raw(self._above.popleft() + "\n")
+            self.output.flush()
 
         try:
             while self._above and self._app.is_running:  # ends when nothing is left
@@ -234,16 +237,29 @@ class Editor:
         finally:
             self._writing = False
 
+
+class Terminal:
+    """A Screen (screen.py) with a line editor; drawn from the chat's thread."""
+
+    def __init__(
+        self, history: Path, *, colour: bool, typed: Callable[[str | None], None], interrupted: Callable[[], None]
+    ) -> None:
+        """`typed` is called with what the user sends, None: the user leaves; `interrupted`, on Ctrl-C."""
+        self.colour = colour
+        self._who, self._half = "", ""  # the reply that is not final
+        self._status = ""  # what takes long
+        self._working_since = 0.0  # 0: the model has nothing to do
+        self.editor = LineEditor(history, self._passing, colour=colour, typed=typed, interrupted=interrupted)
+
     def _passing(self) -> StyleAndTextTuples:
         """What stands above the line and will go: a growing reply by its last rows, or what takes long."""
         if self._half:
-            size = self._output.get_size()
+            size = self.editor.output.get_size()
             room = max(1, size.rows - KEPT_ROWS)
             shown = inner(self._half[-room * size.columns :]).split("\n")
             while len(shown) > 1 and rows("\n".join(shown), size.columns) > room:  # each round takes a line
                 del shown[0]
-            text = "\n".join(shown)
-            return [("bold ansicyan" if self.colour else "", f"{self._who}> "), ("", text)]
+            return [("bold ansicyan" if self.colour else "", f"{self._who}> "), ("", "\n".join(shown))]
         if self._status:
             return [("ansibrightblack" if self.colour else "", f"· {self._status}")]
         if self._working_since:
@@ -252,13 +268,10 @@ class Editor:
             return [("ansibrightblack" if self.colour else "", f"{frame} {self._who} works, {waited_s:.0f} s")]
         return []
 
-    # What is drawn, from the chat's thread.
-
     def _write(self, text: str) -> None:
         """A whole line above the editor, or several."""
         self._status = ""
-        self._above.append(text)
-        self._soon(self._drain)
+        self.editor.write(text)
 
     def _styled(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
@@ -271,7 +284,8 @@ class Editor:
         """See Screen."""
         self._who = who
         self._working_since = (self._working_since or time.monotonic()) if on else 0.0
-        self._soon(self._app.invalidate)
+        self.editor.turning = on
+        self.editor.redraw()
 
     def begin(self, who: str) -> None:
         """See Screen."""
@@ -280,7 +294,7 @@ class Editor:
     def add(self, text: str) -> None:
         """See Screen."""
         self._half += text
-        self._soon(self._app.invalidate)
+        self.editor.redraw()
 
     def end(self) -> None:
         """See Screen."""
@@ -314,4 +328,4 @@ class Editor:
     def wait(self, text: str) -> None:
         """See Screen."""
         self._status = text
-        self._soon(self._app.invalidate)
+        self.editor.redraw()

@@ -154,11 +154,12 @@ def test_a_chat_that_was_away_shows_what_others_said_and_read_meanwhile(director
 
 def test_commands_of_a_chat(directory: Path) -> None:
     assert llmos(directory, "spawn", "ida", "--block", "persona=You are Ida.").returncode == 0
-    found = llmos(directory, "chat", "ida", text="hello\n/retry\n/continue\n/model\n/help\n")
+    found = llmos(directory, "chat", "ida", text="hello\n/retry\n/continue\n/model\n/core\n/help\n")
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("ida> you said: hello\n") == 2
     assert "ida> you said: Please go on.\n" in found.stdout
     assert "scripted, window 32,768; this machine has scripted" in found.stdout
+    assert "persona: You are Ida.\n" in found.stdout
     assert "/retry     send your last message again" in found.stdout
     assert told(directory, "ida") == ["hello", "hello", "Please go on."]
     again = llmos(directory, "chat", "ida", text="/retry\n")
