@@ -71,7 +71,7 @@ def test_the_first_ctrl_c_stops_the_reply_and_the_second_leaves(directory: Path)
     chat = TerminalChat(directory, "clara")
     chat.shows("/help")
     chat.type("tell me " * 1_600 + "\r")
-    chat.shows("you said: t")
+    chat.shows("\x1b[0;36;1mclara> ")  # it streams
     chat.type(CTRL_C)
     chat.shows("turn: stopped by the user")
     assert json.loads(llmos(directory, "ps", "--json").stdout)["processes"]
