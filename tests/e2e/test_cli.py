@@ -125,7 +125,7 @@ def test_spawn_takes_a_mask_and_blocks_and_kill_makes_a_zombie(daemon: Path) -> 
     assert json.loads(made.stdout)["name"] == "clerk"
     space = json.loads(llmos(daemon, "pmap", "clerk", "--json").stdout)
     assert {segment["name"]: len(segment["pages"]) for segment in space["segments"]}["data"] == 1
-    one_line(llmos(daemon, "spawn", "clerk"), "clerk", "kill it first")
+    one_line(llmos(daemon, "spawn", "clerk"), "clerk", "exists")
     assert llmos(daemon, "fork", "clerk", "second").stdout.startswith("process ")
     one_line(llmos(daemon, "fork", "clerk", "second"), "process second exists", "another name")
     one, two = (json.loads(llmos(daemon, "pmap", name, "--json").stdout) for name in ("clerk", "second"))
