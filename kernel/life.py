@@ -61,7 +61,8 @@ def _started_again(kernel: Kernel, event: Spawned) -> None:
     proc = kernel.procs[kernel.draft.about]
     if proc.state is not State.ZOMBIE:
         raise Exists(
-            f"process {proc.name} exists and is {proc.state}; take another name, or `llmos set` changes what it is"
+            f"process {proc.name} exists and is {proc.state}; take another name, or kill it first; "
+            "`llmos set` changes one that is there"
         )
     if spec.model not in ("", proc.spec.model):
         own = proc.spec.model or "the first model"
