@@ -132,6 +132,59 @@ def attack(surfaces: tuple[str, ...], trials: int, seed: int, first: int, sabota
     return run(list(surfaces), trials, seed, sabotage, first, as_json)
 
 
+@bench.command("clients", short_help="Clients that send while the daemon is killed.")
+@click.option("--clients", type=click.IntRange(min=1, max=64), default=64, show_default=True, help="A process each.")
+@click.option("--messages", type=click.IntRange(min=1, max=400), default=200, show_default=True, help="Of each client.")
+@click.option("--kills", type=click.IntRange(min=0, max=100), default=10, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of when it is killed.")
+@json_option
+def clients(clients: int, messages: int, kills: int, seed: int, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench clients --clients 4 --messages 10 --kills 2
+      llmos bench clients --clients 8 --messages 20 --kills 3 --json
+
+    Clients send to a real daemon, which is killed with SIGKILL again and again, with a reader open on each process, as
+    a chat is. Counted is what was acknowledged and is lost, what comes twice, and what no reader was shown; then the
+    journal is replayed. Exit status 1 if anything is found.
+    """
+    from bench.clients import run
+
+    return run(clients, messages, kills, seed, as_json)
+
+
+@bench.command("soak", short_help="Whether file and memory level off.")
+@click.option("--minutes", type=click.FloatRange(min=0.1, max=10_000), default=60.0, show_default=True)
+@click.option("--users", type=click.IntRange(min=1, max=128), default=16, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(min=0.01, max=1_000), default=4.0, show_default=True, help="Messages a second."
+)
+@set_option
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--picture", metavar="FILE", type=PATH, help="Draw both over time: .svg, .png or .pdf.")
+@json_option
+def soak(
+    minutes: float,
+    users: int,
+    rate: float,
+    changes: tuple[str, ...],
+    seed: int,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos bench soak --minutes 0.2 --users 4
+      llmos bench soak --minutes 0.2 --picture soak.svg --json
+
+    Users talk to a real daemon with a scripted CPU at a steady rate, and data.mdb and resident memory are looked at 120
+    times. Growth is the last fifth over the first, after a tenth of the time.
+    """
+    from bench.soak import run
+
+    run(minutes, users, rate, changes, seed, picture, as_json)
+
+
 @bench.command("recovery", short_help="Boot, indexes and turns of a machine with a long past.")
 @click.option("--processes", type=click.IntRange(min=1), default=10_000, show_default=True)
 @click.option("--pages", type=click.IntRange(min=20_000), default=1_000_000, show_default=True)

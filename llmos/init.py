@@ -51,7 +51,7 @@ def recorded(disk: Disk) -> tuple[Settings, str, str]:
     row, model, cpu = (disk.get("set", name) for name in (b"settings", b"model", b"cpu"))
     try:
         settings = Settings() if row is None else msgspec.msgpack.decode(row, type=Settings)
-    except msgspec.ValidationError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadInput(f"the recorded settings cannot be read ({exc}); was another version of llmos here?") from exc
     return settings, (model or b"").decode(), (cpu or b"llama").decode()
 

@@ -92,7 +92,7 @@ def find(name_or_path: str, progress: Progress = silent) -> Path:
     A known name that is not there yet is pulled. Raises BadInput if there is no such model, or if it is one of the
     models directory that is no longer what was pulled.
     """
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     if path.is_file():
         return _unchanged(path, progress) if path.absolute().parent == directory().absolute() else path
     for candidate in (directory() / name_or_path, directory() / f"{name_or_path}.gguf"):
@@ -121,7 +121,7 @@ def pull(source: str, progress: Progress = silent, sha256: str = "", name: str =
                 wanted = wanted or fragment.removeprefix("sha256=").lower()
             _check_wanted(wanted)
             return _pull_url(url, wanted, name, progress)
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))
         if path.is_file():
             _check_wanted(wanted)
             return _pull_file(path, wanted, name, progress)

@@ -155,7 +155,7 @@ def restore(file: Path, directory: Path, force: bool, tell: Tell) -> Backup:
     The indexes are built again by the next boot. Raises BadInput if the backup is damaged, or the directory in use.
     """
     began = time.monotonic()
-    if not file.exists():
+    if not file.is_file():
         raise BadInput(f"{file}: no such backup")
     data = directory / "data.mdb"
     if data.exists() and in_use(directory):

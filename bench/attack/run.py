@@ -23,7 +23,7 @@ SURFACES: Final[dict[str, Surface]] = discover("bench.attack.surfaces", "SURFACE
 """What is attacked, by the names of the files."""
 GUARDS: Final = {guard: name for name, surface in SURFACES.items() for guard in surface.guards}
 """Which surface must notice that a guard is gone."""
-SHOWN: Final = 10  # findings of a surface
+SHOWN: Final = 40  # findings of a surface
 
 
 def campaign(

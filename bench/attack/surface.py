@@ -8,11 +8,11 @@ the machine as it must not be; anything else that it raises is a traceback. Not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -44,3 +44,14 @@ class Surface(msgspec.Struct, frozen=True):
     trials: int = TRIALS
     hang_s: float = HANG_S
     guards: dict[str, Guard] = {}
+
+
+@contextmanager
+def instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """While the context lasts `owner` has another `name`: how a guard is taken away."""
+    kept = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from msgspec import inspect
 
 EDGES: Final = tuple(
@@ -154,13 +153,12 @@ class Shape:
             case inspect.EnumType():
                 return draw.choice([one.value for one in kind.cls])
             case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
-                many = ITEMS_MAX if kind.max_length is None else min(ITEMS_MAX, kind.max_length)
-                return self._items(draw, [kind.item_type] * draw.randint(0, many), places)
+                return self._items(draw, [kind.item_type] * _many(draw, kind), places)
             case inspect.TupleType():
                 return self._items(draw, kind.item_types, places)
             case inspect.DictType():
                 made: dict[str, Any] = {}
-                for _ in range(draw.randint(0, ITEMS_MAX)):
+                for _ in range(_many(draw, kind)):
                     key = self._make(draw, kind.key_type, [])
                     places.append(Place(made, key, kind.value_type))
                     made[key] = self._make(draw, kind.value_type, places)
@@ -193,7 +191,7 @@ class Shape:
     def _wrong(self, draw: Random, place: Place) -> str | None:
         """Put something at a place that may not stand there; what, or None if nothing was found."""
         found = place.holder[place.key]
-        structs = [one for one in _members(place.type) if isinstance(one, inspect.StructType)]
+        structs = [one for one in members(place.type) if isinstance(one, inspect.StructType)]
         if structs and isinstance(found, dict) and draw.random() < 0.4:
             return _misshapen(draw, structs, found)
         some = list(self._refused(place.type))
@@ -205,14 +203,14 @@ class Shape:
 
     def _refused(self, kind: inspect.Type) -> Iterator[Any]:
         """Values that are surely wrong for a type."""
-        members = list(_members(kind))
-        kinds = {name for one in members for name in _json_kinds(one)}
+        ones = list(members(kind))
+        kinds = {name for one in ones for name in _json_kinds(one)}
         if "any" in kinds:
             return
         yield from (
             value for name, value in OTHERS if name not in kinds and (self.strict or name in ("array", "object"))
         )
-        for one in members:
+        for one in ones:
             if isinstance(one, inspect.IntType | inspect.FloatType):
                 if kinds & {"float"} and kinds & {"int"} and isinstance(one, inspect.IntType):
                     continue
@@ -226,8 +224,8 @@ class Shape:
                     yield "a" * (one.min_length - 1)
                 if one.pattern is not None:
                     yield from (text for text in TEXTS if re.search(one.pattern, text) is None)
-        texts = {value for one in members for value in _literals(one)}
-        if texts and not any(isinstance(one, inspect.StrType) for one in members):
+        texts = {value for one in ones for value in literals(one)}
+        if texts and not any(isinstance(one, inspect.StrType) for one in ones):
             yield from (text for text in TEXTS if text not in texts)
 
 
@@ -247,17 +245,19 @@ OTHERS: Final[tuple[tuple[str, Any], ...]] = (
 )
 
 
-def _members(kind: inspect.Type) -> Iterator[inspect.Type]:
+def members(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """What a type may be: itself, or each of a union, without what is said of them."""
     if isinstance(kind, inspect.Metadata):
-        yield from _members(kind.type)
+        yield from members(kind.type)
     elif isinstance(kind, inspect.UnionType):
         for one in kind.types:
-            yield from _members(one)
+            yield from members(one)
     else:
         yield kind
 
 
-def _literals(kind: inspect.Type) -> tuple[Any, ...]:
+def literals(kind: inspect.Type) -> tuple[Any, ...]:
+    """The values of which it is one, if it lists them."""
     if isinstance(kind, inspect.LiteralType):
         return kind.values
     return tuple(one.value for one in kind.cls) if isinstance(kind, inspect.EnumType) else ()
@@ -278,7 +278,7 @@ def _json_kinds(kind: inspect.Type) -> tuple[str, ...]:
         case inspect.BytesType():
             return ("str",)
         case inspect.LiteralType() | inspect.EnumType():
-            return tuple({"str" if isinstance(value, str) else "int" for value in _literals(kind)})
+            return tuple({"str" if isinstance(value, str) else "int" for value in literals(kind)})
         case (
             inspect.ListType()
             | inspect.VarTupleType()
@@ -291,6 +291,11 @@ def _json_kinds(kind: inspect.Type) -> tuple[str, ...]:
             return ("object",)
         case _:
             return ("any",)
+
+
+def _many(draw: Random, kind: Any) -> int:
+    """How many items of a container."""
+    return draw.randint(kind.min_length or 0, min(ITEMS_MAX, kind.max_length or ITEMS_MAX))
 
 
 def _text(draw: Random, kind: inspect.StrType) -> str:
@@ -356,7 +361,7 @@ def unbounded(type_: Any) -> list[str]:
     seen: set[int] = set()
 
     def look(kind: inspect.Type, where: str) -> None:
-        for one in _members(kind):
+        for one in members(kind):
             if isinstance(one, inspect.IntType | inspect.FloatType):
                 if least(one) is None or most(one) is None:
                     found[where] = None
@@ -394,6 +399,3 @@ def raw(value: Any, *, ascii_only: bool = True) -> bytes:
     text = json.dumps(plain(value), ensure_ascii=ascii_only, separators=(",", ":"))
     text = re.sub(r'"@deep (\d+)@"', lambda found: "[" * int(found[1]) + "]" * int(found[1]), text)
     return text.encode("utf-8", "surrogatepass")
-
-
-__all__ = ["Deep", "Hints", "Place", "Shape", "admits", "bounds", "least", "most", "msgspec", "raw", "unbounded"]

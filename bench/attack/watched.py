@@ -11,7 +11,6 @@ import mmap
 import os
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
@@ -26,11 +25,11 @@ import msgspec
 from bench.attack.surface import MIB_MAX, Died, Surface, Wrong
 
 Kind = Literal["died", "tracebacks", "hung", "wrong"]
+NS: Final = 1_000_000_000
 LOOK_S: Final = 0.02
 OPEN_S: Final = 120.0  # for a surface to be opened, and closed
 DUMP_S: Final = 0.5  # for a child that hangs to say where
 LOST_MAX: Final = 20  # children that may be lost before a surface is given up
-AT: Final = struct.Struct("<qd")  # the trial, and when it began
 TRACE: Final = "Traceback (most recent call last)"
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -85,8 +84,8 @@ def _child_of(
     name: str, surface: Surface, trials: range, seed: int, sabotage: str, folder: Path
 ) -> tuple[int, list[Finding]]:
     """One child, to its end; the trial that was its last, or `trials.stop` if it came through all."""
-    shared = mmap.mmap(-1, AT.size)
-    AT.pack_into(shared, 0, trials.start - 1, time.monotonic())
+    shared = memoryview(mmap.mmap(-1, 16)).cast("q")  # the trial, and when it began, ns
+    shared[0], shared[1] = trials.start - 1, time.monotonic_ns()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -99,10 +98,10 @@ def _child_of(
             time.sleep(LOOK_S)
             done, raw = os.waitpid(pid, os.WNOHANG)
             status = raw if done else None
-            at, began = AT.unpack_from(shared)
+            at, began = shared
             limit_s = surface.hang_s if at in trials else OPEN_S
             mib = 0 if done else _resident_mib(pid)
-            if not done and (time.monotonic() - began > limit_s or mib > MIB_MAX):
+            if not done and (time.monotonic_ns() - began > limit_s * NS or mib > MIB_MAX):
                 os.kill(pid, signal.SIGUSR1)
                 time.sleep(DUMP_S)
                 end = Finding(
@@ -112,10 +111,12 @@ def _child_of(
                 _, status = os.waitpid(pid, 0)
     except BaseException:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
         raise
+    with suppress(ProcessLookupError):  # what it started and left
+        os.killpg(pid, signal.SIGKILL)
     findings = [msgspec.json.decode(line, type=Finding) for line in _read(folder / "found").splitlines()]
-    at, _ = AT.unpack_from(shared)
+    at = shared[0]
     said = _read(folder / "err").decode(errors="replace")
     if end is not None:
         where = " ".join(said.rpartition("most recent call first")[2].split())[:400]
@@ -136,11 +137,12 @@ def _resident_mib(pid: int) -> int:
 
 
 def _child(
-    name: str, surface: Surface, trials: range, seed: int, sabotage: str, folder: Path, shared: mmap.mmap
+    name: str, surface: Surface, trials: range, seed: int, sabotage: str, folder: Path, shared: memoryview[int]
 ) -> NoReturn:
     """Make the trials and leave, with status 0 if it came through."""
     status = 1
     try:
+        os.setpgid(0, 0)
         out = os.open(folder / "out", os.O_WRONLY | os.O_CREAT)
         err = os.open(folder / "err", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1)
@@ -157,7 +159,7 @@ def _child(
 
 
 def _trials(
-    name: str, surface: Surface, trials: range, seed: int, sabotage: str, folder: Path, shared: mmap.mmap
+    name: str, surface: Surface, trials: range, seed: int, sabotage: str, folder: Path, shared: memoryview[int]
 ) -> None:
     found = os.open(folder / "found", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     heard = 0
@@ -182,7 +184,7 @@ def _trials(
                 stack.enter_context(surface.guards[sabotage]())
             trial = stack.enter_context(surface.opened(folder))
             for at in trials:
-                AT.pack_into(shared, 0, at, time.monotonic())
+                shared[1], shared[0] = time.monotonic_ns(), at
                 try:
                     trial(Random(f"{name}/{seed}/{at}"))
                 except Wrong as exc:
@@ -192,7 +194,7 @@ def _trials(
                 except Exception as exc:
                     tell(at, "tracebacks", _short(exc))
                 listen(at)
-            AT.pack_into(shared, 0, trials.stop, time.monotonic())
+            shared[1], shared[0] = time.monotonic_ns(), trials.stop
     except (Wrong, Died) as exc:
         tell(at, "wrong" if isinstance(exc, Wrong) else "died", f"at the end: {exc}")
     listen(at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -54,7 +55,7 @@ def load(workload: str, data: Path | None, seed: int = 1) -> Dataset:
         return Dataset("bfcl", conversations, "contains", lost)
     if workload == "facts":
         return facts.load(seed)
-    path = Path(workload).expanduser()
+    path = Path(os.path.expanduser(workload))
     if not path.exists():
         raise BadInput(
             f"--workload {workload}: no such file; it is facts, locomo, bfcl, or a file or folder of conversations"

@@ -20,7 +20,7 @@ T = TypeVar("T")
 def folder() -> Path:
     """Where the files lie."""
     chosen = os.environ.get("LLMOS_HOME")
-    return (Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "llmos") / "bench"
+    return (Path(os.path.expanduser(chosen)) if chosen else Path.home() / ".cache" / "llmos") / "bench"
 
 
 def digest(*what: Any) -> str:

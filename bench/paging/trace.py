@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
+import math
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
+from msgspec import Meta
 
 from kernel.errors import BadInput
 from kernel.memory.page import Kind
 
+PAGE_MAX: Final = (1 << 64) - 1  # of oracleGeneral: an object's number
+TOKENS_MAX: Final = (1 << 32) - 1  # and its size
+PID_MAX: Final = 1 << 31
+LINE_BYTES_MAX: Final = 64 << 20  # of CSV and JSONL
+TEXT_BYTES_MAX: Final = 1 << 30  # of a JSONL as a whole, unpacked: it is held in memory
 GENERATED: Final = 100  # tokens that the model emits a turn
 
 
@@ -83,9 +93,44 @@ def format_of(path: Path) -> str:
     return found
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """The file, as `opened`; what goes wrong while it is read is BadInput, too."""
+    with opened(path) as file:
+        try:
+            yield file
+        except (OSError, EOFError, zlib.error) as exc:
+            raise BadInput(f"{path}: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def _lines(path: Path, most: float = math.inf) -> Iterator[bytes]:
+    """The lines of a text, none longer than LINE_BYTES_MAX, all together at most `most` bytes."""
+    size = 0
+    with reading(path) as file:
+        while line := file.readline(LINE_BYTES_MAX + 1):  # until its end
+            size += len(line)
+            if len(line) > LINE_BYTES_MAX or size > most:
+                raise BadInput(f"{path}: more than {LINE_BYTES_MAX} bytes in a line, or {most:.0f} in all")
+            yield line
+
+
+def _ref(found: tuple[int, int, Kind]) -> Ref:
+    """A page of a file. Raises ValueError for numbers that no page has."""
+    page, tokens, kind = found
+    if not 0 <= page <= PAGE_MAX or not 1 <= tokens <= TOKENS_MAX:
+        raise ValueError(f"page {page} of {tokens} tokens; 0 to {PAGE_MAX} and 1 to {TOKENS_MAX} are allowed")
+    return Ref(page, tokens, kind)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise ValueError(f"{text[:20]!r} is no number of at most 20 digits")
+    return int(text)
+
+
 def oracle_general(path: Path, *, unit: bool = False) -> Iterator[Turn]:
     """A request a turn, streamed. `unit`: every object has size 1."""
-    with opened(path) as file:
+    with reading(path) as file:
         while block := file.read(RECORD.size * 4096):
             if len(block) % RECORD.size:
                 raise BadInput(f"{path}: ends inside a record of {RECORD.size} bytes")
@@ -115,26 +160,30 @@ def read_csv(path: Path) -> Iterator[Turn]:
 
     Lines of one turn stand together; without `turn` each line is one.
     """
-    with opened(path) as file:
-        rows = csv.DictReader(line.decode("utf-8", "replace") for line in file)
-        current: dict[str, Any] = {}
-        for number, row in enumerate(rows, 2):
-            try:
-                at = row.get("turn") or number
-                ref = Ref(int(row["page"]), int(row.get("tokens") or 1), Kind(row.get("kind") or "message"))
-                if ref.tokens < 1:
-                    raise ValueError("tokens below 1")
-                if current and current["at"] != at:
-                    yield _turn(current)
-                    current = {}
-                if not current:
-                    current = {"at": at, "new": [], "refs": [], "query": "", "pid": int(row.get("pid") or 0)}
-                current["query"] = row.get("query") or current["query"]
-                current["new" if row.get("what") == "new" else "refs"].append(ref)
-            except (KeyError, TypeError, ValueError) as exc:
-                raise BadInput(f"{path}:{number}: {exc}; columns are {', '.join(HEADER)}") from exc
-        if current:
+    csv.field_size_limit(LINE_BYTES_MAX)
+    rows = csv.DictReader(line.decode("utf-8", "replace") for line in _lines(path))
+    current: dict[str, Any] = {}
+    for number in itertools.count(2):  # until the last row
+        try:
+            row = next(rows, None)
+            if row is None:
+                break
+            at = row.get("turn") or number
+            ref = _ref((_number(row["page"]), _number(row.get("tokens") or "1"), Kind(row.get("kind") or "message")))
+            pid = _number(row.get("pid") or "0")
+            if pid > PID_MAX:
+                raise ValueError(f"pid {pid}; at most {PID_MAX} are allowed")
+        except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as exc:
+            raise BadInput(f"{path}:{number}: {exc}; columns are {', '.join(HEADER)}") from exc
+        if current and current["at"] != at:
             yield _turn(current)
+            current = {}
+        if not current:
+            current = {"at": at, "new": [], "refs": [], "query": "", "pid": pid}
+        current["query"] = row.get("query") or current["query"]
+        current["new" if row.get("what") == "new" else "refs"].append(ref)
+    if current:
+        yield _turn(current)
 
 
 def write_csv(turns: Iterable[Turn], path: Path) -> int:
@@ -163,7 +212,7 @@ class _Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     new: list[tuple[int, int, Kind]] = []
     refs: list[tuple[int, int, Kind]] = []
     query: str = ""
-    pid: int = 0
+    pid: Annotated[int, Meta(ge=0, le=PID_MAX)] = 0
     texts: list[str] = []
 
 
@@ -172,14 +221,13 @@ def read_jsonl(path: Path) -> tuple[list[Turn], list[str]]:
     decoder = msgspec.json.Decoder(_Line)
     turns: list[Turn] = []
     texts: dict[int, str] = {}
-    with opened(path) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                found = decoder.decode(line)
-            except msgspec.DecodeError as exc:
-                raise BadInput(f"{path}:{number}: {exc}") from exc
+    for number, line in enumerate(_lines(path, TEXT_BYTES_MAX), 1):
+        try:
+            found = decoder.decode(line)
             turns.append(Turn(tuple(map(_ref, found.new)), tuple(map(_ref, found.refs)), found.query, found.pid))
-            texts.update(zip((ref.page for ref in turns[-1].new), found.texts, strict=False))
+        except (msgspec.DecodeError, ValueError, RecursionError) as exc:  # UnicodeDecodeError is a ValueError
+            raise BadInput(f"{path}:{number}: {exc}") from exc
+        texts.update(zip((ref.page for ref in turns[-1].new), found.texts, strict=False))
     pages = {ref.page for turn in turns for ref in (*turn.new, *turn.refs)}
     whole = pages == set(range(1, len(pages) + 1)) == set(texts)
     return turns, [texts[page] for page in sorted(texts)] if whole else []
@@ -210,10 +258,6 @@ def write(turns: Iterable[Turn], path: Path) -> int:
     """Write in the format that the name says; how many pages were written."""
     makers = {"oracleGeneral": write_oracle_general, "csv": write_csv, "jsonl": write_jsonl}
     return makers[format_of(path)](turns, path)
-
-
-def _ref(found: tuple[int, int, Kind]) -> Ref:
-    return Ref(*found)
 
 
 def _turn(found: dict[str, Any]) -> Turn:

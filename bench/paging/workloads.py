@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -513,7 +514,7 @@ def _constant(turns: list[Turn]) -> Callable[[], list[Turn]]:
 def _lines(path: Path) -> list[bytes]:
     try:
         return (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).splitlines()
-    except (OSError, EOFError) as exc:
+    except (OSError, EOFError, zlib.error) as exc:
         raise BadInput(f"{path}: {exc}") from exc
 
 

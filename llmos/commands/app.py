@@ -137,6 +137,8 @@ def status(arguments: list[str]) -> int:
     except BrokenPipeError:  # `llmos dmesg | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as exc:  # a path that cannot be, a disk that is full: the host's words say what
+        return _refused(f"{exc.filename}: {exc.strerror}" if exc.filename is not None else str(exc.strerror or exc))
     except Exception as exc:  # what is not the user's keeps its traceback, which may quote anybody
         from llmos.commands.output import show
 
@@ -157,7 +159,7 @@ def _run(arguments: list[str]) -> int:
         from llmos.client import leaf
 
         cause = leaf(group)
-        if isinstance(cause, KernelError | KeyboardInterrupt):
+        if isinstance(cause, KernelError | OSError | KeyboardInterrupt):
             raise cause from None
         raise  # what is not the user's keeps its traceback
     sys.stdout.flush()

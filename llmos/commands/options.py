@@ -37,7 +37,7 @@ where_argument = click.argument(
 def home(given: Path | None) -> Path:
     """The data directory: as given, of the environment, or the default; absolute."""
     chosen = given or os.environ.get("LLMOS_DIR")
-    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local" / "share" / "llmos"
+    return Path(os.path.expanduser(chosen)).absolute() if chosen else Path.home() / ".local" / "share" / "llmos"
 
 
 def socket_of(given: Path | None) -> Path:

@@ -119,4 +119,10 @@ def print_json(what: Any) -> None:
     """One JSON object on one line."""
     import msgspec
 
-    print(escaped(msgspec.json.encode(what).decode()))
+    try:
+        text = msgspec.json.encode(what).decode()
+    except UnicodeEncodeError:  # a file's name that is no text
+        import json
+
+        text = json.dumps(msgspec.to_builtins(what), separators=(",", ":"))
+    print(escaped(text))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -40,11 +40,14 @@ from syscalls.table import Table
 NS: Final = 1_000_000_000
 UNITS: Final = {"ms": NS // 1_000, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
 UNTIL_MAX: Final = 366 * UNITS["d"]
+BYTES_MAX: Final = 16 << 20  # of a file
 EVENTS_MAX: Final = 1_000_000  # of one scenario, repetitions included
 
-Duration = Annotated[str, Meta(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$", description="such as 250ms, 1h30m")]
+Duration = Annotated[
+    str, Meta(pattern=r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d)){1,5}\Z", description="such as 250ms, 1h30m")
+]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 53))]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +60,7 @@ class MachineSpec(_Strict, frozen=True, kw_only=True):
     slots: Annotated[int, Meta(ge=1, le=1_024)] = 1
     token: Duration = "20ms"
     prefill: Duration = "0ms"  # a prompt token that is not in KV
-    kv: Annotated[int, Meta(ge=0)] = 0  # tokens that the CPU keeps the evaluation of; 0: of every process
+    kv: Count = 0  # tokens that the CPU keeps the evaluation of; 0: of every process
     set: tuple[str, ...] = ()
 
 
@@ -70,7 +73,7 @@ class ProcessSpec(_Strict, frozen=True, kw_only=True):
     loop: bool = False
     mask: tuple[str, ...] | None = None
     blocks: dict[str, str] = {}
-    nice: int = 0
+    nice: Annotated[int, Meta(ge=-20, le=19)] = 0
     abort: bool = False
 
     def spec(self, name: str) -> Spec:
@@ -144,7 +147,7 @@ class Expect(_Strict, frozen=True, kw_only=True):
     never: Pattern | None = None
     order: tuple[Pattern, ...] = ()
     count: Pattern | None = None
-    is_: Annotated[int, Meta(ge=0)] | None = msgspec.field(name="is", default=None)
+    is_: Count | None = msgspec.field(name="is", default=None)
     least: Count | None = None
     most: Count | None = None
     state: Literal["ready", "running", "blocked", "idle", "suspended", "zombie"] | None = None
@@ -161,7 +164,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     title: str
     teaches: str
     until: Duration
-    seed: int = 0
+    seed: Count = 0
     machine: MachineSpec = MachineSpec()
     processes: dict[Name, ProcessSpec]
     events: tuple[EventSpec, ...]
@@ -185,7 +188,11 @@ def times(event: EventSpec, rng: Random) -> list[int]:
 def read(path: Path) -> Scenario:
     """A scenario's file. Raises BadInput naming what is wrong in it, and where."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(BYTES_MAX + 1)
+        if len(raw) > BYTES_MAX:
+            raise BadInput(f"{path}: more than {BYTES_MAX} bytes are no scenario")
+        text = raw.decode()
     except OSError as exc:
         raise BadInput(f"{path}: {exc.strerror}; name a scenario's TOML file") from exc
     except UnicodeDecodeError as exc:
@@ -237,6 +244,7 @@ def _mistakes(scenario: Scenario) -> Iterator[str]:
     end = ns(scenario.until)
     if not 0 < end <= UNTIL_MAX:
         yield f"until = {scenario.until}: more than 0 and at most 366d"
+    yield from _too_long("machine", scenario.machine)
     if ns(scenario.machine.token) == 0:
         yield "machine.token = 0: a token takes some time"
     try:
@@ -251,7 +259,16 @@ def _mistakes(scenario: Scenario) -> Iterator[str]:
                 yield f"processes.{name}.mask: {call} is no syscall; they are {', '.join(Table.names)}"
     yield from _event_mistakes(scenario)
     for n, expect in enumerate(scenario.expect):
+        yield from _too_long(f"expect[{n}]", expect)
         yield from _expectation_mistakes(f"expect[{n}]", expect, scenario)
+
+
+def _too_long(where: str, one: msgspec.Struct) -> Iterator[str]:
+    """Durations that no scenario lasts: beyond them there are no times that a disk holds."""
+    for field in msgspec.structs.fields(one):
+        length = getattr(one, field.name)
+        if Duration in (field.type, *get_args(field.type)) and length is not None and ns(length) > UNTIL_MAX:
+            yield f"{where}.{field.encode_name} = {length}: at most 366d"
 
 
 def _event_mistakes(scenario: Scenario) -> Iterator[str]:
@@ -261,6 +278,7 @@ def _event_mistakes(scenario: Scenario) -> Iterator[str]:
     total = 0
     for n, event in enumerate(scenario.events):
         where = f"events[{n}]"
+        yield from _too_long(where, event)
         if sum(when is not None for when in (event.at, event.every, event.after)) != 1:
             yield f"{where}: one of at, every and after"
         verbs = [verb for verb in VERBS if getattr(event, "raise_" if verb == "raise" else verb) is not None]

@@ -55,15 +55,8 @@ ASKS: Final = {
 BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory"}
 """Commands that evaluate or fetch a model in whatever example."""
 MINUTES: Final = {
-    *(
-        "bench kernel",
-        "bench crash",
-        "bench attack",
-        "bench recovery",
-        "bench sched",
-        "bench interrupts",
-        "bench paging",
-    ),
+    f"bench {name}"
+    for name in ("kernel", "crash", "attack", "clients", "soak", "recovery", "sched", "interrupts", "paging")
 }
 """Commands that take more than a few seconds."""
 MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}

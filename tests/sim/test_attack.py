@@ -7,10 +7,28 @@ from bench.attack.run import GUARDS, SURFACES, campaign
 from drivers.door import wire
 from kernel.settings import Settings
 
-PART = {"protocol": 300, "export": 60, "gguf": 600, "template": 30, "model": 6, "marks": 300}
+PART = {
+    "protocol": 300,
+    "export": 60,
+    "settings": 100,
+    "scenario": 120,
+    "trace": 150,
+    "commands": 150,
+    "gguf": 600,
+    "template": 30,
+    "model": 6,
+    "marks": 300,
+}
 NOTICED = {  # in how many trials, and as what
-    "connection": (700, "died"),
-    "protocol-bounds": (700, "wrong"),
+    "connection": (80, "died"),
+    "protocol-bounds": (150, "wrong"),
+    "settings-bounds": (40, "wrong"),
+    "scenario-checks": (100, "tracebacks"),
+    "scenario-bounds": (100, "wrong"),
+    "trace-unpacking": (60, "tracebacks"),
+    "trace-bounds": (60, "wrong"),
+    "one-line": (10, "tracebacks"),
+    "control-characters": (80, "wrong"),
     "gguf-dimensions": (200, "wrong"),
     "gguf-count": (300, "wrong"),
     "template-time": (40, "wrong"),

@@ -24,7 +24,7 @@ from bench.paging import machine
 from drivers.cpu.scripted import ScriptedCpu
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
-from llmos.commands.app import _status
+from llmos.commands.app import status
 
 FACTS = [
     ("My brother Anselm moved to Trondheim in March.", "Where did Anselm move?", "Trondheim"),
@@ -171,9 +171,9 @@ def test_what_is_recalled_while_it_is_told_leaves_no_trace(talk: Conversation) -
 
 
 def figures(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    status = _status(["bench", *args, "--json"])
+    ended = status(["bench", *args, "--json"])
     said = capsys.readouterr()
-    assert status == 0, said.err
+    assert ended == 0, said.err
     found: dict[str, Any] = json.loads(said.out)
     return found
 
@@ -228,7 +228,7 @@ def test_a_bad_argument_is_named(
     if "--workload" not in args:
         args = ("--workload", str(written(tmp_path / "talk.jsonl", TURNS)), *args)
     sizes = ("--sizes", "scripted") if "live" in args else ()
-    assert _status(["bench", "paging", *args, *sizes]) == 2
+    assert status(["bench", "paging", *args, *sizes]) == 2
     assert says in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ from bench.tiny import mamba
 from drivers.cpu.scripted import ScriptedCpu
 from kernel import records
 from kernel.memory.page import Kind
-from llmos.commands.app import _status
+from llmos.commands.app import status
 
 FACTS = [
     ("My dog is called Archie.", "What is the dog called?", "Archie"),
@@ -51,9 +51,9 @@ def talk(tmp_path: Path) -> Path:
 
 def bench(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
     """What the command prints with --json."""
-    status = _status(["bench", "memory", *args, "--json"])
+    ended = status(["bench", "memory", *args, "--json"])
     said = capsys.readouterr()
-    assert status == 0, said.err
+    assert ended == 0, said.err
     found: dict[str, Any] = json.loads(said.out)
     return found
 
@@ -181,7 +181,7 @@ def test_a_bad_argument_is_named_in_one_line(
     talk: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], says: str
 ) -> None:
     sizes = () if "--sizes" in args else ("--sizes", "scripted")
-    assert _status(["bench", "memory", "--workload", str(talk), *sizes, *args]) == 2
+    assert status(["bench", "memory", "--workload", str(talk), *sizes, *args]) == 2
     said = capsys.readouterr()
     last = [line for line in said.err.splitlines() if line.startswith("llmos: ")]
     assert says in last[-1]

@@ -16,7 +16,7 @@ from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
 from kernel.memory.split import Split
 from kernel.spec import Spec
-from llmos.commands.app import _status
+from llmos.commands.app import status
 
 DATA = Path(os.environ.get("LLMOS_DATA") or "absent")
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LLMOS_DATA names no folder with the benchmark data")
@@ -49,9 +49,9 @@ def run(part: Part, policy: str, budget: int, options: Options = ONE_BY_ONE) -> 
 
 
 def told(capsys, *arguments: str) -> tuple[int, str, str]:
-    status = _status(["bench", "paging", *arguments])
+    ended = status(["bench", "paging", *arguments])
     said = capsys.readouterr()
-    return status, said.out, said.err
+    return ended, said.out, said.err
 
 
 @needs_data
@@ -320,13 +320,13 @@ async def test_a_machine_records_what_it_drew_on(tmp_path, capsys):
                     if isinstance(item, Message) and item.ends:
                         break
     file = tmp_path / "mine.jsonl.gz"
-    assert _status(["trace", "record", str(tmp_path / "machine"), str(file), "--process", "clerk"]) == 0
+    assert status(["trace", "record", str(tmp_path / "machine"), str(file), "--process", "clerk"]) == 0
     turns, texts = trace.read_jsonl(file)
     assert [turn.query for turn in turns] == said
     assert texts[0] == said[0]
     assert all(ref.tokens > 5 for turn in turns for ref in turn.new)
     assert workloads.load(str(file), None, 1, 64).pager == "search"
-    assert _status(["trace", "convert", str(file), str(tmp_path / "mine.csv")]) == 0
+    assert status(["trace", "convert", str(file), str(tmp_path / "mine.csv")]) == 0
     assert "pages" in capsys.readouterr().out
     assert list(trace.read(tmp_path / "mine.csv"))[0].new == turns[0].new
     with pytest.raises(BadInput, match="no process dog; there are clerk"):
@@ -343,7 +343,7 @@ def test_what_a_reply_drew_on():
 
 
 def test_the_list_of_policies(capsys):
-    assert _status(["policies", "--json"]) == 0
+    assert status(["policies", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     live = {"fifo", "lru", "clock", "arc", "s3fifo", "sieve", "gdsf", "ours", "pin_on_fault"}
     assert {name for name, row in rows.items() if row["live"]} >= live

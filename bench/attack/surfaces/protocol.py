@@ -10,7 +10,7 @@ import json
 import re
 import socket
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -18,9 +18,8 @@ from typing import Any, Final
 from bench.attack import values
 from bench.attack.machines import NAMES, Machines, checked
 from bench.attack.mutate import mutated
-from bench.attack.surface import HANG_S, Guard, Surface, Trial, Wrong
+from bench.attack.surface import HANG_S, Guard, Surface, Trial, Wrong, instead
 from drivers.door import desk, wire
-from drivers.door.arriving import Arriving
 from kernel.errors import KernelError
 from kernel.machine.loop import Machine
 
@@ -177,25 +176,21 @@ def _opened(folder: Path) -> Iterator[Trial]:
 @contextmanager
 def _no_catch_all() -> Iterator[None]:
     """What fails in a request as nobody foresaw goes on to end the machine; `irqs` fails like that."""
-    broken, carry_out = desk.broken, desk.carry_out
 
     def uncaught(number: int, exc: Exception) -> wire.Failed:
         raise exc
 
-    def failing(machine: Machine, request: wire.AnyCommand, arriving: Arriving) -> Awaitable[wire.AnyAnswer]:
-        if isinstance(request, wire.Irqs):
+    def failing(machine: Machine, request: wire.AnyCommand, *more: Any) -> Awaitable[wire.AnyAnswer]:
+        if isinstance(request, wire.Irqs | wire.Info):
             raise RuntimeError("nobody foresaw this")
-        return carry_out(machine, request, arriving)
+        return carry_out(machine, request, *more)
 
-    desk.broken, desk.carry_out = uncaught, failing  # type: ignore[assignment]
-    try:
+    carry_out = desk.carry_out
+    with instead(desk, "broken", uncaught), instead(desk, "carry_out", failing):
         yield
-    finally:
-        desk.broken, desk.carry_out = broken, carry_out
 
 
-@contextmanager
-def _no_bounds() -> Iterator[None]:
+def _no_bounds() -> AbstractContextManager[None]:
     """Any number is an id."""
     decode = wire.decode_request
 
@@ -203,16 +198,9 @@ def _no_bounds() -> Iterator[None]:
         try:
             return decode(raw)
         except KernelError:
-            found = re.fullmatch(rb'{"op":"info","id":(-?\d+)}', raw)
-            if found is None:
-                raise
-            return wire.Info(id=int(found[1]))
+            return decode(re.sub(rb'"id":-?\d+', b'"id":1', raw))
 
-    wire.decode_request = unbound
-    try:
-        yield
-    finally:
-        wire.decode_request = decode
+    return instead(wire, "decode_request", unbound)
 
 
 GUARDS: Final[dict[str, Guard]] = {"connection": _no_catch_all, "protocol-bounds": _no_bounds}
