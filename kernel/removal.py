@@ -101,6 +101,7 @@ def removed(kernel: Kernel, event: Removed) -> None:
     _erase(kernel, "mid", (mid.encode() for mid in event.mids))
     _erase(kernel, "ids", (records.ids_key(measure, page) for measure in event.measures for page in gone))
     _erase(kernel, "said", (records.key(proc.pid, seq) for seq in range(1, proc.said + 1)))
+    _erase(kernel, "said", (records.key(proc.pid, number) for number in range(1, proc.said + 1)))
     for seq in range(proc.acked + 1, proc.said + 1):
         kernel.write("outbox", records.key(proc.pid, seq), None)
     kernel.write("proc", records.key(proc.pid), None)

@@ -40,7 +40,7 @@ from typing import Any, Final, Literal
 import lmdb
 import msgspec
 
-from drivers.disk.seal import FORMAT, FORMAT_KEY, SEALED, UNSEALED, boot_of_host, seal, unseal
+from drivers.disk.seal import FORMAT, FORMAT_KEY, LATER, SEALED, UNSEALED, boot_of_host, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
 from kernel.errors import BadInput, DeviceError, InUse
@@ -57,8 +57,6 @@ READERS_MAX: Final = 512  # reader slots; each thread that reads holds at most o
 LOCK_TRIES: Final = 25  # somebody may only be looking whether the file is held
 LOCK_S: Final = 0.02  # between two of them
 LOCKS: Final = Path("/proc/locks")  # where Linux says who holds what
-
-LATER: Final = frozenset({"said"})  # tables that a directory of before lacks; they are made at its next boot
 
 Sync = Literal["full", "group", "off"]
 
