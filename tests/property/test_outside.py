@@ -36,6 +36,7 @@ from kernel.process import State
 from kernel.settings import Settings, apply, keys
 from kernel.spec import Spec
 from llmos.init import recorded
+from llmos.scenario.format import Scenario
 from syscalls.table import Table
 from tests.fakes import Rig, op
 
@@ -46,6 +47,7 @@ OUTSIDE: Final = (
     parcel.PageLine,
     parcel.Tail,
     Settings,
+    Scenario,
 )
 seeds = st.integers(0, 1 << 32)
 
