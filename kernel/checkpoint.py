@@ -5,12 +5,15 @@ what a running kernel needs to go on from there (Base). Pages and message ids ar
 of a checkpoint are the ones with numbers up to its counters, and are not copied. A running kernel takes a checkpoint
 after a Checkpointed event, whose step makes everything that no record holds a function of the records (restart.derive);
 one that does not run, at its last commit, for the next event is Booted, which does the same.
-Not here: who asks for it (machine/loop.py, llmos/storage.py), replay (replay.py).
+It is copied a piece at a time while the kernel goes on (Copy). Replay starts at the one under HEAD; one under NEXT
+stands beside it until it takes its place. Rows of others, which a crash may leave half done, are stale, and go.
+Not here: who asks for it (machine/keeper.py, llmos/storage.py), replay (replay.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -18,11 +21,14 @@ import msgspec
 from kernel import formats, restart
 from kernel.event import Booted, Tag
 from kernel.ports import Reads, Record
-from kernel.records import FORMAT_ROW, STATE, JournalEntry, encode, key, unkey
+from kernel.records import FORMAT_ROW, STATE, Counters, JournalEntry, encode, key, unkey
 from kernel.state import Kernel
 
 HEAD: Final = b"at"
-CUT: Final = 1_000  # journal entries that one transaction deletes
+NEXT: Final = b"next"
+COPIED: Final = 200  # rows that one transaction copies
+CUT: Final = 250  # rows that one transaction deletes
+MARK: Final = b"#"  # before it and a log number come the rows of a checkpoint; older directories have them bare
 
 
 class Base(msgspec.Struct, frozen=True, array_like=True):
@@ -32,11 +38,12 @@ class Base(msgspec.Struct, frozen=True, array_like=True):
     hash: bytes
     booted: Booted | None = None  # None: no kernel ran; the next event is Booted
     slots: tuple[Tag, ...] = ()
+    prefix: bytes = b""  # of the keys of its rows
 
 
-def base(disk: Reads) -> Base | None:
-    """The checkpoint of a disk, if there is one."""
-    row = disk.get("base", HEAD)
+def base(disk: Reads, which: bytes = HEAD) -> Base | None:
+    """The checkpoint of a disk, if there is one; with NEXT, the newer one that stands beside it."""
+    row = disk.get("base", which)
     return None if row is None else msgspec.msgpack.decode(row, type=Base)
 
 
@@ -52,19 +59,71 @@ def state_hash(disk: Reads) -> bytes:
     return entry.hash if entry is not None else kept.hash if kept is not None else bytes(16)
 
 
+class Copy:
+    """A checkpoint of what is committed now, taken a piece at a time.
+
+    The caller's duty: make it between a Checkpointed step and the next one, or on a disk that no kernel runs on; commit
+    what `piece` gives until it is empty, and then the head; and commit with all else that is written what `saved` says.
+    """
+
+    def __init__(self, disk: Reads, kernel: Kernel | None) -> None:
+        """`kernel`: whose state that is, if one runs."""
+        self._disk = disk
+        self._left = deque(STATE)  # tables that are not copied whole, the first of them up to `_last`
+        self._last = b""
+        self._saved: set[tuple[str, bytes]] = set()  # rows beyond that which were copied before they changed
+        raw = disk.get("meta", b"kernel")
+        counters = msgspec.msgpack.decode(raw, type=Counters) if raw is not None else Counters()
+        prefix = MARK + key(counters.lsn)
+        if kernel is None:
+            self.head = Base(counters.lsn, state_hash(disk), prefix=prefix)
+        else:
+            slots = tuple(slot.tag for slot in kernel.slots)
+            self.head = Base(counters.lsn, kernel.hash.to_bytes(16, "little"), kernel.config, slots, prefix)
+
+    def saved(self, written: Sequence[Record]) -> list[Record]:
+        """The rows that `written` is about to change and the copy has not come to, as they are."""
+        found = []
+        for at in [(record.table, record.key) for record in written]:
+            if at[0] not in self._left or at == FORMAT_ROW or at in self._saved:
+                continue
+            if at[0] == self._left[0] and at[1] <= self._last:
+                continue
+            self._saved.add(at)
+            value = self._disk.get(*at)
+            if value is not None:
+                found.append(self._row(*at, value))
+        return found
+
+    def piece(self) -> list[Record]:
+        """What to copy next; empty when all is."""
+        found: list[Record] = []
+        while self._left and not found:
+            table = self._left[0]
+            rows = self._disk.scan(table, self._last + b"\0" if self._last else b"", limit=COPIED)
+            kept = [(row, value) for row, value in rows if (table, row) not in self._saved]
+            found = [self._row(table, row, value) for row, value in kept if (table, row) != FORMAT_ROW]
+            if len(rows) < COPIED:
+                self._left.popleft()
+                self._last = b""
+            else:
+                self._last = rows[-1][0]
+        return found
+
+    def _row(self, table: str, row: bytes, value: bytes) -> Record:
+        return Record("base", self.head.prefix + table.encode() + b"/" + row, value)
+
+
 def records(disk: Reads, kernel: Kernel | None) -> list[Record]:
-    """The checkpoint of what is committed now, to be committed at once; `kernel`: whose state that is, if one runs."""
-    counters = disk.get("meta", b"kernel")
-    lsn = msgspec.msgpack.decode(counters)[0] if counters is not None else 0
-    if kernel is None:
-        head = Base(lsn, state_hash(disk))
-    else:
-        slots = tuple(slot.tag for slot in kernel.slots)
-        head = Base(lsn, kernel.hash.to_bytes(16, "little"), kernel.config, slots)
-    written = {row.table.encode() + b"/" + row.key: row.value for row in _state(disk)}
-    written[HEAD] = encode(head)
-    gone = [Record("base", row, None) for row, _ in disk.scan("base") if row not in written]
-    return gone + [Record("base", row, value) for row, value in written.items()]
+    """The checkpoint of what is committed now, as a whole, to be committed at once."""
+    copy = Copy(disk, kernel)
+    rows = [row for piece in iter(copy.piece, []) for row in piece]
+    return [*rows, *place(copy.head)]
+
+
+def place(head: Base) -> list[Record]:
+    """What makes a checkpoint whose rows are committed the one from which replay starts."""
+    return [Record("base", HEAD, encode(head)), Record("base", NEXT, None)]
 
 
 def _state(disk: Reads) -> Iterator[Record]:
@@ -74,14 +133,20 @@ def _state(disk: Reads) -> Iterator[Record]:
                 yield Record(table, row, value)
 
 
-def load(kernel: Kernel, disk: Reads) -> Base | None:
-    """Bring an empty kernel to the checkpoint of a disk, as it was there; None if there is none."""
-    head = base(disk)
+def _kept(disk: Reads, head: Base) -> Iterator[Record]:
+    for table in STATE:
+        prefix = start = head.prefix + table.encode() + b"/"
+        while rows := [one for one in disk.scan("base", start, limit=COPIED) if one[0].startswith(prefix)]:
+            yield from (Record(table, row.removeprefix(prefix), value) for row, value in rows)
+            start = rows[-1][0] + b"\0"
+
+
+def load(kernel: Kernel, disk: Reads, which: bytes = HEAD) -> Base | None:
+    """Bring an empty kernel to a checkpoint of a disk, as it was there; None if there is none."""
+    head = base(disk, which)
     if head is None:
         return None
-    kept = [(*row.partition(b"/"), value) for row, value in disk.scan("base") if row != HEAD]
-    state = [Record(table.decode(), row, value) for table, _, row, value in kept]
-    kernel.load(state, head.hash, formats.at(disk, head.lsn))
+    kernel.load(_kept(disk, head), head.hash, formats.at(disk, head.lsn))
     if head.booted is not None:
         restart.from_checkpoint(kernel, head.booted, head.slots)
     return head
@@ -93,10 +158,43 @@ def last_commit(kernel: Kernel, disk: Reads) -> None:
 
 
 def cut(disk: Reads) -> list[Record]:
-    """What to delete next of the journal that the checkpoint stands for; empty when nothing of it is left."""
+    """What to delete next of what the checkpoint stands for, and of stale ones; empty when nothing of it is left.
+
+    Not while one is being copied, which nothing names yet.
+    """
     head = base(disk)
-    rows = disk.scan("journal", limit=CUT) if head is not None else []
-    return [Record("journal", row, None) for row, _ in rows if head is not None and unkey(row)[0] <= head.lsn]
+    stale = _stale(disk, {one.prefix for one in (head, base(disk, NEXT)) if one is not None})
+    if stale or head is None:
+        return [Record("base", row, None) for row in stale]
+    first = disk.scan("journal", limit=1)
+    start = unkey(first[0][0])[0] if first else head.lsn + 1
+    return [Record("journal", key(lsn), None) for lsn in range(start, min(start + CUT, head.lsn + 1))]
 
 
-__all__ = ["Base", "base", "cut", "key", "last_commit", "last_entry", "load", "records", "state_hash"]
+def _stale(disk: Reads, living: set[bytes]) -> list[bytes]:
+    """Rows of checkpoints with other prefixes than `living`, some of them; empty if there are none."""
+    start = MARK
+    while (first := disk.scan("base", start, limit=1)) and first[0][0].startswith(MARK):  # ends: `start` grows
+        prefix = first[0][0][: len(MARK) + 8]
+        if prefix not in living:
+            return [row for row, _ in disk.scan("base", prefix, limit=CUT) if row.startswith(prefix)]
+        start = MARK + key(unkey(prefix.removeprefix(MARK))[0] + 1)
+    bare = [table.encode() + b"/" for table in STATE if b"" not in living]
+    return [row for one in bare for row, _ in disk.scan("base", one, limit=CUT) if row.startswith(one)][:CUT]
+
+
+__all__ = [
+    "HEAD",
+    "NEXT",
+    "Base",
+    "Copy",
+    "base",
+    "cut",
+    "key",
+    "last_commit",
+    "last_entry",
+    "load",
+    "place",
+    "records",
+    "state_hash",
+]

@@ -43,7 +43,10 @@ POINTS: Final = {
     "image.inside": "half of a KV image is written, aside",
     "image.after": "a KV image is in its place, and nobody knows",
     "compact.before": "the state to be kept is committed, and no copy of it is made",
+    "compact.copy": "a part of the state to be kept is copied, and nothing names it",
     "compact.after": "the checkpoint is taken, and the journal before it not yet cut",
+    "compact.next": "a checkpoint that the kernel took by itself stands beside the one from which replay starts",
+    "compact.turn": "it has taken that one's place, and the journal before it is not yet cut",
     "compact.cut": "a part of the journal before the checkpoint is cut",
     "close.before": "the machine has drained, and its files are open",
 }  # every name, and what is so at that place

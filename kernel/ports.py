@@ -141,6 +141,10 @@ class Reads(Protocol):
         """Committed pairs from `start` on in key order (`reverse`: from the end, or from `start` down); 0: all."""
         ...
 
+    def size(self, table: str) -> int:
+        """Bytes that a table takes of the disk, about; O(1)."""
+        ...
+
 
 class Disk(Reads, Protocol):
     """The truth: tables written in transactions."""

@@ -149,9 +149,9 @@ TABLES: Final[dict[str, Table]] = {
         unhashed="how the machine is run, given to the kernel by Booted",
     ),
     "base": Table(
-        "table / key, and `at`",
+        "checkpoint, table / key; `at`, `next`",
         0,
-        "the checkpoint: a copy of `meta`, `proc`, `timer`, `outbox`, where it stands, what ran",
+        "checkpoints: copies of `meta`, `proc`, `timer`, `outbox`, where they stand, what ran",
         in_place=True,
         unhashed="a copy",
     ),

@@ -162,6 +162,14 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         FileName, says("what makes vectors of texts: wordllama, or a GGUF file or pulled name of an embedding model")
     ] = "wordllama"
     exact_max: Annotated[int, Meta(ge=0, le=EXACT_MAX), says("vectors of a process up to which search is exact")] = 4096
+    journal_bytes: Annotated[
+        int,
+        Meta(ge=0, le=1 << 50),
+        says("bytes of the journal that are kept, half of them at least; what is older is cut; 0: all"),
+    ] = 128 << 20
+    journal_days: Annotated[
+        int, Meta(ge=0, le=36_500), says("days of the journal that are kept, likewise; 0: however old it is")
+    ] = 0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

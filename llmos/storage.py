@@ -221,8 +221,8 @@ def compact(directory: Path, tell: Tell) -> Compacted:
         assert head is not None  # just written
         while gone := checkpoint.cut(disk):
             disk.commit(gone)
-            entries += len(gone)
-            if entries % 50_000 == 0:
+            entries += sum(record.table == "journal" for record in gone)
+            if entries and entries % 50_000 == 0:
                 tell(f"{entries} journal entries cut")
         tell("writing data.mdb anew")
         with tempfile.TemporaryDirectory(prefix=".compact-", dir=directory) as name:

@@ -28,6 +28,7 @@ class Unsynced:
         self._memory.commit([Record(table, key, value) for table in TABLES for key, value in disk.scan(table)])
         self._waiting: deque[Sequence[Record]] = deque()
         self.get, self.get_many, self.scan = self._memory.get, self._memory.get_many, self._memory.scan
+        self.size = self._memory.size
 
     def commit(self, records: Sequence[Record]) -> None:
         """All or nothing in memory; on the disk later."""

@@ -22,7 +22,7 @@ WORDS: Final = (
     *("maple", "north", "otter", "pearl", "quartz", "river", "slate", "thorn"),
 )
 INSTRUCTIONS_MAX: Final = 60  # a process says nothing more after so many: timers must come to an end
-SETTINGS: Final = ("window=1600", "memory.recall=0.15", "sched.quantum=12", "memory.policy=lru")
+SETTINGS: Final = ("window=1600", "memory.recall=0.15", "sched.quantum=12", "memory.policy=lru", "disk.journal_bytes=1")
 SETTINGS_OF: Final[dict[Kind, tuple[str, ...]]] = {"mixed": ("disk.exact_max=6",), "confluent": ()}
 
 

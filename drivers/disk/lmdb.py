@@ -108,6 +108,12 @@ class _Reads(abc.ABC):
                     break
         return [(key, unseal(table, key, raw)) for key, raw in found]
 
+    def size(self, table: str) -> int:
+        """Bytes of the pages that a table takes of the file."""
+        with self._reading() as txn:
+            stat = txn.stat(self._tables[table])
+        return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
+
     def copy(self, file: Path) -> None:
         """Write the newest snapshot to `file`, without the free pages. LMDB's own copy: writers go on meanwhile.
 

@@ -26,6 +26,7 @@ class MemoryDisk:
         self._lock = threading.Lock()
         self._values: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self._keys: dict[str, list[bytes]] = {table: [] for table in TABLES}  # sorted
+        self._sizes = dict.fromkeys(TABLES, 0)
         self.commit([Record("meta", FORMAT_KEY, FORMAT)])
 
     def commit(self, records: Sequence[Record]) -> None:
@@ -36,6 +37,8 @@ class MemoryDisk:
         with self._lock:
             for table, key, value in ((r.table, r.key, r.value) for r in records):
                 values, keys = self._values[table], self._keys[table]
+                before = values.get(key)
+                self._sizes[table] += len(value or b"") - len(before or b"")
                 if value is None:
                     if values.pop(key, None) is not None:
                         del keys[bisect_left(keys, key)]
@@ -67,6 +70,10 @@ class MemoryDisk:
                 first = bisect_left(keys, start)
                 found = keys[first : first + limit if limit else None]
             return [(key, values[key]) for key in found]
+
+    def size(self, table: str) -> int:
+        """Bytes of the values of a table."""
+        return self._sizes[table]
 
     def close(self) -> None:
         """Nothing to flush; the contents stay, so that a machine can be booted again on the same disk."""

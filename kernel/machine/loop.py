@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, nullcontext
 import msgspec
 import trio
 
-from kernel import aside, checkpoint, core, failpoint
+from kernel import aside, core, failpoint
 from kernel.errors import BadInput, Busy, KernelPanic, Stopped
 from kernel.event import (
     AnyEvent,
@@ -40,6 +40,7 @@ from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.feed import Feed
+from kernel.machine.keeper import Keeper
 from kernel.machine.latency import Latency
 from kernel.machine.pages import Pages
 from kernel.machine.requests import Answer, Requests, Waiter
@@ -48,6 +49,7 @@ from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
 NS = 1_000_000_000
+LOOK_S = 3_600.0  # a machine at rest looks as often whether the journal has become too old
 
 
 class Timers:
@@ -130,8 +132,9 @@ class Machine:
         self._expected: dict[str, int | None] = {}  # by model, whom its CPU was told to expect
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
+        self.keeper = Keeper(kernel, disk, settings, clock)
         self._checkpoint: Waiter | None = None  # who waits for one
-        self._cutting = True  # the journal may hold entries that the last checkpoint stands for
+        self._taken = 0  # the log number of the last
 
     # The inbox. `post` is the only way in for drivers.
 
@@ -190,6 +193,8 @@ class Machine:
                 nursery.cancel_scope.cancel()
         finally:
             self._token = None
+            if self._checkpoint is not None:
+                self._checkpoint.fail(Stopped("the kernel stopped before the checkpoint was taken"))
             self._stopped.set()
             self.feed.close()
             failpoint.passing("close.before")
@@ -212,15 +217,16 @@ class Machine:
             self._awake = trio.Event()
             while self._streams:
                 self.feed.publish(self._streams.popleft())
-            if self._checkpoint is not None:
-                await self._take_checkpoint()
-            if self._cutting:
-                await self._cut()
+            if self._due():
+                await self._checkpointed()
+            if self.keeper.busy:
+                await self._keep()
             if not self._inbox:
-                if self.stopping and not self._busy:
+                if self.stopping and not self._busy and self._checkpoint is None:
                     return
-                if not self._cutting:
-                    await self._awake.wait()
+                if not self.keeper.busy and not self._due():
+                    with trio.move_on_after(LOOK_S):
+                        await self._awake.wait()
                 continue
             most = 1 if self.settings.disk.sync == "full" else BATCH_MAX
             batch = [self._stamped(*self._inbox.popleft()) for _ in range(min(most, len(self._inbox)))]
@@ -284,42 +290,35 @@ class Machine:
                 self.cpus.expect(first, model)
             self._expected[model] = first
 
-    async def _take_checkpoint(self) -> None:
-        """Step a Checkpointed event and keep what the disk holds then, before anything else is stepped."""
-        waiter = self._checkpoint
-        assert waiter is not None
-        inner = Waiter()
-        try:
-            await self._take([self._stamped(Checkpointed(source="user"), inner)])
-            answer = await inner.wait()
-            failpoint.passing("compact.before")
-            if self.disk.blocking:
-                kept = await trio.to_thread.run_sync(checkpoint.records, self.disk, self.kernel)
-            else:
-                kept = checkpoint.records(self.disk, self.kernel)
-            await self.commit(kept)
-            failpoint.passing("compact.after")
-        except BaseException as exc:
-            waiter.fail(exc)
-            raise
-        else:
-            waiter.give(answer)
-            self._cutting = True
-        finally:
-            self._checkpoint = None
+    def _due(self) -> bool:
+        """Whether a checkpoint is to be taken now: somebody wants one, or the journal has become long or old."""
+        if self._checkpoint is not None:
+            return not self.keeper.copying
+        return not self.stopping and self.keeper.due()
 
-    async def _cut(self) -> None:
-        """Delete some of the journal that the last checkpoint stands for."""
-        gone = checkpoint.cut(self.disk)
-        if gone:
-            await self.commit(gone)
-            failpoint.passing("compact.cut")
-        self._cutting = bool(gone)
+    async def _checkpointed(self) -> None:
+        """Step a Checkpointed event and begin to copy what the disk holds then, before anything else is stepped."""
+        await self._take([self._stamped(Checkpointed(source="user"), None)])
+        self._taken = self.kernel.counters.lsn
+        self.keeper.begin(asked=self._checkpoint is not None)
+
+    async def _keep(self) -> None:
+        """Do a piece of the keeper's work; with it the checkpoint that somebody waits for may have been taken."""
+        if self.disk.blocking:
+            written = await trio.to_thread.run_sync(self.keeper.piece)
+        else:
+            written = self.keeper.piece()
+        await self.commit(written)
+        if self.keeper.committed(written):
+            assert self._checkpoint is not None, "somebody asked"
+            self._checkpoint.give(Answer(self._taken))
+            self._checkpoint = None
 
     async def commit(self, written: Sequence[Record]) -> None:
         """One transaction, in one thread hop where the disk blocks. Raises DeviceError: then nothing is performed."""
         if not written:
             return
+        written = [*self.keeper.saved(written), *written]
         with self.around_commit():
             if self.disk.blocking:
                 await trio.to_thread.run_sync(self.disk.commit, written)

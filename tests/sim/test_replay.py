@@ -30,7 +30,7 @@ def busy(rig: Rig, rng: Random, pids: list[int], turns: int) -> None:
 
 
 def compact(rig: Rig) -> int:
-    """What Machine._take_checkpoint does."""
+    """What a machine that is asked to compact does, at once."""
     step = rig.do(Checkpointed(source="user"))
     rig.disk.commit(checkpoint.records(rig.disk, rig.kernel))
     while gone := checkpoint.cut(rig.disk):
