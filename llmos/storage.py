@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from drivers.disk import whole
 from drivers.disk.lmdb import LmdbDisk, LmdbReader, held, reason_to_walk
 from drivers.disk.walk import Walked, walk_apart
 from kernel import checkpoint, formats
@@ -135,15 +136,18 @@ def backup(directory: Path, file: Path, tell: Tell) -> Backup:
     began = time.monotonic()
     if file.exists():
         raise BadInput(f"{file} exists; name another file")
-    with tempfile.TemporaryDirectory(prefix=".llmos-backup-", dir=_parent(file)) as name:
-        folder = Path(name)
-        with reader(directory) as disk:
-            tell(f"copying {directory}")
-            disk.copy(folder / "data.mdb")
-        found = _sound(folder, tell)
-        size = (folder / "data.mdb").stat().st_size
-        os.replace(folder / "data.mdb", file)
-        _sync(file.absolute().parent)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".llmos-backup-", dir=_parent(file)) as name:
+            folder = Path(name)
+            with reader(directory) as disk:
+                tell(f"copying {directory}")
+                disk.copy(folder / "data.mdb")
+            found = _sound(folder, tell)
+            size = (folder / "data.mdb").stat().st_size
+            os.replace(folder / "data.mdb", file)
+            _sync(file.absolute().parent)
+    except OSError as exc:
+        raise BadInput(f"{file} cannot be written: {exc.strerror or exc}; name another file") from exc
     return Backup(
         str(file), size, found.lsn, found.hash, found.processes, found.pages, round(time.monotonic() - began, 2)
     )
@@ -166,21 +170,16 @@ def restore(file: Path, directory: Path, force: bool, tell: Tell) -> Backup:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise BadInput(f"{directory}: {exc.strerror}; choose another directory") from exc
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=directory) as name:
-        folder = Path(name)
-        tell(f"copying {file}")
-        shutil.copyfile(file, folder / "data.mdb")
-        found = _sound(folder, tell)
-        _sync(folder / "data.mdb")
-        if data.exists():
-            aside = directory / f"data.mdb.before-{time.strftime('%Y%m%d-%H%M%S')}"
-            os.replace(data, aside)
-            tell(f"what was there is now {aside}")
-        for pattern in (*INDEX_FILES, "lock.mdb", "kernel.left"):
-            for old in directory.glob(pattern):
-                old.unlink()
-        os.replace(folder / "data.mdb", data)
-        _sync(directory)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=directory) as name:
+            folder = Path(name)
+            tell(f"copying {file}")
+            with file.open("rb") as source, whole.writing(folder / "data.mdb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            found = _sound(folder, tell)
+            _put(folder / "data.mdb", data, tell)
+    except OSError as exc:
+        raise BadInput(f"{directory} cannot be written: {exc.strerror or exc}; it is as it was") from exc
     return Backup(
         str(file),
         data.stat().st_size,
@@ -190,6 +189,23 @@ def restore(file: Path, directory: Path, force: bool, tell: Tell) -> Backup:
         found.pages,
         round(time.monotonic() - began, 2),
     )
+
+
+def _put(copy: Path, data: Path, tell: Tell) -> None:
+    """Put `copy` in the place of `data`, which keeps another name; there is a whole machine at every moment."""
+    directory = data.parent
+    if data.exists():
+        aside = directory / f"data.mdb.before-{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            os.link(data, aside)
+        except OSError:  # no two names here
+            os.replace(data, aside)
+        tell(f"what was there is now {aside}")
+    for pattern in (*INDEX_FILES, "lock.mdb", "kernel.left"):
+        for old in directory.glob(pattern):
+            old.unlink()
+    os.replace(copy, data)
+    _sync(directory)
 
 
 def _sound(folder: Path, tell: Tell) -> Audit:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from bench.cpu import figures, preempt, turns
+from drivers.disk import whole
 from kernel.errors import BadInput
 from kernel.settings import Cpu as CpuSettings
 from llmos.commands.output import print_table, show
@@ -149,7 +150,7 @@ def run(model: str, *, full: bool, check: bool, keep: bool, seed: int, as_json: 
     found = measure(path, full=full, seed=seed, progress=progress)
     if keep:
         known[path.name] = {name: found[name] for name in MODES}
-        BASELINE.write_text(json.dumps(known, indent=1) + "\n")
+        whole.write(BASELINE, (json.dumps(known, indent=1) + "\n").encode())
     worse = compare(found, known[path.name]) if check else []
     if as_json:
         show(json.dumps({**found, "worse": worse} if check else found))

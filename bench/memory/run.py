@@ -31,6 +31,7 @@ from bench.memory.tally import Outcome, Planted, planted
 from bench.nested_kv import wilson
 from bench.sized import ModelSizes, Sizes
 from drivers.cpu.scripted import ScriptedCpu
+from drivers.disk import whole
 from kernel.errors import BadInput
 from kernel.ports import Cpu, Job
 from kernel.settings import Settings, apply
@@ -243,11 +244,10 @@ def run(
         raise BadInput(f"window {window}: {counted.model} sees at most {counted.window_max} tokens")
     bench = Bench(counted, asked, window, tuple(changes), _seldom())
     try:
-        file = open(details_file or os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        with whole.writing(Path(details_file or os.devnull)) as file:
+            found = trio.run(measure, bench, names, dataset, seed, questions, lambda text: file.write(text.encode()))
     except OSError as exc:
         raise BadInput(f"--details {details_file}: {exc.strerror or exc}") from exc
-    with file:
-        found = trio.run(measure, bench, names, dataset, seed, questions, file.write)
     if not as_json:
         table(dataset.workload, window, counted.model, found)
         return

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from drivers.disk import whole
+
 T = TypeVar("T")
 
 
@@ -36,7 +38,5 @@ def cached(kind: str, key: str, type_: type[T], make: Callable[[], T]) -> T:
     value = make()
     with contextlib.suppress(OSError):  # a full or read-only home: it is derived again
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(msgspec.msgpack.encode(value))
-        part.replace(path)
+        whole.write(path, msgspec.msgpack.encode(value), sync=False)
     return value

@@ -24,6 +24,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from bench.paging import field, workloads
 from bench.paging.run import Cell, Optimum, cell, optimum
 from bench.paging.simulator import Options
+from drivers.disk import whole
 from kernel.errors import BadInput
 from llmos.commands.output import show
 
@@ -82,7 +83,7 @@ def sweep(out: Path, data: Path | None, seed: int) -> None:
                         error=True,
                     )
     cells.sort(key=lambda one: (WORKLOADS.index(one.workload), one.budget))
-    (out / "report.md").write_text(report(cells))
+    whole.write(out / "report.md", report(cells).encode())
     pictures(cells, out)
     show(f"{out}/report.md: {len(cells):,} cells, {time.monotonic() - began:.0f} s")
 
@@ -307,5 +308,6 @@ def pictures(cells: Sequence[Cell], out: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         figure.tight_layout()
-        figure.savefig(out / f"{workload.replace('/', '-')}.png", dpi=120)
+        with whole.writing(out / f"{workload.replace('/', '-')}.png") as picture:
+            figure.savefig(picture, format="png", dpi=120)
         pyplot.close(figure)

@@ -6,6 +6,7 @@ is never held as a whole unless its maker has it anyway.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import itertools
@@ -15,11 +16,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, NamedTuple, cast
+from typing import IO, Annotated, Any, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 from msgspec import Meta
 
+from drivers.disk import whole
 from kernel.errors import BadInput
 from kernel.memory.page import Kind
 
@@ -264,5 +266,10 @@ def _turn(found: dict[str, Any]) -> Turn:
     return Turn(tuple(found["new"]), tuple(found["refs"]), found["query"], found["pid"])
 
 
-def _out(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb"))
+@contextlib.contextmanager
+def _out(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with whole.writing(path, gz=path.suffix == ".gz") as file:
+            yield file
+    except OSError as exc:
+        raise BadInput(f"{path} cannot be written: {exc.strerror or exc}; name another file") from exc

@@ -40,6 +40,7 @@ from typing import Any, Final, Literal
 import lmdb
 import msgspec
 
+from drivers.disk import whole
 from drivers.disk.seal import FORMAT, FORMAT_KEY, LATER, SEALED, UNSEALED, boot_of_host, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
@@ -57,6 +58,7 @@ READERS_MAX: Final = 512  # reader slots; each thread that reads holds at most o
 LOCK_TRIES: Final = 25  # somebody may only be looking whether the file is held
 LOCK_S: Final = 0.02  # between two of them
 LOCKS: Final = Path("/proc/locks")  # where Linux says who holds what
+LOCK_BYTES: Final = 40_960  # of lock.mdb: a cache line a reader slot, and a head
 
 Sync = Literal["full", "group", "off"]
 
@@ -138,6 +140,7 @@ class LmdbReader(_Reads):
         """Raises BadInput if there is no such disk."""
         self.path = Path(path)
         file = self.path / "data.mdb"
+        _room_for_lock(self.path)
         try:
             self._env = lmdb.open(
                 str(path), readonly=True, create=False, max_dbs=len(TABLES), max_readers=READERS_MAX, readahead=False
@@ -452,9 +455,7 @@ def _leave(path: Path, *, ended: bool) -> None:
     """Write down how the file is left; a file written aside and renamed, so that it is whole or the one before."""
     seen = (path / "data.mdb").stat()
     left = Left(ended, seen.st_size, seen.st_mtime_ns, boot_of_host())
-    aside = path / (LEFT + ".part")
-    aside.write_bytes(msgspec.json.encode(left))
-    os.replace(aside, path / LEFT)
+    whole.write(path / LEFT, msgspec.json.encode(left), sync=False)
 
 
 def reason_to_walk(path: Path) -> tuple[bool, bool]:
@@ -508,8 +509,30 @@ def _readers(table: str) -> list[tuple[int, int]]:
     return found
 
 
+def _room_for_lock(path: Path) -> None:
+    """Have room on the disk for lock.mdb: LMDB maps it and writes to it, where a full disk is SIGBUS and no error.
+
+    Raises BadInput if there is none. What else is wrong with the directory, LMDB says better.
+    """
+    file = path / "lock.mdb"
+    try:
+        seen = file.stat() if file.exists() else None
+        if seen is not None and seen.st_size and seen.st_blocks * 512 >= seen.st_size:
+            return  # as nearly always; to open it would cost locks that this process may hold on it
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):  # never longer than it is: whoever has it mapped knows its length
+                os.posix_fallocate(fd, 0, (seen.st_size if seen is not None else 0) or LOCK_BYTES)
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise BadInput(f"{file} cannot be written: {exc.strerror}; make room, or name another directory") from exc
+
+
 def _environment(path: Path, sync: Sync) -> lmdb.Environment:
     """Open LMDB in `path`. Raises BadInput if what lies there is no LMDB file, or a cut one."""
+    _room_for_lock(path)
     file = path / "data.mdb"
     size = file.stat().st_size if file.exists() else 0
     map_bytes = MAP_BYTES

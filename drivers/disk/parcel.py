@@ -25,6 +25,7 @@ from typing import IO, Annotated, Final, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
+from drivers.disk import whole
 from kernel import formats
 from kernel.audit import rows
 from kernel.errors import BadInput, Exists, in_one_line
@@ -151,10 +152,8 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
         raise BadInput(f"process {proc.name} is the kernel's own; every machine has its own")
     if file.exists():
         raise Exists(f"{file} exists; name another file")
-    aside = file.with_name(file.name + ".part")
     try:
-        aside.unlink(missing_ok=True)
-        with _created(aside, gz=file.name.endswith(".gz")) as stream:
+        with whole.writing(file, gz=file.name.endswith(".gz")) as stream:
             digest, count, size = hashlib.sha256(), 0, 0
             for line in _lines(disk, proc, at):
                 packed = msgspec.json.encode(line) + b"\n"
@@ -164,13 +163,7 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
                 digest.update(packed)
                 stream.write(packed)
             stream.write(msgspec.json.encode(Tail(count, digest.hexdigest())) + b"\n")
-        os.replace(aside, file)
-    except BadInput:
-        aside.unlink(missing_ok=True)
-        raise
     except (OSError, ValueError) as exc:
-        if isinstance(exc, OSError):
-            aside.unlink(missing_ok=True)
         raise BadInput(f"{file} cannot be written: {_why(exc)}; name another file") from exc
     return count
 
@@ -322,17 +315,6 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         raw.seek(0)
         with gzip.GzipFile(fileobj=raw) if zipped else nullcontext(raw) as stream:
             yield cast(IO[bytes], stream)
-
-
-@contextmanager
-def _created(file: Path, *, gz: bool) -> Iterator[IO[bytes]]:
-    """A new file, its owner's alone, on disk when the context ends."""
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as raw:
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb") if gz else nullcontext(raw) as stream:
-            yield cast(IO[bytes], stream)
-        raw.flush()
-        os.fsync(fd)
 
 
 def _why(exc: Exception) -> str:

@@ -32,6 +32,7 @@ from typing import Final
 
 import msgspec
 
+from drivers.disk import whole
 from drivers.disk.seal import boot_of_host
 from drivers.index import fts, hnsw, relevance
 from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
@@ -203,7 +204,7 @@ class FusedIndex:
         self.damaged = self.damaged or f"{type(exc).__name__}: {exc}"
         if not isinstance(exc, DeviceError):
             with contextlib.suppress(OSError):
-                (self._folder / "damaged").write_text(self.damaged + "\n")
+                whole.write(self._folder / "damaged", f"{self.damaged}\n".encode())
         self._changed()
 
 
@@ -470,9 +471,8 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 def _write_stamp(folder: Path, *, folding: bool, synced: bool) -> None:
     seen = (folder / "index.sqlite").stat()
-    aside = folder / (STAMP + ".part")
-    aside.write_bytes(msgspec.json.encode(_Stamp(seen.st_size, seen.st_mtime_ns, folding, synced, boot_of_host())))
-    aside.replace(folder / STAMP)
+    stamp = _Stamp(seen.st_size, seen.st_mtime_ns, folding, synced, boot_of_host())
+    whole.write(folder / STAMP, msgspec.json.encode(stamp), sync=False)
 
 
 def _read_stamp(folder: Path) -> _Stamp | None:

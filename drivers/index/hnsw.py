@@ -21,6 +21,7 @@ Not here: threads and transactions (fused.py), what the vectors mean.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import zlib
@@ -172,6 +173,8 @@ class Space:
         """Write the graph to `file`, whole or not at all; returns its checksum."""
         aside = file.with_suffix(".part")
         self._graph.save_index(str(aside))
+        if aside.stat().st_size != self._graph.index_file_size():  # a full disk: the library does not say so
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(aside))
         crc = crc_of(aside)
         failpoint.passing("index.graph.inside")
         os.replace(aside, file)

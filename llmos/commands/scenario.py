@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from drivers.disk import whole
 from kernel.errors import BadInput
 from llmos.commands.options import PATH, json_option
 from llmos.commands.output import print_json, said, show
@@ -78,7 +79,7 @@ def run(
         ran = play.play(wanted, seed)
     if trace_file is not None:
         try:
-            trace_file.write_bytes(msgspec.json.encode({"traceEvents": list(timeline.trace(ran))}))
+            whole.write(trace_file, msgspec.json.encode({"traceEvents": list(timeline.trace(ran))}))
         except OSError as exc:
             raise BadInput(f"--trace {trace_file}: {exc.strerror}; name a file that can be written") from exc
     if as_json:

@@ -274,3 +274,27 @@ def test_a_file_is_used_again_and_never_while_somebody_has_it(tmp_path: Path) ->
     for pid, n in ((1, 2), (2, 4), (3, 5), (4, 7), (5, 6), (6, 8)):
         assert same(again.load(pid), images[n])
     again.close()
+
+
+def test_what_the_writer_did_not_foresee_is_told_and_nobody_waits_for_ever(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = ImageStore._write
+    raised: list[Exception] = [ValueError("a fault of ours"), OSError(28, "No space left on device")] * 2
+
+    def failing(self: ImageStore, pid: int, what: Image) -> int:
+        if raised:
+            raise raised.pop(0)
+        return write(self, pid, what)
+
+    monkeypatch.setattr(ImageStore, "_write", failing)
+    for pid in range(1, 6):
+        store.save(pid, image(pid))
+        store.flush()
+    assert (store.lost, store.written) == (4, 1)
+    assert same(store.load(5), image(5))
+    assert store.load(1) is None
+    said = capsys.readouterr().err
+    assert said.count("a fault of ours; what it held is evaluated again") == 1
+    assert said.count("Traceback") == 1
+    assert said.count("No space left on device; what it held") == 1

@@ -6,7 +6,8 @@ Guarantees:
 - A file appears under its name when it is whole (written aside, then renamed). It is not synced: after a power cut
   its checksums tell.
 - Files together stay within the quota, least recently used first to go; so do images that are not written yet.
-- Nothing here fails a run: where the disk is full, or not to be written, an image is lost and counted.
+- Nothing here fails a run: where the disk is full, or not to be written, an image is lost and counted. What went wrong
+  is printed, each kind once; what nobody foresaw, with its traceback.
 File: MAGIC, length and CRC-32 of the header (little-endian u32), the header (msgpack array, see Header), the data.
 Not here: who needs an image, and when (seats.py).
 """
@@ -16,7 +17,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 import threading
+import traceback
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
@@ -79,6 +82,7 @@ class ImageStore:
         self._unwritten: OrderedDict[int, Image] = OrderedDict()
         self._ready: OrderedDict[int, Image] = OrderedDict()
         self._room = threading.Condition(self._lock)
+        self._told: set[str] = set()  # what went wrong, once each
         self._writing: Future[None] | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="llmos-images")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="llmos-images")
@@ -212,8 +216,22 @@ class ImageStore:
             raise ValueError("cut off")
         return header
 
+    def _tell(self, what: str, exc: BaseException) -> None:
+        """Print what went wrong, if that has not been printed before."""
+        foreseen = isinstance(exc, OSError)
+        why = (exc.strerror if isinstance(exc, OSError) else None) or f"{type(exc).__name__}: {exc}"
+        if why not in self._told:
+            self._told.add(why)
+            print(f"llmos: KV images: {what}: {why}; what it held is evaluated again", file=sys.stderr)
+            if not foreseen:
+                traceback.print_exception(exc)
+
     def _prefetch(self, pid: int) -> None:
-        image = self._read(pid)
+        try:
+            image = self._read(pid)
+        except Exception as exc:  # nobody waits for this thread
+            self._tell(f"that of process {pid} was not read ahead", exc)
+            return
         with self._lock:
             if image is None or pid in self._unwritten or pid not in self._known:
                 return
@@ -259,8 +277,9 @@ class ImageStore:
             size = 0
             try:
                 size = self._write(pid, image)
-            except OSError:
+            except Exception as exc:  # whatever it is: who waits for this thread goes on
                 self.lost += 1
+                self._tell(f"that of process {pid} was not written", exc)
             with self._room:
                 if self._unwritten.get(pid) is image:  # and no newer one came meanwhile
                     del self._unwritten[pid]
