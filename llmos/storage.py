@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 
 from drivers.disk import whole
-from drivers.disk.lmdb import LmdbDisk, LmdbReader, held, reason_to_walk
+from drivers.disk.left import reason_to_walk
+from drivers.disk.lmdb import LmdbDisk, LmdbReader, held
 from drivers.disk.walk import Walked, walk_apart
 from kernel import checkpoint, formats
 from kernel.audit import Audit, audit, rows

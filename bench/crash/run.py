@@ -30,7 +30,7 @@ from bench.crash.judge import Verdict, judge
 from bench.crash.life import Client, live
 from bench.crash.sabotage import SABOTAGES, Sabotage
 from bench.crash.workload import KINDS, Kind, Workload, workload
-from drivers.disk.lmdb import LEFT
+from drivers.disk.left import LEFT
 from drivers.disk.seal import boot_of_host
 from drivers.index.fused import STAMP
 from drivers.index.ranking import Embedder

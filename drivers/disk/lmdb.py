@@ -38,18 +38,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import lmdb
-import msgspec
 
-from drivers.disk import whole
-from drivers.disk.seal import FORMAT, FORMAT_KEY, LATER, SEALED, UNSEALED, boot_of_host, seal, unseal
+from drivers.disk.left import LEFT, leave, reason_to_walk
+from drivers.disk.seal import FORMAT, FORMAT_KEY, LATER, SEALED, UNSEALED, seal, unseal
 from drivers.disk.walk import Walked, walk_apart
 from kernel import failpoint
 from kernel.errors import BadInput, DeviceError, InUse
 from kernel.ports import Record
 from kernel.records import TABLES
 
-LEFT: Final = "kernel.left"  # how the file was left: Left, as JSON
-DEEP_BYTES: Final = 64 << 20  # up to this size a walk compares every checksum, above it only where there is a reason
 READERS_LOOK: Final = 256  # commits between two looks at the readers of other processes
 READER_GROWTH: Final = 256 << 20  # bytes by which the file may grow because of one reader, or its own size if larger
 MAP_BYTES: Final = 1 << 30  # first map, 1 GiB of address space
@@ -112,6 +109,8 @@ class _Reads(abc.ABC):
 
     def size(self, table: str) -> int:
         """Bytes of the pages that a table takes of the file."""
+        if not self._has(table):
+            return 0
         with self._reading() as txn:
             stat = txn.stat(self._tables[table])
         return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
@@ -220,7 +219,7 @@ class LmdbDisk(_Reads):
                     assert found is not None
                 self._tables = found
                 with contextlib.suppress(OSError):  # then the file's time tells that it was written
-                    _leave(self.path, ended=False)
+                    leave(self.path, ended=False)
             except BaseException:
                 self._env.close()
                 raise
@@ -269,7 +268,7 @@ class LmdbDisk(_Reads):
             try:
                 os.replace(file, self.path / "data.mdb")
                 (self.path / "lock.mdb").unlink(missing_ok=True)  # its readers were of the other file
-                _leave(self.path, ended=True)
+                leave(self.path, ended=True)
             finally:
                 os.close(anew)
                 os.close(self._lock)
@@ -288,7 +287,7 @@ class LmdbDisk(_Reads):
                 self._env.close()
                 with contextlib.suppress(OSError, DeviceError):  # then the next start walks
                     self._still_there()
-                    _leave(self.path, ended=True)
+                    leave(self.path, ended=True)
             finally:
                 self._env.close()
                 os.close(self._lock)  # gives the flock back
@@ -440,42 +439,6 @@ def holder(fd: int) -> int:
             if len(fields) == 8 and fields[1] == "FLOCK" and fields[5].split(":")[2] == str(seen.st_ino):
                 return int(fields[4])
     return 0
-
-
-class Left(msgspec.Struct, frozen=True):
-    """How a data.mdb was left: by a clean end of this size and time, or open on a host of that boot."""
-
-    ended: bool
-    size: int = 0
-    mtime_ns: int = 0
-    host: str = ""
-
-
-def _leave(path: Path, *, ended: bool) -> None:
-    """Write down how the file is left; a file written aside and renamed, so that it is whole or the one before."""
-    seen = (path / "data.mdb").stat()
-    left = Left(ended, seen.st_size, seen.st_mtime_ns, boot_of_host())
-    whole.write(path / LEFT, msgspec.json.encode(left), sync=False)
-
-
-def reason_to_walk(path: Path) -> tuple[bool, bool]:
-    """Whether data.mdb is to be walked over before LMDB opens it, and whether its checksums are to be compared.
-
-    Not after a clean end, if the file is as it was left. After a kernel was killed, its pages are the host's to write:
-    the structure is enough, unless the host went down too or the file is small.
-    """
-    try:
-        seen = (path / "data.mdb").stat()
-    except FileNotFoundError:
-        return False, False
-    try:
-        left = msgspec.json.decode((path / LEFT).read_bytes(), type=Left)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return True, True
-    if left.ended:
-        changed = (left.size, left.mtime_ns) != (seen.st_size, seen.st_mtime_ns)
-        return changed, changed
-    return True, left.host != boot_of_host() or not left.host or seen.st_size <= DEEP_BYTES
 
 
 def _examine(path: Path, walk: Callable[..., Walked]) -> Walked | None:

@@ -7,7 +7,6 @@ record without is the format's version, which every version reads.
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +14,32 @@ from kernel.errors import DeviceError
 from kernel.formats import FORMS
 from kernel.records import CURRENT, FORMAT_ROW, TABLES
 
+try:
+    from isal.isal_zlib import crc32  # the same, and many times as fast
+except ImportError:
+    from zlib import crc32
+
 FORMAT: Final = str(CURRENT.number).encode()  # of what is made here
 SEALED: Final = tuple(str(number).encode() for number in FORMS)
 """Formats of this layout, which differ in what stands in the values (kernel/formats.py)."""
 UNSEALED: Final = b"1"  # no checksums, no table `base`
-SEEDS: Final = {table: zlib.crc32(table.encode()) for table in TABLES}
+SEEDS: Final = {table: crc32(table.encode()) for table in TABLES}
 FORMAT_KEY: Final = FORMAT_ROW[1]
 PLAIN: Final = dict([FORMAT_ROW])  # the key of a table that has no checksum
 BYTES: Final = 4
 LATER: Final = frozenset({"said"})  # tables that a directory of before lacks; they are made at its next boot
 
 
+def checksum(data: bytes | memoryview, before: int = 0) -> int:
+    """CRC-32 of `data`, behind what has the checksum `before`."""
+    return int(crc32(data, before))
+
+
 def seal(table: str, key: bytes, value: bytes) -> bytes:
     """What is stored for a value."""
     if PLAIN.get(table) == key:
         return value
-    return value + zlib.crc32(value, zlib.crc32(key, SEEDS[table])).to_bytes(BYTES, "little")
+    return value + crc32(value, crc32(key, SEEDS[table])).to_bytes(BYTES, "little")
 
 
 def unseal(table: str, key: bytes, raw: bytes) -> bytes:
@@ -38,7 +47,7 @@ def unseal(table: str, key: bytes, raw: bytes) -> bytes:
     if PLAIN.get(table) == key:
         return raw
     value = raw[:-BYTES]
-    if zlib.crc32(value, zlib.crc32(key, SEEDS[table])).to_bytes(BYTES, "little") != raw[-BYTES:]:
+    if crc32(value, crc32(key, SEEDS[table])).to_bytes(BYTES, "little") != raw[-BYTES:]:
         raise DeviceError(
             f"disk: the record of key {key.hex()} in table {table} fails its checksum: data.mdb is damaged;"
             " `llmos fsck` says how far, `llmos restore` brings a backup back"

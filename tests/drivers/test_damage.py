@@ -7,14 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from drivers.disk.lmdb import LEFT, LmdbDisk
+from drivers.disk.left import LEFT, reason_to_walk
+from drivers.disk.lmdb import LmdbDisk, LmdbReader
 from drivers.disk.walk import walk, walk_apart
 from kernel.errors import BadInput, DeviceError
 from kernel.event import Hit
 from kernel.ports import Record
-from kernel.records import key
+from kernel.records import TABLES, Table, key
 from tests.drivers.test_index import Bench, chatter
 
 QUERIES = ("Marta born Lisbon", "garden in winter", "museum letter", "violin bread", "spider")
@@ -163,6 +165,60 @@ def test_a_file_is_walked_over_only_where_there_is_a_reason(tmp_path: Path) -> N
     assert disk.walked is not None
     assert disk.walked.checked
     disk.close()
+
+
+def test_after_a_clean_end_with_times_kept_no_damage_is_a_crash_or_a_wrong_answer(tmp_path: Path) -> None:
+    rng = random.Random("at rest")
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    machine(good, 6)
+    raw, seen, left = (good / "data.mdb").read_bytes(), (good / "data.mdb").stat(), (good / LEFT).read_bytes()
+    disk = LmdbDisk(good)
+    assert disk.walked is None
+    whole = {table: disk.scan(table) for table in TABLES}
+    disk.close()
+    noticed = 0
+    for n in range(60):
+        bad.mkdir()
+        changed = damaged(raw, rng, ("bit", "byte", "run", "zeros")[n % 4])
+        if n % 5 == 0:
+            at = rng.randrange(2) * 4_096 + rng.randrange(160)
+            changed = raw[:at] + bytes([raw[at] ^ 1 << rng.randrange(8)]) + raw[at + 1 :]
+        (bad / "data.mdb").write_bytes(changed)
+        (bad / LEFT).write_bytes(left)
+        os.utime(bad / "data.mdb", ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        assert reason_to_walk(bad) == ((True, True) if changed != raw else (False, False))
+        try:
+            disk = LmdbDisk(bad, walk=walk)
+        except BadInput:
+            noticed += 1
+        else:
+            assert {table: disk.scan(table) for table in TABLES} == whole, n
+            disk.close()
+        shutil.rmtree(bad)
+    assert noticed > 25
+
+
+def test_what_an_older_llmos_left_without_a_checksum_is_walked_over_once(tmp_path: Path) -> None:
+    machine(tmp_path, 4)
+    left = msgspec.json.decode((tmp_path / LEFT).read_bytes())
+    assert left.pop("crc")
+    (tmp_path / LEFT).write_bytes(msgspec.json.encode(left))
+    for walked in (True, False):
+        disk = LmdbDisk(tmp_path)
+        assert (disk.walked is not None) == walked
+        disk.close()
+
+
+def test_a_table_that_an_older_directory_does_not_have_is_read_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(tmp_path, 2)
+    monkeypatch.setitem(TABLES, "later", Table("number", 1, "of a later llmos", in_place=True))
+    reader = LmdbReader(tmp_path)
+    assert (reader.get("later", key(1)), reader.scan("later"), reader.size("later")) == (None, [], 0)
+    assert reader.get_many("later", [key(1), key(2)]) == [None, None]
+    assert reader.scan("page")
+    reader.close()
 
 
 def test_a_record_that_is_damaged_under_a_running_kernel_is_never_returned(tmp_path: Path) -> None:
