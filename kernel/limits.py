@@ -35,6 +35,7 @@ CELLS_MAX: Final = 1 << 30  # tokens of a KV cache
 IMAGES_MIB_MAX: Final = 1 << 24  # of KV images
 EXACT_MAX: Final = (1 << 31) - 1  # vectors that are compared one by one
 MODELS_MAX: Final = 16  # of a machine, beside the first
+READERS_MAX: Final = 2  # readings of the disk for clients at once; others wait in the order they came
 SUBSCRIBER_QUEUE_MAX: Final = 4_096  # undelivered events of one client; a slower one is dropped and resumes by number
 PAGES_CACHED_MAX: Final = 16_384  # pages with ids kept in memory by the machine, least recently placed first out
 WORDS_CACHED_MAX: Final = 4_096  # pages whose words are kept in memory by the machine, least recently wanted first out

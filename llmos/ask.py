@@ -110,6 +110,13 @@ class Connection:
 
         Raises Refused if the daemon says no, Disconnected if it goes away or takes longer than ANSWER_S.
         """
+        found = expected(self._asked(request), request, answer)
+        while (rest := wire.onward(request, found)) is not None:  # an answer in parts, of which each goes further
+            found = expected(wire.joined(found, self._asked(rest)), request, answer)
+        return found
+
+    def _asked(self, request: wire.Subscribe | wire.AnyCommand) -> wire.AnyAnswer:
+        """The answer to a request, or the first part of it."""
         self._last += 1
         deadline = time.monotonic() + ANSWER_S
         self._write(numbered(request, self._last), deadline)
@@ -118,7 +125,7 @@ class Connection:
             if isinstance(reply, wire.AnyPush):
                 self._pushes.append(reply)
             elif not isinstance(reply, wire.Hello) and reply.id == self._last:
-                return expected(reply, request, answer)
+                return reply
 
     def receive(self) -> wire.AnyPush:
         """The next push of the subscription, however long it takes. Raises Disconnected when there will be no more."""

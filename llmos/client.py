@@ -99,6 +99,13 @@ class Client:
 
         Raises Refused if the daemon says no, Disconnected if it goes away.
         """
+        found = expected(await self._asked(request), request, answer)
+        while (rest := wire.onward(request, found)) is not None:  # an answer in parts, of which each goes further
+            found = expected(wire.joined(found, await self._asked(rest)), request, answer)
+        return found
+
+    async def _asked(self, request: wire.Subscribe | wire.AnyCommand) -> wire.AnyAnswer:
+        """The answer to a request, or the first part of it."""
         self._last += 1
         number = self._last
         raw = numbered(request, number)
@@ -120,7 +127,7 @@ class Client:
             del self._waiting[number]
             send.close()
             receive.close()
-        return expected(reply, request, answer)
+        return reply
 
 
 @asynccontextmanager

@@ -74,7 +74,9 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return wire.Ok(id=number, lsn=kernel.counters.lsn)
         case wire.Ps():
             if request.proc is None:
-                return wire.Processes(id=number, processes=tuple(views.processes(kernel)))
+                found = views.processes(kernel, request.after, views.PROCESSES_PIECE)
+                more = bool(found) and found[-1].pid < max(kernel.procs)
+                return wire.Processes(id=number, processes=tuple(found), more=more)
             return wire.Processes(id=number, processes=(views.process(kernel, request.proc),))
         case wire.Irqs():
             lines = {line.name.lower(): account for line, account in machine.latency.lines.items()}
@@ -83,16 +85,18 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return wire.Mapped(id=number, map=views.pmap(kernel, request.proc))
         case wire.Dmesg():
             lsn = kernel.counters.lsn
-            upto = min(request.since + request.limit, lsn)
-            entries = [one for one in views.log(machine.disk, request.since, request.limit) if one.lsn <= upto]
-            return wire.Entries(id=number, entries=tuple(entries), upto=max(upto, request.since), lsn=lsn)
+            entries, upto = await machine.readers(views.log_piece, machine.disk, request.since, request.limit)
+            upto = max(upto, lsn) if upto == request.since else upto
+            return wire.Entries(id=number, entries=tuple(entries), upto=upto, lsn=max(lsn, upto))
         case wire.Outbox():
             pid = views.find(kernel, request.proc)
-            if request.since is None:
-                messages = views.outbox(kernel, machine.disk, pid)
-            else:
-                messages = await _read(machine, replies.said, machine.disk, pid, request.since, wire.SAID_MAX)
-            return wire.Messages(id=number, messages=tuple(messages))
+            if request.since is not None:
+                said = await machine.readers(replies.said, machine.disk, pid, request.since, wire.SAID_MAX)
+                return wire.Messages(id=number, messages=tuple(said))
+            proc = kernel.procs[pid]
+            after, upto = max(request.after, proc.acked), proc.said
+            messages, more = await machine.readers(views.outbox_piece, machine.disk, pid, after, upto)
+            return wire.Messages(id=number, messages=tuple(messages), more=more)
         case wire.Wait():
             return await _wait(machine, request)
         case wire.History():
@@ -135,13 +139,6 @@ async def _import(machine: Machine, request: wire.Import, arriving: Arriving) ->
         arriving.drop()
 
 
-async def _read(machine: Machine, read: Callable[..., T], *arguments: object) -> T:
-    """What a reading of the disk finds, which may take long: in a thread where the disk blocks."""
-    if machine.disk.blocking:
-        return await trio.to_thread.run_sync(read, *arguments)
-    return read(*arguments)
-
-
 async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
     """The reply to a message, when it is there, or nothing more can come, or the time is over.
 
@@ -152,7 +149,7 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
         with trio.move_on_after(request.within_s) as patience:
             while True:  # until there may be no more, or patience ends
                 sent = replies.sent(kernel, disk, mid)
-                found = await _read(machine, replies.reply, disk, mid, sent)
+                found = await machine.readers(replies.reply, disk, mid, sent)
                 if found.standing is not Standing.OPEN:
                     break
                 async for item in published:
@@ -166,20 +163,20 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
                     break  # too slow a reader: ask again
         if patience.cancelled_caught:
             sent = replies.sent(kernel, disk, mid)
-            found = await _read(machine, replies.reply, disk, mid, sent)
+            found = await machine.readers(replies.reply, disk, mid, sent)
     return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked)
 
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:
     pid = views.find(machine.kernel, request.proc)
-    upto = views.newest(machine.kernel, machine.disk, pid)  # it may have to read past many pages of others
-    pages = await _read(machine, views.history, machine.disk, pid, request.limit, upto)
+    newest = views.newest(machine.kernel, machine.disk, pid)
+    pages = await machine.readers(views.history, machine.disk, pid, request.limit, newest)
     return wire.Pages(id=request.id, pages=tuple(pages))
 
 
 async def _facts(machine: Machine, request: wire.Facts) -> wire.Found:
     pid = views.find(machine.kernel, request.proc)
-    facts = await _read(machine, views.facts, machine.disk, pid, request.limit)  # it reads past all other pages
+    facts = await machine.readers(views.facts, machine.disk, pid, request.limit)
     return wire.Found(id=request.id, facts=tuple(facts))
 
 

@@ -4,6 +4,9 @@ Guarantees:
 - Send, Spawn, Fork, Kill, Halt and Ack are answered after the commit of what they asked.
 - Whatever a client sends, the machine goes on: a line that is too long, broken or refused is answered Failed, and the
   connection is kept. No more of a line than LINE_BYTES_MAX is held.
+- No client keeps others out: each has one request at a time, carried out in bounded pieces; where CONNECTIONS_MAX are
+  connected, the one that has asked nothing for longest makes room, and is told; who follows the log is not idle, so no
+  more than SUBSCRIBERS_MAX may. Whoever is refused gets a line.
 - A client that does not read is cut off: by the machine when SUBSCRIBER_QUEUE_MAX events wait for it, by this file when
   a write takes longer than WRITE_S. It may subscribe again from the last number it saw.
 The caller's duty: hold the data directory's lock, for a socket file found at `path` is taken to be a dead kernel's.
@@ -30,6 +33,8 @@ from kernel.machine.loop import Machine
 from kernel.machine.views import Entry
 
 CONNECTIONS_MAX: Final = 256  # each holds a task and a buffer
+SUBSCRIBERS_MAX: Final = 192  # of them, that follow what happens and are not idle: room is left for requests
+MAKE_ROOM_S: Final = 0.1  # for a last line to one that makes room
 HELLO_S: Final = 10.0  # a client says hello within this time
 GOODBYE_S: Final = 1.0  # for a last line to a client when the server stops
 WRITE_S: Final = 30.0  # a client that takes longer to read one line is gone or stuck
@@ -78,29 +83,50 @@ class Server:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.connections = 0
+        self.connections: dict[Connection, None] = {}
         self.dock = Dock()
 
     async def connection(self, stream: trio.SocketStream) -> None:
         """A client, from its hello until either side hangs up. Raises nothing of the client's."""
-        if self.connections >= CONNECTIONS_MAX:
-            full = desk.failed(0, Busy(f"{CONNECTIONS_MAX} clients are connected", 5))
-            with trio.move_on_after(WRITE_S), suppress(trio.BrokenResourceError):
+        if len(self.connections) >= CONNECTIONS_MAX and not self._made_room():
+            full = desk.failed(0, Busy(f"{CONNECTIONS_MAX} clients are connected, and none is idle", 5))
+            with trio.move_on_after(MAKE_ROOM_S), suppress(trio.BrokenResourceError):
                 await stream.send_all(wire.encode(full))
             await trio.aclose_forcefully(stream)
             return
-        self.connections += 1
+        connection = Connection(self, stream)
+        self.connections[connection] = None
         try:
-            await Connection(self.machine, stream, self.dock).run()
+            await connection.run()
         finally:
-            self.connections -= 1
+            self.connections.pop(connection, None)
+
+    def _made_room(self) -> bool:
+        """Whether one that was idle has been told to go: the one that is so for longest."""
+        idle = [one for one in self.connections if one.idle]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda one: one.since_idle)
+        del self.connections[longest]
+        longest.leave()
+        return True
+
+    @property
+    def subscribers(self) -> int:
+        """How many follow what happens."""
+        return sum(one.subscribed for one in self.connections)
 
 
 class Connection:
     """One client."""
 
-    def __init__(self, machine: Machine, stream: trio.SocketStream, dock: Dock) -> None:
-        self.machine, self.stream, self.arriving = machine, stream, Arriving(dock)
+    def __init__(self, server: Server, stream: trio.SocketStream) -> None:
+        self.server, self.machine, self.stream = server, server.machine, stream
+        self.arriving = Arriving(server.dock)
+        self.asking = False  # a request is being carried out or answered
+        self.since_idle = trio.current_time()  # since when none is
+        self._scope = trio.CancelScope()
+        self._leaving = False
         self.lines = Lines(stream)
         self.writing = trio.Lock()  # answers and pushes are whole lines
         self.subscribed = False
@@ -109,16 +135,32 @@ class Connection:
 
     async def run(self) -> None:
         """Shake hands, then answer until the client hangs up. This nursery owns the connection's subscription."""
-        async with trio.open_nursery() as nursery:
-            try:
-                if await self._greeted():
-                    await self._requests(nursery)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # the client is gone; what it asked for has been done or has not, and its answer is lost
-            finally:
-                self.arriving.drop()
-            nursery.cancel_scope.cancel()
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                try:
+                    if await self._greeted():
+                        await self._requests(nursery)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass  # the client is gone; what it asked for has been done or has not, and its answer is lost
+                finally:
+                    self.arriving.drop()
+                nursery.cancel_scope.cancel()
+        if self._leaving:
+            idle_s = trio.current_time() - self.since_idle
+            gone = desk.failed(0, Busy(f"closed: it asked nothing for {idle_s:.0f} s, and others want in", 0))
+            with trio.move_on_after(MAKE_ROOM_S), suppress(*STREAM_ENDED):
+                await self.write(gone)
         await trio.aclose_forcefully(self.stream)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being done for the client, and nothing will be told it by itself."""
+        return not self.asking and not self.subscribed
+
+    def leave(self) -> None:
+        """Make room: end, with a line that says why."""
+        self._leaving = True
+        self._scope.cancel()
 
     async def write(self, line: wire.AnyReply) -> None:
         """Send a line. Raises trio.BrokenResourceError if the client is gone or does not read."""
@@ -160,10 +202,12 @@ class Connection:
     async def _requests(self, nursery: trio.Nursery) -> None:
         while True:  # until the client hangs up
             number = 0
+            self.asking, self.since_idle = False, trio.current_time()
             try:
                 raw = await self.lines.next()
                 if raw is None:
                     return
+                self.asking = True
                 try:
                     request = wire.decode_request(raw)
                 except BadInput:
@@ -194,6 +238,8 @@ class Connection:
         """Answer Ok once nothing can be missed, then push."""
         if self.subscribed:
             raise BadInput("this connection has a subscription; open another for a second one")
+        if self.server.subscribers >= SUBSCRIBERS_MAX:
+            raise Busy(f"{SUBSCRIBERS_MAX} clients follow what happens", 5)
         pid = 0 if request.proc is None else views.find(self.machine.kernel, request.proc)
         self.subscribed = True
         await nursery.start(self._push, request, pid)

@@ -30,7 +30,7 @@ from kernel.spec import Name, Names, Spec
 
 VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
-ENTRIES_MAX: Final = 1_000  # log numbers that one Dmesg covers; a client goes on from `upto`
+ENTRIES_MAX: Final = 1_000  # steps that one Dmesg covers at most; a client goes on from `upto`
 HISTORY_MAX: Final = 1_000  # pages of one History
 FACTS_MAX: Final = 500  # facts of one Facts
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
@@ -145,9 +145,10 @@ class Halt(Request, frozen=True, kw_only=True):
 
 
 class Ps(Request, frozen=True, kw_only=True):
-    """All processes, or one. Answer: Processes."""
+    """All processes after number `after`, or one. Answer: Processes; where there are `more`, ask after the last."""
 
     proc: Proc | None = None
+    after: Number = 0
 
 
 class Irqs(Request, frozen=True, kw_only=True):
@@ -161,17 +162,21 @@ class Pmap(Request, frozen=True, kw_only=True):
 
 
 class Dmesg(Request, frozen=True, kw_only=True):
-    """The kernel's log after log number `since`, `limit` numbers of it. Answer: Entries."""
+    """The kernel's log after log number `since`: `limit` steps of it or fewer. Answer: Entries."""
 
     since: Number = 0
     limit: Annotated[int, Meta(ge=1, le=ENTRIES_MAX)] = ENTRIES_MAX
 
 
 class Outbox(Request, frozen=True, kw_only=True):
-    """Messages of a process that nobody has acknowledged, or with `since` all after that number. Answer: Messages."""
+    """Messages of a process that nobody has acknowledged, or with `since` all after that number. Answer: Messages.
+
+    It comes in parts, as that to Ps does: where there are `more`, ask `after` the last.
+    """
 
     proc: Proc
     since: Number | None = None
+    after: Number = 0
 
 
 class Wait(Request, frozen=True, kw_only=True):
@@ -293,6 +298,7 @@ class Processes(Line, frozen=True, kw_only=True):
 
     id: int
     processes: tuple[ProcessView, ...]
+    more: bool = False
 
 
 class Made(Line, frozen=True, kw_only=True):
@@ -330,6 +336,7 @@ class Messages(Line, frozen=True, kw_only=True):
 
     id: int
     messages: tuple[Message, ...]
+    more: bool = False
 
 
 class Replied(Line, frozen=True, kw_only=True):
@@ -416,6 +423,28 @@ class _Numbered(msgspec.Struct):
 
 
 _numbers: msgspec.json.Decoder[_Numbered] = msgspec.json.Decoder(_Numbered)
+
+
+def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | None:
+    """What to ask next for the rest of an answer that came in parts; None if that is all."""
+    match request, answer:
+        case Ps(), Processes(processes=found, more=True):
+            return msgspec.structs.replace(request, after=found[-1].pid)
+        case Outbox(), Messages(messages=said, more=True):
+            return msgspec.structs.replace(request, after=said[-1].seq)
+        case _:
+            return None
+
+
+def joined(first: AnyAnswer, rest: AnyAnswer) -> AnyAnswer:
+    """An answer and the rest of it, as one."""
+    match first, rest:
+        case Processes(), Processes():
+            return Processes(id=first.id, processes=first.processes + rest.processes, more=rest.more)
+        case Messages(), Messages():
+            return Messages(id=first.id, messages=first.messages + rest.messages, more=rest.more)
+        case _:
+            return rest
 
 
 def encode(line: AnyRequest | AnyReply) -> bytes:

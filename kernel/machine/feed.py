@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from kernel import records
 from kernel.event import Message
 from kernel.limits import SUBSCRIBER_QUEUE_MAX
-from kernel.machine.views import Entry, entry
+from kernel.machine.requests import Readers
+from kernel.machine.views import LOG_PIECE, Entry, log_piece
 from kernel.ports import Reads, Streamed
 from kernel.state import Kernel
 
@@ -27,8 +27,8 @@ Published = Entry | Message | Streamed
 class Feed:
     """The subscribers of a machine."""
 
-    def __init__(self, kernel: Kernel, disk: Reads) -> None:
-        self._kernel, self._disk = kernel, disk
+    def __init__(self, kernel: Kernel, disk: Reads, readers: Readers) -> None:
+        self._kernel, self._disk, self._readers = kernel, disk, readers
         self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
 
     @property
@@ -72,13 +72,12 @@ class Feed:
         self, receive: trio.MemoryReceiveChannel[Published], since: int, upto: int
     ) -> AsyncGenerator[Published, None]:
         while 0 <= since < upto:
-            rows = self._disk.scan("journal", records.key(since + 1), limit=256)
-            if not rows:
+            entries, last = await self._readers(log_piece, self._disk, since, LOG_PIECE)
+            if last == since:
                 break
-            for _, value in rows:
-                past = entry(value)
-                since = past.lsn
-                if past.notes and past.lsn <= upto:
+            since = last
+            for past in entries:
+                if past.lsn <= upto:
                     yield past
         async for item in receive:
             if not (isinstance(item, Entry) and item.lsn <= since):

@@ -43,7 +43,7 @@ from kernel.machine.feed import Feed
 from kernel.machine.keeper import Keeper
 from kernel.machine.latency import Latency
 from kernel.machine.pages import Pages
-from kernel.machine.requests import Answer, Requests, Waiter
+from kernel.machine.requests import Answer, Readers, Requests, Waiter
 from kernel.ports import Disk, Index, Post, Record, Streamed
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
@@ -103,7 +103,8 @@ class Machine:
         self.disk, self.index = disk, index
         self.settings, self.clock = settings, clock
         self.pages = Pages(disk, cpus, iset, kernel.model_of)
-        self.feed = Feed(kernel, disk)
+        self.readers = Readers(disk)
+        self.feed = Feed(kernel, disk, self.readers)
         self.requests = Requests(kernel, cpus, iset, disk, index, settings, self.submit)
         self.timers = Timers(clock, self.post)
         self.devices = Devices(

@@ -9,7 +9,8 @@ Not here: what an event means (core.py), when it is stepped (loop.py), what only
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 import trio
@@ -31,7 +32,7 @@ from kernel.event import (
     Spawned,
 )
 from kernel.life import OTHERWISE
-from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX
+from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX, READERS_MAX
 from kernel.machine import arrival, views
 from kernel.machine.cpus import Cpus
 from kernel.machine.measures import page_tokens_max
@@ -96,6 +97,27 @@ class Waiter:
 
 Submit = Callable[[AnyEvent], Awaitable[Answer]]
 """Hand in an event and wait for its commit. Raises BadInput if it cannot be taken."""
+
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Readers:
+    """What clients read of the disk: in threads, READERS_MAX at once, in the order they came, and never in the loop.
+
+    Each reading is to be a bounded piece: whoever wants more comes back, behind those who wait.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._blocking = disk.blocking
+        self._free = trio.CapacityLimiter(READERS_MAX)
+
+    async def __call__(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `read` gives; it reads the disk and nothing else of the machine."""
+        if not self._blocking:
+            return read(*args, **kwargs)
+        return await trio.to_thread.run_sync(partial(read, *args, **kwargs), limiter=self._free)
 
 
 class Requests:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 LOG_STEPS: Final = 1_000  # of one reading of the log
 HEARD_CHARS_MAX: Final = 32_768  # of a message, for those who listen: a line of theirs has room for it
+LOG_BYTES: Final = 256 << 10  # of the journal in one piece of it: some milliseconds
+LOG_PIECE: Final = 200  # steps of a piece at most
+PROCESSES_PIECE: Final = 200  # processes of a piece: likewise
+OUTBOX_BYTES: Final = 256 << 10  # of messages in a piece: likewise, and no more than a line holds
 HISTORY_PAGES: Final = 1_024  # in one reading of the table of pages: some 10 ms
 
 
@@ -136,9 +140,10 @@ def find(kernel: Kernel, proc: str | int) -> int:
     raise BadInput(f"no process {proc!r}; processes are {some(kernel.names)}")
 
 
-def processes(kernel: Kernel) -> list[ProcessView]:
-    """Every process, by number."""
-    return [_view(kernel, proc) for proc in kernel.procs.values()]
+def processes(kernel: Kernel, after: int = 0, limit: int | None = None) -> list[ProcessView]:
+    """Every process after number `after`, by number, or the first `limit` of them."""
+    numbers = (pid for pid in kernel.procs if pid > after)
+    return [_view(kernel, kernel.procs[pid]) for pid in islice(numbers, limit)]
 
 
 def process(kernel: Kernel, proc: str | int) -> ProcessView:
@@ -229,6 +234,33 @@ def log(disk: Reads, since: int, limit: int = LOG_STEPS) -> list[Entry]:
     """Notes of the steps after log number `since`, oldest first, of at most `limit` steps."""
     rows = disk.scan("journal", records.key(since + 1), limit=limit)
     return [unheard(found) for _, value in rows if (found := entry(value)).notes]
+
+
+def log_piece(disk: Reads, since: int, limit: int) -> tuple[list[Entry], int]:
+    """A piece of it, read within milliseconds, and the log number that it goes up to: `since` if none follows."""
+    found, size = list[Entry](), 0
+    for _, value in disk.scan("journal", records.key(since + 1), limit=min(limit, LOG_PIECE)):
+        read = entry(value)
+        since, size = read.lsn, size + len(value)
+        if read.notes:
+            found.append(read)
+        if size > LOG_BYTES:
+            break
+    return found, since
+
+
+def outbox_piece(disk: Reads, pid: int, after: int, upto: int) -> tuple[list[Message], bool]:
+    """Messages of a process from after number `after` to `upto`, as many as a line holds; whether there are more."""
+    found, size = list[Message](), 0
+    for _, value in disk.scan("outbox", records.key(pid, after + 1), limit=upto - after) if after < upto else ():
+        message = msgspec.msgpack.decode(value, type=Message)
+        if message.pid != pid or message.seq > upto:
+            break
+        if size > OUTBOX_BYTES:
+            return found, True
+        found.append(message)
+        size += len(value)
+    return found, False
 
 
 def entry(value: bytes) -> Entry:

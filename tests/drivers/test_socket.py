@@ -3,10 +3,12 @@
 import gzip
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,16 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivers.cpu.scripted import Program, ScriptedCpu, echo, play
+from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.memory import MemoryDisk
 from drivers.door import arriving, socket, wire
 from drivers.door.lines import READ_BYTES, Lines
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import Tag
-from kernel.limits import IMPORT_PART_BYTES_MAX, SUBSCRIBER_QUEUE_MAX
+from kernel.limits import IMPORT_PART_BYTES_MAX, READERS_MAX, SUBSCRIBER_QUEUE_MAX
 from kernel.machine import views
 from kernel.machine.loop import Machine
-from kernel.ports import Streamed
+from kernel.ports import Disk, Streamed
 from kernel.settings import Settings
 from kernel.spec import Spec
 from llmos import ask
@@ -35,9 +38,7 @@ HELLO = b'{"op":"hello","version":2}\n'
 
 
 @asynccontextmanager
-async def machine(
-    disk: MemoryDisk | None = None, program: Program = echo, token_s: float = 0.0
-) -> AsyncIterator[Machine]:
+async def machine(disk: Disk | None = None, program: Program = echo, token_s: float = 0.0) -> AsyncIterator[Machine]:
     """A running machine, drained and stopped at the end."""
     cpu = ScriptedCpu(program, token_s=token_s)
     disk = disk or MemoryDisk()
@@ -403,13 +404,134 @@ async def test_more_clients_than_allowed_are_told_to_come_back(tmp_path: Path, m
     monkeypatch.setattr(socket, "CONNECTIONS_MAX", 2)
     path = tmp_path / "kernel.sock"
     async with machine() as running, serving(path, running):
-        async with connect(path), connect(path):
-            with pytest.raises(Refused, match="2 clients"):
+        async with connect(path) as one, connect(path) as other:
+            for client in (one, other):
+                await client.ask(wire.Subscribe(id=0), wire.Ok)
+            with pytest.raises(Refused, match="2 clients are connected, and none is idle"):
                 async with connect(path):
                     pass
         await trio.testing.wait_all_tasks_blocked(0.05)
         async with connect(path):
             pass
+
+
+async def test_idle_connections_lock_nobody_out_and_the_oldest_makes_room_with_a_line(
+    daemon: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "CONNECTIONS_MAX", 6)
+    monkeypatch.setattr(socket, "SUBSCRIBERS_MAX", 3)
+    idle = []
+    for _ in range(8):
+        stream = await trio.open_unix_socket(daemon)
+        await stream.send_all(HELLO)
+        lines = Lines(stream)
+        assert json.loads(await lines.next() or b"")["op"] == "hello"
+        idle.append((stream, lines))
+    async with connect(daemon) as client:
+        assert (await client.ask(wire.Ps(id=0), wire.Processes)).processes[0].name == "main"
+        ended = [json.loads(await lines.next() or b"") for _, lines in idle[:3]]
+        assert [(line["id"], line["code"]) for line in ended] == [(0, "busy")] * 3
+        assert "closed: it asked nothing for" in str(ended[0]["error"])
+        await idle[7][0].send_all(b'{"op":"ps","id":4}\n')
+        assert json.loads(await idle[7][1].next() or b"")["id"] == 4, "the newest is there"
+        for number in range(3, 6):
+            await idle[number][0].send_all(b'{"op":"subscribe","id":1}\n')
+            assert json.loads(await idle[number][1].next() or b"")["op"] == "ok"
+        await idle[6][0].send_all(b'{"op":"subscribe","id":1}\n')
+        refused = json.loads(await idle[6][1].next() or b"")
+        assert (refused["op"], refused["code"]) == ("failed", "busy")
+        for _ in range(10):  # who follows does not go, and others get in
+            assert await trio.to_thread.run_sync(ask.call, daemon, wire.Info(id=0), wire.Serving)
+        await idle[3][0].send_all(b'{"op":"ps","id":9}\n')
+        assert json.loads(await idle[3][1].next() or b"")["id"] == 9
+    for stream, _ in idle:
+        await stream.aclose()
+
+
+async def test_thirty_heavy_readers_do_not_hold_a_light_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, disk, read = tmp_path / "kernel.sock", LmdbDisk(tmp_path / "disk", sync="off"), views.log_piece
+    done = 0
+
+    def slow(*what: Any) -> tuple[list[views.Entry], int]:
+        nonlocal done
+        time.sleep(0.02)  # a cold disk
+        done += 1
+        return read(*what)
+
+    monkeypatch.setattr(views, "log_piece", slow)
+    async with machine(disk) as running, serving(path, running):
+        async with connect(path) as client:
+            for number in range(30):
+                await client.ask(wire.Spawn(id=0, spec=Spec(f"p{number}")), wire.Ok)
+        finished = []
+
+        async def heavy(number: int) -> None:
+            async with connect(path) as client:
+                for _ in range(4):
+                    await client.ask(wire.Dmesg(id=0, limit=5), wire.Entries)
+                finished.append(number)
+
+        async with connect(path) as light, trio.open_nursery() as nursery:
+            for number in range(30):
+                nursery.start_soon(heavy, number)
+            while done < 4:
+                await trio.sleep(0.001)
+            for _ in range(10):
+                before = done
+                assert len((await light.ask(wire.Ps(id=0), wire.Processes)).processes) == 30
+                assert done - before <= 2 * READERS_MAX, "it waits for what is being read, and not for who waits"
+                await trio.sleep(0.03)
+            assert not finished, "they take turns: none is done before the others"
+        assert sorted(finished) == list(range(30))
+
+
+async def test_a_large_answer_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "PROCESSES_PIECE", 3)
+    monkeypatch.setattr(views, "OUTBOX_BYTES", 300)
+    path = tmp_path / "kernel.sock"
+    asked: list[wire.AnyCommand] = []
+    carry_out = socket.desk.carry_out
+
+    async def noted(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswer:
+        asked.append(request)
+        return await carry_out(machine, request)
+
+    monkeypatch.setattr(socket.desk, "carry_out", noted)
+    async with machine() as running, serving(path, running), connect(path) as client:
+        for number in range(8):
+            await client.ask(wire.Spawn(id=0, spec=Spec(f"p{number}")), wire.Ok)
+        await client.ask(wire.Subscribe(id=0, proc="p0"), wire.Ok)
+        for number in range(12):
+            await client.ask(wire.Send(id=0, proc="p0", mid=f"m{number}", text=f"text {number}"), wire.Ok)
+            await said(client, 1)
+        for waiting in (client.ask, lambda *what: trio.to_thread.run_sync(ask.call, path, *what)):
+            asked.clear()
+            found = await waiting(wire.Ps(id=0), wire.Processes)
+            assert [view.name for view in found.processes] == [f"p{number}" for number in range(8)]
+            assert not found.more
+            assert [request.after for request in asked] == [0, 3, 6]  # type: ignore[union-attr]
+            kept = await waiting(wire.Outbox(id=0, proc="p0"), wire.Messages)
+            assert [message.text for message in kept.messages] == [f"you said: text {number}" for number in range(12)]
+            assert len(asked) > 5
+
+
+async def test_the_log_is_read_in_pieces_and_from_where_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "LOG_PIECE", 20)
+    path, disk = tmp_path / "kernel.sock", MemoryDisk()
+    async with machine(disk) as running, serving(path, running), connect(path) as client:
+        for number in range(50):
+            await client.ask(wire.Spawn(id=0, spec=Spec(f"p{number}")), wire.Ok)
+        first = await client.ask(wire.Dmesg(id=0), wire.Entries)
+        assert (first.upto, first.lsn > first.upto) == (20, True)
+        await client.ask(wire.Compact(id=0), wire.Ok)
+        while disk.scan("journal"):
+            await trio.sleep(0.01)
+        await client.ask(wire.Spawn(id=0, spec=Spec("last")), wire.Ok)
+        found = await client.ask(wire.Dmesg(id=0), wire.Entries)
+        assert (found.upto, found.lsn) == (running.kernel.counters.lsn,) * 2
+        assert [note.what for entry in found.entries for note in entry.notes] == ["spawn"]
 
 
 async def test_sending_goes_on_over_a_daemon_that_dies_and_comes_back(tmp_path: Path) -> None:
