@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 import trio
@@ -25,6 +25,7 @@ from llmos.client import connect
 from llmos.commands.output import redraw, show, terminal
 
 LOG: Final = "kernel.log"
+LOG_BYTES: Final = 4 << 20  # a longer one is put aside by the next start, in place of the one put aside before
 START_S: Final = 300.0  # a daemon that takes longer to load its model is stuck
 LOOK_S: Final = 0.1  # between two looks at whether it answers
 LOCKED_S: Final = 60.0  # how long the daemon that holds the lock may take to answer: it loads its model
@@ -69,7 +70,7 @@ async def start(directory: Path, options: Options, progress: Callable[[float], N
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        log = (directory / LOG).open("ab")
+        log = _log(directory / LOG)
     except OSError as exc:
         raise BadInput(f"{directory}: {exc.strerror}; choose another --dir") from exc
     began = trio.current_time()
@@ -100,6 +101,13 @@ async def start(directory: Path, options: Options, progress: Callable[[float], N
     if process.returncode < 0:
         raise Disconnected(f"the daemon was killed by signal {-process.returncode} as it started")
     raise BadInput(error or f"the daemon ended with status {process.returncode}; see {directory / LOG}")
+
+
+def _log(file: Path) -> IO[bytes]:
+    """The file that a daemon prints to, at its end."""
+    if file.exists() and file.stat().st_size > LOG_BYTES:
+        file.replace(file.with_name(f"{LOG}.old"))
+    return file.open("ab")
 
 
 async def _another(directory: Path, patience_s: float) -> bool:

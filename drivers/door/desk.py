@@ -14,8 +14,6 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar, assert_never
 
-import trio
-
 from drivers.door import wire
 from drivers.door.arriving import Arriving
 from kernel.errors import BadInput, Busy, Stopped, in_one_line

@@ -37,7 +37,7 @@ def replay(where: Path | None, until: int, diff: bool, as_json: bool) -> int:
       llmos replay ~/agents --diff --json
 
     Take the events of a journal again, without a model, and compare the state hash after every step with the one it had
-    then. It starts at the last compaction, and reads only. Exit status 1 if a step comes out otherwise, and where.
+    then. It starts at the last checkpoint, and reads only. Exit status 1 if a step comes out otherwise, and where.
     """
     from llmos import replay as module
     from llmos.storage import reader

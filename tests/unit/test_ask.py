@@ -12,7 +12,7 @@ from drivers.door import wire
 from kernel.errors import BadInput
 from kernel.event import Note, What
 from kernel.machine.views import Entry
-from llmos import ask
+from llmos import ask, daemon
 
 HELLO = wire.encode(wire.Hello(version=wire.VERSION))
 
@@ -105,3 +105,12 @@ def test_what_is_no_answer_is_said_in_one_line(tmp_path: Path, said: bytes, name
 def test_without_a_daemon_it_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ask.Disconnected, match="llmos boot"):
         ask.call(tmp_path / "nothing", wire.Ps(id=0), wire.Processes)
+
+
+def test_a_long_log_is_put_aside_and_the_one_before_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "LOG_BYTES", 10)
+    for said in (b"short", b" and long", b"new"):
+        with daemon._log(tmp_path / daemon.LOG) as log:
+            log.write(said)
+    assert (tmp_path / "kernel.log").read_bytes() == b"new"
+    assert (tmp_path / "kernel.log.old").read_bytes() == b"short and long"
