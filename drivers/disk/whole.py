@@ -9,9 +9,11 @@ Who writes a file in another way says why, in tests/unit/test_whole.py.
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, cast
@@ -32,9 +34,9 @@ def writing(path: Path, *, gz: bool = False, sync: bool = True) -> Iterator[IO[b
             with place.open("wb") as stream, _packed(stream, gz=gz) as out:
                 yield out
             return
-        aside = place.with_name(f".{place.name[:NAME_CHARS]}.{os.getpid()}.part")
+        aside = place.with_name(f".{place.name[:NAME_CHARS]}.{os.getpid()}-{threading.get_ident()}.part")
         try:
-            aside.unlink(missing_ok=True)
+            _sweep(place, aside)
             fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as stream:
                 if mode is not None:
@@ -59,6 +61,25 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Make `content` the file's."""
     with writing(path, sync=sync) as stream:
         stream.write(content)
+
+
+def _sweep(place: Path, aside: Path) -> None:
+    """Remove what writers that were killed have left beside `place`, and `aside`, if it is such a one."""
+    for left in place.parent.glob(f".{glob.escape(place.name[:NAME_CHARS])}.*-*.part"):
+        with contextlib.suppress(OSError, ValueError):
+            writer = int(left.name.removesuffix(".part").rpartition(".")[2].partition("-")[0])
+            if left == aside or not _lives(writer):
+                left.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _mode(place: Path) -> int | None:

@@ -492,9 +492,9 @@ async def test_a_large_answer_comes_in_parts(tmp_path: Path, monkeypatch: pytest
     asked: list[wire.AnyCommand] = []
     carry_out = socket.desk.carry_out
 
-    async def noted(machine: Machine, request: wire.AnyCommand) -> wire.AnyAnswer:
+    async def noted(machine: Machine, request: wire.AnyCommand, *more: Any) -> wire.AnyAnswer:
         asked.append(request)
-        return await carry_out(machine, request)
+        return await carry_out(machine, request, *more)
 
     monkeypatch.setattr(socket.desk, "carry_out", noted)
     async with machine() as running, serving(path, running), connect(path) as client:

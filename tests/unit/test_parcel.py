@@ -159,7 +159,7 @@ def test_an_export_is_its_owners_alone_and_whole_or_not_there(tmp_path: Path, mo
     old = os.umask(0)
     try:
         for name in ("p.jsonl", "p.jsonl.gz"):
-            (tmp_path / f"{name}.part").write_text("left by a kill")
+            (tmp_path / f".{name}.4194305-1.part").write_text("left by a kill")
             parcel.write(rig.disk, pid, tmp_path / name, 7)
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
             assert parcel.read(tmp_path / name).pages
