@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from drivers.disk import whole
+
 STRING, ARRAY, U32, I32, F32 = 8, 9, 4, 5, 6
 EMBD, INNER, STATE, RANK, CONV, LAYERS = 32, 64, 8, 4, 4, 2
 TEMPLATE: Final = (
@@ -112,7 +114,7 @@ def mamba(
             values = -np.abs(values) - np.float32(0.1)
         data += values.tobytes() + bytes(-values.nbytes % 32)
     out += bytes(-len(out) % 32)
-    path.write_bytes(bytes(out + data))
+    whole.write(path, bytes(out + data), sync=False)
 
 
 def _string(text: str) -> bytes:

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from drivers.disk import whole
+
 VERDICTS_MAX: Final = 256  # files; the oldest go
 
 
@@ -30,14 +32,9 @@ def get(key: str) -> bytes:
 
 def put(key: str, verdict: bytes) -> None:
     """Keep a verdict, whole or not at all."""
-    part = _folder() / f".{key}.{os.getpid()}"
     with contextlib.suppress(OSError):
         _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            part.write_bytes(verdict)
-            part.replace(_folder() / key)
-        finally:
-            part.unlink(missing_ok=True)
+        whole.write(_folder() / key, verdict, sync=False)
         kept = sorted(_folder().iterdir(), key=lambda file: file.stat().st_mtime)
         for old in kept[:-VERDICTS_MAX]:
             old.unlink(missing_ok=True)

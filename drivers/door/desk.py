@@ -11,8 +11,9 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Callable
-from typing import TypeVar, assert_never
+from typing import assert_never
+
+import trio
 
 from drivers.door import wire
 from drivers.door.arriving import Arriving
@@ -27,8 +28,6 @@ from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
 from kernel.process import State
 from kernel.text import printable
-
-T = TypeVar("T")
 
 
 async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arriving) -> wire.AnyAnswer:

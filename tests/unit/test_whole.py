@@ -152,6 +152,8 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "drivers/index/beside.py": "a lock",
     "llmos/models.py": "downloads go on where they were cut off; beside and renamed when their hash is right",
     "llmos/daemon.py": "a log",
+    "llmos/console/editor.py": "lines are added to what was typed",
+    "bench/daemon.py": "a log",
     "llmos/commands/app.py": "nowhere",
     "bench/paging/sweep.py": "rows are added to a table of hours",
     "bench/paging/bounds.py": "nowhere",
