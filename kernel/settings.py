@@ -65,7 +65,7 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0.0, le=64.0), says("windows that a surely wanted page may cost (gate=best, likely)")
     ] = 6.0
     sure: Annotated[
-        Share, says("how likely the best that was found must be for a question to be answered from it (gate=best)")
+        Share, says("how likely the best that was found must be; below it the turn before stands with it (gate=best)")
     ] = 0.1
     repeat: Annotated[
         Small,

@@ -30,9 +30,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 class Recalled(Entry, frozen=True, array_like=True):
     """A page of the recall area, or the passage [start, end) of it in characters; end 0: all of it.
 
-    `whole`: tokens of the whole page, without frame. `asked`: for a message that asks for something, which it is likely
-    answered from. `dated`: its line says when it was said. `follows`: for one that says little without the turn before
-    it.
+    `whole`: tokens of the whole page, without frame. `asked`: for a message that asks for something. `dated`: its line
+    says when it was said. `follows`: for one that says little without the turn before it, or may not ask for this.
     """
 
     start: int = 0

@@ -135,9 +135,9 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
             start=hit.start,
             end=hit.end,
             whole=hit.whole,
-            asked=hit.asked and sure,
+            asked=hit.asked,
             dated=hit.dated,
-            follows=hit.follows,
+            follows=hit.follows or not sure,
         )
         for hit in taken
     ]

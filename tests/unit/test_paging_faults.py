@@ -459,8 +459,8 @@ def test_apart_a_question_is_answered_without_the_queue_and_keeps_its_kv() -> No
     assert not any(taken.why for taken in Replay(rig.disk, Table()).steps())
 
 
-@pytest.mark.parametrize(("score", "apart"), [(0.5, True), (0.05, False)])
-def test_only_what_is_likely_the_answer_stands_without_the_queue(score: float, apart: bool) -> None:
+@pytest.mark.parametrize(("score", "beside"), [(0.5, []), (0.05, ["milk is not"])])
+def test_beside_what_is_hardly_the_answer_stands_the_turn_before(score: float, beside: list[str]) -> None:
     rig = Rig(lambda job: "yes", "memory.sure=0.1", encoding="prose")
     pid = rig.spawn(mask=ONLY_SPEAK)
     for text in ("the key lies under the stone", "bread is cheap", "milk is not"):
@@ -472,8 +472,9 @@ def test_only_what_is_likely_the_answer_stands_without_the_queue(score: float, a
     assert isinstance(wait, Search)
     rig.do(Searched(pid=pid, req=wait.req, hits=(Hit(page, 1, Role.USER, 0, 5, score, 1.0, "", asked=True),)))
     rig.pump()
-    assert rig.jobs[-1].apart == apart
-    assert ("milk is not" in [one.text for one in rig.jobs[-1].pages]) == (not apart)
+    assert rig.jobs[-1].apart
+    said = [one.text for one in rig.jobs[-1].pages if one.role is Role.USER]
+    assert said == [*beside, "the key lies under the stone", "where is the key?"]
 
 
 def test_apart_what_a_message_follows_stays_in_view() -> None:
