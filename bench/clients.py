@@ -29,8 +29,7 @@ from llmos import ask
 from llmos.commands.output import show
 
 PATIENCE_S: Final = 600.0
-QUIET_S: Final = 600.0  # for the last replies
-SAID: Final = "you said: "
+QUIET_S: Final = 120.0  # for the last replies
 
 
 class Held(msgspec.Struct):
@@ -42,7 +41,7 @@ class Held(msgspec.Struct):
     acknowledged: int = 0
     lost: int = 0
     twice: int = 0
-    unheard: int = 0  # replies that the reader of a process was never shown
+    unheard: int = 0  # messages of which the reader of their process was never shown an answer
     replayed: bool = False
     seconds: float = 0.0
 
@@ -55,7 +54,7 @@ class _Reader(threading.Thread):
         self.path, self.proc = path, name
         self.shown: list[str] = []
         self.seq = 0
-        self.twice = 0
+        self.answered: set[str] = set()  # ids of messages
         self.over = False
 
     def run(self) -> None:
@@ -77,6 +76,7 @@ class _Reader(threading.Thread):
     def _show(self, daemon: ask.Connection, message: Message) -> None:
         if message.seq > self.seq:
             self.shown.append(message.text)
+            self.answered.update(message.answers)
             self.seq = message.seq
         daemon.ask(wire.Ack(id=0, pid=message.pid, upto=message.seq), wire.Ok)
 
@@ -142,7 +142,8 @@ def hold(directory: Path, clients: int, messages: int, kills: int, seed: int) ->
 def _judge(found: Held, daemon: Daemon, readers: list[_Reader], senders: list[_Client]) -> None:
     until = time.monotonic() + QUIET_S
     for reader, sender in zip(readers, senders, strict=True):
-        while len(reader.shown) < len(sender.texts) and time.monotonic() < until:  # the last replies come
+        mids = {f"{sender.proc}-{at}" for at in range(len(sender.acknowledged))}
+        while mids - reader.answered and time.monotonic() < until:  # the last replies come
             time.sleep(0.05)
         history = wire.History(id=0, proc=sender.proc, limit=wire.HISTORY_MAX)
         pages = ask.call(daemon.socket, history, wire.Pages).pages
@@ -153,7 +154,7 @@ def _judge(found: Held, daemon: Daemon, readers: list[_Reader], senders: list[_C
         found.lost += sum(not stored[text] for text in sender.acknowledged)
         for some in (stored, replies, shown):
             found.twice += sum(many - 1 for many in some.values())
-        found.unheard += sum(not shown[SAID + text] for text in sender.acknowledged)
+        found.unheard += len(mids - reader.answered)
 
 
 def _replayed(directory: Path) -> bool:
