@@ -29,7 +29,7 @@ from llmos import ask
 from llmos.commands.output import show
 
 PATIENCE_S: Final = 600.0
-QUIET_S: Final = 120.0  # for the last replies
+QUIET_S: Final = 120.0  # without a reply to anybody: there will be no more
 
 
 class Held(msgspec.Struct):
@@ -140,10 +140,12 @@ def hold(directory: Path, clients: int, messages: int, kills: int, seed: int) ->
 
 
 def _judge(found: Held, daemon: Daemon, readers: list[_Reader], senders: list[_Client]) -> None:
-    until = time.monotonic() + QUIET_S
+    heard, at = -1, time.monotonic()
     for reader, sender in zip(readers, senders, strict=True):
         mids = {f"{sender.proc}-{at}" for at in range(len(sender.acknowledged))}
-        while mids - reader.answered and time.monotonic() < until:  # the last replies come
+        while mids - reader.answered and time.monotonic() - at < QUIET_S:  # until all came, or none comes
+            if heard != (heard := sum(one.seq for one in readers)):
+                at = time.monotonic()
             time.sleep(0.05)
         history = wire.History(id=0, proc=sender.proc, limit=wire.HISTORY_MAX)
         pages = ask.call(daemon.socket, history, wire.Pages).pages
