@@ -24,7 +24,7 @@ class Found(Protocol):
 
 
 STANDARD: Final = 4096  # tokens of a window; in a smaller one what stands beside the best costs more than its tokens
-LEAST: Final = 0.015  # how likely the best must be; below it the message asks for nothing that was said
+LEAST: Final = 0.01  # how likely the best must be; below it the message asks for nothing that was said
 NEAR: Final = 0.01  # of the best's score that others must have at STANDARD; four times as much in half of it
 
 FoundT = TypeVar("FoundT", bound=Found)
