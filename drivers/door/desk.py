@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 import uuid
-from typing import assert_never
+from typing import Final, assert_never
 
 import trio
 
@@ -23,11 +23,13 @@ from kernel.limits import MESSAGE_BYTES_MAX
 from kernel.machine import replies, views
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
-from kernel.machine.replies import Standing
+from kernel.machine.replies import Reply, Sent, Standing
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
 from kernel.process import State
 from kernel.text import printable
+
+COMMIT_S: Final = 0.002  # between two looks at whether a commit is done: it takes milliseconds
 
 
 async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arriving) -> wire.AnyAnswer:
@@ -136,17 +138,24 @@ async def _import(machine: Machine, request: wire.Import, arriving: Arriving) ->
         arriving.drop()
 
 
+async def _look_up(machine: Machine, mid: str) -> tuple[Sent, Reply]:
+    """A message as the kernel knows it, and what the disk says of it, when that has the same steps."""
+    sent = replies.sent(machine.kernel, machine.disk, mid)
+    while replies.committed(machine.disk) < sent.lsn:  # ends with the commit under way, or with the machine
+        await trio.sleep(COMMIT_S)
+    return sent, await machine.readers(replies.reply, machine.disk, mid, sent)
+
+
 async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
     """The reply to a message, when it is there, or nothing more can come, or the time is over.
 
     Raises Stopped when the machine stops before that.
     """
-    kernel, disk, mid = machine.kernel, machine.disk, request.mid
+    kernel, mid = machine.kernel, request.mid
     async with machine.feed.subscribe(-1) as published:  # from here on nothing is missed
         with trio.move_on_after(request.within_s) as patience:
             while True:  # until there may be no more, or patience ends
-                sent = replies.sent(kernel, disk, mid)
-                found = await machine.readers(replies.reply, disk, mid, sent)
+                sent, found = await _look_up(machine, mid)
                 if found.standing is not Standing.OPEN:
                     break
                 async for item in published:
@@ -159,8 +168,7 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
                         raise Stopped("the kernel is stopping; ask again when it is up")
                     break  # too slow a reader: ask again
         if patience.cancelled_caught:
-            sent = replies.sent(kernel, disk, mid)
-            found = await machine.readers(replies.reply, disk, mid, sent)
+            sent, found = await _look_up(machine, mid)
     return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked)
 
 

@@ -55,6 +55,13 @@ class Sent(msgspec.Struct, frozen=True):
     said: int  # messages of the process so far
     standing: Standing  # never ANSWERED: that is known from what was said
     why: str
+    lsn: int  # of the last step that is known here; the disk may still be a commit behind
+
+
+def committed(disk: Reads) -> int:
+    """The log number of the last step that the disk has."""
+    row = disk.get("meta", b"kernel")
+    return 0 if row is None else msgspec.msgpack.decode(row, type=records.Counters).lsn
 
 
 def sent(kernel: Kernel, disk: Reads, mid: str) -> Sent:
@@ -66,12 +73,15 @@ def sent(kernel: Kernel, disk: Reads, mid: str) -> Sent:
     proc = kernel.proc(pid)
     is_open = mid in proc.answers or any(mid == one.mid for one in proc.pending)
     if proc.state is State.ZOMBIE:
-        return Sent(pid, page, proc.said, Standing.DIED, proc.status)
-    return Sent(pid, page, proc.said, Standing.OPEN if is_open else Standing.ENDED, "")
+        return Sent(pid, page, proc.said, Standing.DIED, proc.status, kernel.counters.lsn)
+    return Sent(pid, page, proc.said, Standing.OPEN if is_open else Standing.ENDED, "", kernel.counters.lsn)
 
 
 def reply(disk: Reads, mid: str, found: Sent) -> Reply:
-    """What it was answered. Reads few rows if there is an answer, and all that was said after it if there is none."""
+    """What it was answered, of a disk that has step `found.lsn` (`committed`).
+
+    Reads few rows if there is an answer, and all that was said after it if there is none.
+    """
 
     def page(number: int) -> int:
         row = disk.get("said", records.key(found.pid, number))

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from kernel.event import Tag
 from kernel.limits import IMPORT_PART_BYTES_MAX, READERS_MAX, SUBSCRIBER_QUEUE_MAX
 from kernel.machine import views
 from kernel.machine.loop import Machine
-from kernel.ports import Disk, Streamed
+from kernel.ports import Disk, Record, Streamed
 from kernel.settings import Settings
 from kernel.spec import Spec
 from llmos import ask
@@ -728,3 +728,25 @@ async def test_what_was_said_after_a_number_is_told_though_it_was_acknowledged(d
         told = (await client.ask(asked, wire.Messages)).messages
         assert [(one.seq, one.text) for one in told] == [(3, "you said: number 2"), (4, "you said: number 3")]
         assert (await client.ask(wire.Outbox(id=0, proc="main"), wire.Messages)).messages == ()
+
+
+async def test_a_waiter_that_looks_while_the_reply_is_being_committed_gets_it(tmp_path: Path) -> None:
+    class Slow(MemoryDisk):
+        """A disk whose commits take a while, so that the kernel is ahead of it."""
+
+        blocking = True
+
+        def commit(self, records: Sequence[Record]) -> None:
+            time.sleep(0.02)
+            super().commit(records)
+
+    path = tmp_path / "kernel.sock"
+    async with machine(Slow()) as running, serving(path, running), connect(path) as client:
+        await client.ask(wire.Spawn(id=0, spec=Spec("main")), wire.Ok)
+        for number in range(8):
+            await client.ask(wire.Send(id=0, proc="main", mid=f"m{number}", text="x"), wire.Ok)
+            while True:  # until it is no longer open
+                found = (await client.ask(wire.Wait(id=0, mid=f"m{number}"), wire.Replied)).reply
+                if found.standing != "open":
+                    break
+            assert [message.text for message in found.messages] == ["you said: x"]
