@@ -111,12 +111,12 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
 
     mask = ("send_message", "search")
     for n in range(processes):
-        event = Spawned(source="user", at=machine.clock(), spec=Spec(f"p{n}", calls=mask))
+        event = Spawned(source="user", at=machine.clock.now(), spec=Spec(f"p{n}", calls=mask))
         step = core.step(kernel, event)
         records = list(step.records)
         number += 1
         parts = machine.cpus(text(rng, number), 512, "")
-        records += core.step(kernel, Filed(source="user", at=machine.clock(), pid=step.pid, parts=parts)).records
+        records += core.step(kernel, Filed(source="user", at=machine.clock.now(), pid=step.pid, parts=parts)).records
         disk.commit(records)
         if n % 1_000 == 0:
             tell(f"{n} of {processes} processes")
@@ -124,7 +124,7 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
         many = min(CHUNK, pages - kernel.counters.page)
         parts = tuple(part for n in range(many) for part in machine.cpus(text(rng, number + n + 1), 512, ""))
         number += many
-        disk.commit(core.step(kernel, Filed(source="user", at=machine.clock(), pid=1, parts=parts)).records)
+        disk.commit(core.step(kernel, Filed(source="user", at=machine.clock.now(), pid=1, parts=parts)).records)
         if kernel.counters.page % 100_000 < CHUNK:
             tell(f"{kernel.counters.page} of {pages} pages")
     disk.close()

@@ -7,13 +7,11 @@ Not here: what Booted says (machine/measures.py), and the machine's life after i
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import msgspec
 
 from kernel import aside, checkpoint, core, failpoint
 from kernel.event import AnyEvent, Killed
+from kernel.machine.clock import Sources
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import unwatched
 from kernel.machine.loop import Machine
@@ -31,7 +29,7 @@ class Board(msgspec.Struct):
     disk: Disk
     index: Index
     settings: Settings
-    clock: Callable[[], int] = time.time_ns
+    clock: Sources = Sources()
     watch: Watch = unwatched
     others: dict[str, Cpu] = {}  # by the names that processes give them
 
@@ -47,14 +45,17 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock)
     machine.watch = board.watch
     cpus.open(settings.window, machine.post, machine.stream)
-    steps = upgraded(kernel, board.clock())
-    event: AnyEvent = booted(cpus, settings, at=board.clock(), anew=anew, resized=resized)
+    anchored = machine.clock.resume(kernel.counters, disk)
+    at, ahead = machine.clock.read()
+    steps = upgraded(kernel, at, ahead)
+    event: AnyEvent = booted(cpus, settings, at=at, ahead=ahead, anew=anew, resized=resized)
     step = core.step(kernel, event)
     if step.refused is not None:
         cpus.close()
         raise step.refused
     steps.append((event, step))
-    await machine.commit([*measured, *recorded(cpus, settings), *(row for _, one in steps for row in one.records)])
+    kept = [*measured, *recorded(cpus, settings), *anchored]
+    await machine.commit([*kept, *(row for _, one in steps for row in one.records)])
     failpoint.passing("boot.after")
     steps += await _set_aside(machine)
     board.index.start(machine.post, machine.pages.sized)
@@ -76,7 +77,8 @@ async def _set_aside(machine: Machine) -> list[tuple[AnyEvent, Step]]:
         proc = machine.kernel.procs.get(one.pid)
         if not one.stopped and proc is not None and proc.state is not State.ZOMBIE:
             status = f"an event panicked the kernel {one.times} times: {one.error}"
-            event = Killed(at=machine.clock(), source="boot", pid=one.pid, status=status)
+            at, ahead = machine.clock.read()
+            event = Killed(at=at, ahead=ahead, source="boot", pid=one.pid, status=status)
             step = core.step(machine.kernel, event)
             await machine.commit(step.records)
             done.append((event, step))

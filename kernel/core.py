@@ -15,7 +15,21 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import change, controller, dispatch, kthread, life, outbox, removal, restart, timers, trap, turn, waiting
+from kernel import (
+    change,
+    controller,
+    dispatch,
+    kthread,
+    life,
+    outbox,
+    removal,
+    restart,
+    timers,
+    trap,
+    tried,
+    turn,
+    waiting,
+)
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import (
     Acked,
@@ -23,6 +37,7 @@ from kernel.event import (
     Booted,
     Changed,
     Checkpointed,
+    ClockSet,
     CoreWritten,
     Fetched,
     Filed,
@@ -72,9 +87,10 @@ def step(kernel: Kernel, event: AnyEvent) -> Step:
 def _step(kernel: Kernel, event: AnyEvent) -> Step:
     if kernel.config is None and not isinstance(event, Booted | Upgraded):
         raise KernelPanic(f"{type(event).__name__} before Booted")
-    if event.at < kernel.counters.now:  # time never goes back: a clock set back is the machine's, not the state's
+    if event.at < kernel.counters.now:  # of a batch, the one that was noticed later
         event = msgspec.structs.replace(event, at=kernel.counters.now)
-    kernel.begin(event.at)
+    kernel.begin(event.at, event.ahead)
+    timers.clock(kernel)
     try:
         _handle(kernel, event)
     except BadInput as exc:
@@ -123,6 +139,8 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             turn.wake(kernel, controller.raised(kernel, event))
         case TimerFired():
             turn.wake(kernel, timers.fired(kernel, event))
+        case ClockSet():
+            pass  # it is noted already, and what waits for the wall clock fires by itself
         case Searched():
             turn.go_on(kernel, faults.searched(kernel, event))
         case Loaded():
@@ -169,6 +187,7 @@ def check(kernel: Kernel) -> None:
         accessed.check(proc)
         answered.check(proc)
         share.check(kernel, proc)
+        tried.check(proc)
         backlog.check(kernel, proc)
         summary.check(kernel, proc)
         facts.check(proc)

@@ -20,6 +20,10 @@ class SyscallError(KernelError):
     """The process asked for what it may not have; the text goes to the model: what was wrong, what is allowed."""
 
 
+class Illegal(SyscallError):
+    """What the CPU emitted is no call at all: it cannot be decoded."""
+
+
 class DeviceError(KernelError):
     """A driver failed; the kernel retries, or tells the process that waits."""
 

@@ -1,8 +1,9 @@
 """The boundary of the kernel: events in, effects out, and notes for those who watch.
 
-All are frozen structs. Every event carries the time it happened (ns UTC), its source and a number of that source; the
-machine sorts a batch by these three. Effects name pages by id, never by text. Notes are what `dmesg` shows; they are
-journaled with the step that made them, so a subscriber resumes from a log number.
+All are frozen structs. Every event carries the time it happened, its source and a number of that source; the machine
+sorts a batch by these three. Its time is the state's (ns), which only passes; beside it stands how far the wall clock
+is ahead of that, for a wall clock is set. Effects name pages by id, never by text. Notes are what `dmesg` shows; they
+are journaled with the step that made them, so a subscriber resumes from a log number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=T
     """Base of all events; `at` never goes back within one journal."""
 
     at: int = 0
+    ahead: int = 0  # ns that the wall clock (UTC) was ahead of `at`: another number once it was set
     source: str = ""
     n: int = 0
 
@@ -84,11 +86,12 @@ class Moved(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MovedTimer(msgspec.Struct, frozen=True, array_like=True):
-    """A timer of such a process: due at a time (ns), and then every so many ns."""
+    """A timer of such a process: due at a time (ns UTC), and then every so many ns. `wall`: it waits for that time."""
 
     due: int
     every_ns: int
     text: str
+    wall: bool = False
 
 
 class Imported(Event, frozen=True, kw_only=True):
@@ -196,6 +199,10 @@ class TimerFired(Event, frozen=True, kw_only=True):
     """A timer of the kernel's came due; `at` is when it was noticed."""
 
     timer: int
+
+
+class ClockSet(Event, frozen=True, kw_only=True):
+    """The wall clock was set: `ahead` is another. Nothing else happened that would have said so."""
 
 
 class Tag(msgspec.Struct, frozen=True, array_like=True):
@@ -339,6 +346,7 @@ AnyEvent: TypeAlias = (
     | Halted
     | Raised
     | TimerFired
+    | ClockSet
     | Trapped
     | Searched
     | Loaded
@@ -431,10 +439,11 @@ class Fetch(Effect, frozen=True, kw_only=True):
 
 
 class Arm(Effect, frozen=True):
-    """Fire `timer` at `due` (ns). Derivable."""
+    """Fire `timer` at `due` (ns), of the state's time or, with `wall`, of the wall clock's. Derivable."""
 
     timer: int
     due: int
+    wall: bool = False
 
 
 class Disarm(Effect, frozen=True):
@@ -480,6 +489,7 @@ class What(enum.StrEnum):
     INTERRUPT = "interrupt"  # raised on a line
     DELIVERED = "delivered"
     COALESCED = "coalesced"  # raised while one like it was pending, and is in that one
+    CLOCK = "clock"  # the wall clock was set
     ABORT = "abort"  # what the instruction under way emitted was thrown away
     TURN = "turn"  # it was ended
     RUN = "run"  # of the CPU

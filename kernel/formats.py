@@ -1,8 +1,10 @@
 """Directories of an older format: how their records are read, and what their kernel would have written.
 
-A boot that finds one takes the step Upgraded first, which writes all PCBs in the present format; nothing else changes,
-and journal entries stay as they are. So a replay that begins before that step hashes what the older format had, comes
-to the hashes of then, and goes on past it.
+A boot that finds one takes the step Upgraded first, which writes PCBs and timers in the present format; nothing else
+changes, and journal entries stay as they are. So a replay that begins before that step hashes what the older format
+had, comes to the hashes of then, and goes on past it.
+Format 4: there was one time, the wall clock's, kept from going back, so timers that wait for a date are as all others;
+a call that failed was an illegal instruction, and the PCB did not know what a turn has tried.
 Format 3: the PCB ended with `discard`, a search knew no turn before it, and whole pages were recalled; what a turn drew
 on, the split of the window, and passages are format 4.
 Format 2: a process's choices stood in the PCB and in Spawned one by one, accounts without their names, and a run's
@@ -47,8 +49,8 @@ from kernel.interrupts import Pending
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.page import Area
 from kernel.ports import Reads
-from kernel.process import Accounts, Process, State
-from kernel.records import CURRENT, Form, JournalEntry
+from kernel.process import Accounts, Process, State, Timer
+from kernel.records import CURRENT, Counters, Form, JournalEntry
 from kernel.spec import Spec
 
 
@@ -244,12 +246,19 @@ def _fields3(proc: Process) -> dict[str, Any]:
     return fields
 
 
-def _row3(proc: Process) -> bytes:
-    return records.encode(list(_fields3(proc).values()))
+def _row4(one: Process | Timer | Counters) -> bytes:
+    """Without the last field of each: what was tried, whether the wall clock counts, how far that is ahead."""
+    return records.encode([getattr(one, name) for name in one.__struct_fields__[:-1]])
 
 
-def _row2(proc: Process) -> bytes:
-    now = _fields3(proc)
+def _row3(one: Process | Timer | Counters) -> bytes:
+    return records.encode(list(_fields3(one).values())) if isinstance(one, Process) else _row4(one)
+
+
+def _row2(one: Process | Timer | Counters) -> bytes:
+    if not isinstance(one, Process):
+        return _row4(one)
+    now = _fields3(one)
     accounts = Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
     chosen = msgspec.structs.asdict(now.pop("spec"))
     return records.encode(
@@ -276,7 +285,8 @@ def _entry2(value: bytes) -> JournalEntry:
 
 FORM2: Final = Form(2, _proc2, _row2, _entry2)
 FORM3: Final = Form(3, CURRENT.proc, _row3, CURRENT.entry)  # what it lacks, a reader fills in
-FORMS: Final = {form.number: form for form in (FORM2, FORM3, CURRENT)}
+FORM4: Final = Form(4, CURRENT.proc, _row4, CURRENT.entry)
+FORMS: Final = {form.number: form for form in (FORM2, FORM3, FORM4, CURRENT)}
 """What this kernel reads, oldest first."""
 
 

@@ -193,7 +193,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
         proc.space.group = max(proc.space.group, moved.group)
     proc.space.turn = len(proc.space.queue)
     for one in event.timers:
-        timers.arm(kernel, proc, max(one.due, kernel.at), one.text, one.every_ns)
+        timers.take_over(kernel, proc, one)
     assert len(proc.pending) <= PENDING_MAX + 1  # memory pressure takes no part in the bound
     kernel.note(What.IMPORT, proc, text=f"{len(event.pages)} pages, {resident} of them resident")
     turn.wake(kernel, proc)

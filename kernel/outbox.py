@@ -25,8 +25,18 @@ def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool
     if proc.said - proc.acked >= OUTBOX_MAX:
         raise SyscallError(f"outbox full: {OUTBOX_MAX} messages wait for their reader")
     page = transcript.emitted(kernel, proc, Kind.MESSAGE, Area.RECALL, text)
+    _put(kernel, proc, text, page, ends=not more, truncated=truncated)
+
+
+def tell(kernel: Kernel, proc: Process, text: str, page: int) -> None:
+    """Tell whoever listens what the kernel's `page` says of a turn that ends, if there is room for it."""
+    if proc.said - proc.acked < OUTBOX_MAX:
+        _put(kernel, proc, text, page, ends=True)
+
+
+def _put(kernel: Kernel, proc: Process, text: str, page: int, *, ends: bool, truncated: bool = False) -> None:
     proc.said += 1
-    message = Message(proc.pid, proc.said, kernel.at, text, proc.answers, proc.instr, truncated, not more)
+    message = Message(proc.pid, proc.said, kernel.wall, text, proc.answers, proc.instr, truncated, ends)
     kernel.write("outbox", records.key(proc.pid, proc.said), records.encode(message))
     if page:
         kept = records.Said(page, message.at, message.answers, message.instr, message.truncated, message.ends)

@@ -147,6 +147,7 @@ class Process(msgspec.Struct, array_like=True):
     summaries: list[Entry] = []  # written, and to stand in the queue after the next eviction
     facts: tuple[int, ...] = ()  # pages of the newest facts found, oldest first
     superseded: tuple[int, ...] = ()  # facts that later ones correct: searches leave them out
+    tried: dict[str, int] = {}  # the calls of this turn in words, newest last, by how often each has failed
 
     @property
     def name(self) -> str:
@@ -175,7 +176,10 @@ class Process(msgspec.Struct, array_like=True):
 
 
 class Timer(msgspec.Struct, array_like=True):
-    """A timer on disk: fires at `due` (ns), then every `every_ns` if that is not 0. `unmask`: it ends masks."""
+    """A timer on disk: fires at `due` (ns), then every `every_ns` if that is not 0. `unmask`: it ends masks.
+
+    `wall`: it is due by the wall clock; the others, and every repetition, by the state's time, which only passes.
+    """
 
     id: int
     pid: int
@@ -183,3 +187,4 @@ class Timer(msgspec.Struct, array_like=True):
     every_ns: int
     text: str
     unmask: bool = False
+    wall: bool = False

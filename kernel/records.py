@@ -35,6 +35,7 @@ class Counters(msgspec.Struct, array_like=True):
     page: int = 0
     pid: int = 0
     timer: int = 0
+    ahead: int = 0  # of the last event
 
 
 class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -85,10 +86,10 @@ TABLES: Final[dict[str, Table]] = {
     "meta": Table(
         "`kernel`",
         0,
-        "log number, time, and the last number of pages, processes, timers",
+        "log number, time, the last number of pages, processes, timers, and how far the wall clock is ahead",
         Counters,
         in_place=True,
-        outside={"lsn": 0, "now": 0},  # a restart takes steps of its own, and time
+        outside={"lsn": 0, "now": 0, "ahead": 0},  # a restart takes steps of its own, and time
     ),
     "journal": Table(
         "log number",
@@ -142,7 +143,7 @@ TABLES: Final[dict[str, Table]] = {
         unhashed="no step reads it: clients find with it what a message was answered",
     ),
     "set": Table(
-        "`settings`, `model`, `cpu`, `measure`, `panics`, `upgraded`, `upgraded4`",
+        "`settings`, `model`, `cpu`, `measure`, `clock`, `panics`, `upgraded`, `upgraded4`, `upgraded5`",
         0,
         "how the machine is run; events that panicked it",
         in_place=True,
@@ -163,11 +164,11 @@ class Form(NamedTuple):
 
     number: int
     proc: Callable[[bytes], Process]
-    row: Callable[[Process], bytes]
+    row: Callable[[Process | Timer | Counters], bytes]  # what one of an older format lacks, a reader fills in
     entry: Callable[[bytes], JournalEntry]
 
 
-CURRENT: Final = Form(4, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
+CURRENT: Final = Form(5, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
 
 HASHED: Final = tuple(name for name, table in TABLES.items() if not table.unhashed)
 STATE: Final = tuple(name for name in HASHED if TABLES[name].in_place)

@@ -109,7 +109,7 @@ def booted(kernel: Kernel, event: Booted) -> None:
     for proc in kernel.procs.values():
         _bring_back(kernel, proc, event)
     for timer in kernel.timers.values():
-        kernel.effect(Arm(timer.id, timer.due))
+        kernel.effect(Arm(timer.id, timer.due, timer.wall))
     removal.forgotten(kernel)
 
 
@@ -226,13 +226,15 @@ def _resized(kernel: Kernel, proc: Process, entry: Entry, event: Booted) -> Entr
 
 
 def upgraded(kernel: Kernel, event: Upgraded) -> None:
-    """Write the PCBs in a later format; whatever stands elsewhere is read as it is (formats.py).
+    """Write PCBs and timers in a later format; whatever stands elsewhere is read as it is (formats.py).
 
     It is the present one but in a replay that goes through a boot of a kernel of then.
     """
     before, kernel.form = kernel.form, formats.FORMS[event.to]
     for proc in kernel.procs.values():
         kernel.dirty(proc)
+    for timer in kernel.timers.values():
+        kernel.write("timer", records.key(timer.id), kernel.form.row(timer))
     step = records.key(kernel.counters.lsn + 1, before.number)
     kernel.draft.written += [
         Record(*records.FORMAT_ROW, str(kernel.form.number).encode()),

@@ -87,6 +87,8 @@ class Draft(msgspec.Struct):
     emission: Trapped | None = None  # what the CPU emitted, until it stands in the queue
     about: int = 0  # the process that the answer to the event names
     ran: int = 0  # the process whose trap this step is
+    call: str = ""  # what it called, in words, its name first; "": nothing that can be decoded
+    failed: str = ""  # why the call that this step completes has failed
 
 
 class InstructionSet(Protocol):
@@ -113,7 +115,10 @@ class InstructionSet(Protocol):
         ...
 
     def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
-        """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
+        """Decode one instruction, say in `draft.call` what it is, and carry it out.
+
+        Raises SyscallError before anything has changed: Illegal if nothing can be decoded.
+        """
         ...
 
 
@@ -129,7 +134,7 @@ class Kernel:
         self.procs: dict[int, Process] = {}
         self.timers: dict[int, Timer] = {}
         self.hash = 0
-        self.form = records.CURRENT  # in which PCBs are written and hashed; a replay may begin in an older one
+        self.form = records.CURRENT  # in which the state is written and hashed; a replay may begin in an older one
         # Given by Booted.
         self.config: Booted | None = None
         self.models: dict[str, Model] = {}
@@ -174,9 +179,12 @@ class Kernel:
 
     # The step under way.
 
-    def begin(self, at: int) -> None:
-        """A step begins, of an event at `at`."""
-        self.at = at
+    def begin(self, at: int, ahead: int = 0) -> None:
+        """A step begins, of an event at `at`, when the wall clock was so far ahead of that.
+
+        `wall` (ns UTC) is for dates and for what waits for one; all that lasts is reckoned by `at`.
+        """
+        self.at, self.ahead, self.wall = at, ahead, at + ahead
         self.draft = Draft()
 
     def write(self, table: str, key: bytes, value: bytes | None) -> None:
@@ -230,12 +238,12 @@ class Kernel:
         assert draft.emission is None, "what the CPU emitted stands nowhere"
         assert event.at >= self.counters.now, "time never goes back"
         self.counters.lsn += 1
-        self.counters.now = event.at
+        self.counters.now, self.counters.ahead = event.at, event.ahead
         for pid, proc in draft.dirty.items():
             if pid in self.policies:
                 proc.policy = (self.settings.memory.policy, self.policies[pid].state())
             self.write("proc", records.key(pid), self.form.row(proc))
-        self.write("meta", b"kernel", records.encode(self.counters))
+        self.write("meta", b"kernel", self.form.row(self.counters))
         notes = tuple(draft.notes)
         entry = JournalEntry(self.counters.lsn, event, tuple(draft.sizes), notes, self.hash.to_bytes(16, "little"))
         draft.written.append(Record("journal", records.key(entry.lsn), records.encode(entry)))

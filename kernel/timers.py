@@ -1,8 +1,10 @@
 """Timers, and masks, which end by one.
 
-All times are integer nanoseconds. A timer that fires late says by how much; one whose interrupt is still pending is
-counted as coalesced and raises nothing. Masks are kept as the time at which each ends, and one timer of the kernel's
-stands for the first of them. Who is interrupted goes on in turn.py; this file returns the process.
+All times are integer nanoseconds, of the state's time, which only passes; a timer that was set for a date waits for the
+wall clock to say so, and its repetitions are of the state's time again. A timer that fires late says by how much; one
+whose interrupt is still pending is counted as coalesced and raises nothing. Masks are kept as the time at which each
+ends, and one timer of the kernel's stands for the first of them. Who is interrupted goes on in turn.py; this file
+returns the process.
 Not here: when a machine fires (machine/loop.py), which lines may be held back (interrupts.py).
 """
 
@@ -12,27 +14,46 @@ from collections.abc import Iterable
 
 from kernel import records
 from kernel.errors import SyscallError, some
-from kernel.event import Arm, Disarm, TimerFired, What
+from kernel.event import Arm, Disarm, MovedTimer, TimerFired, What
 from kernel.interrupts import MASKABLE, Line
-from kernel.limits import TIMERS_MAX
+from kernel.limits import TIMER_S_MAX, TIMERS_MAX
 from kernel.paging import alloc
 from kernel.process import Process, Timer
 from kernel.state import Kernel
 
 NS = 1_000_000_000
+WALL = 5  # the format whose timers know the wall clock
 
 
-def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int) -> Timer:
-    """Arm a timer of the process, for `due` and then every `every_ns` if that is not 0."""
+def clock(kernel: Kernel) -> None:
+    """Note it if the wall clock was set since the last step."""
+    by = kernel.ahead - kernel.counters.ahead
+    if by:
+        kernel.note(What.CLOCK, text=f"set {'ahead' if by > 0 else 'back'} by {abs(by) / NS:,.0f} s")
+
+
+def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int, *, wall: bool = False) -> Timer:
+    """Arm a timer of the process, for `due` and then every `every_ns` if that is not 0; `wall`: by the wall clock."""
     if len(proc.timers) >= TIMERS_MAX:
         raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {some(proc.timers)}")
-    assert due >= kernel.at, "it would come late"
+    assert due >= (kernel.wall if wall else kernel.at), "it would come late"
     assert every_ns >= 0
     kernel.counters.timer += 1
-    timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text)
+    timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text, wall=wall and kernel.form.number >= WALL)
     proc.timers = [*proc.timers, timer.id]
     _keep(kernel, timer)
     return timer
+
+
+def take_over(kernel: Kernel, proc: Process, moved: MovedTimer) -> None:
+    """Arm a timer that comes from another machine: what it had left to wait for, or the date it waits for."""
+    if moved.wall:
+        arm(kernel, proc, max(moved.due, kernel.wall), moved.text, moved.every_ns, wall=True)
+        return
+    left = max(0, moved.due - kernel.wall)
+    if kernel.form.number >= WALL:  # another machine's clock may say anything
+        left = min(left, TIMER_S_MAX * NS)
+    arm(kernel, proc, kernel.at + left, moved.text, moved.every_ns)
 
 
 def cancel(kernel: Kernel, proc: Process, timer: int) -> None:
@@ -66,8 +87,8 @@ def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
 def _keep(kernel: Kernel, timer: Timer) -> None:
     """Have a timer, new or due at another time, on disk too."""
     kernel.timers[timer.id] = timer
-    kernel.write("timer", records.key(timer.id), records.encode(timer))
-    kernel.effect(Arm(timer.id, timer.due))
+    kernel.write("timer", records.key(timer.id), kernel.form.row(timer))
+    kernel.effect(Arm(timer.id, timer.due, timer.wall))
 
 
 def disarm(kernel: Kernel, timer: int) -> None:
@@ -80,7 +101,11 @@ def disarm(kernel: Kernel, timer: int) -> None:
 def fired(kernel: Kernel, event: TimerFired) -> Process | None:
     """A timer came due: its process, to be woken; None if the timer is gone, or its time has not come."""
     timer = kernel.timers.get(event.timer)
-    if timer is None or kernel.at < timer.due:
+    if timer is None:
+        return None
+    late = (kernel.wall if timer.wall else kernel.at) - timer.due
+    if late < 0:  # the clock was set back since it was fired
+        kernel.effect(Arm(timer.id, timer.due, timer.wall))
         return None
     proc = kernel.procs[timer.pid]
     kernel.dirty(proc)
@@ -89,15 +114,14 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
         set_masks(kernel, proc, proc.held)
         return proc
     assert timer.id in proc.timers
-    late_s = (kernel.at - timer.due) // NS
     if any(one.timer == timer.id for one in proc.pending):
         proc.accounts.coalesced += 1
         kernel.note(What.COALESCED, proc, line=Line.TIMER)
     else:
-        pages = alloc.alert(kernel, proc, "timer", timer=timer.id, text=timer.text, late_s=late_s)
+        pages = alloc.alert(kernel, proc, "timer", timer=timer.id, text=timer.text, late_s=late // NS)
         kernel.raise_(proc, Line.TIMER, pages, timer=timer.id)
     if timer.every_ns:
-        timer.due += timer.every_ns * ((kernel.at - timer.due) // timer.every_ns + 1)
+        timer.due, timer.wall = kernel.at + timer.every_ns - late % timer.every_ns, False
         assert timer.due > kernel.at, "it would fire for ever"
         _keep(kernel, timer)
     else:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from kernel import dispatch, life, turn
-from kernel.errors import KernelPanic, SyscallError
+import msgspec
+
+from kernel import dispatch, life, tried, turn
+from kernel.errors import Illegal, KernelPanic, SyscallError
 from kernel.event import NOBODY, Outcome, Trapped, What
 from kernel.limits import FAILED_MAX, ILLEGAL_MAX, ITEM_ERRORS_MAX
 from kernel.paging import accessed, transcript
@@ -45,6 +47,7 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
     proc.turn_tokens += event.decoded
     proc.move(Move.TRAP)
     kernel.note(What.RUN, proc, tokens=event.decoded, text=f"{event.outcome}, {_evaluated(event)}")
+    run = len(kernel.draft.notes) - 1
     match event.outcome:
         case Outcome.PREEMPTED:
             proc.ids = event.ids
@@ -60,6 +63,9 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
             proc.open, proc.ids, proc.failed_row, proc.discard = False, (), 0, False
             accessed.drew(kernel, proc, event.drew)
             _instruction(kernel, proc, event)
+            if kernel.draft.call:  # the line of the run says what came of it
+                name, note = kernel.draft.call.split(" ", 1)[0], kernel.draft.notes[run]
+                kernel.draft.notes[run] = msgspec.structs.replace(note, text=f"{name}, {_evaluated(event)}")
         case _:
             assert_never(event.outcome)
 
@@ -105,14 +111,28 @@ def _instruction(kernel: Kernel, proc: Process, event: Trapped) -> None:
     encoding = kernel.models[kernel.model_of(proc.pid)].encoding
     try:
         if event.outcome is Outcome.ILLEGAL:
-            raise SyscallError(event.error or "nothing was emitted")
+            raise Illegal(event.error or "nothing was emitted")
         kernel.iset.execute(kernel, proc, event.text, encoding, event.truncated)
         proc.illegal_row = 0
+        if proc.in_turn:
+            tried.begun(kernel, proc)
     except SyscallError as exc:
-        _illegal(kernel, proc, str(exc))
+        if isinstance(exc, Illegal) or not tried.known(kernel, proc):
+            _illegal(kernel, proc, str(exc))
+        else:
+            _failed(kernel, proc, str(exc))
     transcript.emitted(kernel, proc)
     if proc.state is State.READY:
         turn.go_on(kernel, proc)
+
+
+def _failed(kernel: Kernel, proc: Process, why: str) -> None:
+    """Tell a process why its call failed; turn.go_on ends a turn that tries the same again and again."""
+    proc.illegal_row = 0
+    kernel.note(What.ERROR, proc, text=why)
+    tried.begun(kernel, proc)
+    tried.failed(kernel, proc, why)
+    transcript.answer(kernel, proc, f"error: {why}")
 
 
 def _illegal(kernel: Kernel, proc: Process, why: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel import dispatch, interrupts, waiting
+from kernel import dispatch, interrupts, outbox, tried, waiting
 from kernel.errors import BadInput
 from kernel.event import Halted, What
 from kernel.interrupts import Line, Pending
@@ -87,7 +87,7 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
         asked += _deliver(kernel, proc, one)
     memory = kernel.settings.memory
     if asked and memory.tell_time:
-        transcript.tell(kernel, proc, kernel.iset.alert("now", proc.spec.calls, at=kernel.at))
+        transcript.tell(kernel, proc, kernel.iset.alert("now", proc.spec.calls, at=kernel.wall))
     if asked and faults.wanted(kernel, proc):
         waiting.block(kernel, proc, faults.demand(kernel, proc, asked), demand=True)
     else:
@@ -165,6 +165,13 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
         )
         kernel.note(What.TURN, proc, text="budget spent")
         close(kernel, proc)
+    elif call := tried.stuck(proc):
+        why = kernel.draft.failed
+        said = kernel.iset.alert("stuck", proc.spec.calls, call=call, times=proc.tried[call], why=why)
+        transcript.tell(kernel, proc, said)
+        outbox.tell(kernel, proc, said, kernel.counters.page)
+        kernel.note(What.TURN, proc, text=f"ended: {call} failed {proc.tried[call]} times")
+        close(kernel, proc)
     _boundary(kernel, proc)
 
 
@@ -176,6 +183,8 @@ def close(kernel: Kernel, proc: Process) -> None:
     kernel.seen.pop(proc.pid, None)
     proc.turn_syscalls = proc.turn_tokens = 0
     proc.answers = ()
+    if proc.tried:
+        proc.tried = {}
     recalled, proc.space.recall = proc.space.recall, []
     if proc.thread:
         backlog.emptied(kernel, proc)

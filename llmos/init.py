@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import trio
 from kernel import formats
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelPanic
+from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine
 from kernel.ports import Cpu, Disk, Record
 from kernel.records import CURRENT
@@ -111,16 +111,17 @@ async def powered(
     window: int | None = None,
     cpu: str | Cpu | None = None,
     changes: list[str] | None = None,
-    clock: Callable[[], int] = time.time_ns,
+    clock: Sources | None = None,
     table: InstructionSet | None = None,
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line.
 
-    `cpu` None: as recorded, and llama where a model is given, for nothing else runs one. `clock` gives nanoseconds UTC
-    and does not go back; `table` is the instruction set, llmos's own if it is None. The whole
-    process makes files for its user alone from then on.
+    `cpu` None: as recorded, and llama where a model is given, for nothing else runs one. `clock`: what its times are
+    read from, the host's if it is None; `table`: the instruction set, llmos's own likewise. The whole process makes
+    files for its user alone from then on.
     """
     from drivers.disk.lmdb import LmdbDisk
+    from drivers.disk.seal import boot_of_host
     from drivers.index.beside import IndexBeside
 
     os.umask(0o077)
@@ -147,7 +148,7 @@ async def powered(
             disk=disk,
             index=IndexBeside(directory, disk, settings.disk.exact_max, embedding_model(settings)),
             settings=settings,
-            clock=clock,
+            clock=clock or Sources(host=boot_of_host()),
         )
         machine = await boot(board, table or Table())
         if form is not CURRENT:

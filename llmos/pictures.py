@@ -6,7 +6,7 @@ segments apart. Not here: what is told in lines of text (tables.py), so that a c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kernel.machine.views import Map
+from kernel.text import one_line
 
 BAR_CELLS: Final = 72  # one row of the bar; the window is ROWS of them
 BAR_ROWS: Final = 3
@@ -84,11 +85,13 @@ def cells(parts: Sequence[Stretch], count: int) -> list[Stretch]:
     return [part for part, n in zip(parts, whole, strict=True) for _ in range(n)][:count]
 
 
-def pmap(space: Map, *, colour: bool) -> RenderableType:
-    """The address space as a picture: the window as a bar, its segments, its pages."""
+def pmap(space: Map, *, colour: bool, texts: Mapping[int, str] | None = None) -> RenderableType:
+    """The address space as a picture: the window as a bar, its segments, its pages, with their texts if given."""
     parts = stretches(space)
     title = Text(f"{space.name} ({space.pid}): window of {space.window:,} tokens")
-    return Group(title, Text(), *_bar(parts, colour), Text(), _legend(space, parts, colour), Text(), _pages(space))
+    return Group(
+        title, Text(), *_bar(parts, colour), Text(), _legend(space, parts, colour), Text(), _pages(space, texts or {})
+    )
 
 
 def _bar(parts: Sequence[Stretch], colour: bool) -> list[Text]:
@@ -124,14 +127,17 @@ def _legend(space: Map, parts: Sequence[Stretch], colour: bool) -> RenderableTyp
     return table
 
 
-def _pages(space: Map) -> RenderableType:
+def _pages(space: Map, texts: Mapping[int, str]) -> RenderableType:
     table = Table(box=None, pad_edge=True, header_style="bold")
     for name in ("PAGE", "SEGMENT", "KIND", "ROLE", "TOKENS", ""):
         table.add_column(name, justify="right" if name in ("PAGE", "TOKENS") else "left")
+    if texts:
+        table.add_column("TEXT", no_wrap=True, overflow="ellipsis")
     rows = [(segment.name, page) for segment in space.segments for page in segment.pages]
     for name, one in rows[:PAGES_SHOWN]:
         shown = (one.kind.value, one.role.value, str(one.tokens), "pinned" if one.pinned else "")
-        table.add_row(str(one.page), Text(name, STYLES[name]), *shown)
+        text = [Text(one_line(texts.get(one.page, "")))] if texts else []
+        table.add_row(str(one.page), Text(name, STYLES[name]), *shown, *text)
     if len(rows) > PAGES_SHOWN:
         table.add_row("...", f"{len(rows) - PAGES_SHOWN} more; --json lists them", "", "", "", "")
     return table

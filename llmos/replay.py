@@ -79,7 +79,11 @@ def machine(again: Replay, disk: Reads) -> dict[str, Any]:
             "turn": space.queue[space.turn :],
         }
         pending = [
-            {"line": one.line.name.lower(), "at": one.at, "pages": [page for page, _ in one.pages]}
+            {
+                "line": one.line.name.lower(),
+                "at": one.at + kernel.counters.ahead,
+                "pages": [page for page, _ in one.pages],
+            }
             for one in proc.pending
         ]
         processes.append(
@@ -96,11 +100,15 @@ def machine(again: Replay, disk: Reads) -> dict[str, Any]:
                 "pending": pending,
             }
         )
+    ahead = kernel.counters.ahead  # so that all times are the wall clock's
     return {
         "lsn": again.lsn,
-        "now": kernel.counters.now,
+        "now": kernel.counters.now + ahead,
         "processes": processes,
-        "timers": [{"timer": t.id, "pid": t.pid, "due": t.due, "text": t.text} for t in kernel.timers.values()],
+        "timers": [
+            {"timer": t.id, "pid": t.pid, "due": t.due + (0 if t.wall else ahead), "text": t.text}
+            for t in kernel.timers.values()
+        ],
         "slots": [msgspec.structs.asdict(slot.tag) for slot in kernel.slots],
     }
 

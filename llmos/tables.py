@@ -7,6 +7,7 @@ here: the address space as a picture (pictures.py).
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -16,9 +17,10 @@ from unicodedata import combining, east_asian_width
 
 import msgspec
 
+from kernel.errors import SyscallError
 from kernel.event import Note, What
 from kernel.machine.latency import Account, Histogram
-from kernel.machine.views import Described, Entry, FactView, Map, ProcessView
+from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.process import State
 from kernel.text import one_line
 
@@ -26,6 +28,7 @@ NS: Final = 1_000_000_000
 LATE: Final = 0.7  # of the queue: from here its bar is yellow
 GAP: Final = "  "  # between columns
 LAST_LEAST: Final = 12  # columns of a terminal that the last column has before others go for it
+SHORT_CHARS: Final = 120  # of a text of which the beginning is shown
 CUT_LEAST: Final = 8  # and that one which is cut keeps
 
 BOLD: Final = "1"  # SGR, as ECMA-48 numbers them
@@ -325,14 +328,16 @@ def irqs(lines: Mapping[str, Account], *, colour: bool = False, width: int = 0) 
     )
 
 
-def pmap(space: Map) -> list[str]:
-    """One line a page of an address space, where nobody looks at a terminal."""
+def pmap(space: Map, texts: Mapping[int, str]) -> list[str]:
+    """One line a page of an address space, where nobody looks at a terminal; with the texts' beginnings, if given."""
     rows = [
-        (str(one.page), segment.name, one.kind, one.role, str(one.tokens), "pinned" if one.pinned else "")
+        [str(one.page), segment.name, one.kind, one.role, str(one.tokens), "pinned" if one.pinned else ""]
+        + ([texts.get(one.page, "")] if texts else [])
         for segment in space.segments
         for one in segment.pages
     ]
-    return aligned(("PAGE", "SEGMENT", "KIND", "ROLE", "TOKENS", "PINNED"), rows)
+    names = ("PAGE", "SEGMENT", "KIND", "ROLE", "TOKENS", "PINNED", *(("TEXT",) if texts else ()))
+    return aligned(names, rows)
 
 
 def replayed(machine: Mapping[str, Any], *, colour: bool = False, width: int = 0) -> list[str]:
@@ -369,6 +374,52 @@ def _spark(counts: Sequence[int]) -> str:
     """Counts as bars of a character each, the tallest full."""
     top = max(counts)
     return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts) if top else ""
+
+
+def call(one: Called, encoding: str) -> dict[str, Any]:
+    """A call as `strace --json` has it; one that cannot be decoded has no name, and the text as it was emitted."""
+    from syscalls.decode import arguments, name_of, parse
+
+    name, said = "", dict[str, Any](text=one.text)
+    with contextlib.suppress(SyscallError):
+        decoded = parse(one.text, encoding, (), truncated=False)
+        name, said = name_of(decoded), arguments(decoded)
+    return {
+        "page": one.page,
+        "at": one.at,
+        "call": name,
+        "arguments": said,
+        "result": one.result or None,
+        "tokens": one.tokens,
+        "seconds": round(one.ns / NS, 3),
+    }
+
+
+def answered(calls: Sequence[Called], encoding: str) -> Sequence[Called]:
+    """All but the last if that waits for its result yet: it is no call that ends a turn."""
+    from syscalls.abi import SYSCALLS
+
+    if not calls or calls[-1].result:
+        return calls
+    name = str(call(calls[-1], encoding)["call"])
+    return calls if name and not SYSCALLS[name].returns else calls[:-1]
+
+
+def strace(one: Called, encoding: str) -> list[str]:
+    """The line of a call: local time, name, arguments, result, and what it took."""
+    seen = call(one, encoding)
+    seconds, ns = divmod(one.at, NS)
+    when = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{ns // 1_000_000:03d}"
+    said = ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in seen["arguments"].items())
+    took = f", {seen['seconds']:g} s" if one.result else ""
+    shown = f"{seen['call'] or '?'}({_short(said)})" + (f" = {_short(one.result)}" if one.result else "")
+    return [one_line(f"{when} {shown} <{plural(one.tokens, 'token')}{took}>")]
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, in one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= SHORT_CHARS else f"{text[:SHORT_CHARS]}..."
 
 
 def describe(note: Note) -> str:

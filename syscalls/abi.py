@@ -51,6 +51,7 @@ class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
     example: ClassVar[str]
     returns: ClassVar[bool] = True  # False: ends the turn, nothing comes back
+    one_of: ClassVar[tuple[str, ...]] = ()  # of these fields a call says exactly one: another value than the default
     own: ClassVar[bool] = False  # True: of the kernel's own threads alone, and in nobody else's mask
 
 
@@ -130,6 +131,7 @@ class Evict(Syscall, frozen=True):
 class SetTimer(Syscall, frozen=True):
     """Be interrupted in so many seconds, or at a time in UTC, and every so many seconds after if every is given."""
 
+    one_of: ClassVar[tuple[str, ...]] = ("seconds", "at")
     example: ClassVar[str] = '{"op":"set_timer","seconds":3600,"text":"Ask about the exam."}'
     text: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
     seconds: Annotated[int, Meta(ge=0, le=TIMER_S_MAX)] = 0

@@ -17,7 +17,7 @@ def grammar(mask: tuple[str, ...], encoding: str) -> str | None:
     if prose and mask == ("send_message",):
         return None
     calls = [name for name in SYSCALLS if name in mask]
-    rules = [f"{name}: %json {_schema(name)}" for name in calls]
+    rules = [f"{name}: {' | '.join(f'%json {schema}' for schema in _schemas(name))}" for name in calls]
     call = " | ".join(calls)
     if not prose:
         return "\n".join([f"start: {call}", *rules])
@@ -28,14 +28,25 @@ def grammar(mask: tuple[str, ...], encoding: str) -> str | None:
     )
 
 
-def _schema(name: str) -> str:
-    """JSON schema of one syscall, without references and without free whitespace."""
+def _schemas(name: str) -> list[str]:
+    """JSON schemas of one syscall, without references and without free whitespace: one for each of its `one_of`."""
     schema = msgspec.json.schema(SYSCALLS[name])
     flat = _inline(schema, schema.get("$defs", {}))
     flat.pop("$defs", None)
     flat["additionalProperties"] = False
     flat["x-guidance"] = {"whitespace_flexible": False}
-    return msgspec.json.encode(flat).decode()
+    one_of = SYSCALLS[name].one_of
+    return [msgspec.json.encode(_needing(flat, field, one_of)).decode() for field in one_of or ("",)]
+
+
+def _needing(schema: dict[str, Any], field: str, one_of: tuple[str, ...]) -> dict[str, Any]:
+    """A schema in which `field` says something, and the others of `one_of` do not stand; "": as it is."""
+    if not field:
+        return schema
+    rows = {name: spec for name, spec in schema["properties"].items() if name == field or name not in one_of}
+    least = "minLength" if rows[field]["type"] == "string" else "minimum"
+    rows[field] = rows[field] | {least: max(1, rows[field].get(least, 0))}
+    return schema | {"properties": rows, "required": [*schema["required"], field]}
 
 
 def _inline(node: Any, defs: dict[str, Any]) -> Any:

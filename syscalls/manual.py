@@ -51,6 +51,8 @@ def document() -> str:
                 for field, spec in rows
             ]
             lines.append("")
+        if call.one_of:
+            lines += [f"It needs {' or '.join(f'`{field}`' for field in call.one_of)}, and not both.", ""]
         if call.own:
             lines += ["Of the kernel's own threads alone.", ""]
         lines += ["Continues the turn with its result." if call.returns else "Ends the turn.", ""]

@@ -16,7 +16,7 @@ from kernel.process import Process
 from kernel.state import Kernel
 from syscalls import abi, grammar, interrupts, manual, memory, messages, process, reflection, time, words
 from syscalls.abi import Syscall
-from syscalls.decode import decode
+from syscalls.decode import allowed, in_words, parse
 
 Handler = Callable[[Kernel, Process, Any], None]
 FAMILIES: Final = (messages, memory, time, interrupts, process, reflection)
@@ -30,6 +30,7 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "raised": words.raised,
     "budget": words.budget,
     "stopped": words.stopped,
+    "stuck": words.stuck,
     "loaded": words.loaded,
     "hits": words.hits,
     "item": words.item,
@@ -88,5 +89,7 @@ class Table:
 
     def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
         """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
-        call = decode(text, encoding, proc.spec.calls, truncated)
+        call = parse(text, encoding, proc.spec.calls, truncated)
+        kernel.draft.call = in_words(call)
+        allowed(call, proc.spec.calls)
         HANDLERS[type(call)](kernel, proc, call)

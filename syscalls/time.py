@@ -16,14 +16,16 @@ NS = 1_000_000_000
 
 
 def sys_set_timer(kernel: Kernel, proc: Process, call: SetTimer) -> None:
-    """One-shot, or repeating with `every`; relative, or absolute with `at`."""
+    """One-shot, or repeating with `every`; after a time that passes, or at one of the wall clock's with `at`."""
     if 0 < call.every < TIMER_S_MIN:
         raise SyscallError(f"every {call.every}: at least {TIMER_S_MIN} s")
-    if bool(call.seconds) == bool(call.at):
-        raise SyscallError("a timer needs seconds or at, and not both")
-    due = _time(call.at, kernel.at) if call.at else kernel.at + call.seconds * NS
-    timer = timers.arm(kernel, proc, due, call.text, call.every * NS)
-    when = datetime.datetime.fromtimestamp(timer.due // NS, datetime.UTC)
+    if call.at:
+        due = _time(call.at, kernel.wall)
+        timer = timers.arm(kernel, proc, due, call.text, call.every * NS, wall=True)
+    else:
+        due = kernel.wall + call.seconds * NS
+        timer = timers.arm(kernel, proc, kernel.at + call.seconds * NS, call.text, call.every * NS)
+    when = datetime.datetime.fromtimestamp(due // NS, datetime.UTC)
     transcript.answer(kernel, proc, f"ok: timer {timer.id} at {when:%Y-%m-%d %H:%M:%S} UTC")
 
 

@@ -64,6 +64,7 @@ class Rig:
         self.upgrading = upgrading  # False: a disk of an older format stays so
         self.reporting = accessed  # False: nobody says what a text drew on, as in machines of before
         self.now = 1_000 * NS
+        self.ahead = 0  # of it, the wall clock
         self.cut_at = 0
         self.answering = True  # False: runs are noted and nobody carries them out
         self.boot()
@@ -81,6 +82,7 @@ class Rig:
         self.index = WordIndex(self.disk)
         self.inbox: list[AnyEvent] = []
         self.armed: dict[int, int] = {}
+        self.by_wall: set[int] = set()  # of them, those that are due by the wall clock
         self.jobs: list[Job] = []
         self.messages: list[Message] = []
         self.n = 0
@@ -114,7 +116,9 @@ class Rig:
         self.n += 1
         self.now += 1_000
         event = self.accessed.marked(event) if self.reporting else event
-        step = core.step(self.kernel, msgspec.structs.replace(event, at=event.at or self.now, n=self.n))
+        step = core.step(
+            self.kernel, msgspec.structs.replace(event, at=event.at or self.now, ahead=self.ahead, n=self.n)
+        )
         core.check(self.kernel)
         if step.error:
             return step
@@ -128,8 +132,9 @@ class Rig:
             self.devices.perform(effect)
         return step
 
-    def arm(self, timer: int, due: int) -> None:
+    def arm(self, timer: int, due: int, wall: bool) -> None:
         self.armed[timer] = due
+        self.by_wall = self.by_wall - {timer} | ({timer} if wall else set())
 
     def disarm(self, timer: int) -> None:
         self.armed.pop(timer, None)
@@ -150,13 +155,17 @@ class Rig:
     def tick(self, seconds: float) -> None:
         """Let time pass; timers that come due fire in order."""
         end = self.now + int(seconds * NS)
-        while due := sorted((at, timer) for timer, at in self.armed.items() if at <= end):
+        while due := sorted((at, timer) for timer in self.armed if (at := self.due(timer)) <= end):
             at, timer = due[0]
             self.now = max(self.now, at)
             del self.armed[timer]
             self.do(TimerFired(source="timer", timer=timer))
             self.pump()
         self.now = max(self.now, end)
+
+    def due(self, timer: int) -> int:
+        """When an armed timer is due, in the state's time, as the wall clock stands."""
+        return self.armed[timer] - (self.ahead if timer in self.by_wall else 0)
 
     def spawn(self, name: str = "p", mask: Sequence[str] = Table.names, **fields: object) -> int:
         """A process; its number."""

@@ -33,6 +33,7 @@ from kernel.boot import Board, boot
 from kernel.errors import BadInput, Exists
 from kernel.event import Message
 from kernel.machine import views
+from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine
 from kernel.ports import Disk, Index
 from kernel.process import State
@@ -187,7 +188,7 @@ async def _live(
     sabotage: Sabotage,
 ) -> None:
     cpu = PagedCpu(partial(program, work), work.slots, folder / "kv")
-    machine = await boot(Board(cpu, disk, index, settings, clock), Table())
+    machine = await boot(Board(cpu, disk, index, settings, Sources(clock, clock)), Table())
     broken_machine(machine, sabotage)
     with trio.fail_after(LIFE_S * RATE):
         async with trio.open_nursery() as nursery:

@@ -26,6 +26,7 @@ from bench.sized import SizedCpu, Sizes
 from kernel import turn
 from kernel.event import AnyEvent, Message, Messaged, Searched
 from kernel.machine import views
+from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine
 from kernel.memory.page import Kind
 from kernel.ports import Cpu, Job
@@ -267,7 +268,13 @@ async def session(
     watched = WatchedCpu(cpu, change)
     table = Table() if script is None else Listening()
     async with powered(
-        directory, model=cpu.model, window=window, cpu=watched, changes=list(changes), clock=clock, table=table
+        directory,
+        model=cpu.model,
+        window=window,
+        cpu=watched,
+        changes=list(changes),
+        clock=Sources(clock, clock),
+        table=table,
     ) as machine:
         yield Session(machine, watched, clock, script)
 

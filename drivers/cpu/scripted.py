@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kernel.event import Outcome, Tag, Trapped
+from kernel.machine.clock import passing
 from kernel.memory.measure import Frame
 from kernel.memory.page import Role
 from kernel.ports import Job, Post, Streamed
@@ -74,7 +75,7 @@ class ScriptedCpu:
         token_s: float = 0.0,
         failures: int = 0,
         kv: int = KV_TOKENS,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = passing,
     ) -> None:
         self.program, self.slots, self.encoding = program, slots, encoding
         self.token_s, self.failures, self._now = token_s, failures, clock

@@ -47,7 +47,7 @@ from kernel.limits import (
 from kernel.memory.page import HEADS, Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
-from kernel.records import key, page_of
+from kernel.records import Counters, key, page_of
 from kernel.spec import Blocks, Name, Names, Nice, Spec, SpecText
 
 NS: Final = 1_000_000_000
@@ -63,12 +63,13 @@ Gist: TypeAlias = Annotated[str, Meta(max_length=MESSAGE_BYTES_MAX)]
 PageText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MESSAGE_BYTES_MAX)]
 
 
-class TimerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A timer in the head: due (ns UTC), and then every so many ns if that is not 0."""
+class TimerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A timer in the head: due (ns UTC), and then every so many ns if that is not 0. `wall`: it waits for that date."""
 
     due: Time
     every_ns: Every
     text: AlertText
+    wall: bool = False
 
     def __post_init__(self) -> None:
         if 0 < self.every_ns < TIMER_S_MIN * NS:
@@ -169,15 +170,15 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
 
 
 def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
+    counters = msgspec.msgpack.decode(disk.get("meta", b"kernel") or b"\x90", type=Counters)
     timers = []
     for number in proc.timers:
         row = disk.get("timer", key(number))
         if row is not None:
             timer = msgspec.msgpack.decode(row, type=Timer)
-            timers.append(TimerLine(timer.due, timer.every_ns, timer.text))
-    counters = msgspec.msgpack.decode(disk.get("meta", b"kernel") or b"\x90")
-    lsn = counters[0] if counters else 0
-    yield Head(FORMAT, VERSION, proc.spec, tuple(timers), at, lsn)
+            due = timer.due if timer.wall else timer.due + counters.ahead
+            timers.append(TimerLine(due, timer.every_ns, timer.text, timer.wall))
+    yield Head(FORMAT, VERSION, proc.spec, tuple(timers), at, counters.lsn)
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
     for _, value in rows(disk, "page"):
@@ -233,7 +234,7 @@ class Reader:
         if self._head is None or self._tail is None:
             raise BadInput(f"{self._what} is cut short: its last line is missing")
         spec = msgspec.structs.replace(self._head.spec, name=name or self._head.spec.name)
-        timers = tuple(MovedTimer(one.due, one.every_ns, one.text) for one in self._head.timers)
+        timers = tuple(MovedTimer(one.due, one.every_ns, one.text, one.wall) for one in self._head.timers)
         return Imported(spec=spec, pages=tuple(self._pages), timers=timers)
 
     def _line(self, line: bytes) -> None:

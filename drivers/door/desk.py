@@ -11,8 +11,10 @@ import os
 import sys
 import traceback
 import uuid
+from functools import partial
 from typing import Final, assert_never
 
+import msgspec
 import trio
 
 from drivers.door import wire
@@ -81,7 +83,13 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             lines = {line.name.lower(): account for line, account in machine.latency.lines.items()}
             return wire.Interrupts(id=number, lines=lines)
         case wire.Pmap():
-            return wire.Mapped(id=number, map=views.pmap(kernel, request.proc))
+            return _mapped(machine, request)
+        case wire.Strace():
+            return await _traced(machine, request)
+        case wire.Cat():
+            page = views.page(kernel, machine.disk, request.proc, request.page)
+            text = page.text[request.start : request.start + wire.CAT_CHARS_MAX]
+            return wire.Paged(id=number, page=msgspec.structs.replace(page, text=text), chars=len(page.text))
         case wire.Dmesg():
             lsn = kernel.counters.lsn
             entries, upto = await machine.readers(views.log_piece, machine.disk, request.since, request.limit)
@@ -170,6 +178,29 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
         if patience.cancelled_caught:
             sent, found = await _look_up(machine, mid)
     return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked)
+
+
+def _mapped(machine: Machine, request: wire.Pmap) -> wire.Mapped:
+    found = views.pmap(machine.kernel, request.proc)
+    pages = [row.page for segment in found.segments for row in segment.pages] if request.texts else []
+    return wire.Mapped(id=request.id, map=found, texts=views.heads(machine.disk, pages))
+
+
+async def _traced(machine: Machine, request: wire.Strace) -> wire.Traced:
+    kernel = machine.kernel
+    proc = kernel.procs[views.find(kernel, request.proc)]
+    read = partial(
+        views.calls,
+        machine.disk,
+        proc.pid,
+        kernel.costs(proc).measure,
+        since=request.since,
+        upto=request.upto or kernel.counters.page,
+        limit=request.limit,
+        bytes_max=wire.CALLS_BYTES_MAX,
+    )
+    calls = await machine.readers(read)
+    return wire.Traced(id=request.id, calls=tuple(calls), encoding=kernel.models[kernel.model_of(proc.pid)].encoding)
 
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:

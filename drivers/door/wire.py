@@ -22,7 +22,7 @@ from kernel.event import Message
 from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
-from kernel.machine.views import Described, Entry, FactView, Map, ProcessView
+from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.settings import Settings
@@ -32,6 +32,9 @@ VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
 ENTRIES_MAX: Final = 1_000  # steps that one Dmesg covers at most; a client goes on from `upto`
 HISTORY_MAX: Final = 1_000  # pages of one History
+CALLS_MAX: Final = 1_000  # calls of one Strace
+CALLS_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # and of their texts; a client goes on before the first
+CAT_CHARS_MAX: Final = LINE_BYTES_MAX // 8  # characters of one Paged: escaped, one takes up to six bytes
 FACTS_MAX: Final = 500  # facts of one Facts
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
 SAID_MAX: Final = 256  # messages of one Outbox with `since`
@@ -156,9 +159,27 @@ class Irqs(Request, frozen=True, kw_only=True):
 
 
 class Pmap(Request, frozen=True, kw_only=True):
-    """The address space of a process. Answer: Mapped."""
+    """The address space of a process; `texts`: with the beginnings of its pages. Answer: Mapped."""
 
     proc: Proc
+    texts: bool = False
+
+
+class Strace(Request, frozen=True, kw_only=True):
+    """The last calls of a process, of pages after `since` and up to `upto` (0: all). Answer: Traced."""
+
+    proc: Proc
+    since: Number = 0
+    upto: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=CALLS_MAX)] = CALLS_MAX
+
+
+class Cat(Request, frozen=True, kw_only=True):
+    """A page of a process, its text from character `start` on. Answer: Paged."""
+
+    proc: Proc
+    page: Number
+    start: Number = 0
 
 
 class Dmesg(Request, frozen=True, kw_only=True):
@@ -257,6 +278,8 @@ AnyCommand: TypeAlias = (
     | Ps
     | Irqs
     | Pmap
+    | Strace
+    | Cat
     | Dmesg
     | Outbox
     | Wait
@@ -316,10 +339,27 @@ class Interrupts(Line, frozen=True, kw_only=True):
 
 
 class Mapped(Line, frozen=True, kw_only=True):
-    """Answer to Pmap."""
+    """Answer to Pmap, with the beginnings of texts by page if they were asked for."""
 
     id: int
     map: Map
+    texts: dict[int, str] = {}
+
+
+class Traced(Line, frozen=True, kw_only=True):
+    """Answer to Strace, oldest first; `encoding`: of the process's model, by which texts are calls."""
+
+    id: int
+    calls: tuple[Called, ...]
+    encoding: str
+
+
+class Paged(Line, frozen=True, kw_only=True):
+    """Answer to Cat: the page with as much of its text as a line holds, of `chars` characters."""
+
+    id: int
+    page: Page
+    chars: int
 
 
 class Entries(Line, frozen=True, kw_only=True):
@@ -408,7 +448,20 @@ class Ended(Line, frozen=True, kw_only=True):
 
 
 AnyAnswer: TypeAlias = (
-    Ok | Failed | Processes | Made | Interrupts | Mapped | Entries | Messages | Replied | Pages | Found | Serving
+    Ok
+    | Failed
+    | Processes
+    | Made
+    | Interrupts
+    | Mapped
+    | Traced
+    | Paged
+    | Entries
+    | Messages
+    | Replied
+    | Pages
+    | Found
+    | Serving
 )
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush

@@ -36,8 +36,8 @@ from kernel.state import Step
 class Alarms(Protocol):
     """What wakes the machine: it posts TimerFired when a timer is due, once."""
 
-    def arm(self, timer: int, due: int) -> None:
-        """Fire `timer` at `due` (ns), instead of when it was to fire before."""
+    def arm(self, timer: int, due: int, wall: bool) -> None:
+        """Fire `timer` at `due` (ns) of the state's time or the wall clock's, instead of when it was to fire before."""
         ...
 
     def disarm(self, timer: int) -> None:
@@ -102,7 +102,7 @@ class Devices:
             case Fetch():
                 self._post(self._pages.fetch(effect))
             case Arm():
-                self._alarms.arm(effect.timer, effect.due)
+                self._alarms.arm(effect.timer, effect.due, effect.wall)
             case Disarm():
                 self._alarms.disarm(effect.timer)
             case Deliver():  # to those who listen; it stands in the outbox for those who come later

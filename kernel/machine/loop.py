@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gc
 import heapq
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,17 +25,16 @@ from kernel.errors import BadInput, Busy, KernelPanic, Stopped
 from kernel.event import (
     AnyEvent,
     Checkpointed,
+    ClockSet,
     Run,
     Tag,
     TimerFired,
     Trapped,
 )
-from kernel.limits import (
-    BATCH_MAX,
-    INBOX_MAX,
-)
+from kernel.limits import BATCH_MAX, CLOCK_LOOK_S, INBOX_MAX
 from kernel.machine import views
 from kernel.machine.accessed import Accessed
+from kernel.machine.clock import Clock, Sources
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.feed import Feed
@@ -50,21 +48,24 @@ from kernel.state import InstructionSet, Kernel, Step, Watch
 
 NS = 1_000_000_000
 LOOK_S = 3_600.0  # a machine at rest looks as often whether the journal has become too old
+IDLE_S = 60.0  # between two looks at the clocks while nothing waits for them
 
 
 class Timers:
-    """The machine's Alarms, by its clock."""
+    """The machine's Alarms, by its clock. It looks every now and then: sleeps stand still while a laptop is suspended,
+    and nobody says when a clock is set.
+    """
 
-    def __init__(self, clock: Callable[[], int], post: Post) -> None:
+    def __init__(self, clock: Clock, post: Post) -> None:
         self._clock, self._post = clock, post
-        self._heap: list[tuple[int, int]] = []  # (due, timer), of which `_armed` says what still holds
-        self._armed: dict[int, int] = {}
+        self._heaps: dict[bool, list[tuple[int, int]]] = {False: [], True: []}  # (due, timer), by whether `wall`
+        self._armed: dict[int, tuple[int, bool]] = {}  # what of the heaps still holds
         self._changed = trio.Event()
 
-    def arm(self, timer: int, due: int) -> None:
+    def arm(self, timer: int, due: int, wall: bool) -> None:
         """See Alarms."""
-        self._armed[timer] = due
-        heapq.heappush(self._heap, (due, timer))
+        self._armed[timer] = due, wall
+        heapq.heappush(self._heaps[wall], (due, timer))
         self._changed.set()
 
     def disarm(self, timer: int) -> None:
@@ -72,17 +73,25 @@ class Timers:
         self._armed.pop(timer, None)
 
     async def run(self) -> None:
-        """Fire them as they come due."""
+        """Fire them as they come due, and tell when the wall clock was set."""
+        _, before = self._clock.read()
         while True:  # until the machine's nursery is cancelled
             self._changed = trio.Event()
-            now = self._clock()
-            while self._heap and self._heap[0][0] <= now:
-                due, timer = heapq.heappop(self._heap)
-                if self._armed.get(timer) == due:
-                    del self._armed[timer]
-                    self._post(TimerFired(source="timer", at=now, timer=timer))
-            wait_s = (self._heap[0][0] - now) / NS if self._heap else math.inf
-            with trio.move_on_after(min(wait_s, 60.0)):  # 60: a wall clock that is set ahead is noticed within it
+            at, ahead = self._clock.read()
+            if ahead != before:
+                before = ahead
+                self._post(ClockSet(source="clock"))
+            wait_s = IDLE_S
+            for wall, heap in self._heaps.items():
+                now = at + ahead if wall else at
+                while heap and heap[0][0] <= now:
+                    due, timer = heapq.heappop(heap)
+                    if self._armed.get(timer) == (due, wall):
+                        del self._armed[timer]
+                        self._post(TimerFired(source="timer", timer=timer))
+                if heap:
+                    wait_s = min(wait_s, (heap[0][0] - now) / NS, CLOCK_LOOK_S)
+            with trio.move_on_after(wait_s):
                 await self._changed.wait()
 
 
@@ -97,16 +106,16 @@ class Machine:
         disk: Disk,
         index: Index,
         settings: Settings,
-        clock: Callable[[], int],
+        clock: Sources,
     ) -> None:
         self.kernel, self.cpus = kernel, cpus
         self.disk, self.index = disk, index
-        self.settings, self.clock = settings, clock
+        self.settings, self.clock = settings, Clock(clock)
         self.pages = Pages(disk, cpus, iset, kernel.model_of)
         self.readers = Readers(disk)
         self.feed = Feed(kernel, disk, self.readers)
         self.requests = Requests(kernel, cpus, iset, disk, index, settings, self.submit)
-        self.timers = Timers(clock, self.post)
+        self.timers = Timers(self.clock, self.post)
         self.devices = Devices(
             cpus,
             self.pages,
@@ -133,14 +142,17 @@ class Machine:
         self._expected: dict[str, int | None] = {}  # by model, whom its CPU was told to expect
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
-        self.keeper = Keeper(kernel, disk, settings, clock)
+        self.keeper = Keeper(kernel, disk, settings, self.clock.now)
         self._checkpoint: Waiter | None = None  # who waits for one
         self._taken = 0  # the log number of the last
 
     # The inbox. `post` is the only way in for drivers.
 
     def post(self, event: AnyEvent) -> None:
-        """Hand over an event from any thread; never blocks. Completions are never refused."""
+        """Hand over an event from any thread; never blocks. Completions are never refused.
+
+        Times that it has are of the host's clock that only passes (clock.passing).
+        """
         self._inbox.append((event, None))
         self._wake()
 
@@ -230,7 +242,8 @@ class Machine:
                         await self._awake.wait()
                 continue
             most = 1 if self.settings.disk.sync == "full" else BATCH_MAX
-            batch = [self._stamped(*self._inbox.popleft()) for _ in range(min(most, len(self._inbox)))]
+            _, ahead = self.clock.read()
+            batch = [self._stamped(*self._inbox.popleft(), ahead) for _ in range(min(most, len(self._inbox)))]
             batch.sort(key=lambda one: (one[0].at, one[0].source, one[0].n))
             try:
                 await self._take(batch)
@@ -241,9 +254,9 @@ class Machine:
                 raise
             self.steps += len(batch)
 
-    def _stamped(self, event: AnyEvent, waiter: Waiter | None) -> tuple[AnyEvent, Waiter | None]:
+    def _stamped(self, event: AnyEvent, waiter: Waiter | None, ahead: int) -> tuple[AnyEvent, Waiter | None]:
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
-        return msgspec.structs.replace(event, at=event.at or self.clock(), n=number), waiter
+        return self.clock.stamped(event, ahead, number), waiter
 
     async def _take(self, batch: list[tuple[AnyEvent, Waiter | None]]) -> None:
         """Step a batch, commit it, and let its effects out."""
@@ -255,7 +268,7 @@ class Machine:
                 instead = aside.harmless(event)
                 if instead is None:
                     continue
-                event = msgspec.structs.replace(instead, at=event.at, n=event.n)
+                event = msgspec.structs.replace(instead, at=event.at, ahead=event.ahead, n=event.n)
             event = self.accessed.marked(event)
             try:
                 step = core.step(self.kernel, event)
@@ -299,7 +312,8 @@ class Machine:
 
     async def _checkpointed(self) -> None:
         """Step a Checkpointed event and begin to copy what the disk holds then, before anything else is stepped."""
-        await self._take([self._stamped(Checkpointed(source="user"), None)])
+        _, ahead = self.clock.read()
+        await self._take([self._stamped(Checkpointed(source="user"), None, ahead)])
         self._taken = self.kernel.counters.lsn
         self.keeper.begin(asked=self._checkpoint is not None)
 

@@ -23,11 +23,11 @@ def page_tokens_max(settings: Settings) -> int:
     return max(PAGE_TOKENS_MIN, min(PAGE_TOKENS_MAX, settings.window // 16))
 
 
-def upgraded(kernel: Kernel, at: int) -> list[tuple[AnyEvent, Step]]:
+def upgraded(kernel: Kernel, at: int, ahead: int = 0) -> list[tuple[AnyEvent, Step]]:
     """The step that brings what was loaded to the present format, before Booted; none if it has that."""
     if kernel.form is records.CURRENT:
         return []
-    event = Upgraded(source="boot", at=at, to=records.CURRENT.number)
+    event = Upgraded(source="boot", at=at, ahead=ahead, to=records.CURRENT.number)
     return [(event, core.step(kernel, event))]
 
 
@@ -36,6 +36,7 @@ def booted(
     settings: Settings,
     *,
     at: int = 0,
+    ahead: int = 0,
     anew: tuple[int, ...] = (),
     resized: dict[int, int] | None = None,
 ) -> Booted:
@@ -44,6 +45,7 @@ def booted(
     first = models.pop("")
     return Booted(
         at=at,
+        ahead=ahead,
         source="boot",
         settings=settings,
         costs=first.costs,

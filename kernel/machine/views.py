@@ -2,14 +2,14 @@
 
 The structs are the protocol: a field's name and order is what goes over the wire (drivers/door/wire.py). Importing them
 costs a client next to nothing, so no scheduler, policy or trio is imported here.
-The caller's duty: read on the machine's own thread, between two steps; `history` and `facts` may run on any, for they
-read the disk and nothing else.
+The caller's duty: read on the machine's own thread, between two steps; `history`, `facts` and `calls` may run on any,
+for they read the disk and nothing else.
 Not here: what changes anything (requests.py), what is told as it happens (feed.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +33,7 @@ LOG_BYTES: Final = 256 << 10  # of the journal in one piece of it: some millisec
 LOG_PIECE: Final = 200  # steps of a piece at most
 PROCESSES_PIECE: Final = 200  # processes of a piece: likewise
 OUTBOX_BYTES: Final = 256 << 10  # of messages in a piece: likewise, and no more than a line holds
+HEAD_CHARS: Final = 200  # of a page's text where many are shown
 HISTORY_PAGES: Final = 1_024  # in one reading of the table of pages: some 10 ms
 
 
@@ -45,7 +46,10 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The notes of one step, as dmesg and subscribers see them; `heard`: the message that it took, for chats alone."""
+    """The notes of one step, as dmesg and subscribers see them; `heard`: the message that it took, for chats alone.
+
+    `at` is ns UTC, as the wall clock said.
+    """
 
     lsn: int
     at: int
@@ -115,6 +119,17 @@ class Described(msgspec.Struct, frozen=True):
     model: str  # the model's own name
     core: int  # tokens of core memory in view
     core_max: int  # which it may have
+
+
+class Called(msgspec.Struct, frozen=True):
+    """A call of a process, as its pages have it: what was emitted, and what the kernel answered."""
+
+    page: int
+    at: int  # ns UTC
+    text: str  # as it was emitted
+    tokens: int  # 0 where another model counted them
+    result: str = ""  # "" where there is none, or none yet
+    ns: int = 0  # from the call to its result
 
 
 class FactView(msgspec.Struct, frozen=True):
@@ -274,7 +289,7 @@ def seen(lsn: int, event: AnyEvent, notes: tuple[Note, ...]) -> Entry:
     heard = None
     if isinstance(event, Messaged):
         heard = Heard(event.pid, event.mid, "".join(part.text for part in event.parts)[:HEARD_CHARS_MAX])
-    return Entry(lsn, event.at, notes, heard)
+    return Entry(lsn, event.at + event.ahead, notes, heard)
 
 
 def unheard(entry: Entry) -> Entry:
@@ -301,7 +316,7 @@ def history(disk: Reads, pid: int, limit: int, upto: int = 0) -> list[Page]:
 
     It reads backwards and ends with the process's first page, however many pages of others lie between.
     """
-    rows = islice(_backwards(disk, pid, Kind.MESSAGE, upto), limit)
+    rows = islice(_backwards(disk, pid, (Kind.MESSAGE,), upto), limit)
     return [records.page_of(row, disk.get) for row in rows][::-1]
 
 
@@ -309,7 +324,7 @@ def facts(disk: Reads, pid: int, limit: int, upto: int = 0) -> list[FactView]:
     """The last facts found for a process, oldest first; what corrects one is newer, so it is known."""
     found: list[FactView] = []
     corrected: dict[int, int] = {}
-    for row in islice(_backwards(disk, pid, Kind.FACT, upto), limit):
+    for row in islice(_backwards(disk, pid, (Kind.FACT,), upto), limit):
         page = records.fact_of(row)
         if page is None or page.fact is None:
             continue
@@ -325,15 +340,65 @@ def facts(disk: Reads, pid: int, limit: int, upto: int = 0) -> list[FactView]:
     return found[::-1]
 
 
-def _backwards(disk: Reads, pid: int, kind: Kind, upto: int) -> Iterator[bytes]:
-    """The rows of a process's pages of a kind, newest first, down to its first page."""
+def calls(disk: Reads, pid: int, measure: str, *, since: int, upto: int, limit: int, bytes_max: int) -> list[Called]:
+    """The last calls of a process, oldest first, of pages after `since` and up to `upto` (0: all).
+
+    At most `limit` of them, and as many as have `bytes_max` bytes as JSON; one alone is given however long it is.
+    """
+    found: list[Called] = []
+    results: list[Page] = []  # of the call that is yet to be found
+    size = 0
+    for row in _backwards(disk, pid, (Kind.SYSCALL, Kind.MESSAGE, Kind.RESULT, Kind.DELTA), upto):
+        page = records.page_of(row, disk.get)
+        if page.id <= since:
+            break
+        if page.origin is Origin.KERNEL and page.kind is not Kind.MESSAGE:
+            results.append(page)
+        if page.origin is not Origin.PROCESS or page.of:
+            continue
+        ids = disk.get("ids", records.ids_key(measure, page.id)) or b""
+        told, answered = "\n".join(one.text for one in reversed(results)), results[-1].at if results else page.at
+        one = Called(page.id, page.at, page.text, len(ids) // 4, told, max(0, answered - page.at))
+        results.clear()
+        size += len(msgspec.json.encode(one))
+        if found and size > bytes_max:
+            break
+        found.append(one)
+        if len(found) == limit:
+            break
+    return found[::-1]
+
+
+def page(kernel: Kernel, disk: Reads, proc: str | int, number: int) -> Page:
+    """A page that is a process's, or that it sees. Raises BadInput if it is neither."""
+    found = kernel.procs[find(kernel, proc)]
+    row = disk.get("page", records.key(number))
+    shown = records.page_of(row, disk.get) if row is not None else None
+    seen = found.space.resident() | ({found.space.text.page} if found.space.text is not None else set())
+    if shown is None or (shown.pid != found.pid and number not in seen):
+        raise BadInput(f"no page {number} of process {found.name}; llmos pmap lists those in view")
+    return shown
+
+
+def heads(disk: Reads, pages: Sequence[int]) -> dict[int, str]:
+    """How the texts of pages begin."""
+    rows = disk.get_many("page", [records.key(number) for number in pages])
+    return {
+        number: records.page_of(row, disk.get).text[:HEAD_CHARS]
+        for number, row in zip(pages, rows, strict=True)
+        if row is not None
+    }
+
+
+def _backwards(disk: Reads, pid: int, kinds: Collection[Kind], upto: int) -> Iterator[bytes]:
+    """The rows of a process's pages of some kinds, newest first, down to its first page."""
     start = records.key(upto) if upto else b""
     while rows := disk.scan("page", start, reverse=True, limit=HISTORY_PAGES):  # ends at the first page of all, too
         for _, row in rows:
             head = _head.decode(row)
             if head.pid != pid:
                 continue
-            if head.kind is kind:
+            if head.kind in kinds:
                 yield row
             if head.seq == 1:
                 return

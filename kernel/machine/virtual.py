@@ -13,8 +13,9 @@ from collections.abc import Callable
 import msgspec
 
 from kernel import checkpoint, core
-from kernel.event import AnyEvent, Message, Messaged, Run, TimerFired
+from kernel.event import AnyEvent, ClockSet, Message, Messaged, Run, TimerFired
 from kernel.machine.accessed import Accessed
+from kernel.machine.clock import Clock, Sources
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
@@ -32,10 +33,15 @@ def unheard(message: Message) -> None:
 
 
 class VirtualMachine:
-    """A machine whose time is `now`, in ns. Drivers that take time are given it as their clock."""
+    """A machine in a world whose time is `now`, in ns, and only passes: drivers are given it as their clock.
+
+    The wall clock says the same until it is set.
+    """
 
     def __init__(self, start: int = 0) -> None:
         self.now = start
+        self._set = 0  # by how much the wall clock was set, all in all
+        self.clock = Clock(Sources(wall=lambda: self.now + self._set, passing=lambda: self.now))
         self.commit_ns = 0  # how long the disk takes for a transaction; what happens meanwhile waits
         self.steps = 0
         self.latency = Latency()
@@ -43,7 +49,7 @@ class VirtualMachine:
         self._heap: list[tuple[int, str, int, AnyEvent | Callable[[], None]]] = []
         self._put = 0
         self._numbers: dict[str, int] = {}
-        self._armed: dict[int, int] = {}
+        self._armed: dict[int, tuple[int, bool]] = {}
 
     def boot(self, iset: InstructionSet, cpu: Cpu, disk: Disk, index: Index, settings: Settings) -> Step:
         """Load what the disk holds and begin. Raises BadInput if the machine cannot work like this."""
@@ -65,8 +71,9 @@ class VirtualMachine:
         checkpoint.last_commit(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sized)
-        first = upgraded(self.kernel, self.now)
-        disk.commit([*recorded(self.cpus, settings), *(row for _, step in first for row in step.records)])
+        anchored = self.clock.resume(self.kernel.counters, disk)
+        first = upgraded(self.kernel, *self.clock.read())
+        disk.commit([*recorded(self.cpus, settings), *anchored, *(row for _, step in first for row in step.records)])
         return self.do(booted(self.cpus, settings))
 
     def post(self, event: AnyEvent) -> None:
@@ -84,9 +91,10 @@ class VirtualMachine:
     def do(self, event: AnyEvent) -> Step:
         """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
-        event = self.accessed.marked(msgspec.structs.replace(event, at=self.now, n=number))
+        _, ahead = self.clock.read()
+        event = self.accessed.marked(self.clock.stamped(msgspec.structs.replace(event, at=0), ahead, number))
         step = core.step(self.kernel, event)
-        self.latency.observe(event, self.now, step.notes)
+        self.latency.observe(event, self.kernel.at, step.notes)
         self.steps += 1
         if step.refused is not None:
             raise step.refused
@@ -98,10 +106,26 @@ class VirtualMachine:
             self.devices.perform(effect)
         return step
 
-    def arm(self, timer: int, due: int) -> None:
+    def arm(self, timer: int, due: int, wall: bool) -> None:
         """See devices.Alarms."""
-        self._armed[timer] = due
-        self._push(max(self.now, due), "timer", lambda: self._fire(timer, due))
+        self._armed[timer] = due, wall
+        self._push(self.now + max(0, self._left(due, wall)), "timer", lambda: self._fire(timer, due, wall))
+
+    def set_clock(self, by: int) -> None:
+        """Set the wall clock ahead, or back. It may be done while the machine is off: then call nothing but `boot`."""
+        self._set += by
+
+    def notice(self) -> None:
+        """Have a machine that is on look at its wall clock, as one in real time does by itself."""
+        self.do(ClockSet(source="clock"))
+        for timer, (due, wall) in list(self._armed.items()):
+            if wall:
+                self.arm(timer, due, wall)
+
+    def _left(self, due: int, wall: bool) -> int:
+        """How long it is until then, as the clocks stand."""
+        at, ahead = self.clock.read()
+        return due - at - (ahead if wall else 0)
 
     def disarm(self, timer: int) -> None:
         """See devices.Alarms."""
@@ -131,7 +155,11 @@ class VirtualMachine:
     def _start(self, run: Run) -> None:
         self.cpus.start(self.pages.job(run))
 
-    def _fire(self, timer: int, due: int) -> None:
-        if self._armed.get(timer) == due:
-            del self._armed[timer]
-            self.do(TimerFired(source="timer", timer=timer))
+    def _fire(self, timer: int, due: int, wall: bool) -> None:
+        if self._armed.get(timer) != (due, wall):
+            return
+        if self._left(due, wall) > 0:  # set back since it was put there
+            self.arm(timer, due, wall)
+            return
+        del self._armed[timer]
+        self.do(TimerFired(source="timer", timer=timer))

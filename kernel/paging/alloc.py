@@ -56,7 +56,7 @@ def page(
         seq = proc.seq
         model = kernel.model_of(pid)
     costs = kernel.models[model].costs
-    fields = (number, pid, seq, kind, origin, role, area, kernel.at if at is None else at, part.text, gist)
+    fields = (number, pid, seq, kind, origin, role, area, kernel.wall if at is None else at, part.text, gist)
     made = Page(*fields) if fact is None else FactPage(*fields, fact=fact)
     kernel.draft.made.append((made, part.ids))
     kernel.write("page", records.key(number), records.encode(made))
@@ -72,7 +72,7 @@ def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:
     proc.seq += 1
     number = kernel.counters.page
     made = Page(
-        number, proc.pid, proc.seq, entry.kind, Origin.KERNEL, entry.role, Area.NONE, kernel.at, "", of=entry.page
+        number, proc.pid, proc.seq, entry.kind, Origin.KERNEL, entry.role, Area.NONE, kernel.wall, "", of=entry.page
     )
     kernel.draft.made.append((made, ()))
     kernel.write("page", records.key(number), records.encode(made))

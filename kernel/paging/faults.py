@@ -53,7 +53,7 @@ def demand(kernel: Kernel, proc: Process, asked: list[int]) -> Search:
         exclude=tuple(sorted(hidden | set(asked))),
         upto=kernel.counters.page,
         deadline_s=FAULT_DEADLINE_S,
-        at=0 if covering else kernel.at,
+        at=0 if covering else kernel.wall,
         apart=() if covering else (Role.ASSISTANT,),
         before=() if covering else tuple(entry.page for entry in proc.space.before()),
     )
@@ -169,7 +169,7 @@ def search(
         cursor=cursor,
         exclude=tuple(sorted(seen | set(proc.superseded))),
         upto=kernel.counters.page,
-        at=0 if _covering(kernel) else kernel.at,
+        at=0 if _covering(kernel) else kernel.wall,
     )
     waiting.block(kernel, proc, what)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kernel import waiting
+from kernel import tried, waiting
 from kernel.errors import SyscallError, some
 from kernel.event import Load, Loaded, What
 from kernel.memory import pager
@@ -84,6 +84,8 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
         "loaded", proc.spec.calls, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
     )
     transcript.tell(kernel, proc, text, Kind.RESULT, group)
+    if not found:
+        tried.failed(kernel, proc, text.removeprefix("error: "))
     return proc
 
 

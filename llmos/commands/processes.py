@@ -1,4 +1,5 @@
-"""Commands that ask a machine that runs: ps, vmstat, irqs, spawn, send, fork, kill, dmesg, pmap, facts.
+"""Commands that ask a machine that runs: ps, vmstat, irqs, spawn, send, fork, kill, dmesg, strace, pmap, cat,
+facts.
 
 Guarantee: each costs one plain socket and the protocol's structs, no event loop; rich where a picture is drawn (pmap).
 Not here: what changes a process (changing.py), how a request travels (llmos/ask.py), what a table says
@@ -244,26 +245,77 @@ def dmesg(since: int | None, follow: bool, directory: Path | None, as_json: bool
 
 @click.command()
 @proc_argument
+@click.option("--texts", is_flag=True, help="With the beginnings of the pages' texts.")
 @dir_option
 @json_option
-def pmap(proc: str, directory: Path | None, as_json: bool) -> None:
+def pmap(proc: str, texts: bool, directory: Path | None, as_json: bool) -> None:
     """\b
     Examples:
-      llmos pmap main
+      llmos pmap main --texts
       llmos pmap 1 --json
 
     Draw the address space of a process: the window as a bar of its segments, then its pages.
     """
-    found = ask.call(socket_of(directory), wire.Pmap(id=0, proc=proc), wire.Mapped).map
+    found = ask.call(socket_of(directory), wire.Pmap(id=0, proc=proc, texts=texts), wire.Mapped)
     if as_json:
-        print_json(found)
+        import msgspec
+
+        print_json(msgspec.to_builtins(found.map) | ({"texts": found.texts} if texts else {}))
         return
     if not columns():
-        print_lines(tables.pmap(found))
+        print_lines(tables.pmap(found.map, found.texts))
         return
     from llmos import pictures
 
-    print_rich(pictures.pmap(found, colour=coloured()))
+    print_rich(pictures.pmap(found.map, colour=coloured(), texts=found.texts))
+
+
+@click.command()
+@proc_argument
+@click.argument("page", metavar="PAGE", type=click.IntRange(min=1), help="The page's number.")
+@dir_option
+@json_option
+def cat(proc: str, page: int, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos cat main 2
+      llmos cat 1 2 --json
+
+    Print the text of a page of a process, in view or not; `pmap`, `strace` and `facts` name pages.
+    """
+    text, chars = "", 1
+    while len(text) < chars:  # a line of the protocol holds only so much of a long one
+        request = wire.Cat(id=0, proc=proc, page=page, start=len(text))
+        found = ask.call(socket_of(directory), request, wire.Paged)
+        text, chars = text + found.page.text, found.chars
+    if as_json:
+        import msgspec
+
+        print_json(msgspec.structs.asdict(found.page) | {"text": text})
+    else:
+        show(text)
+
+
+@click.command()
+@proc_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on as it makes more.")
+@click.option(
+    "--last", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="How many of the past."
+)
+@dir_option
+@json_option
+def strace(proc: str, follow: bool, last: int, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos strace main --follow
+      llmos strace main --last 1000 --json
+
+    Print what a process called: when, with which arguments, what the kernel answered, the tokens that the call was made
+    of, and how long its result took. `?` is what could not be decoded.
+    """
+    from llmos.trace import show
+
+    show(socket_of(directory), proc, last, follow=follow, as_json=as_json)
 
 
 @click.command()

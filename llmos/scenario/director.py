@@ -2,8 +2,9 @@
 
 Guarantee: the same scenario and seed ask the same things of any stage, in the same order: processes are made in the
 order of the file; what happens is written into the timeline before it is done, and what follows it is put on the
-agenda after, from that time on, whether it was refused or not; while the power is off all is refused, and nothing
-follows. The stage's duty: to call `happen` and `look` at the times it was asked to, one `happen` at a time.
+agenda after, from that time on, whether it was refused or not; while the power is off all is refused but setting the
+clock, and nothing follows what is. The stage's duty: to call `happen` and `look` at the times it was asked to, one
+`happen` at a time.
 Not here: what a verb is (verbs.py), what was seen (timeline.py), what a machine is (virtual.py, real.py).
 """
 
@@ -17,7 +18,7 @@ from kernel.interrupts import Line
 from kernel.process import State
 from llmos.scenario.format import EventSpec, ProcessSpec, Scenario, ns, times
 from llmos.scenario.timeline import Timeline
-from llmos.scenario.verbs import AnyVerb, Cut, Fails, Kill, Raise, Say, Silence, Slow, Stall, Start
+from llmos.scenario.verbs import AnyVerb, Clock, Cut, Fails, Kill, Raise, Say, Silence, Slow, Stall, Start
 
 
 class Stage(Protocol):
@@ -83,6 +84,10 @@ class Stage(Protocol):
         """The power goes, and comes back."""
         ...
 
+    async def set_clock(self, by: int) -> None:
+        """The wall clock is set, ahead or back; it may be while the power is off."""
+        ...
+
 
 class Director:
     """One run of a scenario on a stage."""
@@ -112,7 +117,7 @@ class Director:
 
     async def happen(self, name: str, verb: AnyVerb) -> None:
         """An event's time has come; `name` is "" if it has none."""
-        if not self._stage.powered():
+        if not self._stage.powered() and not isinstance(verb, Clock):
             self._timeline.happened("refused", text=f"{name or 'an event'}: the power is off")
             return
         if name:
@@ -159,5 +164,7 @@ class Director:
             case Cut():
                 self._timeline.cut(verb.length)
                 await stage.cut(verb.length)
+            case Clock():
+                await stage.set_clock(verb.by)
             case _:
                 assert_never(verb)

@@ -20,11 +20,13 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.event import What
 from kernel.interrupts import Line
+from kernel.machine.clock import STEP_NS
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from llmos.scenario.verbs import (
     VERBS,
     AnyVerb,
+    Clock,
     Cut,
     Fails,
     Kill,
@@ -45,6 +47,9 @@ EVENTS_MAX: Final = 1_000_000  # of one scenario, repetitions included
 
 Duration = Annotated[
     str, Meta(pattern=r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d)){1,5}\Z", description="such as 250ms, 1h30m")
+]
+Change = Annotated[
+    str, Meta(pattern=r"^[+-]([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d)){1,5}\Z", description="such as +1h30m, -45s")
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 53))]
@@ -103,6 +108,7 @@ class EventSpec(_Strict, frozen=True, kw_only=True):
     slow: Duration | None = None  # what a transaction takes, while it `lasts`
     lasts: Duration | None = None
     cut: Duration | None = None  # of the power
+    clock: Change | None = None  # the wall clock is set by so much
 
     @property
     def verb(self) -> AnyVerb:
@@ -126,6 +132,8 @@ class EventSpec(_Strict, frozen=True, kw_only=True):
                 return Slow(ns(each), ns(length))
             case EventSpec(cut=str(length)):
                 return Cut(ns(length))
+            case EventSpec(clock=str(by)):
+                return Clock(-ns(by) if by.startswith("-") else ns(by))
         raise AssertionError(f"an event without a verb was not checked: {self}")
 
 
@@ -290,6 +298,8 @@ def _event_mistakes(scenario: Scenario) -> Iterator[str]:
             yield f"{where}: raise and a text that is not empty go together"
         if (event.slow is not None) != (event.lasts is not None):
             yield f"{where}: slow and lasts go together"
+        if event.clock is not None and not STEP_NS < ns(event.clock) <= UNTIL_MAX:
+            yield f"{where}: clock = {event.clock}: by more than 1s and at most 366d"
         if event.say is not None and not event.say.strip():
             yield f"{where}: say is empty"
         for who in (*event.to, *filter(None, (event.kill, event.start))):

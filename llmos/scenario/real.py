@@ -3,6 +3,7 @@
 The model decides what the processes emit, so `plays`, `does` and what [machine] says of the hardware are left out, and
 no two runs are alike. Faults happen at the same places as in virtual time, with one difference: what a stalled CPU runs
 already it runs to its end. A power cut lets go of the machine without draining it, and boots it anew from the folder.
+The wall clock that is set is the machine's own view of it; the host's is left alone.
 Loading the model the first time takes no time of the scenario's.
 Not here: what happens and when (director.py), the devices' faults (faulty.py), the machine itself (kernel/machine).
 """
@@ -25,6 +26,7 @@ from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Search
 from kernel.interrupts import Line
 from kernel.machine import views
+from kernel.machine.clock import Sources
 from kernel.machine.latency import Latency
 from kernel.machine.requests import Answer
 from kernel.ports import Cpu
@@ -55,7 +57,8 @@ class Real:
         self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
         self.director = Director(scenario, seed, self.timeline, self)
         self._make_cpu = cpu
-        self._start = time.time_ns()
+        self._start = time.monotonic_ns()
+        self._set = 0  # by how much the wall clock was set, all in all
         self._events = 0
         self._latency = Latency()  # over all boots
         self._agenda: list[tuple[int, int, str, AnyVerb]] = []  # by time, then in the order put there
@@ -66,10 +69,17 @@ class Real:
     async def run(self) -> Ran:
         """From the first boot to the end."""
         end = ns(self.scenario.until)
+
+        async def keep_time() -> None:
+            while self._agenda:  # what follows something is put there by it
+                when, _, name, verb = heapq.heappop(self._agenda)
+                await trio.sleep(max(0.0, (when - self.now()) / NS))
+                await self.director.happen(name, verb)
+
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self._on)
             await self.director.begin()
-            self._nursery.start_soon(self._keep_time)
+            self._nursery.start_soon(keep_time)
             while (left := (end - self.now()) / NS) > 0:
                 self.progress(f"{end / NS - left:.0f} of {end / NS:g} s, {len(self.timeline.entries)} entries")
                 await trio.sleep(min(left, PROGRESS_S))
@@ -85,8 +95,9 @@ class Real:
         self.disk.slow_s = self._slow_s
         self.index = FaultyIndex(self.folder, self.disk, exact_max=settings.disk.exact_max)
         if first:
-            self._start = time.time_ns()
-        board = Board(cpu=self.cpu, disk=self.disk, index=self.index, settings=settings, watch=self._watch)
+            self._start = time.monotonic_ns()
+        clock = Sources(wall=lambda: time.time_ns() + self._set)
+        board = Board(self.cpu, self.disk, self.index, settings, clock, self._watch)
         try:
             self.machine = await boot(board, Table())
         except BaseException:
@@ -96,16 +107,10 @@ class Real:
             task_status.started()
             await self.machine.run()
 
-    async def _keep_time(self) -> None:
-        while self._agenda:  # what follows something is put there by it
-            when, _, name, verb = heapq.heappop(self._agenda)
-            await trio.sleep(max(0.0, (when - self.now()) / NS))
-            await self.director.happen(name, verb)
-
     # What the director asks for.
 
     def now(self) -> int:
-        return time.time_ns() - self._start
+        return time.monotonic_ns() - self._start
 
     def powered(self) -> bool:
         return self._power is not None
@@ -162,6 +167,10 @@ class Real:
         power.cancel()
         await self.machine.stopped()
         self._nursery.start_soon(restore)
+
+    async def set_clock(self, by: int) -> None:
+        """The machine notices by itself."""
+        self._set += by
 
     # What comes of it.
 

@@ -75,5 +75,11 @@ class Cut(Verb, frozen=True):
     length: int
 
 
-AnyVerb: TypeAlias = Say | Raise | Kill | Start | Fails | Stall | Silence | Slow | Cut
+class Clock(Verb, frozen=True):
+    """The wall clock is set, ahead or back; what passes goes on."""
+
+    by: int
+
+
+AnyVerb: TypeAlias = Say | Raise | Kill | Start | Fails | Stall | Silence | Slow | Cut | Clock
 VERBS: Final = tuple(str(verb.__struct_config__.tag) for verb in get_args(AnyVerb))

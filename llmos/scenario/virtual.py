@@ -145,6 +145,11 @@ class Virtual:
         self.machine.lose_power()
         self.machine.call_at(self.machine.now + length, "power", restore)
 
+    async def set_clock(self, by: int) -> None:
+        self.machine.set_clock(by)
+        if not self._off:
+            self.machine.notice()
+
     # What comes of it.
 
     def _pid(self, name: str) -> int:

@@ -182,26 +182,52 @@ def test_dmesg_shows_the_journal_and_goes_on_from_a_number(daemon: Path) -> None
 
 
 def test_dmesg_follows(daemon: Path) -> None:
+    followed(daemon, ["dmesg", "--follow"], b"boot", b"run: ", b"interrupt: USER", b"send_message")
+
+
+def test_strace_follows_what_a_process_calls(daemon: Path) -> None:
+    llmos(daemon, "send", "main", "before you watch", "--wait")
+    followed(daemon, ["strace", "main", "--follow"], b"before you watch", b"you said: while you watch", b"tokens>")
+
+
+def followed(daemon: Path, words: list[str], past: bytes, *coming: bytes) -> None:
+    """A command shows what has been, and goes on with what comes, until Ctrl-C."""
     process = subprocess.Popen(  # a shell's background jobs inherit SIGINT ignored
-        command(daemon, "dmesg", "--follow"),
+        command(daemon, *words),
         stdout=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     out = bytearray()
 
-    def read_until(text: bytes) -> bool:
+    def read() -> bytearray:
         if select.select([process.stdout], [], [], 0.05)[0]:
             out.extend(os.read(process.stdout.fileno(), 65_536))  # type: ignore[union-attr]  # asserted above
-        return text in out
+        return out
 
-    eventually(lambda: read_until(b"boot"))
+    eventually(lambda: past in read())
     before = len(out)
     llmos(daemon, "send", "main", "while you watch", "--wait")
-    eventually(lambda: read_until(b"run: ") and b"interrupt: USER" in out[before:])
+    eventually(lambda: all(text in read()[before:] for text in coming))
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     process.stdout.close()
+
+
+def test_what_a_process_did_is_visible(daemon: Path) -> None:
+    llmos(daemon, "send", "main", "something to do", "--wait")
+    calls = [json.loads(line) for line in llmos(daemon, "strace", "main", "--json").stdout.splitlines()]
+    assert calls[-1]["call"] == "send_message"
+    assert calls[-1]["arguments"] == {"text": "you said: something to do"}
+    assert llmos(daemon, "strace", "main", "--last", "1").stdout.count("\n") == 1
+    assert 'send_message(text="you said: something to do")' in llmos(daemon, "strace", "main").stdout
+    page = str(calls[-1]["page"])
+    assert "something to do" in llmos(daemon, "cat", "main", page).stdout
+    assert json.loads(llmos(daemon, "cat", "main", page, "--json").stdout)["kind"] == "message"
+    listed = llmos(daemon, "pmap", "main", "--texts").stdout
+    assert any(line.startswith(page) and "something to do" in line for line in listed.splitlines())
+    assert json.loads(llmos(daemon, "pmap", "main", "--texts", "--json").stdout)["texts"][page]
+    assert "send_message, prompt" in llmos(daemon, "dmesg").stdout
 
 
 def test_chat_joins_a_kernel_that_runs_and_shows_history_and_pictures(daemon: Path) -> None:

@@ -34,22 +34,23 @@ MODEL: Final = "smollm2-135m"
 LONG_S: Final = 600.0  # an example with a model or of a measurement
 
 ASKS: Final = {
-    "chat",
-    "ps",
-    "vmstat",
-    "irqs",
-    "spawn",
-    "send",
-    "fork",
-    "set",
-    "core",
-    "rename",
-    "kill",
-    "rm",
-    "dmesg",
-    "pmap",
-    "facts",
-    "stop",
+    *(
+        "chat",
+        "ps",
+        "vmstat",
+        "irqs",
+        "spawn",
+        "send",
+        "fork",
+        "set",
+        "core",
+        "rename",
+        "kill",
+        "rm",
+        "dmesg",
+        "strace",
+    ),
+    *("pmap", "cat", "facts", "stop"),
 }
 """Commands for which kernels run."""
 BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory"}

@@ -32,7 +32,8 @@ from tests.fakes import NS, PowerCut, Rig
 from tests.sim.test_crash import SEEDS, WORDS, program
 
 GOLDEN = Path(__file__).with_name("golden.json")
-OLDER = (2, 3)  # formats; golden2.json has what the kernel that wrote format 2 came to, and so on; never made anew
+OLDER = (2, 3, 4)  # formats; golden2.json has what the kernel that wrote format 2 came to, and so on; never made anew
+THEN = ("memory.gate=likely", "memory.worth=2.2", "memory.apart=never")  # defaults, while format 4 was the last
 SCENARIOS = ("storm", "pressure", "thrashing", "mid_sentence", "stuck_index", "late_timer")
 POLICIES = ("fifo", "lru", "ours", "arc", "s3fifo", "gdsf")
 SCHEDULERS = ("rr", "fifo", "mlfq", "fair")
@@ -49,12 +50,13 @@ def digest(disk: MemoryDisk) -> str:
 def crashed(seed: int, disk: MemoryDisk | None = None) -> list[str]:
     """The crash test's program, under every event there is and power cuts; its final hash and journal.
 
-    A disk keeps its format, and what reports accessed pages came with the format of now.
+    A disk keeps its format and the settings of then; what reports accessed pages came later than the oldest.
     """
     rng = Random(f"golden/{seed}")
     rig = Rig(
         program, "sched.quantum=20", "window=3000", f"sched.policy={SCHEDULERS[seed % 4]}",
         f"memory.policy={POLICIES[seed % 6]}", f"sched.flight={seed % 3 // 2 * 4000}",
+        *(THEN if disk is not None else ()),
         slots=rng.choice([1, 3]), disk=disk, upgrading=False, accessed=disk is None,
     )  # fmt: skip
     pids = [rig.spawn(f"p{n}", nice=n, abort=n == 1, blocks={"notes": "Ada"}) for n in range(3)]

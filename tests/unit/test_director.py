@@ -113,6 +113,9 @@ class Machine:
         self.dark = True
         self._did(f"cut {length / S:g}")
 
+    async def set_clock(self, by: int) -> None:
+        self._did(f"clock {by / S:g}")
+
 
 def run(what: Coroutine[object, object, None]) -> None:
     with pytest.raises(StopIteration):
@@ -130,6 +133,7 @@ def test_every_verb_of_the_format_is_done_by_the_stage_with_its_lengths_in_ns() 
         "silence": EventSpec(at="7s", silence="500ms"),
         "slow": EventSpec(at="8s", slow="250ms", lasts="1h"),
         "cut": EventSpec(at="9s", cut="2s"),
+        "clock": EventSpec(at="10s", clock="-1h30m"),
     }
     assert tuple(written) == VERBS
     machine = Machine(*written.values()).play()
@@ -137,6 +141,7 @@ def test_every_verb_of_the_format_is_done_by_the_stage_with_its_lengths_in_ns() 
     assert machine.done[3:] == [
         *((1, "s1 a hi"), (1, "s2 b hi"), (2, "DEVICE c ding"), (2, "DEVICE a ding"), (3, "kill b")),
         *((4, "spawn b 0"), (5, "fail 3"), (6, "stall 90"), (7, "silence 0.5"), (8, "slow 0.25 3600"), (9, "cut 2")),
+        (10, "clock -5400"),
     ]
     assert machine.entries("refused") == []
     assert machine.entries("cut") == [(9, "the power is off for 2 s")]

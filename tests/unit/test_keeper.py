@@ -16,6 +16,7 @@ from kernel import checkpoint, records
 from kernel.audit import audit
 from kernel.boot import Board, boot
 from kernel.event import Checkpointed
+from kernel.machine.clock import Sources
 from kernel.machine.keeper import DAY_NS, Keeper
 from kernel.machine.loop import Machine
 from kernel.ports import Disk, Job
@@ -141,7 +142,7 @@ def told(job: Job) -> str:
 async def lived(disk: Disk, messages: int, *changes: str, clock: int = 0) -> Machine:
     """A machine that has been told so many messages, and has stopped."""
     settings = apply(Settings(), ["cpu.slots=1", "disk.sync=off", *changes])
-    extra = {"clock": lambda: clock} if clock else {}
+    extra = {"clock": Sources(lambda: clock, lambda: clock)} if clock else {}
     machine = await boot(Board(ScriptedCpu(told), disk, WordIndex(disk), settings, **extra), Table())  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(machine.run)

@@ -1,18 +1,23 @@
 """Timers and masks: when they fire, how late they say they are, what is held back until when."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.cpu.scripted import play
+from drivers.disk import parcel
 from kernel import records
 from kernel.errors import SyscallError
-from kernel.event import Killed, Raised, TimerFired
+from kernel.event import Imported, Killed, MovedTimer, Raised, TimerFired
 from kernel.interrupts import Line
-from kernel.limits import TIMERS_MAX
+from kernel.limits import TIMER_S_MAX, TIMERS_MAX
 from kernel.process import State
+from kernel.spec import Spec
 from syscalls.decode import decode
+from syscalls.table import Table
 from tests.fakes import NS, Rig, op
 
 
@@ -248,3 +253,34 @@ def test_what_is_armed_is_what_is_known_whatever_was_set_cancelled_held_back_or_
         rig.pump()
         assert rig.armed == {timer.id: timer.due for timer in rig.kernel.timers.values()}
         assert all(due > rig.now for due in rig.armed.values())
+
+
+def test_timers_that_move_to_a_machine_with_another_clock_wait_for_what_they_waited_for(tmp_path: Path) -> None:
+    calls = [op("set_timer", seconds=600, text="rest"), op("set_timer", at="1970-01-01 01:00", text="date")]
+    rig = Rig(play([*calls, op("yield")]))
+    pid = rig.spawn()
+    rig.ahead = 1_200 * NS  # it is 00:36
+    rig.say(pid, "remind me")
+    assert parcel.write(rig.disk, pid, tmp_path / "p.jsonl", 0)
+    other = Rig(play([op("yield")]))
+    other.now, other.ahead = 5_000 * NS, rig.now + rig.ahead - 5_000 * NS + 60 * NS  # the same time, a minute later
+    assert not other.do(parcel.read(tmp_path / "p.jsonl")).error
+    other.tick(530)
+    assert len(other.kernel.timers) == 2
+    other.tick(20)
+    assert [timer.text for timer in other.kernel.timers.values()] == ["date"]
+    other.ahead += 3_600 * NS
+    other.tick(0)
+    assert other.kernel.timers == {}
+
+
+def test_a_relative_timer_of_a_machine_whose_clock_was_years_ahead_is_due_within_a_year() -> None:
+    rig = Rig(play([op("yield")]))
+    moved = (
+        MovedTimer(100 * 365 * 86_400 * NS, 0, "late"),
+        MovedTimer(0, 0, "gone by"),
+        MovedTimer(1, 0, "date", True),
+    )
+    rig.do(Imported(source="user", spec=Spec("guest", calls=Table.names), pages=(), timers=moved))
+    left = [timer.due - rig.kernel.at for timer in rig.kernel.timers.values()]
+    assert left == [TIMER_S_MAX * NS, 0, 0]

@@ -4,9 +4,16 @@ import msgspec
 import pytest
 
 from drivers.cpu.scripted import echo, play
+from drivers.disk.memory import MemoryDisk
 from kernel.errors import KernelPanic
-from kernel.event import Killed, Outcome, Tag, Trapped
+from kernel.event import Killed, Outcome, Tag, Trapped, What
+from kernel.limits import SAME_FAILED_MAX
+from kernel.machine import views
 from kernel.process import State
+from kernel.replay import Replay
+from syscalls.abi import NAMES
+from syscalls.decode import decode, in_words
+from syscalls.table import Table
 from tests.fakes import Rig, op
 
 
@@ -118,3 +125,82 @@ def test_a_trap_of_a_slot_that_there_is_not_any_more_changes_nothing() -> None:
     before = msgspec.msgpack.encode(rig.proc(pid))
     rig.do(Trapped(source="cpu5", slot=5, tag=Tag(pid, 1, 1), outcome=Outcome.SYSCALL, text="x", ids=(1,)))
     assert msgspec.msgpack.encode(rig.proc(pid)) == before
+
+
+FAILING = {
+    "a timer that is gone": op("cancel_timer", timer=7),
+    "text that is not there": op("core_replace", block="human", old="tea", new="coffee"),
+    "a page that is not in view": op("pin", page=9_999),
+    "pages that do not exist": op("read", pages=[9_999]),
+    "a date that is none": op("set_timer", at="tomorrow", text="x"),
+}
+
+
+@pytest.mark.parametrize("call", FAILING.values(), ids=FAILING)
+def test_the_same_failing_call_again_and_again_ends_the_turn_and_tells_the_user_what_was_tried(call: str) -> None:
+    rig = Rig(lambda job: call)
+    pid = rig.spawn(blocks={"human": "Likes milk."})
+    for n in range(1, 4):
+        rig.say(pid, "try", f"m{n}")
+        assert (rig.proc(pid).state, rig.proc(pid).accounts.syscalls) == (State.IDLE, n * SAME_FAILED_MAX)
+        assert rig.messages[-1].answers == (f"m{n}",), "whoever waits has an answer"
+    tried = in_words(decode(call, "json", NAMES, truncated=False))
+    assert rig.messages[-1].text.startswith(f"[kernel] The turn was ended: {tried} was tried 3 times and failed each")
+    assert rig.texts(pid)[-1] == rig.messages[-1].text, "the process knows it, too"
+    assert rig.proc(pid).accounts.illegal == 0
+    assert replayed(rig.disk)
+
+
+def test_a_process_is_not_killed_for_trying() -> None:
+    calls = [op("cancel_timer", timer=n) for n in range(1, 12)]
+    rig = Rig(play([*calls, op("send_message", text="I gave up")]))
+    pid = rig.spawn()
+    rig.say(pid, "try")
+    assert (rig.proc(pid).state, rig.messages[-1].text) == (State.IDLE, "I gave up")
+    assert (rig.proc(pid).illegal_row, rig.proc(pid).accounts.illegal) == (0, 0)
+
+
+def test_a_call_that_fails_now_and_then_or_in_another_turn_goes_on() -> None:
+    wrong, right = op("cancel_timer", timer=7), op("remember", text="tea")
+    rig = Rig(play([wrong, right, wrong, right, op("yield"), wrong, op("yield"), wrong, right, wrong, right, wrong]))
+    pid = rig.spawn()
+    for n in range(2):
+        rig.say(pid, "try")
+        assert (rig.messages, rig.proc(pid).tried) == ([], {}), n
+    rig.say(pid, "try")
+    assert [message.text.count("3 times") for message in rig.messages] == [1]
+
+
+def test_a_call_that_the_mask_forbids_fails_and_is_not_illegal() -> None:
+    rig = Rig(lambda job: op("exit"))
+    pid = rig.spawn(mask=("send_message", "search"))
+    for _ in range(3):
+        rig.say(pid, "go")
+    assert (rig.proc(pid).state, rig.proc(pid).accounts.illegal) == (State.IDLE, 0)
+
+
+def test_what_was_tried_is_known_after_a_restart() -> None:
+    rig = Rig(lambda job: op("read", pages=[9_999]))
+    pid = rig.spawn()
+    rig.say(pid, "try", pump=False)
+    for _ in range(20):
+        rig.pump(1)
+        if not rig.proc(pid).in_turn:
+            break
+        rig.boot()
+        rig.messages = []
+    assert rig.proc(pid).accounts.syscalls == SAME_FAILED_MAX
+    assert replayed(rig.disk)
+
+
+def test_the_log_names_the_call_that_a_run_was() -> None:
+    rig = Rig(play([op("set_timer", seconds=5, text="tea"), "nonsense", op("yield")]))
+    pid = rig.spawn()
+    rig.say(pid, "go")
+    runs = [note.text for entry in views.log(rig.disk, 0) for note in entry.notes if note.what is What.RUN]
+    assert [run.split(",")[0] for run in runs] == ["set_timer", "syscall", "yield"]
+
+
+def replayed(disk: MemoryDisk) -> bool:
+    """Whether the journal comes to the hashes that it has."""
+    return not any(step.why for step in Replay(disk, Table()).steps())

@@ -3,14 +3,15 @@
 import msgspec
 import pytest
 
-from drivers.cpu.scripted import echo
+from drivers.cpu.scripted import echo, play
 from drivers.disk.memory import MemoryDisk
+from kernel.errors import BadInput
 from kernel.event import Filed, Forked
 from kernel.machine import views
 from kernel.machine.views import HISTORY_PAGES
 from kernel.memory.measure import Part
 from kernel.memory.page import Kind, Role
-from tests.fakes import Rig
+from tests.fakes import Rig, op
 
 MANY = 3 * HISTORY_PAGES
 SAID = ["hello", "you said: hello", "and now?", "you said: and now?"]
@@ -89,3 +90,45 @@ def test_history_of_a_fork_is_what_both_have_said(rig: Rig) -> None:
 def test_a_row_of_pmap_is_an_array_on_the_wire() -> None:
     row = views.Row(page=7, kind=Kind.MESSAGE, role=Role.USER, tokens=3, pinned=False)
     assert msgspec.json.encode(row) == b'[7,"message","user",3,false]'
+
+
+def traced(rig: Rig, pid: int, **bounds: int) -> list[tuple[str, str]]:
+    """Its calls as the disk has them, each with its result."""
+    asked = {"since": 0, "upto": 0, "limit": 100, "bytes_max": 1 << 20} | bounds
+    found = views.calls(rig.disk, pid, rig.cpu.measure_id(), **asked)  # type: ignore[arg-type]
+    assert all(one.tokens == len(rig.cpu.tokenize(one.text)) for one in found)
+    return [(one.text, one.result) for one in found]
+
+
+def test_what_a_process_did_is_visible_with_its_results_oldest_first() -> None:
+    calls = [op("remember", text="tea"), op("cancel_timer", timer=7), op("search", query="tea"), "nonsense"]
+    rig = Rig(play([*calls, op("send_message", text="done")]), "window=3000")
+    pid, other = rig.spawn(), rig.spawn("other")
+    rig.say(pid, "go")
+    rig.say(other, "go")
+    found = traced(rig, pid)
+    assert [text for text, _ in found] == [*calls, op("send_message", text="done")]
+    results = [result for _, result in found]
+    assert results[1] == "error: no timer 7; timers are none"
+    assert "tea" in results[2], "what came of a search, which took its time"
+    assert results[3].startswith("error: JSON is malformed")
+    assert results[4] == ""
+    assert traced(rig, pid, limit=2) == found[3:]
+    first = views.calls(rig.disk, pid, "", since=0, upto=0, limit=9, bytes_max=1)
+    assert len(first) == 1, "one alone, however long it is"
+    assert traced(rig, pid, upto=first[0].page - 1) == found[:4]
+    assert traced(rig, pid, since=first[0].page) == []
+
+
+def test_a_page_is_shown_to_who_asks_for_its_process_and_to_nobody_else() -> None:
+    rig = Rig(echo, "window=3000")
+    pid, other = rig.spawn(), rig.spawn("other")
+    rig.say(pid, "a secret")
+    number = max(rig.proc(pid).space.resident())
+    assert views.page(rig.kernel, rig.disk, pid, number).text.endswith('"you said: a secret"}')
+    text = rig.proc(pid).space.text
+    assert text is not None
+    assert views.page(rig.kernel, rig.disk, pid, text.page).kind is Kind.TEXT
+    for proc, absent in ((other, number), (pid, 9_999)):
+        with pytest.raises(BadInput, match="no page"):
+            views.page(rig.kernel, rig.disk, proc, absent)

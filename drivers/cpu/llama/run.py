@@ -10,7 +10,6 @@ Not here: where tokens are evaluated (steps.py), which token is picked (sampler.
 from __future__ import annotations
 
 import codecs
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from drivers.cpu.llama.sampler import Logits
 from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import DeviceError
 from kernel.event import Outcome, Trapped
+from kernel.machine.clock import passing
 from kernel.memory.page import Role
 from kernel.ports import Job, Streamed
 from kernel.settings import Cpu as CpuSettings
@@ -164,7 +164,7 @@ class Run:
         """Append a token to the instruction, and stream the text that it completes."""
         if self._matcher is not None and not self._matcher.consume_token(token):
             raise DeviceError(f"grammar: token {token} is refused; {self._matcher.get_error()}")
-        self._first_at = self._first_at or time.time_ns()
+        self._first_at = self._first_at or passing()
         text = self._hear(token, first=not self.ids)
         self.ids.append(token)
         self.pending.append(token)
@@ -215,5 +215,5 @@ def trap(job: Job, outcome: Outcome, error: str = "") -> Trapped:
         error=error,
         ids=job.ids,
         prompt=len(job.prompt),
-        at=time.time_ns(),
+        at=passing(),
     )
