@@ -166,7 +166,7 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=0, le=1 << 50),
         says("bytes of the journal that are kept, half of them at least; what is older is cut; 0: all"),
-    ] = 128 << 20
+    ] = 16 << 20
     journal_days: Annotated[
         int, Meta(ge=0, le=36_500), says("days of the journal that are kept, likewise; 0: however old it is")
     ] = 0
