@@ -347,13 +347,19 @@ def test_ten_senders_get_their_replies_with_a_chat_open(daemon: Path) -> None:
 
 
 def test_a_missing_reply_has_an_exit_status_of_its_own_and_a_line_that_says_why(daemon: Path) -> None:
-    assert llmos(daemon, "spawn", "mute", "--mask", "yield").returncode == 0
-    found = llmos(daemon, "send", "mute", "say something", "--wait", "--timeout", "0", "--mid", "late")
+    assert llmos(daemon, "spawn", "slow").returncode == 0
+    long = "tell me all of it, " * 60  # what echoes it has some seconds to say
+    found = llmos(daemon, "send", "slow", long, "--wait", "--timeout", "0", "--mid", "late")
     assert (found.returncode, found.stdout) == (3, "")
     assert found.stderr.startswith("llmos: no reply to message late: ")
-    found = llmos(daemon, "send", "mute", "and now?", "--wait", "--json")
-    assert (found.returncode, json.loads(found.stdout)["messages"]) == (3, [])
-    assert json.loads(found.stdout)["missing"] in ("ended", "died")
+    words = command(daemon, "send", "slow", "and now?", "--wait", "--json")
+    waiter = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not any(row["pending"] for row in json.loads(llmos(daemon, "ps", "--json").stdout)["processes"]):
+        assert waiter.poll() is None
+    assert llmos(daemon, "kill", "slow").returncode == 0
+    out, _ = waiter.communicate(timeout=60)
+    assert (waiter.returncode, json.loads(out)["messages"]) == (3, [])
+    assert json.loads(out)["missing"] == "died"
 
 
 def test_two_chats_that_start_at_once_share_one_kernel(tmp_path: Path) -> None:
