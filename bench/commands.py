@@ -445,8 +445,8 @@ def nested_kv(model: str, levels: str, samples: int, window: int, data: Path | N
     from bench.nested_kv import run
 
     first, dash, last = levels.partition("-")
-    if {first, last if dash else first} - set("1234") or first > (last or first):
-        raise BadInput(f"--levels {levels}: A-B is wanted, of 1 to 4")
+    if {first, last if dash else first} - set("123456") or first > (last or first):
+        raise BadInput(f"--levels {levels}: A-B is wanted, of 1 to 6")
     wanted = range(int(first), int(last or first) + 1)
     run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)
 

@@ -14,8 +14,8 @@ from kernel import records
 from kernel.errors import SyscallError
 from kernel.event import Acked, Deliver, Message
 from kernel.limits import OUTBOX_MAX
-from kernel.memory.page import Area, Kind
-from kernel.paging import transcript
+from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.paging import alloc, transcript
 from kernel.process import Process
 from kernel.state import Kernel
 
@@ -28,10 +28,15 @@ def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool
     _put(kernel, proc, text, page, ends=not more, truncated=truncated)
 
 
-def tell(kernel: Kernel, proc: Process, text: str, page: int) -> None:
-    """Tell whoever listens what the kernel's `page` says of a turn that ends, if there is room for it."""
+def tell(kernel: Kernel, proc: Process, text: str) -> None:
+    """Tell whoever listens what the kernel says of a turn that ends, if there is room for it; the process is not told.
+
+    What of it is longer than a page is left out.
+    """
     if proc.said - proc.acked < OUTBOX_MAX:
-        _put(kernel, proc, text, page, ends=True)
+        part, *_ = alloc.measured(kernel, kernel.model_of(proc.pid), text, alloc.unit_text(kernel))
+        entry = alloc.page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM)
+        _put(kernel, proc, part.text, entry.page, ends=True)
 
 
 def _put(kernel: Kernel, proc: Process, text: str, page: int, *, ends: bool, truncated: bool = False) -> None:

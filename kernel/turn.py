@@ -166,11 +166,11 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
         kernel.note(What.TURN, proc, text="budget spent")
         close(kernel, proc)
     elif call := tried.stuck(proc):
-        why = kernel.draft.failed
-        said = kernel.iset.alert("stuck", proc.spec.calls, call=call, times=proc.tried[call], why=why)
-        transcript.tell(kernel, proc, said)
-        outbox.tell(kernel, proc, said, kernel.counters.page)
-        kernel.note(What.TURN, proc, text=f"ended: {call} failed {proc.tried[call]} times")
+        times, calls = proc.tried[call], proc.spec.calls
+        # What the call said is a model's, and of others' texts: it stands in no frame of the kernel's.
+        transcript.tell(kernel, proc, kernel.iset.alert("stuck", calls, call=call.split(" ", 1)[0], times=times))
+        outbox.tell(kernel, proc, kernel.iset.alert("tried", calls, call=call, times=times, why=kernel.draft.failed))
+        kernel.note(What.TURN, proc, text=f"ended: {call} failed {times} times")
         close(kernel, proc)
     _boundary(kernel, proc)
 

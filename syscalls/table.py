@@ -31,6 +31,7 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "budget": words.budget,
     "stopped": words.stopped,
     "stuck": words.stuck,
+    "tried": words.tried,
     "loaded": words.loaded,
     "hits": words.hits,
     "item": words.item,

@@ -69,8 +69,13 @@ def stopped(mask: Sequence[str]) -> str:
     return "" if mask == ("send_message",) else "[kernel] The user stopped you before you had answered."
 
 
-def stuck(mask: Sequence[str], call: str, times: int, why: str) -> str:
-    """A turn ended because the same call failed again and again: for the process, and for its user."""
+def stuck(mask: Sequence[str], call: str, times: int) -> str:
+    """A turn ended because the same call failed again and again: for the process, which has seen why."""
+    return f"[kernel] The turn was ended: {call} was tried {times} times and failed each time."
+
+
+def tried(mask: Sequence[str], call: str, times: int, why: str) -> str:
+    """The same for its user, with what the call was."""
     return f"[kernel] The turn was ended: {call} was tried {times} times and failed each time: {why[:WHY_CHARS_MAX]}"
 
 

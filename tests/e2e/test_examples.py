@@ -238,8 +238,8 @@ def _template(path: Path) -> Path:
             daemon = home.boot(f"exec llmos boot --cpu scripted --dir {directory}")
             for name in names:
                 home.run(f"llmos spawn {name} --dir {directory}")
-            home.run(f"llmos send {names[-1]} 'Marta was born in Lisbon.' --wait --dir {directory}")
             home.run(f"llmos send {names[0]} 'The boat lies in the harbour.' --wait --dir {directory}")
+            home.run(f"llmos send {names[-1]} 'Marta was born in Lisbon.' --wait --dir {directory}")
             home.run(f"llmos stop --dir {directory}")
             daemon.wait(PATIENCE_S)
         home.run("llmos export main main.jsonl; llmos export tutor tutor.jsonl.gz --dir ~/agents")
@@ -313,7 +313,7 @@ def test_every_example_runs(example: str, template: Path, home: Home, tmp_path: 
         assert daemon.wait(PATIENCE_S) == 0
     elif "--follow" in example:
         following = home.start(f"exec {example}")
-        eventually(lambda: "boot" in home.said(following))
+        eventually(lambda: ("boot" if command == "dmesg" else "send_message") in home.said(following))
         following.send_signal(signal.SIGINT)
         assert following.wait(PATIENCE_S) == 130
     else:
