@@ -35,8 +35,8 @@ NOTICED = {  # in how many trials, and as what
     "template-memory": (40, "wrong"),
     "model-trial": (12, "died"),
     "marks": (100, "wrong"),
-    "import-belief": (20, "wrong"),
-    "export-bounds": (20, "wrong"),
+    "import-belief": (60, "wrong"),
+    "export-bounds": (120, "wrong"),
 }
 
 

@@ -163,7 +163,7 @@ async def test_a_live_cell_is_a_live_machine_turn_by_turn(
 
 
 def test_what_is_recalled_while_it_is_told_leaves_no_trace(talk: Conversation) -> None:
-    changes = ("memory.share=learned", "memory.join=true", "memory.worth=64")
+    changes = ("memory.share=learned", "memory.join=true", "memory.worth=64", "memory.gate=likely")
     with_, without = (list(simulated(talk, changes, "ours", silent)) for silent in (False, True))
     assert any(recalled for one in with_[:TURNS] for _, recalled, *_ in one.prompt)
     assert not any(recalled for one in without[:TURNS] for _, recalled, *_ in one.prompt)
