@@ -152,6 +152,8 @@ class LmdbReader(_Reads):
             for name in TABLES:
                 with contextlib.suppress(*((lmdb.NotFoundError,) if name in LATER else ())):
                     self._tables[name] = self._env.open_db(name.encode(), create=False)
+        except UnicodeError as exc:
+            raise BadInput(f"{file}: LMDB opens names in UTF-8 only; name another directory") from exc
         except lmdb.Error as exc:
             raise BadInput(f"{file} cannot be read as a machine's disk: {exc}") from exc
 
@@ -512,6 +514,8 @@ def _environment(path: Path, sync: Sync) -> lmdb.Environment:
             readahead=False,  # reads are of scattered small records
         )
         env.reader_check()  # slots of readers that were killed
+    except UnicodeError as exc:
+        raise BadInput(f"{file}: LMDB opens names in UTF-8 only; name another directory") from exc
     except lmdb.Error as exc:
         raise BadInput(f"{file} cannot be opened as a machine's disk: {_reason(exc, size)}") from exc
     need = (env.info()["last_pgno"] + 1) * env.stat()["psize"] if size else 0

@@ -296,3 +296,10 @@ def test_a_killed_writer_loses_no_commit_it_had_acknowledged(tmp_path, sync):
         assert last >= acknowledged
         assert [int.from_bytes(k, "big") for k, _ in disk.scan("page")] == list(range(1, last + 1))
         disk.close()
+
+
+def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    directory.mkdir()
+    with pytest.raises(BadInput, match="name another directory"):
+        LmdbDisk(directory, create=True)
