@@ -28,6 +28,7 @@ BY_WORDS: Final = 100
 BY_VECTORS: Final = 50
 BY_DAYS: Final = 60  # of each day or span of days that the query names
 DATED: Final = 4_096  # texts whose dates are remembered
+EDGES: Final = ".,;:!?()[]{}<>\"'"  # of a word, that are none of it
 ALL: Final = 0.99  # of a query's words, in `cover`
 LITTLE: Final = 1  # known words of a message that says little;
 SOME: Final = 3  # of one that points to what was said before, and names nothing
@@ -132,8 +133,12 @@ def ranked(tables: Tables, what: Search, scope: fts.Scope, query: str, before: s
         return _once([msgspec.structs.replace(hit, asked=asked, dated=dated, follows=found.widened) for hit in hits])
     more = tables.lexical.docs(what.pid, found.rest)
     hits += [_hit(more[unit], 0.0, cover) for unit, cover in zip(found.rest, found.covers, strict=True)]
-    exact = all(any(c.isdigit() for c in word) for word in query.split())  # of identifiers vectors know nothing
-    if exact or any(hit.cover > ALL for hit in hits):  # who has none of the words is noise then
+    named = [word.strip(EDGES).casefold() for word in query.split()]
+    if all(
+        any(c.isdigit() for c in word) for word in named
+    ):  # identifiers: whole or not at all, of them vectors know nothing
+        return [hit for hit in hits if any(word in hit.text.casefold() for word in named)]
+    if any(hit.cover > ALL for hit in hits):  # who has none of the words is noise then
         hits = [hit for hit in hits if hit.cover > 0]
     return hits
 

@@ -502,3 +502,14 @@ async def test_a_machine_shows_the_passage_of_a_long_page_that_left_and_nothing_
     assert all((seen.start, seen.end) in passages(text) for seen in shown)
     assert sum(len(seen.text) for seen in shown) < len(text) / 2
     assert not any(taken.why for taken in Replay(disk, Table()).steps())
+
+
+def test_a_query_of_identifiers_finds_them_whole_or_nothing(bench: Bench) -> None:
+    kept = bench.tell(
+        "key 9d4245f5-a60c-4adf has value 675c927d-9ec2-4e6a",
+        "key 675c927d-9ec2-4e6a has value 754e8d4c-0945-44b8",
+        "key d61c3ed5-a60c-4db9 has value e3460bf0-9576-4aac",
+    )
+    assert [hit.page for hit in bench.ask("9d4245f5-a60c-4adf").hits] == kept[:1]
+    assert {hit.page for hit in bench.ask("675c927d-9ec2-4e6a?").hits} == set(kept[:2])
+    assert bench.ask("754e8d4c-0945-4adf").hits == ()
