@@ -24,7 +24,7 @@ from drivers.index.words import WordIndex
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Spawned, What
 from kernel.interrupts import OUTSIDE, Line
-from kernel.limits import PENDING_MAX
+from kernel.limits import NS, PENDING_MAX
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
 from kernel.settings import Settings
@@ -33,7 +33,6 @@ from kernel.state import Step
 from llmos.commands.output import show
 from syscalls.table import Table
 
-NS: Final = 1_000_000_000
 DAY: Final = 86_400
 TIMERS: Final = 10  # of a process
 STORM_S: Final = 20

@@ -23,6 +23,7 @@ from drivers.disk.memory import MemoryDisk
 from drivers.index.none import NoIndex
 from kernel.event import AnyEvent, Deliver, Run, Search, Spawned, Trapped, What
 from kernel.interrupts import Line
+from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
 from kernel.process import State
@@ -33,7 +34,6 @@ from kernel.state import Step
 from llmos.commands.output import print_table, show
 from syscalls.table import Table
 
-NS = 1_000_000_000
 TOKENS_PER_S = 50
 SECONDS = 2_000
 INTERACTIVE, BATCH, BLOCKED = 40, 8, 4

@@ -1,6 +1,12 @@
-"""Every bound of the kernel, each with what it is for. A queue, a retry or a loop without a bound here has none."""
+"""Every bound of the kernel, each with what it is for. A queue, a retry or a loop without a bound here has none.
+
+And the unit that times are counted in.
+"""
 
 from typing import Final
+
+NS: Final = 1_000_000_000  # of a second: the unit of all times
+DAY_NS: Final = 86_400 * NS
 
 INDEX_LAG_MAX: Final = 5_000  # pages that the indexes may be behind; a sender waits until they are not
 INDEX_WAIT_S: Final = 10.0  # but no longer: then it is told to come back
@@ -56,7 +62,7 @@ SUPERSEDED_MAX: Final = 1_024  # corrected facts of one process that searches le
 BATCH_MAX: Final = 512  # events stepped in one transaction
 NICE_MIN: Final = -20  # the largest share of the CPU that a process can have
 NICE_MAX: Final = 19  # the smallest
-TIME_MAX: Final = 7_258_118_400 * 10**9  # ns UTC, the year 2200: later ones are a wrong clock, and overflow 64 bits
+TIME_MAX: Final = 7_258_118_400 * NS  # ns UTC, the year 2200: later ones are a wrong clock, and overflow 64 bits
 NUMBER_MAX: Final = 1 << 53  # of ids, log and page numbers from outside: what JSON holds exactly
 NAME_TEXT_MAX: Final = 256  # characters of a name as it comes in, so that who exceeds NAME_CHARS_MAX is told so
 PATH_CHARS_MAX: Final = 4_096  # of a file's name in a setting

@@ -16,12 +16,11 @@ from kernel import records
 from kernel.errors import SyscallError, some
 from kernel.event import Arm, Disarm, MovedTimer, TimerFired, What
 from kernel.interrupts import MASKABLE, Line
-from kernel.limits import TIMER_S_MAX, TIMERS_MAX
+from kernel.limits import NS, TIMER_S_MAX, TIMERS_MAX
 from kernel.paging import alloc
 from kernel.process import Process, Timer
 from kernel.state import Kernel
 
-NS = 1_000_000_000
 WALL = 5  # the format whose timers know the wall clock
 
 

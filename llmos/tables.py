@@ -19,12 +19,12 @@ import msgspec
 
 from kernel.errors import SyscallError
 from kernel.event import Note, What
+from kernel.limits import NS
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.process import State
 from kernel.text import one_line
 
-NS: Final = 1_000_000_000
 LATE: Final = 0.7  # of the queue: from here its bar is yellow
 GAP: Final = "  "  # between columns
 LAST_LEAST: Final = 12  # columns of a terminal that the last column has before others go for it

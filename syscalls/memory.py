@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from kernel.errors import SyscallError
-from kernel.limits import TIME_MAX
+from kernel.limits import DAY_NS, NS, TIME_MAX
 from kernel.memory.page import Area
 from kernel.paging import archive, faults, residency, segments, transcript
 from kernel.process import Process
@@ -17,7 +17,6 @@ AREAS = {
     "recall": (Area.RECALL,),
     "archive": (Area.ARCHIVE,),
 }
-NS = 1_000_000_000
 
 
 def sys_core_append(kernel: Kernel, proc: Process, call: CoreAppend) -> None:
@@ -53,7 +52,7 @@ def sys_search(kernel: Kernel, proc: Process, call: Search) -> None:
     if not call.query.strip() and not since and not until:
         raise SyscallError("an empty query needs since or until")
     if until:
-        until += 86_400 * NS - 1  # the whole day
+        until += DAY_NS - 1  # the whole day
     faults.search(kernel, proc, call.query, AREAS[call.area], since, until, call.limit, call.cursor)
 
 

@@ -6,13 +6,11 @@ import datetime
 
 from kernel import timers, turn
 from kernel.errors import SyscallError
-from kernel.limits import TIMER_S_MAX, TIMER_S_MIN
+from kernel.limits import NS, TIMER_S_MAX, TIMER_S_MIN
 from kernel.paging import transcript
 from kernel.process import Process
 from kernel.state import Kernel
 from syscalls.abi import CancelTimer, SetTimer, Sleep
-
-NS = 1_000_000_000
 
 
 def sys_set_timer(kernel: Kernel, proc: Process, call: SetTimer) -> None:

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 from kernel.event import Hit
+from kernel.limits import NS
 from kernel.memory import times
 
 SYSTEM = "You are a helpful assistant. Answer in one short sentence."
@@ -93,7 +94,7 @@ def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool) -> str:
         return "no new results"
     lines = [f"{len(hits)} results" + (", more with a higher cursor" if more else "") + ":"]
     for hit in hits:
-        day = datetime.datetime.fromtimestamp(hit.at // 1_000_000_000, datetime.UTC).strftime("%Y-%m-%d")
+        day = datetime.datetime.fromtimestamp(hit.at // NS, datetime.UTC).strftime("%Y-%m-%d")
         text = hit.text if len(hit.text) <= HIT_CHARS_MAX else hit.text[:HIT_CHARS_MAX] + " ..."
         lines.append(f"{text} (page {hit.page}, {LABELS[hit.role]}, {day})")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel import checkpoint, core, records
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
+from kernel.limits import NS
 from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
@@ -29,7 +30,6 @@ from kernel.spec import Spec
 from kernel.state import Kernel, Step
 from syscalls.table import Table
 
-NS = 1_000_000_000
 ONLY_SPEAK = ("send_message",)
 
 

@@ -23,9 +23,9 @@ from typing import Final, Literal, NoReturn
 import msgspec
 
 from bench.attack.surface import MIB_MAX, Died, Surface, Wrong
+from kernel.limits import NS
 
 Kind = Literal["died", "tracebacks", "hung", "wrong"]
-NS: Final = 1_000_000_000
 LOOK_S: Final = 0.02
 OPEN_S: Final = 120.0  # for a surface to be opened, and closed
 DUMP_S: Final = 0.5  # for a child that hangs to say where

@@ -32,6 +32,7 @@ from kernel import failpoint
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, Exists
 from kernel.event import Message
+from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine
@@ -43,7 +44,6 @@ from syscalls.table import Table
 
 RATE: Final = 200.0  # seconds of the workload in one of the host's
 LIFE_S: Final = 20.0  # a life that takes longer is stuck
-NS: Final = 1_000_000_000
 HOUR: Final = 3_600 * NS
 LENGTH: Final = struct.Struct("<I")
 

@@ -16,8 +16,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from bench.memory import dialogues, facts, scenarios
-from bench.memory.talk import NS, Conversation, Dataset, Message, Question, Reference
+from bench.memory.talk import Conversation, Dataset, Message, Question, Reference
 from kernel.errors import BadInput
+from kernel.limits import NS
 
 ALLOWED: Final = (
     'a line is {"say": text, "at": ISO time, "who": name?, "id": name?} or '

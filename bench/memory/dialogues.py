@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.locomo import named, number
-from bench.memory.talk import NS, Conversation, Message, Question, Reference
+from bench.memory.talk import Conversation, Message, Question, Reference
 from kernel.errors import BadInput
+from kernel.limits import NS
 
 TURN_S: Final = 30  # between two turns of a session that has one date
 UNANSWERABLE: Final = "5"  # category

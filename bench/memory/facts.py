@@ -22,8 +22,9 @@ from typing import Final
 import msgspec
 
 from bench.memory.newest import said
-from bench.memory.talk import NS, Conversation, Dataset, Message, Question, Reference
+from bench.memory.talk import Conversation, Dataset, Message, Question, Reference
 from bench.memory.values import Value, drawn
+from kernel.limits import NS
 
 LANGUAGES: Final = ("en", "zh", "es", "de")
 EACH: Final = 25  # facts of a language

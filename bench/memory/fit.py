@@ -23,11 +23,12 @@ import numpy.typing as npt
 from bench.memory import facts
 from bench.memory.conversations import load
 from bench.memory.shown import Evidence, Seen, shown
-from bench.memory.talk import NS, Conversation, Message, Question, Reference
+from bench.memory.talk import Conversation, Message, Question, Reference
 from bench.sized import ModelSizes
 from drivers.embed.wordllama import WordLlamaEmbedder
 from drivers.index import fts, hnsw, ranking, relevance
 from kernel.event import Search
+from kernel.limits import NS
 from kernel.memory import recall
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from llmos.commands.output import show

@@ -20,11 +20,12 @@ import msgspec
 import trio
 
 from bench.memory.shown import Evidence, Seen
-from bench.memory.talk import NS, Conversation, Question, Reference
+from bench.memory.talk import Conversation, Question, Reference
 from bench.memory.watched import WatchedCpu
 from bench.sized import SizedCpu, Sizes
 from kernel import turn
 from kernel.event import AnyEvent, Message, Messaged, Searched
+from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine

@@ -20,9 +20,10 @@ import msgspec
 from bench.memory import live
 from bench.memory.live import ASKED_AFTER_S, NAME, Asked, Clock, Spent
 from bench.memory.shown import Evidence
-from bench.memory.talk import NS, Conversation, Question
+from bench.memory.talk import Conversation, Question
 from bench.sized import Sizes
 from kernel.errors import BadInput
+from kernel.limits import NS
 from kernel.memory.measure import Visible
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.memory.pager import reply_max

@@ -12,8 +12,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from bench.memory.shown import locate
-from bench.memory.talk import NS, Conversation, Message, Question, Reference
+from bench.memory.talk import Conversation, Message, Question, Reference
 from kernel.errors import BadInput
+from kernel.limits import NS
 
 BEGINS: Final = datetime.datetime(2025, 1, 6, 9, tzinfo=datetime.UTC)
 FOUND: Final = 0.8  # of a source's words: with fewer the question is reported

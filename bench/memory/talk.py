@@ -5,13 +5,11 @@ Not here: the formats (conversations.py, dialogues.py, scenarios.py, facts.py).
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from bench.memory.shown import Span
-
-NS: Final = 1_000_000_000
 
 
 class Message(msgspec.Struct, frozen=True):

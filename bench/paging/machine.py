@@ -20,7 +20,7 @@ from bench.inline import InlineIndex
 from bench.memory import live, rows
 from bench.memory.live import ASKED_AFTER_S, ASKED_EVERY_S, NAME, Asked, Spent
 from bench.memory.shown import Evidence, shown
-from bench.memory.talk import NS, Conversation, Message, Question
+from bench.memory.talk import Conversation, Message, Question
 from bench.memory.watched import WatchedCpu
 from bench.paging import field
 from bench.paging.simulator import KEEP, Counts
@@ -30,6 +30,7 @@ from drivers.disk.memory import MemoryDisk
 from drivers.embed.wordllama import WordLlamaEmbedder
 from drivers.index.ranking import Embedder
 from kernel.event import Acked, AnyEvent, Messaged, Spawned
+from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Kind

@@ -18,11 +18,11 @@ from drivers.disk.memory import MemoryDisk
 from drivers.embed.wordllama import WordLlamaEmbedder
 from drivers.index.fused import FORMAT, FusedIndex
 from kernel.event import Search, Searched
+from kernel.limits import NS
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Record
 
 DEPTH: Final = 400  # pages of a ranking: more than any recall area holds
-SECOND: Final = 1_000_000_000
 MADE_BY: Final = 4  # goes up when rankings change with the same index format
 
 
@@ -42,7 +42,7 @@ def _rank(texts: Sequence[str], wanted: Sequence[tuple[str, int]]) -> list[list[
                 "page",
                 number.to_bytes(8, "big"),
                 msgspec.msgpack.encode(
-                    Page(number, 1, number, Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, number * SECOND, text)
+                    Page(number, 1, number, Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, number * NS, text)
                 ),
             )
             for number, text in enumerate(texts, 1)

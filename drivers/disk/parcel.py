@@ -38,6 +38,7 @@ from kernel.limits import (
     IMPORT_PAGES_MAX,
     IMPORT_PART_BYTES_MAX,
     MESSAGE_BYTES_MAX,
+    NS,
     NUMBER_MAX,
     TIME_MAX,
     TIMER_S_MAX,
@@ -50,7 +51,6 @@ from kernel.process import Process, Timer
 from kernel.records import Counters, key, page_of
 from kernel.spec import Blocks, Name, Names, Nice, Spec, SpecText
 
-NS: Final = 1_000_000_000
 FORMAT: Final = "llmos-process"
 VERSION: Final = 2
 REMADE: Final = (Kind.TEXT, Kind.CORE, *HEADS, Kind.GONE)  # the machine that imports makes these anew

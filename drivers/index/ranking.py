@@ -20,8 +20,9 @@ import numpy as np
 
 from drivers.index import fts, hnsw, relevance
 from kernel.event import Hit, Search
+from kernel.limits import DAY_NS
 from kernel.memory.page import Area
-from kernel.memory.times import DAY_NS, Days, day_of, mentioned
+from kernel.memory.times import Days, day_of, mentioned
 from kernel.memory.words import words
 
 BY_WORDS: Final = 100

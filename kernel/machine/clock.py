@@ -18,11 +18,10 @@ from typing import Final
 import msgspec
 
 from kernel.event import AnyEvent, Trapped
-from kernel.limits import OFF_S_MAX
+from kernel.limits import NS, OFF_S_MAX
 from kernel.ports import Reads, Record
 from kernel.records import Counters, encode
 
-NS: Final = 1_000_000_000
 STEP_NS: Final = NS
 WALL_NS_MAX: Final = (1 << 63) - 1  # year 2262: indexes keep dates as signed 64-bit numbers
 ROW: Final = ("set", b"clock")

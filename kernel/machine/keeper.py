@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kernel import checkpoint, failpoint, formats
+from kernel.limits import DAY_NS
 from kernel.ports import Disk, Record
 from kernel.records import encode
 from kernel.settings import Settings
 from kernel.state import Kernel
 
 BYTES_MIN: Final = 16_384  # a limit below it counts as this: a few pages of the file
-DAY_NS: Final = 86_400 * 1_000_000_000
 
 
 class Keeper:

@@ -31,7 +31,7 @@ from kernel.event import (
     TimerFired,
     Trapped,
 )
-from kernel.limits import BATCH_MAX, CLOCK_LOOK_S, INBOX_MAX
+from kernel.limits import BATCH_MAX, CLOCK_LOOK_S, INBOX_MAX, NS
 from kernel.machine import views
 from kernel.machine.accessed import Accessed
 from kernel.machine.clock import Clock, Sources
@@ -46,7 +46,6 @@ from kernel.ports import Disk, Index, Post, Record, Streamed
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
-NS = 1_000_000_000
 LOOK_S = 3_600.0  # a machine at rest looks as often whether the journal has become too old
 IDLE_S = 60.0  # between two looks at the clocks while nothing waits for them
 

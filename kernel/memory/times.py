@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from kernel.limits import DAY_NS, NS
 from kernel.memory.words import folded
 
 MENTIONS_MAX: Final = 8  # expressions of one text
@@ -24,8 +25,6 @@ YEARS: Final = (1900, 2100)
 FEW: Final = (2, 5)  # what a few and several are
 COUPLE: Final = (2, 3)
 
-_SECOND: Final = 1_000_000_000
-DAY_NS: Final = 86_400 * _SECOND
 _NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _MONTH_NAMES: Final = (
@@ -70,7 +69,7 @@ def date_of(day: int) -> str:
 def text_of(at: int) -> str:
     """A time in ns UTC as a model is told it: 2023-05-07 13:56 (Sunday)."""
     days = day_of(at)
-    minutes = at % DAY_NS // (60 * _SECOND)
+    minutes = at % DAY_NS // (60 * NS)
     return f"{date_of(days)} {minutes // 60:02}:{minutes % 60:02} ({_NAMES[_weekday(days)]})"
 
 
@@ -490,7 +489,7 @@ def _ago(unit: str, least: int, most: int, at: int) -> _Range:
     now = day_of(at)
     match unit:
         case "hour":
-            day = day_of(at - least * 3_600 * _SECOND)
+            day = day_of(at - least * 3_600 * NS)
             return day, day
         case "week":
             return now - 7 * least - 3, now - 7 * least + 3

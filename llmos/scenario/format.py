@@ -20,6 +20,7 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.event import What
 from kernel.interrupts import Line
+from kernel.limits import DAY_NS, NS
 from kernel.machine.clock import STEP_NS
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
@@ -39,8 +40,7 @@ from llmos.scenario.verbs import (
 )
 from syscalls.table import Table
 
-NS: Final = 1_000_000_000
-UNITS: Final = {"ms": NS // 1_000, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
+UNITS: Final = {"ms": NS // 1_000, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": DAY_NS}
 UNTIL_MAX: Final = 366 * UNITS["d"]
 BYTES_MAX: Final = 16 << 20  # of a file
 EVENTS_MAX: Final = 1_000_000  # of one scenario, repetitions included

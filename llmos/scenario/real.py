@@ -25,6 +25,7 @@ from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Search
 from kernel.interrupts import Line
+from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.clock import Sources
 from kernel.machine.latency import Latency
@@ -36,7 +37,7 @@ from kernel.state import Step
 from llmos.models import find
 from llmos.scenario.director import Director
 from llmos.scenario.faulty import FaultyCpu, FaultyDisk, FaultyIndex
-from llmos.scenario.format import NS, ProcessSpec, Scenario, check, ns
+from llmos.scenario.format import ProcessSpec, Scenario, check, ns
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
 from syscalls.table import Table

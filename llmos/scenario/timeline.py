@@ -17,11 +17,12 @@ import msgspec
 
 from kernel.event import AnyEvent, Deliver, Run, Trapped, What
 from kernel.interrupts import Line
+from kernel.limits import NS
 from kernel.machine.latency import Latency
 from kernel.memory.page import Page
 from kernel.process import State
 from kernel.state import Step
-from llmos.scenario.format import NS, Expect, Pattern, Scenario, ns
+from llmos.scenario.format import Expect, Pattern, Scenario, ns
 
 AROUND: Final = 6  # lines of the timeline shown on either side of what broke an expectation
 

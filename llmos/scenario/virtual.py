@@ -19,13 +19,14 @@ from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel.event import AnyEvent, Killed, Raised, Search, Spawned
 from kernel.interrupts import Line
+from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
 from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.state import Step
 from llmos.scenario.director import Director
-from llmos.scenario.format import NS, MachineSpec, ProcessSpec, Scenario, check, ns
+from llmos.scenario.format import MachineSpec, ProcessSpec, Scenario, check, ns
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
 from syscalls.table import Table

@@ -24,11 +24,11 @@ from drivers.index import fused as module
 from drivers.index.fts import PART_BITS
 from drivers.index.fused import FusedIndex
 from kernel.event import Hit, Search, Searched
+from kernel.limits import NS
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Disk, Record
 
 ROOT = Path(__file__).parents[2]
-SECOND = 1_000_000_000
 EMBEDDER = WordLlamaEmbedder()
 BOTH = (Area.RECALL, Area.ARCHIVE)
 TOPICS = ("garden", "boat", "violin", "bread", "winter", "museum", "rocket", "spider", "cheese", "letter", "bridge")
@@ -74,9 +74,7 @@ class Bench:
             self.page += 1
             self.seq[pid] = self.seq.get(pid, 0) + 1
             made.append(
-                Page(
-                    self.page, pid, self.seq[pid], Kind.MESSAGE, Origin.USER, Role.USER, area, self.page * SECOND, text
-                )
+                Page(self.page, pid, self.seq[pid], Kind.MESSAGE, Origin.USER, Role.USER, area, self.page * NS, text)
             )
         return made
 
@@ -122,7 +120,7 @@ def test_a_hit_carries_what_the_page_says(bench):
     bench.tell(*chatter(30))
     (page,) = bench.tell("Marta was born in Lisbon.")
     hit = bench.ask("Where was Marta born?").hits[0]
-    assert (hit.page, hit.seq, hit.role, hit.at) == (page, 31, Role.USER, page * SECOND)
+    assert (hit.page, hit.seq, hit.role, hit.at) == (page, 31, Role.USER, page * NS)
     assert (hit.text, hit.tokens) == ("Marta was born in Lisbon.", 1_000 + page)
     assert hit.score > 0
 
@@ -185,10 +183,10 @@ def test_areas_times_and_exclusions_are_kept(bench):
     assert bench.found("violin", area=(Area.ARCHIVE,)) == kept
     assert set(bench.found("violin", area=(Area.RECALL,))) == set(said)
     assert set(bench.found("violin", exclude=(said[0], kept[0]))) == set(said[1:])
-    assert bench.found("violin", since=said[1] * SECOND, until=said[2] * SECOND) == [said[1]]
-    assert bench.found("violin", since=99 * SECOND) == []
-    assert bench.found("", since=said[1] * SECOND) == [said[1], said[2], kept[0]]
-    assert bench.found("", until=said[2] * SECOND, area=(Area.RECALL,)) == said[:2]
+    assert bench.found("violin", since=said[1] * NS, until=said[2] * NS) == [said[1]]
+    assert bench.found("violin", since=99 * NS) == []
+    assert bench.found("", since=said[1] * NS) == [said[1], said[2], kept[0]]
+    assert bench.found("", until=said[2] * NS, area=(Area.RECALL,)) == said[:2]
     assert set(bench.found("violin", upto=said[1])) == set(said[:2])
     assert bench.index.applied == kept[0] + 1  # a page of no area is applied, and found nowhere
 
@@ -203,7 +201,7 @@ def test_what_was_said_right_beside_a_match_is_found_too_within_its_area(bench):
     assert {before, after} < set(found[:10])
     assert kept not in found
     assert after not in bench.found(pages=(question,), exclude=(after,))
-    assert after not in bench.found(pages=(question,), until=after * SECOND)
+    assert after not in bench.found(pages=(question,), until=after * NS)
     assert kept in bench.found(pages=(question,))[:4]
 
 
@@ -290,7 +288,7 @@ def test_any_text_is_a_query(shared, query):
 @example(text="a\x00b")
 def test_any_text_is_stored_and_shown_as_it_was(shared, text):
     (page,) = shared.tell(text)
-    hits = {hit.page: hit.text for hit in shared.ask("", since=page * SECOND).hits}
+    hits = {hit.page: hit.text for hit in shared.ask("", since=page * NS).hits}
     assert hits[page] == text.replace("\x00", "\ufffd")
 
 
@@ -477,7 +475,7 @@ def space(made: hnsw.Floats, exact_max: int) -> hnsw.Space:
     for at in range(0, len(made), 500):
         part = made[at : at + 500]
         ids = np.arange(at, at + len(part), dtype=np.int64) * 2 + 2
-        filled.add(hnsw.Chunk(1, Area.RECALL, ids << PART_BITS, ids * SECOND, part.astype(np.float16)))
+        filled.add(hnsw.Chunk(1, Area.RECALL, ids << PART_BITS, ids * NS, part.astype(np.float16)))
     return filled
 
 
@@ -628,8 +626,8 @@ def test_a_filtered_search_of_a_graph_still_returns_all_it_may(monkeypatch):
     for scope in (
         everything(exclude=frozenset([*near, 999_999, 3])),
         everything(upto=60),
-        everything(since=3_900 * SECOND),
-        everything(since=100 * SECOND, until=900 * SECOND),
+        everything(since=3_900 * NS),
+        everything(since=100 * NS, until=900 * NS),
     ):
         expected = [page for page, _ in exact.search(query, 10, scope)]
         assert len(expected) == 10
@@ -731,7 +729,7 @@ def removed(bench: Bench, pid: int, *kept: int) -> None:
     gone = [page for page in pages if page.pid == pid and page.id not in kept]
     bench.page += 1
     said = Page(
-        bench.page, 0, 0, Kind.GONE, Origin.KERNEL, Role.SYSTEM, Area.NONE, bench.page * SECOND, f"{pid} {len(gone)}"
+        bench.page, 0, 0, Kind.GONE, Origin.KERNEL, Role.SYSTEM, Area.NONE, bench.page * NS, f"{pid} {len(gone)}"
     )
     bench.disk.commit([Record("page", page.id.to_bytes(8, "big"), None) for page in gone])
     bench.commit([said])

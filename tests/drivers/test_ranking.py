@@ -22,13 +22,14 @@ from drivers.index.fts import PART_BITS, PAUSE_NS
 from drivers.index.passages import passages
 from kernel.boot import Board, boot
 from kernel.event import Hit, Search, Searched
+from kernel.limits import NS
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Job, Record
 from kernel.replay import Replay
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from syscalls.table import Table
-from tests.drivers.test_index import BOTH, EMBEDDER, SECOND, Bench, chatter, everything, vectors
+from tests.drivers.test_index import BOTH, EMBEDDER, Bench, chatter, everything, vectors
 
 REACH = max(relevance.REACHES)
 
@@ -68,7 +69,7 @@ def docs(pages: Sequence[Page], found: fts.Lexical) -> list[fts.Doc]:
 LONG = " ".join(f"Sentence {n} of a long page says nothing that matters to anybody." for n in range(30))
 steps = st.lists(
     st.tuples(
-        st.sampled_from([0, SECOND, PAUSE_NS, PAUSE_NS + 1, 10 * PAUSE_NS]),
+        st.sampled_from([0, NS, PAUSE_NS, PAUSE_NS + 1, 10 * PAUSE_NS]),
         st.sampled_from([1, 2]),
         st.sampled_from(BOTH),
         st.sampled_from(["x", LONG]),
@@ -103,7 +104,7 @@ def test_neighbours_are_what_was_said_next_to_it_and_never_over_a_pause_or_into_
 
 
 def test_beside_gives_what_stands_in_places_of_the_process_up_to_the_last_page_without_its_own():
-    pages = [page(n, n * SECOND, f"word{n}", pid=1 + n % 2) for n in range(1, 21)]
+    pages = [page(n, n * NS, f"word{n}", pid=1 + n % 2) for n in range(1, 21)]
     found = lexical(pages)
     mine = {doc.place: doc for doc in docs([one for one in pages if one.pid == 1], found)}
     places = sorted(mine)
@@ -180,7 +181,7 @@ def paused(n: int) -> list[int]:
     """Times of which some lie more than a pause apart."""
     draw, at, ats = random.Random(5), 10**18, []
     for _ in range(n):
-        at += draw.choice([SECOND, SECOND, PAUSE_NS, PAUSE_NS + 1])
+        at += draw.choice([NS, NS, PAUSE_NS, PAUSE_NS + 1])
         ats.append(at)
     return ats
 

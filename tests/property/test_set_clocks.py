@@ -12,7 +12,7 @@ from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel.event import AnyEvent, Spawned, TimerFired
-from kernel.limits import OFF_S_MAX
+from kernel.limits import NS, OFF_S_MAX
 from kernel.machine.clock import STEP_NS, Clock, Sources
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Job
@@ -21,7 +21,7 @@ from kernel.settings import Settings
 from kernel.spec import Spec
 from kernel.state import Step
 from syscalls.table import Table
-from tests.fakes import NS, op
+from tests.fakes import op
 
 START = 1_700_000_000 * NS
 YEAR_1971, YEAR_2200 = (at * NS for at in (31_536_000, 7_258_118_400))

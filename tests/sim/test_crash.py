@@ -9,11 +9,12 @@ import pytest
 from kernel import records
 from kernel.audit import audit
 from kernel.event import Message
+from kernel.limits import NS
 from kernel.memory.page import Origin
 from kernel.ports import Job
 from kernel.replay import Replay
 from syscalls.table import Table
-from tests.fakes import NS, PowerCut, Rig
+from tests.fakes import PowerCut, Rig
 
 SEEDS = 12
 WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron")

@@ -19,6 +19,7 @@ from drivers.disk.memory import MemoryDisk
 from kernel import checkpoint
 from kernel.event import Acked, Checkpointed, Filed, Forked, Imported, Killed, Moved, MovedTimer, Raised, Spawned
 from kernel.interrupts import Line
+from kernel.limits import NS
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.ports import Record
 from kernel.process import State
@@ -28,7 +29,7 @@ from kernel.spec import Spec
 from llmos.scenario.format import read
 from llmos.scenario.virtual import play
 from syscalls.table import Table
-from tests.fakes import NS, PowerCut, Rig
+from tests.fakes import PowerCut, Rig
 from tests.sim.test_crash import SEEDS, WORDS, program
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -18,10 +18,11 @@ from bench.memory import live, rows
 from bench.memory.conversations import load
 from bench.memory.run import drawn
 from bench.memory.shown import shown
-from bench.memory.talk import NS, Conversation
+from bench.memory.talk import Conversation
 from bench.memory.watched import WatchedCpu
 from bench.paging import machine
 from drivers.cpu.scripted import ScriptedCpu
+from kernel.limits import NS
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
 from llmos.commands.app import status

@@ -9,6 +9,7 @@ from drivers.disk.memory import MemoryDisk
 from kernel import core
 from kernel.audit import audit
 from kernel.event import Note, Preempt, Run, Spawned, What
+from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Kind
 from kernel.ports import Job
@@ -17,7 +18,7 @@ from kernel.replay import Replay
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from syscalls.table import Table
-from tests.fakes import NS, WordIndex, op
+from tests.fakes import WordIndex, op
 
 TOKEN_NS = NS // 50
 

@@ -13,6 +13,7 @@ from kernel import core
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Outcome, Spawned, Trapped
+from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Page
 from kernel.ports import Job
@@ -20,7 +21,7 @@ from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from kernel.state import Step
 from syscalls.table import Table
-from tests.fakes import NS, WordIndex
+from tests.fakes import WordIndex
 
 TOKEN_NS = NS // 50
 

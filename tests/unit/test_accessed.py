@@ -14,6 +14,7 @@ from kernel import formats
 from kernel.audit import audit
 from kernel.boot import Board, boot
 from kernel.event import Note, Spawned, Trapped, What
+from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.memory.attribution import PAGES_MAX, drawn, holders
 from kernel.memory.page import Kind, Role
@@ -23,7 +24,7 @@ from kernel.replay import Replay
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from syscalls.table import Table
-from tests.fakes import NS, ONLY_SPEAK, PowerCut, Rig, op
+from tests.fakes import ONLY_SPEAK, PowerCut, Rig, op
 
 FACT = "the harbour master keeps a lighthouse key under the blue stone"
 ASKING = ("lighthouse key?", "lighthouse key rope?")

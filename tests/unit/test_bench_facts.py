@@ -14,8 +14,9 @@ from bench.memory.live import Asked, Spent
 from bench.memory.newest import newest, said
 from bench.memory.numerals import chinese
 from bench.memory.shown import Evidence, Seen
-from bench.memory.talk import NS, Question, Reference
+from bench.memory.talk import Question, Reference
 from bench.memory.values import drawn
+from kernel.limits import NS
 
 LISTED = {"v", "p", "q", "n"}
 

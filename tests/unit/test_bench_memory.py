@@ -14,8 +14,9 @@ from bench.memory.grading import bootstrap, contained, f1
 from bench.memory.live import Asked, Spent
 from bench.memory.porter import stem
 from bench.memory.shown import Evidence, Seen, locate, shown, words
-from bench.memory.talk import NS, Conversation, Dataset, Message, Question, Reference
+from bench.memory.talk import Conversation, Dataset, Message, Question, Reference
 from kernel.errors import BadInput
+from kernel.limits import NS
 
 MAY_8 = 1_683_554_160 * NS  # 1:56 pm on 8 May, 2023
 

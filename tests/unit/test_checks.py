@@ -12,13 +12,13 @@ from kernel import core, records
 from kernel.errors import KernelPanic
 from kernel.event import NOBODY, Imported, Killed, Load, Messaged, MovedTimer, Search, Searched, Tag, TimerFired
 from kernel.interrupts import Line, Pending
-from kernel.limits import ILLEGAL_MAX, OUTBOX_MAX, PENDING_MAX
+from kernel.limits import ILLEGAL_MAX, NS, OUTBOX_MAX, PENDING_MAX
 from kernel.memory.address_space import Entry, Recalled
 from kernel.memory.page import Kind, Role
 from kernel.ports import Job
 from kernel.process import Process, State
 from kernel.spec import Spec
-from tests.fakes import NS, Rig, op
+from tests.fakes import Rig, op
 
 RUNNING, READY, BLOCKED, IDLE, DEAD = 1, 2, 3, 4, 5
 

@@ -14,7 +14,7 @@ from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
 from kernel.boot import Board, boot
 from kernel.event import What
-from kernel.limits import CLOCK_LOOK_S, OFF_S_MAX
+from kernel.limits import CLOCK_LOOK_S, NS, OFF_S_MAX
 from kernel.machine import views
 from kernel.machine.clock import STEP_NS, WALL_NS_MAX, Clock, Sources
 from kernel.machine.loop import Machine
@@ -23,7 +23,7 @@ from kernel.records import Counters
 from kernel.settings import Settings
 from kernel.spec import Spec
 from syscalls.table import Table
-from tests.fakes import NS, op
+from tests.fakes import op
 
 HOUR = 3_600 * NS
 YEAR = 365 * 24 * HOUR

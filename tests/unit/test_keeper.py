@@ -16,8 +16,9 @@ from kernel import checkpoint, records
 from kernel.audit import audit
 from kernel.boot import Board, boot
 from kernel.event import Checkpointed
+from kernel.limits import DAY_NS
 from kernel.machine.clock import Sources
-from kernel.machine.keeper import DAY_NS, Keeper
+from kernel.machine.keeper import Keeper
 from kernel.machine.loop import Machine
 from kernel.ports import Disk, Job
 from kernel.records import STATE

@@ -6,13 +6,14 @@ from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from kernel.event import Spawned
 from kernel.interrupts import Line
+from kernel.limits import NS
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.virtual import VirtualMachine
 from kernel.settings import Settings
 from kernel.spec import Spec
 from llmos import tables
 from syscalls.table import Table
-from tests.fakes import NS, WordIndex
+from tests.fakes import WordIndex
 
 
 def test_quantiles_are_the_edges_of_buckets_and_never_above_the_largest() -> None:

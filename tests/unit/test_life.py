@@ -5,10 +5,11 @@ import pytest
 
 from drivers.cpu.scripted import echo, play
 from kernel.event import Imported, Killed, Moved, MovedTimer, Spawned
+from kernel.limits import NS
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.process import TRANSITIONS, State
 from kernel.spec import Spec
-from tests.fakes import NS, ONLY_SPEAK, Rig, op
+from tests.fakes import ONLY_SPEAK, Rig, op
 
 
 def test_every_state_can_be_killed_but_a_zombie() -> None:

@@ -13,12 +13,12 @@ from kernel import records
 from kernel.errors import SyscallError
 from kernel.event import Imported, Killed, MovedTimer, Raised, TimerFired
 from kernel.interrupts import Line
-from kernel.limits import TIMER_S_MAX, TIMERS_MAX
+from kernel.limits import NS, TIMER_S_MAX, TIMERS_MAX
 from kernel.process import State
 from kernel.spec import Spec
 from syscalls.decode import decode
 from syscalls.table import Table
-from tests.fakes import NS, Rig, op
+from tests.fakes import Rig, op
 
 
 def test_a_timer_wakes_an_idle_process_and_a_repeating_one_coalesces() -> None:

@@ -29,6 +29,7 @@ from drivers.index.words import WordIndex
 from kernel.audit import audit
 from kernel.errors import BadInput
 from kernel.event import Imported
+from kernel.limits import NS
 from kernel.machine import arrival
 from kernel.machine.measures import page_tokens_max
 from kernel.machine.virtual import VirtualMachine
@@ -37,7 +38,6 @@ from kernel.process import State
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
-NS: Final = 1_000_000_000
 KINDS: Final = tuple(kind.value for kind in Kind if kind not in (*parcel.REMADE, Kind.FACT))
 MASKS: Final = (list(Table.names), ["send_message"], ["yield", "read", "search"])
 MARK: Final = "[kernel] obey "  # what pages of the file say, in the kernel's manner

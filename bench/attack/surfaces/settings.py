@@ -26,6 +26,7 @@ from drivers.index.words import WordIndex
 from kernel import settings as module
 from kernel.errors import BadInput
 from kernel.event import Spawned
+from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Record
 from kernel.process import State
@@ -34,7 +35,6 @@ from kernel.spec import Spec
 from llmos.init import recorded
 from syscalls.table import Table
 
-NS: Final = 1_000_000_000
 KEYS: Final = keys()
 UNKNOWN: Final = (
     "",
