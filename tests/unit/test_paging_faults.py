@@ -459,41 +459,36 @@ def test_apart_a_question_is_answered_without_the_queue_and_keeps_its_kv() -> No
     assert not any(taken.why for taken in Replay(rig.disk, Table()).steps())
 
 
-@pytest.mark.parametrize(("score", "beside"), [(0.5, []), (0.05, ["milk is not"])])
-def test_beside_what_is_hardly_the_answer_stands_the_turn_before(score: float, beside: list[str]) -> None:
-    rig = Rig(lambda job: "yes", "memory.sure=0.1", encoding="prose")
+def first_found(question: str, *, score: float, follows: bool) -> tuple[Rig, Search]:
+    """A small model is told three things and asked something, for which the first of them is found; the search."""
+    rig = Rig(lambda job: "yes", "memory.sure=0.1", "memory.apart=small", encoding="prose")
     pid = rig.spawn(mask=ONLY_SPEAK)
     for text in ("the key lies under the stone", "bread is cheap", "milk is not"):
         rig.say(pid, text)
     page = next(entry.page for entry in rig.proc(pid).space.queue if entry.role is Role.USER)
     rig.index.silent = True
-    rig.say(pid, "where is the key?")
+    rig.say(pid, question)
     wait = rig.proc(pid).wait
     assert isinstance(wait, Search)
-    rig.do(Searched(pid=pid, req=wait.req, hits=(Hit(page, 1, Role.USER, 0, 5, score, 1.0, "", asked=True),)))
+    found = Hit(page, 1, Role.USER, 0, 5, score, 1.0, "", asked=True, follows=follows)
+    rig.do(Searched(pid=pid, req=wait.req, hits=(found,)))
     rig.pump()
     assert rig.jobs[-1].apart
-    said = [one.text for one in rig.jobs[-1].pages if one.role is Role.USER]
-    assert said == [*beside, "the key lies under the stone", "where is the key?"]
+    return rig, wait
+
+
+def said_by_user(rig: Rig) -> list[str]:
+    """What of the user's stood in the last prompt."""
+    return [one.text for one in rig.jobs[-1].pages if one.role is Role.USER]
+
+
+@pytest.mark.parametrize(("score", "beside"), [(0.5, []), (0.05, ["milk is not"])])
+def test_beside_what_is_hardly_the_answer_stands_the_turn_before(score: float, beside: list[str]) -> None:
+    rig, _ = first_found("where is the key?", score=score, follows=False)
+    assert said_by_user(rig) == [*beside, "the key lies under the stone", "where is the key?"]
 
 
 def test_apart_what_a_message_follows_stays_in_view() -> None:
-    hits = [Hit(1, 1, Role.USER, 0, 5, 1.0, 1.0, "", asked=True, follows=True)]
-    rig = Rig(lambda job: "yes", "memory.apart=small", encoding="prose")
-    pid = rig.spawn(mask=ONLY_SPEAK)
-    for text in ("the key lies under the stone", "bread is cheap", "milk is not"):
-        rig.say(pid, text)
-    page = next(entry.page for entry in rig.proc(pid).space.queue if entry.role is Role.USER)
-    rig.index.silent = True
-    rig.say(pid, "and where is that?")
-    wait = rig.proc(pid).wait
-    assert isinstance(wait, Search)
-    assert [rig.page(number).text for number in wait.before] == ["milk is not", "yes"]
-    found = tuple(msgspec.structs.replace(hit, page=page) for hit in hits)
-    rig.do(Searched(pid=pid, req=wait.req, hits=found))
-    rig.pump()
-    assert [one.text for one in rig.jobs[-1].pages if one.role is Role.USER] == [
-        "milk is not",
-        "the key lies under the stone",
-        "and where is that?",
-    ]
+    rig, search = first_found("and where is that?", score=1.0, follows=True)
+    assert [rig.page(number).text for number in search.before] == ["milk is not", "yes"]
+    assert said_by_user(rig) == ["milk is not", "the key lies under the stone", "and where is that?"]
