@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -106,6 +107,19 @@ def app() -> None:
 
     An operating system kernel whose CPU is a language model.
     """
+
+
+def every(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """A group and all below it, each with its words after `llmos`; imports every command's module."""
+    yield path, group
+    context = click.Context(group, info_name="llmos")
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None, name
+        if isinstance(found, click.Group):
+            yield from every(found, (*path, name))
+        else:
+            yield (*path, name), found
 
 
 def main() -> None:

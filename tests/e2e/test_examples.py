@@ -26,7 +26,7 @@ import pytest
 
 from bench.tiny import mamba
 from llmos import models
-from llmos.commands.app import app
+from llmos.commands.app import app, every
 from tests.e2e.daemons import PATIENCE_S, eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -73,19 +73,6 @@ SKIPPED: Final = {
 """Examples that are parsed and not run."""
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """The command itself and all below it, each with its words after `llmos`."""
-    yield " ".join(path), group
-    context = click.Context(group, info_name="llmos")
-    for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        assert found is not None, name
-        if isinstance(found, click.Group):
-            yield from commands(found, (*path, name))
-        else:
-            yield " ".join((*path, name)), found
-
-
 def examples_of(command: click.Command) -> list[str]:
     """The lines that a command's help shows, but for the shell's comments."""
     _, found, after = (command.help or "").partition("Examples:\n")
@@ -93,7 +80,7 @@ def examples_of(command: click.Command) -> list[str]:
     return [re.sub(r"\s+#.*", "", line.strip()) for line in after.split("\n\n")[0].splitlines()]
 
 
-COMMANDS: Final = dict(commands(app))
+COMMANDS: Final = {" ".join(path): command for path, command in every()}
 EXAMPLES: Final = list(dict.fromkeys(line for command in COMMANDS.values() for line in examples_of(command)))
 
 

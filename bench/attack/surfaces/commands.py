@@ -29,7 +29,7 @@ from bench.attack.surface import Died, Guard, Surface, Trial, Wrong, instead
 from bench.attack.watched import TRACE
 from kernel import text
 from llmos.commands import app as module
-from llmos.commands.app import app
+from llmos.commands.app import every
 
 EACH: Final = 300  # argument lists of a command on average; each gets more than 200
 BOOT_S: Final = 60.0
@@ -58,18 +58,7 @@ does = "echo"
 """
 
 
-def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        assert found is not None, name
-        if isinstance(found, click.Group):
-            yield from _leaves(found, (*path, name))
-        else:
-            yield (*path, name), found
-
-
-COMMANDS: Final = list(_leaves(app))
+COMMANDS: Final = [(path, command) for path, command in every() if not isinstance(command, click.Group)]
 
 
 def _value(draw: Random, kind: click.ParamType[Any]) -> str:
