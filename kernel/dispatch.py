@@ -20,11 +20,23 @@ def ready(kernel: Kernel, proc: Process) -> None:
     assert proc.in_turn, "who has no turn has nothing to run"
     lane = kernel.lane_of(proc.pid)
     if proc.thread:
-        lane.idle.add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
+        queue_of(kernel, proc).add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
     elif lane.admission.enter(proc.pid, proc.spec.nice, kernel.working_set):
         lane.ready.add(proc.pid, proc.spec.nice, ran=proc.pid == kernel.draft.ran)
     else:
         suspend(kernel, proc)
+
+
+def queue_of(kernel: Kernel, proc: Process) -> Scheduler:
+    """The run queue that a process stands in while it is ready."""
+    lane = kernel.lane_of(proc.pid)
+    return lane.idle if proc.thread else lane.ready
+
+
+def withdraw(kernel: Kernel, proc: Process) -> None:
+    """A process competes no longer: it rests, or is dead."""
+    queue_of(kernel, proc).remove(proc.pid)
+    kernel.lane_of(proc.pid).admission.leave(proc.pid)
 
 
 def suspend(kernel: Kernel, proc: Process) -> None:
@@ -127,7 +139,7 @@ def check(kernel: Kernel) -> None:
     for proc in kernel.procs.values():
         lane = kernel.lane_of(proc.pid)
         inside, outside = lane.admission.inside(proc.pid), proc.pid in lane.admission.outside
-        assert (proc.pid in (lane.idle if proc.thread else lane.ready)) == (proc.state is State.READY), proc.pid
+        assert (proc.pid in queue_of(kernel, proc)) == (proc.state is State.READY), proc.pid
         assert (proc.tag in tags) >= (proc.state is State.RUNNING), "it runs nowhere"
         match proc.state:
             case State.IDLE | State.ZOMBIE:

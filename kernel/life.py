@@ -241,9 +241,7 @@ def end(kernel: Kernel, proc: Process, status: str) -> None:
         dispatch.stop(kernel, proc)
     proc.move(Move.KILL)
     proc.status = status
-    lane = kernel.lane_of(proc.pid)
-    lane.ready.remove(proc.pid)
-    lane.admission.leave(proc.pid)
+    dispatch.withdraw(kernel, proc)
     for timer in proc.timers:
         timers.disarm(kernel, timer)
     proc.timers = []

@@ -64,8 +64,7 @@ def derive(kernel: Kernel) -> None:
         ):
             inside[name][pid] = proc.spec.nice
         if proc.state is State.READY:
-            lane = kernel.lanes[name]
-            (lane.idle if proc.thread else lane.ready).add(pid, proc.spec.nice, ran=False)
+            dispatch.queue_of(kernel, proc).add(pid, proc.spec.nice, ran=False)
     for name, lane in kernel.lanes.items():
         lane.admission.restore(inside[name], outside[name])
 

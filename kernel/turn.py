@@ -67,8 +67,7 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
     if not proc.in_turn and not waking:
         if proc.state is State.READY:
             proc.move(Move.REST)
-            lane.ready.remove(proc.pid)
-            lane.admission.leave(proc.pid)
+            dispatch.withdraw(kernel, proc)
         return
     fresh = not proc.in_turn
     if fresh:
@@ -215,9 +214,7 @@ def halted(kernel: Kernel, event: Halted) -> None:
             proc.move(Move.WAKE)
         case State.SUSPENDED:
             proc.move(Move.RESUME)
-    lane = kernel.lane_of(proc.pid)
-    lane.ready.remove(proc.pid)
-    lane.admission.leave(proc.pid)
+    dispatch.withdraw(kernel, proc)
     proc.open, proc.ids, proc.discard = False, (), False
     kernel.note(What.TURN, proc, text="stopped by the user")
     transcript.tell(kernel, proc, kernel.iset.alert("stopped", proc.spec.calls))

@@ -8,7 +8,7 @@ import pytest
 from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk import parcel
 from kernel.errors import BadInput
-from kernel.event import Acked, Filed, Forked, Killed, Messaged, Note, Raised, Spawned
+from kernel.event import Acked, Fetched, Filed, Forked, Killed, Messaged, Note, Raised, Spawned
 from kernel.interrupts import Line
 from kernel.limits import FAILED_MAX, ITEM_ERRORS_MAX, SUMMARIES_MAX
 from kernel.machine import views
@@ -329,6 +329,23 @@ def test_a_thread_whose_event_panicked_the_kernel_twice_is_ended_by_the_boot_and
         tell(rig, pid, n)
     assert not pages(rig, Kind.SUMMARY)
     assert rig.proc(pid).space.queue[0].kind is Kind.STUB
+
+
+def test_a_thread_that_is_ended_while_it_waits_for_a_slot_stands_in_no_run_queue() -> None:
+    rig, pid = filled(turns=0)
+    begun(rig, pid)
+    own = thread(rig)
+    rig.index.silent = True
+    rig.say(pid, "a turn under way", pump=False)
+    for event in [one for one in rig.inbox if isinstance(one, Fetched)]:
+        rig.inbox.remove(event)
+        rig.do(event)
+    assert rig.proc(own).state is State.READY, "somebody is in a turn"
+    assert not rig.do(Killed(source="boot", pid=own, status="an event panicked the kernel 2 times")).error
+    rig.index.silent = False
+    rig.pump()
+    assert rig.proc(own).state is State.ZOMBIE
+    assert rig.proc(pid).state is State.IDLE
 
 
 def test_an_export_has_neither_threads_nor_summaries(tmp_path: Path) -> None:
