@@ -7,7 +7,6 @@ Not here: the file under the records (drivers/disk/walk.py), the indexes (driver
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +17,8 @@ from kernel.formats import entry, of
 from kernel.memory.page import Page, gone
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
-from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, Said, digest, encode, unkey
+from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, Said, digest, encode, rows, unkey
 
-CHUNK: Final = 4_096
 FINDINGS_MAX: Final = 100
 
 
@@ -36,14 +34,6 @@ class Audit(msgspec.Struct):
     mids: int = 0
     journal: int = 0
     findings: list[str] = []
-
-
-def rows(disk: Reads, table: str) -> Iterator[tuple[bytes, bytes]]:
-    """All pairs of a table in key order, in pieces."""
-    start = b""
-    while found := disk.scan(table, start, limit=CHUNK):
-        yield from found
-        start = found[-1][0] + b"\0"
 
 
 def audit(disk: Reads) -> Audit:

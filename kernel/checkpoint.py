@@ -21,7 +21,7 @@ import msgspec
 from kernel import formats, restart
 from kernel.event import Booted, Tag
 from kernel.ports import Reads, Record
-from kernel.records import FORMAT_ROW, STATE, Counters, JournalEntry, encode, key, unkey
+from kernel.records import FORMAT_ROW, STATE, JournalEntry, counters, encode, key, unkey
 from kernel.state import Kernel
 
 HEAD: Final = b"at"
@@ -72,14 +72,13 @@ class Copy:
         self._left = deque(STATE)  # tables that are not copied whole, the first of them up to `_last`
         self._last = b""
         self._saved: set[tuple[str, bytes]] = set()  # rows beyond that which were copied before they changed
-        raw = disk.get("meta", b"kernel")
-        counters = msgspec.msgpack.decode(raw, type=Counters) if raw is not None else Counters()
-        prefix = MARK + key(counters.lsn)
+        last = counters(disk)
+        prefix = MARK + key(last.lsn)
         if kernel is None:
-            self.head = Base(counters.lsn, state_hash(disk), prefix=prefix)
+            self.head = Base(last.lsn, state_hash(disk), prefix=prefix)
         else:
             slots = tuple(slot.tag for slot in kernel.slots)
-            self.head = Base(counters.lsn, kernel.hash.to_bytes(16, "little"), kernel.config, slots, prefix)
+            self.head = Base(last.lsn, kernel.hash.to_bytes(16, "little"), kernel.config, slots, prefix)
 
     def saved(self, written: Sequence[Record]) -> list[Record]:
         """The rows that `written` is about to change and the copy has not come to, as they are."""
@@ -181,20 +180,3 @@ def _stale(disk: Reads, living: set[bytes]) -> list[bytes]:
         start = MARK + key(unkey(prefix.removeprefix(MARK))[0] + 1)
     bare = [table.encode() + b"/" for table in STATE if b"" not in living]
     return [row for one in bare for row, _ in disk.scan("base", one, limit=CUT) if row.startswith(one)][:CUT]
-
-
-__all__ = [
-    "HEAD",
-    "NEXT",
-    "Base",
-    "Copy",
-    "base",
-    "cut",
-    "key",
-    "last_commit",
-    "last_entry",
-    "load",
-    "place",
-    "records",
-    "state_hash",
-]

@@ -13,7 +13,7 @@ import hashlib
 import struct
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,10 +21,11 @@ import msgspec
 from kernel.errors import KernelPanic
 from kernel.event import AnyEvent, Message, Note
 from kernel.memory.page import FactPage, Page
-from kernel.ports import Record
+from kernel.ports import Reads, Record
 from kernel.process import Process, Timer
 
 MASK: Final = (1 << 128) - 1
+CHUNK: Final = 4_096  # rows of a table that are read at a time
 
 
 class Counters(msgspec.Struct, array_like=True):
@@ -240,6 +241,20 @@ def unpack_ids(raw: bytes) -> tuple[int, ...]:
     if sys.byteorder == "big":
         packed.byteswap()
     return tuple(packed)
+
+
+def rows(disk: Reads, table: str) -> Iterator[tuple[bytes, bytes]]:
+    """All pairs of a table in key order, in pieces."""
+    start = b""
+    while found := disk.scan(table, start, limit=CHUNK):
+        yield from found
+        start = found[-1][0] + b"\0"
+
+
+def counters(disk: Reads) -> Counters:
+    """Those of the last commit; of a disk without one they stand at 0."""
+    raw = disk.get("meta", b"kernel")
+    return Counters() if raw is None else msgspec.msgpack.decode(raw, type=Counters)
 
 
 def digest(record: Record) -> int:

@@ -24,8 +24,6 @@ from kernel.ports import Reads, Record
 from kernel.process import Process, State
 from kernel.state import Kernel
 
-CHUNK: Final = 1_024  # rows read at a time
-
 
 def surveyor(kernel: Kernel, pid: int) -> Survey:
     """What is to be looked for on the disk. Raises BadInput for a process that lives."""
@@ -51,7 +49,7 @@ class Survey(msgspec.Struct, frozen=True):
         texts: list[tuple[int, bytes]] = []
         shows: dict[int, int] = {}
         seen: list[int] = []  # what others show
-        for row, value in _rows(disk, "page"):
+        for row, value in records.rows(disk, "page"):
             page = _pages.decode(value)
             if page.of:
                 shows[page.id] = page.of
@@ -67,7 +65,7 @@ class Survey(msgspec.Struct, frozen=True):
                 shown = shows.get(shown, 0)
         mids = {
             row: records.digest(Record("mid", row, value))
-            for row, value in _rows(disk, "mid")
+            for row, value in records.rows(disk, "mid")
             if records.unkey(value)[0] == self.pid
         }
         return Removed(
@@ -101,7 +99,6 @@ def removed(kernel: Kernel, event: Removed) -> None:
     _erase(kernel, "mid", (mid.encode() for mid in event.mids))
     _erase(kernel, "ids", (records.ids_key(measure, page) for measure in event.measures for page in gone))
     _erase(kernel, "said", (records.key(proc.pid, seq) for seq in range(1, proc.said + 1)))
-    _erase(kernel, "said", (records.key(proc.pid, number) for number in range(1, proc.said + 1)))
     for seq in range(proc.acked + 1, proc.said + 1):
         kernel.write("outbox", records.key(proc.pid, seq), None)
     kernel.write("proc", records.key(proc.pid), None)
@@ -135,14 +132,6 @@ def _erase(kernel: Kernel, table: str, rows: Iterable[bytes], shares: Iterable[b
 
 def _packed(share: int) -> bytes:
     return (share & records.MASK).to_bytes(16, "little")
-
-
-def _rows(disk: Reads, table: str) -> Iterator[tuple[bytes, bytes]]:
-    """All pairs of a table, in pieces."""
-    start = b""
-    while found := disk.scan(table, start, limit=CHUNK):
-        yield from found
-        start = found[-1][0] + b"\0"
 
 
 def _measures(disk: Reads) -> Iterator[str]:

@@ -11,7 +11,7 @@ import msgspec
 from kernel.errors import BadInput
 from kernel.memory.address_space import Entry
 from kernel.ports import Reads
-from kernel.records import key, page_of
+from kernel.records import counters, key, page_of
 from kernel.replay import Replay, Replayed
 from syscalls.table import Table
 
@@ -125,8 +125,7 @@ def _difference(disk: Reads, again: Replay, bad: Replayed) -> dict[str, Any]:
     if bad.step is None:
         return found
     found["notes_now"] = [msgspec.to_builtins(note) for note in bad.step.notes]
-    newest = disk.get("meta", b"kernel")
-    if newest is not None and msgspec.msgpack.decode(newest)[0] == bad.entry.lsn:  # the disk still shows that step
+    if counters(disk).lsn == bad.entry.lsn:  # the disk still shows that step
         found["records"] = [
             {"table": record.table, "key": record.key.hex(), "then": _shown(then), "now": _shown(record.value)}
             for record in bad.step.records

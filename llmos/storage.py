@@ -21,9 +21,10 @@ from drivers.disk.left import reason_to_walk
 from drivers.disk.lmdb import LmdbDisk, LmdbReader, held
 from drivers.disk.walk import Walked, walk_apart
 from kernel import checkpoint, formats
-from kernel.audit import Audit, audit, rows
+from kernel.audit import Audit, audit
 from kernel.errors import BadInput, InUse
 from kernel.ports import Reads
+from kernel.records import rows
 
 INDEX_FILES = ("index.s*", "p*.hnsw", "p*.part", "damaged")
 Tell = Callable[[str], None]

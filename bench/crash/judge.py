@@ -12,12 +12,12 @@ from bench.crash.workload import Workload
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
 from drivers.index.fused import verify
-from kernel.audit import audit, logical, rows
+from kernel.audit import audit, logical
 from kernel.errors import BadInput, KernelPanic
 from kernel.memory.page import Kind, Origin, Page
 from kernel.ports import Reads
 from kernel.process import Process
-from kernel.records import unkey
+from kernel.records import rows, unkey
 from kernel.replay import Replay
 from syscalls.table import Table
 

@@ -27,7 +27,6 @@ from msgspec import Meta
 
 from drivers.disk import whole
 from kernel import formats
-from kernel.audit import rows
 from kernel.errors import BadInput, Exists, in_one_line
 from kernel.event import Imported, Moved, MovedTimer
 from kernel.interrupts import Line
@@ -48,7 +47,7 @@ from kernel.limits import (
 from kernel.memory.page import HEADS, Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
-from kernel.records import Counters, key, page_of
+from kernel.records import counters, key, page_of, rows
 from kernel.spec import Blocks, Name, Names, Nice, Spec, SpecText
 
 FORMAT: Final = "llmos-process"
@@ -170,15 +169,15 @@ def write(disk: Reads, pid: int, file: Path, at: int) -> int:
 
 
 def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
-    counters = msgspec.msgpack.decode(disk.get("meta", b"kernel") or b"\x90", type=Counters)
+    last = counters(disk)
     timers = []
     for number in proc.timers:
         row = disk.get("timer", key(number))
         if row is not None:
             timer = msgspec.msgpack.decode(row, type=Timer)
-            due = timer.due if timer.wall else timer.due + counters.ahead
+            due = timer.due if timer.wall else timer.due + last.ahead
             timers.append(TimerLine(due, timer.every_ns, timer.text, timer.wall))
-    yield Head(FORMAT, VERSION, proc.spec, tuple(timers), at, counters.lsn)
+    yield Head(FORMAT, VERSION, proc.spec, tuple(timers), at, last.lsn)
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
     for _, value in rows(disk, "page"):

@@ -60,8 +60,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 def committed(disk: Reads) -> int:
     """The log number of the last step that the disk has."""
-    row = disk.get("meta", b"kernel")
-    return 0 if row is None else msgspec.msgpack.decode(row, type=records.Counters).lsn
+    return records.counters(disk).lsn
 
 
 def sent(kernel: Kernel, disk: Reads, mid: str) -> Sent:

@@ -305,7 +305,7 @@ def message_page(disk: Reads, mid: str) -> int:
 
 def newest(kernel: Kernel, disk: Reads, pid: int) -> int:
     """A page after which a process has none: its newest, if that is in view, else the machine's newest. One read."""
-    proc = kernel.proc(pid)
+    proc = kernel.procs[pid]
     seen = max(proc.space.resident() | proc.undelivered(), default=0)
     row = disk.get("page", records.key(seen)) if seen else None
     return seen if row is not None and _head.decode(row).seq == proc.seq else kernel.counters.page

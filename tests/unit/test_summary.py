@@ -348,6 +348,15 @@ def test_a_thread_that_is_ended_while_it_waits_for_a_slot_stands_in_no_run_queue
     assert rig.proc(pid).state is State.IDLE
 
 
+def test_what_a_thread_was_shown_can_be_looked_at_as_a_processs_own() -> None:
+    rig, _ = filled(turns=60)
+    own = thread(rig)
+    upto = views.newest(rig.kernel, rig.disk, own)
+    assert views.history(rig.disk, own, 10, upto) == views.history(rig.disk, own, 10) != []
+    with pytest.raises(BadInput, match="nobody else has a say"):
+        rig.kernel.proc(own)
+
+
 def test_an_export_has_neither_threads_nor_summaries(tmp_path: Path) -> None:
     rig, pid = filled(turns=60)
     with pytest.raises(BadInput, match=r"process \[summary\] is the kernel's own"):
