@@ -11,7 +11,7 @@ Not here: the tables (fts.py, hnsw.py), when a search is answered (fused.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -121,7 +121,7 @@ def candidates(tables: Tables, what: Search, scope: fts.Scope, query: str, befor
 
 
 def ranked(tables: Tables, what: Search, scope: fts.Scope, query: str, before: str = "") -> list[Hit]:
-    """All that `query` finds, the likeliest first."""
+    """What `query` finds, the likeliest first: all candidates, and of the rest as much as is shown, and one."""
     found = candidates(tables, what, scope, query, before)
     asked = relevance.asks(query)
     scores = relevance.scores(found.table, asking=not what.pages or asked)
@@ -132,16 +132,22 @@ def ranked(tables: Tables, what: Search, scope: fts.Scope, query: str, before: s
         hits = [hit for hit in hits if not relevance.only_asks(hit.text)]
         asked, dated = asked and not relevance.asks_back(query), relevance.asks_time(query)
         return _once([msgspec.structs.replace(hit, asked=asked, dated=dated, follows=found.widened) for hit in hits])
-    more = tables.lexical.docs(what.pid, found.rest)
-    hits += [_hit(more[unit], 0.0, cover) for unit, cover in zip(found.rest, found.covers, strict=True)]
     named = [word.strip(EDGES).casefold() for word in query.split()]
-    if all(
-        any(c.isdigit() for c in word) for word in named
-    ):  # identifiers: whole or not at all, of them vectors know nothing
+    if all(any(c.isdigit() for c in word) for word in named):  # identifiers: whole or not at all, vectors know nothing
+        hits += _loaded(tables, what.pid, zip(found.rest, found.covers, strict=True))
         return [hit for hit in hits if any(word in hit.text.casefold() for word in named)]
-    if any(hit.cover > ALL for hit in hits):  # who has none of the words is noise then
-        hits = [hit for hit in hits if hit.cover > 0]
-    return hits
+    rest = list(zip(found.rest, found.covers, strict=True))
+    if any(hit.cover > ALL for hit in hits) or any(cover > ALL for cover in found.covers):
+        hits = [hit for hit in hits if hit.cover > 0]  # who has none of the words is noise then
+        rest = [one for one in rest if one[1] > 0]
+    return hits + _loaded(tables, what.pid, rest[: max(0, what.cursor + what.limit + 1 - len(hits))])
+
+
+def _loaded(tables: Tables, pid: int, found: Iterable[tuple[int, float]]) -> list[Hit]:
+    """Hits of units with their covers, as likely as nothing is known of them."""
+    covers = dict(found)
+    docs = tables.lexical.docs(pid, covers)
+    return [_hit(docs[unit], 0.0, cover) for unit, cover in covers.items()]
 
 
 def _weights(
