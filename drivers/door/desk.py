@@ -98,11 +98,12 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
         case wire.Outbox():
             pid = views.find(kernel, request.proc)
             if request.since is not None:
-                said = await machine.readers(replies.said, machine.disk, pid, request.since, wire.SAID_MAX)
-                return wire.Messages(id=number, messages=tuple(said))
-            proc = kernel.procs[pid]
-            after, upto = max(request.after, proc.acked), proc.said
-            messages, more = await machine.readers(views.outbox_piece, machine.disk, pid, after, upto)
+                after = max(request.since, request.after)
+                messages, more = await machine.readers(replies.said, machine.disk, pid, after)
+            else:
+                proc = kernel.procs[pid]
+                after, upto = max(request.after, proc.acked), proc.said
+                messages, more = await machine.readers(views.outbox_piece, machine.disk, pid, after, upto)
             return wire.Messages(id=number, messages=tuple(messages), more=more)
         case wire.Wait():
             return await _wait(machine, request)
@@ -169,7 +170,11 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
                 async for item in published:
                     if isinstance(item, Message) and mid in item.answers:
                         break
-                    if isinstance(item, Entry) and any(note.pid == sent.pid for note in item.notes):
+                    if (
+                        isinstance(item, Entry)
+                        and any(note.pid == sent.pid for note in item.notes)
+                        and replies.sent(machine.kernel, machine.disk, mid).standing is not Standing.OPEN
+                    ):
                         break
                 else:
                     if machine.stopping:

@@ -37,7 +37,6 @@ CALLS_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # and of their texts; a client goe
 CAT_CHARS_MAX: Final = LINE_BYTES_MAX // 8  # characters of one Paged: escaped, one takes up to six bytes
 FACTS_MAX: Final = 500  # facts of one Facts
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
-SAID_MAX: Final = 256  # messages of one Outbox with `since`
 
 CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-use": InUse, "stopped": Stopped}
 """Refusals that programs tell apart, by what stands in Failed."""

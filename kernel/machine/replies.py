@@ -12,7 +12,6 @@ from __future__ import annotations
 import enum
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from kernel import records
 from kernel.errors import BadInput
 from kernel.event import Message
+from kernel.machine.views import OUTBOX_BYTES
 from kernel.ports import Reads
 from kernel.process import State
 from kernel.records import Said
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kernel.state import Kernel
 
 ROWS: Final = 256  # of `said` in one read
+SAID_MAX: Final = 256  # messages of a piece of it: a page is read for each
 
 
 class Standing(enum.StrEnum):
@@ -97,9 +98,15 @@ def reply(disk: Reads, mid: str, found: Sent) -> Reply:
     return Reply(found.standing, tuple(messages), found.why)
 
 
-def said(disk: Reads, pid: int, since: int, limit: int) -> list[Message]:
-    """What a process said after message number `since`, acknowledged or not; at most `limit` of it."""
-    return [_message(disk, pid, number, one) for number, one in islice(_rows(disk, pid, since), limit)]
+def said(disk: Reads, pid: int, after: int) -> tuple[list[Message], bool]:
+    """What a process said after message number `after`, acknowledged or not, as much as a line holds; is there more?"""
+    found, size = list[Message](), 0
+    for number, one in _rows(disk, pid, after):
+        if size > OUTBOX_BYTES or len(found) == SAID_MAX:
+            return found, True
+        found.append(_message(disk, pid, number, one))
+        size += len(found[-1].text.encode())
+    return found, False
 
 
 def _rows(disk: Reads, pid: int, since: int) -> Iterator[tuple[int, Said]]:

@@ -10,7 +10,7 @@ from drivers.cpu.scripted import echo, play
 from kernel.errors import BadInput
 from kernel.event import Acked, Killed, Message
 from kernel.machine import replies
-from kernel.machine.replies import Reply, Standing
+from kernel.machine.replies import SAID_MAX, Reply, Standing
 from kernel.ports import Job
 from tests.fakes import Rig, op
 
@@ -131,3 +131,30 @@ def test_every_message_is_told_what_it_was_answered_and_nothing_else(seed: int) 
         expected = {one.seq: one for one in said if one.pid == pid and mid in one.answers}
         assert list(found.messages) == [expected[seq] for seq in sorted(expected)]
         assert found.standing is (Standing.ANSWERED if any(one.ends for one in expected.values()) else Standing.ENDED)
+
+
+def test_all_that_a_process_said_comes_in_pieces() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    for n in range(SAID_MAX + 20):
+        rig.say(pid, "go on", f"m{n}")
+        rig.do(Acked(pid=pid, upto=n + 1))
+    first, more = replies.said(rig.disk, pid, 0)
+    rest, no_more = replies.said(rig.disk, pid, first[-1].seq)
+    assert (more, no_more) == (True, False)
+    assert [one.seq for one in [*first, *rest]] == list(range(1, SAID_MAX + 21))
+
+
+def test_a_piece_is_no_longer_than_a_line_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "OUTBOX_BYTES", 40)
+    rig = Rig(echo)
+    pid = rig.spawn()
+    for n in range(9):
+        rig.say(pid, f"number {n}", f"m{n}")
+    found, more, pieces = list[Message](), True, 0
+    while more:
+        piece, more = replies.said(rig.disk, pid, found[-1].seq if found else 0)
+        assert sum(len(one.text) for one in piece[:-1]) <= 40
+        found, pieces = found + piece, pieces + 1
+    assert [one.seq for one in found] == list(range(1, 10))
+    assert pieces > 2
