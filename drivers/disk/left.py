@@ -14,11 +14,10 @@ from typing import Final
 import msgspec
 
 from drivers.disk import whole
-from drivers.disk.seal import boot_of_host, checksum
+from drivers.disk.seal import boot_of_host, checksum_of
 
 LEFT: Final = "kernel.left"
 DEEP_BYTES: Final = 64 << 20  # up to this size a walk compares every checksum, above it only where there is a reason
-BLOCK: Final = 4 << 20
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -34,7 +33,7 @@ class Left(msgspec.Struct, frozen=True):
 def leave(path: Path, *, ended: bool) -> None:
     """Write down how the file in directory `path` is left. Raises OSError."""
     file = path / "data.mdb"
-    crc = _crc(file) if ended else None
+    crc = checksum_of(file) if ended else None
     seen = file.stat()
     left = Left(ended, seen.st_size, seen.st_mtime_ns, boot_of_host(), crc)
     whole.write(path / LEFT, msgspec.json.encode(left), sync=False)
@@ -62,13 +61,5 @@ def reason_to_walk(path: Path) -> tuple[bool, bool]:
         return True, True
     if left.crc is None:
         return True, seen.st_size <= DEEP_BYTES
-    changed = _crc(file) != left.crc
+    changed = checksum_of(file) != left.crc
     return changed, changed
-
-
-def _crc(file: Path) -> int:
-    crc, block = 0, memoryview(bytearray(BLOCK))
-    with file.open("rb", buffering=0) as stream:
-        while count := stream.readinto(block):  # ends with the file
-            crc = checksum(block[:count], crc)
-    return crc

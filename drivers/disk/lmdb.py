@@ -83,8 +83,10 @@ class _Reads(abc.ABC):
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The committed values of several keys, in the order of `keys`, in one read."""
+        if not self._has(table):
+            return [None] * len(keys)
         with self._reading() as txn:
-            found = [txn.get(key, db=self._tables[table]) if self._has(table) else None for key in keys]
+            found = [txn.get(key, db=self._tables[table]) for key in keys]
         return [None if raw is None else unseal(table, key, raw) for key, raw in zip(keys, found, strict=True)]
 
     def scan(
@@ -264,10 +266,10 @@ class LmdbDisk(_Reads):
     def replace(self, file: Path) -> None:
         """Put `file`, a copy of this disk without its free pages, in its place, and let go of the directory."""
         with self._gate.alone():
-            self._env.close()
-            self._closed = True
             anew = _hold(file)  # before it has the name, so that nobody comes in between
             try:
+                self._env.close()
+                self._closed = True
                 os.replace(file, self.path / "data.mdb")
                 (self.path / "lock.mdb").unlink(missing_ok=True)  # its readers were of the other file
                 leave(self.path, ended=True)

@@ -27,12 +27,22 @@ SEEDS: Final = {table: crc32(table.encode()) for table in TABLES}
 FORMAT_KEY: Final = FORMAT_ROW[1]
 PLAIN: Final = dict([FORMAT_ROW])  # the key of a table that has no checksum
 BYTES: Final = 4
+BLOCK: Final = 4 << 20  # bytes of a file that are read at a time
 LATER: Final = frozenset({"said"})  # tables that a directory of before lacks; they are made at its next boot
 
 
 def checksum(data: bytes | memoryview, before: int = 0) -> int:
     """CRC-32 of `data`, behind what has the checksum `before`."""
     return int(crc32(data, before))
+
+
+def checksum_of(file: Path) -> int:
+    """The checksum of a whole file."""
+    crc, block = 0, memoryview(bytearray(BLOCK))
+    with file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(block):  # ends with the file
+            crc = checksum(block[:count], crc)
+    return crc
 
 
 def seal(table: str, key: bytes, value: bytes) -> bytes:

@@ -343,7 +343,7 @@ class Lexical:
         rows: list[tuple[int, int, int, int]] = []
         if parts:
             where, filters = _filters(scope)
-            apart, own = _apart(scope.pid, without)
+            apart, own = _apart(without)
             found = self._sql.execute(
                 f"SELECT json_group_array(json_array(m.n, m.key & {UNIT_MASK}, doc.place, {where}))"
                 f" FROM ({' UNION ALL '.join(parts)}) m JOIN doc ON doc.key = m.key WHERE {apart}",
@@ -390,7 +390,7 @@ class Lexical:
     def beside(self, places: Collection[int], scope: Scope, without: Collection[int] = ()) -> dict[int, Doc]:
         """The passages up to the scope's last page that stand in these places, by place."""
         low, high = _bounds(scope)
-        apart, own = _apart(scope.pid, without)
+        apart, own = _apart(without)
         found = self._docs(
             f"pid = ? AND place IN (SELECT value FROM json_each(?)) AND key BETWEEN ? AND ? AND {apart}",
             [scope.pid, _json(places), low, high, *own],
@@ -480,8 +480,9 @@ def _filters(scope: Scope) -> tuple[str, list[object]]:
         where.append("doc.area IN (SELECT value FROM json_each(?))")
         values.append(_json(scope.areas))
     if scope.exclude:
-        where.append(f"((doc.key & {UNIT_MASK}) >> {PART_BITS}) NOT IN (SELECT value FROM json_each(?))")
-        values.append(_json(scope.exclude))
+        left_out, pages = _apart(scope.exclude)
+        where.append(left_out)
+        values += pages
     if scope.apart:
         where.append("doc.role NOT IN (SELECT value FROM json_each(?))")
         values.append(_json(scope.apart))
@@ -494,7 +495,7 @@ def _filters(scope: Scope) -> tuple[str, list[object]]:
     return f"({' AND '.join(where)})", values
 
 
-def _apart(pid: int, pages: Collection[int]) -> tuple[str, list[object]]:
+def _apart(pages: Collection[int]) -> tuple[str, list[object]]:
     """A condition on doc that leaves out pages of a process, and its values."""
     if not pages:
         return "TRUE", []

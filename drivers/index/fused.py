@@ -33,7 +33,7 @@ from typing import Final
 import msgspec
 
 from drivers.disk import whole
-from drivers.disk.seal import boot_of_host
+from drivers.disk.seal import boot_of_host, checksum_of
 from drivers.index import fts, hnsw, relevance
 from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
 from kernel import failpoint
@@ -435,7 +435,7 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
         found.append(f"it holds {have} texts and {len(vectors)} vectors of {indexed} passages")
     for pid, area, crc in sql.execute("SELECT pid, area, crc FROM graph"):
         file = folder / f"p{pid}-{area}.hnsw"
-        if not file.exists() or hnsw.crc_of(file) != crc:
+        if not file.exists() or checksum_of(file) != crc:
             found.append(f"graph {file.name}: it is missing or another; it is built again when it is wanted")
     return found
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from drivers.disk.seal import checksum_of
 from drivers.index.fts import PART_BITS, PAUSE_NS, Passage, Scope
 from kernel import failpoint
 from kernel.memory.page import Area
@@ -175,7 +175,7 @@ class Space:
         self._graph.save_index(str(aside))
         if aside.stat().st_size != self._graph.index_file_size():  # a full disk: the library does not say so
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(aside))
-        crc = crc_of(aside)
+        crc = checksum_of(aside)
         failpoint.passing("index.graph.inside")
         os.replace(aside, file)
         failpoint.passing("index.graph.after")
@@ -184,7 +184,7 @@ class Space:
 
     def load(self, file: Path, n: int, crc: int) -> None:
         """Take the graph of the first `n` vectors from `file`, if it is the one that was saved; else do nothing."""
-        if n > self.n or not file.exists() or crc_of(file) != crc:
+        if n > self.n or not file.exists() or checksum_of(file) != crc:
             return
         graph = hnswlib.Index(space="ip", dim=self._dim)
         graph.load_index(str(file), max_elements=max(n, 2 * self.n))
@@ -400,12 +400,3 @@ def _with_room(array: Any, used: int, more: int) -> Any:
     bigger = np.empty((max(used + more, 2 * len(array)), *array.shape[1:]), array.dtype)
     bigger[:used] = array[:used]
     return bigger
-
-
-def crc_of(file: Path) -> int:
-    """The checksum of a graph's file, as table graph has it."""
-    crc = 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            crc = zlib.crc32(block, crc)
-    return crc

@@ -32,12 +32,8 @@ import msgspec
 import numpy as np
 
 from drivers.cpu.kv.seats import Image, common
+from drivers.disk.seal import checksum
 from kernel import failpoint
-
-try:
-    from isal.isal_zlib import crc32  # six times as fast
-except ImportError:
-    from zlib import crc32
 
 MAGIC: Final = b"llmoskv2"
 LENGTHS: Final = struct.Struct("<II")
@@ -207,7 +203,7 @@ class ImageStore:
         if length > os.fstat(file.fileno()).st_size:
             raise ValueError("cut off")
         raw = file.read(length)
-        if crc32(raw) != crc:
+        if checksum(raw) != crc:
             raise ValueError("damaged")
         header = msgspec.msgpack.decode(raw, type=Header)  # a ValidationError is a ValueError
         if header.fingerprint != self._fingerprint:
@@ -255,7 +251,7 @@ class ImageStore:
                 data, inode = memoryview(mapped)[file.tell() :], os.fstat(file.fileno()).st_ino
                 self._mapped[inode] += 1
                 weakref.finalize(mapped, self._unmapped.append, inode).atexit = False
-            if crc32(data) != header.crc:
+            if checksum(data) != header.crc:
                 raise ValueError("damaged")
         except (ValueError, OSError):
             self.dropped += 1
@@ -299,11 +295,11 @@ class ImageStore:
         data = memoryview(image.data)  # type: ignore[arg-type]
         tokens = np.asarray(image.tokens, dtype="<u4").tobytes()
         half = data.nbytes // 2
-        header = msgspec.msgpack.encode(Header(self._fingerprint, tokens, image.common, data.nbytes, crc32(data)))
+        header = msgspec.msgpack.encode(Header(self._fingerprint, tokens, image.common, data.nbytes, checksum(data)))
         path, aside, spare = self._path(pid), self._folder / WRITTEN, self._folder / SPARE
         try:
             with open(os.open(aside, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0) as file:
-                _write_all(file.fileno(), MAGIC + LENGTHS.pack(len(header), crc32(header)) + header)
+                _write_all(file.fileno(), MAGIC + LENGTHS.pack(len(header), checksum(header)) + header)
                 _write_all(file.fileno(), data[:half])
                 failpoint.passing("image.inside")
                 _write_all(file.fileno(), data[half:])
