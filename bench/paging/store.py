@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from drivers.cpu import verdicts
 from drivers.disk import whole
 
 T = TypeVar("T")
@@ -21,8 +21,7 @@ T = TypeVar("T")
 
 def folder() -> Path:
     """Where the files lie."""
-    chosen = os.environ.get("LLMOS_HOME")
-    return (Path(os.path.expanduser(chosen)) if chosen else Path.home() / ".cache" / "llmos") / "bench"
+    return verdicts.home() / "bench"
 
 
 def digest(*what: Any) -> str:

@@ -131,8 +131,9 @@ class ScriptedCpu:
 
     def forget(self, pid: int) -> None:
         """Its KV goes."""
-        for kept in (pid, -pid):
-            self._kept_tokens -= len(self._kept.pop(kept, b"")) // 4
+        with self._keeping:
+            for kept in (pid, -pid):
+                self._kept_tokens -= len(self._kept.pop(kept, b"")) // 4
 
     def preempt(self, slot: int) -> None:
         """Stop at the next token."""

@@ -19,7 +19,7 @@ VERDICTS_MAX: Final = 256  # files; the oldest go
 def home() -> Path:
     """Where llmos keeps what it can get or find out again: models and verdicts. It need not exist yet."""
     named = os.environ.get("LLMOS_HOME")
-    return Path(named) if named else Path.home() / ".cache" / "llmos"
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "llmos"
 
 
 def get(key: str) -> bytes:
