@@ -39,6 +39,11 @@ def withdraw(kernel: Kernel, proc: Process) -> None:
     kernel.lane_of(proc.pid).admission.leave(proc.pid)
 
 
+def apart(kernel: Kernel, proc: Process) -> bool:
+    """Whether it runs without its queue: a small model answers better from what was recalled alone."""
+    return any(one.asked for one in proc.space.recall) and small(kernel, proc, kernel.settings.memory.apart)
+
+
 def suspend(kernel: Kernel, proc: Process) -> None:
     """Put a process outside, until there is room for its working set."""
     proc.move(Move.SUSPEND)
@@ -88,13 +93,11 @@ def fill(kernel: Kernel) -> None:
             proc.restarted = False
         assert proc.attempt > 0
         slot.tag, slot.yielding = proc.tag, False
-        # A small model answers better from what was recalled for a question than with the queue before it.
-        apart = any(one.asked for one in proc.space.recall) and small(kernel, proc, kernel.settings.memory.apart)
         kernel.effect(
             Run(
                 slot=index,
                 tag=slot.tag,
-                pages=tuple(proc.space.placed(apart=apart)),
+                pages=tuple(proc.space.placed(apart=apart(kernel, proc))),
                 calls=proc.spec.calls,
                 encoding=kernel.models[slot.model].encoding,
                 quantum=queue.quantum(pid),
@@ -102,7 +105,7 @@ def fill(kernel: Kernel) -> None:
                 window=kernel.settings.window,
                 ids=proc.ids,
                 model=slot.model,
-                apart=apart,
+                apart=apart(kernel, proc),
             )
         )
     for name, lane in kernel.lanes.items():

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kernel import dispatch
 from kernel.event import AnyEvent, Outcome, Trapped
 from kernel.limits import WORDS_CACHED_MAX
 from kernel.machine.pages import Pages
@@ -45,7 +46,8 @@ class Accessed:
         question = [one.page for one in turn if one.kind is Kind.MESSAGE and one.role is Role.USER]
         told = [one.page for one in turn if one.page not in question]
         told += [head.page for head in (space.text, space.data) if head is not None]
-        before = [one.page for one in space.queue[: space.turn] if one.kind not in HEADS]
+        earlier = space.earlier(apart=dispatch.apart(self._kernel, proc))
+        before = [one.page for one in earlier if one.kind not in HEADS]
         before += [one.page for one in space.recall]
         words = self._of([*question, *told, *before], self._kernel.model_of(event.pid))
         asked = frozenset[str]().union(*(words[page] for page in question))

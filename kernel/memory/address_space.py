@@ -100,12 +100,16 @@ class AddressSpace(msgspec.Struct, array_like=True):
                     break
         return said[::-1]
 
+    def earlier(self, *, apart: bool = False) -> list[Entry]:
+        """What of the queue before the turn stands in the prompt; `apart`: only what the message follows."""
+        if not apart:
+            return self.queue[: self.turn]
+        return self.before() if any(entry.follows for entry in self.recall) else []
+
     def placed(self, *, apart: bool = False) -> list[Placed]:
-        """All pages in prompt order. `apart`: of the queue before the turn only what the message follows."""
+        """All pages in prompt order; `apart`: see `earlier`."""
         placed = [Placed(head.page, head.role) for head in (self.text, self.data) if head is not None]
-        earlier = self.queue[: self.turn]
-        if apart:
-            earlier = self.before() if any(entry.follows for entry in self.recall) else []
+        earlier = self.earlier(apart=apart)
         queue = [Placed(entry.page, entry.role) for entry in [*earlier, *self.queue[self.turn :]]]
         if self.recall:
             anchor = self.anchor() - self.turn + len(earlier)

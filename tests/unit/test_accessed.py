@@ -125,6 +125,23 @@ def test_without_the_setting_it_is_dropped_with_the_turn_and_so_is_what_was_not_
         assert rig.proc(pid).drawn == ()
 
 
+@pytest.mark.parametrize(("apart", "seen"), [("small", False), ("never", True)])
+def test_what_stood_in_no_prompt_was_not_drawn_on(apart: str, seen: bool) -> None:
+    def painter(job: Job) -> str:
+        return "it was painted" if job.pages[-1].page.text == ASKING[0] else "noted"
+
+    rig = Rig(painter, *WINDOW, f"memory.apart={apart}", "memory.repeat=never", encoding="prose")
+    pid = rig.spawn(mask=ONLY_SPEAK)
+    rig.say(pid, FACT)
+    for n in range(40):
+        rig.say(pid, f"filler {n}: bread, weather, trains and again the weather")
+    rig.say(pid, "the pier was painted")
+    page = rig.proc(pid).space.before()[0].page
+    rig.say(pid, ASKING[0])
+    assert (page in {one.page.id for one in rig.jobs[-1].pages}) == seen
+    assert (page in reported(rig.disk)[-1]) == seen
+
+
 def test_a_page_that_is_too_large_for_what_may_arrive_does_not_join() -> None:
     wide, pid = told("window=4096", filler=0)
     text = FACT + " beside the old rope" * 30
