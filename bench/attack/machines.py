@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from bench.attack.surface import Died, Wrong
+from bench.attack.surface import Died, Wrong, instead
 from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk.lmdb import LmdbDisk, LmdbReader
 from drivers.door import socket
@@ -50,11 +50,8 @@ def checked() -> Iterator[list[str]]:
             found.append(f"after {type(event).__name__}: {exc or 'an assertion'}")
         return done
 
-    core.step = stepped
-    try:
+    with instead(core, "step", stepped):
         yield found
-    finally:
-        core.step = step
 
 
 class Served:

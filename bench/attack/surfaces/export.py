@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -20,7 +20,7 @@ import msgspec
 from bench.attack import values
 from bench.attack.machines import checked
 from bench.attack.mutate import mutated
-from bench.attack.surface import Guard, Surface, Trial, Wrong
+from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
 from drivers.cpu.scripted import echo
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk import parcel
@@ -159,15 +159,9 @@ def _opened(folder: Path) -> Iterator[Trial]:
         yield _Attack(folder, found).trial
 
 
-@contextmanager
-def _all_believed() -> Iterator[None]:
+def _all_believed() -> AbstractContextManager[None]:
     """An import is what it says it was."""
-    believed = arrival._believed
-    arrival._believed = lambda page, groups: page
-    try:
-        yield
-    finally:
-        arrival._believed = believed
+    return instead(arrival, "_believed", lambda page, groups: page)
 
 
 class _Loose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,15 +180,9 @@ class _Loose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pinned: bool = False
 
 
-@contextmanager
-def _no_bounds() -> Iterator[None]:
+def _no_bounds() -> AbstractContextManager[None]:
     """Numbers and texts of pages may be anything."""
-    decoder = parcel._decoder
-    parcel._decoder = msgspec.json.Decoder(_Loose)  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        parcel._decoder = decoder  # type: ignore[misc]
+    return instead(parcel, "_decoder", msgspec.json.Decoder(_Loose))
 
 
 GUARDS: Final[dict[str, Guard]] = {"import-belief": _all_believed, "export-bounds": _no_bounds}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from bench.attack.mutate import mutated
-from bench.attack.surface import Guard, Surface, Trial, Wrong
+from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
 from drivers.cpu import gguf
 from kernel.errors import BadInput
 
@@ -172,24 +172,14 @@ def _opened(folder: Path) -> Iterator[Trial]:
     yield _Attack(folder).trial
 
 
-@contextmanager
-def _any_dimensions() -> Iterator[None]:
+def _any_dimensions() -> AbstractContextManager[None]:
     """A tensor has as many dimensions as it says."""
-    before, gguf.DIMS_MAX = gguf.DIMS_MAX, 1 << 32  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        gguf.DIMS_MAX = before  # type: ignore[misc]
+    return instead(gguf, "DIMS_MAX", 1 << 32)
 
 
-@contextmanager
-def _any_count() -> Iterator[None]:
+def _any_count() -> AbstractContextManager[None]:
     """A header has as many things as it says."""
-    before, gguf.THINGS_MAX = gguf.THINGS_MAX, 1 << 64  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        gguf.THINGS_MAX = before  # type: ignore[misc]
+    return instead(gguf, "THINGS_MAX", 1 << 64)
 
 
 GUARDS: Final[dict[str, Guard]] = {"gguf-dimensions": _any_dimensions, "gguf-count": _any_count}

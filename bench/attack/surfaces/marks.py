@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from bench import tiny
 from bench.attack import values
-from bench.attack.surface import Guard, Surface, Trial, Wrong
+from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
 
 PIECES: Final = (
     *("[INST]", "[/INST]", "[", "/", "INST", "I", "NST]", "]", "<|im_start|>", "<|im_end|>", "<|a|>", "<|", "a", "|>"),
@@ -51,17 +51,11 @@ def _opened(folder: Path) -> Iterator[Trial]:
     yield _Attack(folder).trial
 
 
-@contextmanager
-def _as_it_comes() -> Iterator[None]:
+def _as_it_comes() -> AbstractContextManager[None]:
     """A text is what the library makes of it."""
     from drivers.cpu.llama import marks
 
-    before = marks.Marks.tokenize
-    marks.Marks.tokenize = lambda self, text: self._encode(text)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        marks.Marks.tokenize = before  # type: ignore[method-assign]
+    return instead(marks.Marks, "tokenize", lambda self, text: self._encode(text))
 
 
 GUARDS: Final[dict[str, Guard]] = {"marks": _as_it_comes}

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from bench import tiny
 from bench.attack.mutate import mutated
-from bench.attack.surface import Guard, Surface, Trial, Wrong
+from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
 from drivers.cpu import gguf
 from kernel.errors import BadInput
 
@@ -56,8 +56,7 @@ def _opened(folder: Path) -> Iterator[Trial]:
     yield _Attack(folder).trial
 
 
-@contextmanager
-def _at_once() -> Iterator[None]:
+def _at_once() -> AbstractContextManager[None]:
     """A model is loaded here, without having been tried elsewhere."""
     import llama_cpp
 
@@ -67,11 +66,7 @@ def _at_once() -> Iterator[None]:
         params = llama_cpp.llama_model_default_params()
         return trial.Verdict(why=str(llama_cpp.llama_model_load_from_file(os.fsencode(path), params)))
 
-    before, trial._try = trial._try, load
-    try:
-        yield
-    finally:
-        trial._try = before
+    return instead(trial, "_try", load)
 
 
 GUARDS: Final[dict[str, Guard]] = {"model-trial": _at_once}

@@ -13,12 +13,12 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from bench.attack.surface import Guard, Surface, Trial, Wrong
+from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
 
 TRIALS: Final = 2_000  # a fork, a template compiled and a dozen renderings each
 HANG_S: Final = 300.0  # of computing it has ENDED_S at most, but a busy host lends little
@@ -27,7 +27,7 @@ LEAST_S: Final = 1.2  # of computing, after which a limit of TEMPLATE_S has not 
 ENDED_S: Final = 2  # of computing, after which a trial is ended, guard or no guard
 NO_LIMIT_S: Final = 3_600.0  # where the guard is gone
 LEAST_MIB: Final = 320  # beside what this process has, at which a limit of 256 has not held
-HARD: Final = 2 << 30  # bytes of address space that no trial gets past, guard or no guard
+HARD: Final = 2 << 30  # bytes of address space beside what is there, that no trial gets past, guard or no guard
 LOOK_S: Final = 0.001
 BROKEN, FRAMED, REFUSED = 3, 0, 4  # statuses of the forked process
 
@@ -125,7 +125,8 @@ class _Attack:
             status = BROKEN
             with contextlib.suppress(BaseException):
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                resource.setrlimit(resource.RLIMIT_AS, (HARD, HARD))
+                hard = self.trial_of.space(HARD)
+                resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
                 resource.setrlimit(resource.RLIMIT_CPU, (ENDED_S, ENDED_S))
                 gc.freeze()
                 found = self.trial_of.framed(source, "<s>", "</s>")
@@ -147,37 +148,22 @@ class _Attack:
 def _opened(folder: Path) -> Iterator[Trial]:
     from drivers.cpu.llama import trial
 
-    before = trial.TEMPLATE_S
-    if before < NO_LIMIT_S:
-        trial.TEMPLATE_S = TEMPLATE_S  # type: ignore[misc]
-    try:
+    with instead(trial, "TEMPLATE_S", TEMPLATE_S if trial.TEMPLATE_S < NO_LIMIT_S else trial.TEMPLATE_S):
         yield _Attack().trial
-    finally:
-        trial.TEMPLATE_S = before  # type: ignore[misc]
 
 
-@contextmanager
-def _no_time() -> Iterator[None]:
+def _no_time() -> AbstractContextManager[None]:
     """A template may take as long as it likes."""
     from drivers.cpu.llama import trial
 
-    before, trial.TEMPLATE_S = trial.TEMPLATE_S, NO_LIMIT_S  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        trial.TEMPLATE_S = before  # type: ignore[misc]
+    return instead(trial, "TEMPLATE_S", NO_LIMIT_S)
 
 
-@contextmanager
-def _no_memory() -> Iterator[None]:
+def _no_memory() -> AbstractContextManager[None]:
     """And as much memory."""
     from drivers.cpu.llama import trial
 
-    before, trial.TEMPLATE_BYTES = trial.TEMPLATE_BYTES, 1 << 40  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        trial.TEMPLATE_BYTES = before  # type: ignore[misc]
+    return instead(trial, "TEMPLATE_BYTES", 1 << 40)
 
 
 GUARDS: Final[dict[str, Guard]] = {"template-time": _no_time, "template-memory": _no_memory}

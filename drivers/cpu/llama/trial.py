@@ -125,7 +125,7 @@ def main(path: Path) -> Verdict:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     header = gguf.read(path)
-    with _limited(_space(2 * path.stat().st_size + SPARE_BYTES)):
+    with _limited(space(2 * path.stat().st_size + SPARE_BYTES)):
         _say(LOADING)
         log.listen()
         params = llama_cpp.llama_model_default_params()
@@ -154,7 +154,7 @@ def framed(source: str, bos: str, eos: str) -> Verdict:
     if not source:
         return Verdict(why="it has no chat template; give an instruct model")
     try:
-        with _limited(_space(TEMPLATE_BYTES)):
+        with _limited(space(TEMPLATE_BYTES)):
             signal.setitimer(signal.ITIMER_PROF, TEMPLATE_S)
             try:
                 return Verdict(frame=derive(source, bos, eos))
@@ -211,7 +211,7 @@ def _limited(space: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
-def _space(more: int) -> int:
+def space(more: int) -> int:
     """A limit of address space: what this process has by now and `more` bytes; none where that is not told."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + more
