@@ -190,7 +190,7 @@ class Chat:
         except Refused:
             if self.name.isdigit():
                 raise
-            await client.ask(wire.Spawn(id=0, spec=Spec(self.name)), wire.Ok)
+            await started(client, self.name)
             return await self._view(client)
         self.talk.name = view.name
         if view.state is State.ZOMBIE and not self._greeted:
@@ -202,7 +202,7 @@ class Chat:
 
     async def _again(self, client: Client, view: ProcessView) -> None:
         """Start a dead process again."""
-        await client.ask(wire.Spawn(id=0, spec=Spec(view.name)), wire.Ok)
+        await started(client, view.name)
         self.talk.say(f"{view.name} was dead ({view.status}); it is started again and has its memory")
 
     # What the process says.
@@ -352,6 +352,15 @@ class Chat:
             self._open[mid], self._over = None, trio.Event()
             self.screen.working(self.talk.name, True)
         await self._look(client)
+
+
+async def started(client: Client, name: str) -> None:
+    """Make a process or wake it; another chat may have done so since this one looked."""
+    try:
+        await client.ask(wire.Spawn(id=0, spec=Spec(name)), wire.Ok)
+    except Refused as exc:
+        if exc.code != "exists":
+            raise
 
 
 async def read_lines(fd: int, send: trio.MemorySendChannel[str]) -> None:

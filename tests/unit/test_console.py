@@ -21,7 +21,8 @@ from kernel.interrupts import Line
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
 from kernel.text import printable
-from llmos.console.chat import Chat, read_lines
+from llmos.ask import Refused
+from llmos.console.chat import Chat, read_lines, started
 from llmos.console.conversation import Conversation, history, spoken
 from llmos.console.screen import Plain
 from llmos.daemon import Options
@@ -219,3 +220,16 @@ async def test_a_line_without_an_end_is_refused() -> None:
     with pytest.raises(BadInput, match="more than"):
         await read_lines(fd, send)
     os.close(fd)
+
+
+@pytest.mark.parametrize(("code", "fine"), [("exists", True), ("busy", False), ("", False)])
+def test_a_process_that_another_chat_has_made_meanwhile_is_taken(code: str, fine: bool) -> None:
+    class Late:
+        async def ask(self, request: object, answer: object) -> None:
+            raise Refused("no", None, code)
+
+    if fine:
+        trio.run(started, Late(), "gerda")
+    else:
+        with pytest.raises(Refused):
+            trio.run(started, Late(), "gerda")
