@@ -253,7 +253,6 @@ def test_a_statement_asks_nothing(message: str) -> None:
 @given(st.text(max_size=300))
 def test_any_text_asks_or_does_not(message: str) -> None:
     assert relevance.asks(message + "?") or message.endswith(("?",))
-    assert relevance.asks(message) in (True, False)
 
 
 @pytest.mark.parametrize(

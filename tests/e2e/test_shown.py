@@ -25,14 +25,11 @@ EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eretupmoc\u2066\x7f\x08\rend"
 SCENARIO = """
 title = "evil \\u001b[2J \\u202e"
 teaches = "\\u009b31m"
-[[process]]
-name = "a"
-[[process.says]]
-to = "*"
-say = "\\u001b[2Jand\\u202e"
-[[event]]
-at = "1s"
-send = {to = "a", text = "\\u001b]0;x\\u0007"}
+until = "5s"
+events = [{ at = "1s", to = ["a"], say = "\\u001b]0;x\\u0007 \\u001b[2Jand\\u202e" }]
+expect = []
+[processes.a]
+does = "echo"
 """
 
 PRINTS: dict[str, list[list[str]]] = {
@@ -133,6 +130,12 @@ def test_no_text_of_others_reaches_a_terminal_as_more_than_is_seen(run: Run, nam
             assert "Traceback" not in text, text
             shown += text
     assert shown, "it was asked for nothing that it prints"
+
+
+def test_a_timeline_shows_what_others_said_in_it(run: Run) -> None:
+    out, err = run("run", "evil.toml", "--timeline")
+    assert err == ""
+    assert "and\ufffd" in out
 
 
 def test_what_is_shown_of_a_reply_is_all_of_it_but_for_what_is_not_to_be_seen(run: Run) -> None:

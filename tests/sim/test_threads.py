@@ -52,7 +52,10 @@ class Bench:
         self.made.boot(Table(), cpu, self.disk, WordIndex(self.disk), settings)
 
     def _watch(self, event: object, step: core.Step) -> None:
-        core.check(self.made.kernel)
+        kernel = self.made.kernel
+        core.check(kernel)
+        begun = [kernel.procs[effect.pid] for effect in step.effects if isinstance(effect, Run)]
+        assert not (kernel.busy and any(proc.thread for proc in begun)), "a thread begins while somebody is in a turn"
         self.notes += [(self.made.now, note) for note in step.notes]
         self.effects += [(self.made.now, effect) for effect in step.effects]
 
