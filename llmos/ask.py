@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -64,7 +64,7 @@ def numbered(request: wire.Subscribe | wire.AnyCommand, number: int) -> bytes:
 def welcomed(reply: wire.AnyReply, path: Path) -> None:
     """Look at the daemon's first line. Raises Refused, or BadInput if it speaks another protocol."""
     if isinstance(reply, wire.Failed) and reply.code in wire.CODES:
-        raise Refused(reply.error, reply.retry_after_s)
+        raise Refused(reply.error, reply.retry_after_s, reply.code)
     if isinstance(reply, wire.Failed) and reply.code == wire.PROTOCOL:
         raise BadInput(f"the daemon in {path.parent} says: {reply.error}")
     if reply != wire.Hello(version=wire.VERSION):
@@ -250,16 +250,18 @@ def converse(
                 lost_at = None
                 replied = daemon.ask(wire.Wait(id=0, mid=mid, within_s=min(WAIT_S, max(0.0, left_s))), wire.Replied)
                 found = _judged(ok, replied)
-                if found.missing is None or found.missing is not Missing.TIMEOUT:
+                if found.missing is not Missing.TIMEOUT:
                     messages = found.messages
                     if messages and messages[0].seq == replied.acked + 1:
-                        daemon.ask(wire.Ack(id=0, pid=replied.pid, upto=messages[-1].seq), wire.Ok)
+                        with suppress(Disconnected, Refused):  # it is said; who asks again finds it unread
+                            daemon.ask(wire.Ack(id=0, pid=replied.pid, upto=messages[-1].seq), wire.Ok)
                     return found
         except (Disconnected, Refused) as exc:
-            if isinstance(exc, Refused) and exc.code != "stopped":
+            busy = isinstance(exc, Refused) and exc.code != "stopped"
+            if isinstance(exc, Refused) and busy and exc.retry_after_s is None:
                 raise
-            lost_at = lost_at or time.monotonic()
-            if not path.exists() or time.monotonic() > lost_at + patience_s:
+            lost_at = None if busy else lost_at or time.monotonic()
+            if lost_at and (not path.exists() or time.monotonic() > lost_at + patience_s):
                 return Answered(ok, found.messages, Missing.STOPPED, "the kernel stopped before there was one")
             time.sleep(RETRY_S)
         if time.monotonic() >= deadline:

@@ -20,32 +20,34 @@ from llmos.commands.output import print_json, print_lines
 def show(path: Path, proc: str, last: int, *, follow: bool, as_json: bool) -> None:
     """Print the last calls of a process, and go on with `follow` until the kernel stops."""
     with connect(path) as daemon:
-        found, encoding = _last(daemon, proc, last)
+        found, encoding = _calls(daemon, proc, 0, last)
     whole = found if not follow else tables.answered(found, encoding)
     _print(whole, encoding, as_json)
-    since = whole[-1].page if whole else found[0].page - 1 if found else 0
+    waiting, since = found[len(whole) :], whole[-1].page if whole else found[0].page - 1 if found else 0
     while follow:  # a round a subscription; ends when the kernel does
         with connect(path) as daemon, connect(path) as asked:
             daemon.ask(wire.Subscribe(id=0, since=None, proc=proc, log=True), wire.Ok)
             push: wire.AnyPush | None = None
             while not isinstance(push, wire.Ended):
-                traced = asked.ask(wire.Strace(id=0, proc=proc, since=since), wire.Traced)
-                whole = tables.answered(traced.calls, traced.encoding)
-                _print(whole, traced.encoding, as_json)
-                since = whole[-1].page if whole else since
+                found, encoding = _calls(asked, proc, since, None)
+                whole = tables.answered(found, encoding)
+                _print(whole, encoding, as_json)
+                waiting, since = found[len(whole) :], whole[-1].page if whole else since
                 push = daemon.receive()
             follow = not push.stopping
+    _print(waiting, encoding, as_json)
 
 
-def _last(daemon: Connection, proc: str, limit: int) -> tuple[Sequence[Called], str]:
-    """The last calls, oldest first: a line holds only so many."""
+def _calls(daemon: Connection, proc: str, since: int, limit: int | None) -> tuple[Sequence[Called], str]:
+    """The last calls of pages after `since`, `limit` of them or all, oldest first: a line holds only so many."""
     found: list[Called] = []
     upto = 0
-    while True:  # ends at the process's first call, or with enough of them
-        traced = daemon.ask(wire.Strace(id=0, proc=proc, upto=upto, limit=min(limit, wire.CALLS_MAX)), wire.Traced)
+    while True:  # ends at the first call, or with enough of them
+        most = wire.CALLS_MAX if limit is None else min(limit - len(found), wire.CALLS_MAX)
+        request = wire.Strace(id=0, proc=proc, since=since, upto=upto, limit=most)
+        traced = daemon.ask(request, wire.Traced)
         found = [*traced.calls, *found]
-        limit -= len(traced.calls)
-        if not traced.calls or limit <= 0:
+        if not traced.calls or len(found) == limit or traced.calls[0].page - 1 <= since:
             return found, traced.encoding
         upto = traced.calls[0].page - 1
 

@@ -59,4 +59,5 @@ async def told(client: Client, talk: Conversation, line: str) -> None:
 async def said_last(client: Client, pid: int) -> str:
     """What a process was told last, by whichever client; "" if nothing is found."""
     pages = (await client.ask(wire.History(id=0, proc=pid, limit=PAGES), wire.Pages)).pages
-    return next((page.text for page in reversed(pages) if page.origin is Origin.USER), "")
+    told = [page for page in pages if page.origin is Origin.USER]
+    return "".join(page.text for page in told if page.at == told[-1].at)  # a long one is in pages of one moment

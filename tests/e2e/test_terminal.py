@@ -164,3 +164,14 @@ def test_commands_of_a_chat(directory: Path) -> None:
     assert told(directory, "ida") == ["hello", "hello", "Please go on."]
     again = llmos(directory, "chat", "ida", text="/retry\n")
     assert "ida> you said: Please go on.\n" in again.stdout
+
+
+def test_a_long_message_is_sent_again_whole_by_a_chat_that_did_not_send_it(directory: Path) -> None:
+    long = " ".join(map(str, range(4_000)))
+    assert llmos(directory, "send", "jana", "-", "--wait", text=long).returncode == 2  # there is none yet
+    assert llmos(directory, "spawn", "jana").returncode == 0
+    assert llmos(directory, "send", "jana", "before", "--wait").returncode == 0
+    assert llmos(directory, "send", "jana", "-", "--wait", text=long).returncode == 0
+    assert llmos(directory, "chat", "jana", text="/retry\n").returncode == 0
+    assert len(told(directory, "jana")) > 4
+    assert "".join(told(directory, "jana")) == "before" + long + long

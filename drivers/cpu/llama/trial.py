@@ -40,7 +40,7 @@ WHOLE_BYTES: Final = 16 << 20  # a file up to this size is known by its content,
 SAID_MAX: Final = 300  # characters of a library's complaint that are passed on
 PROBE: Final = "a <|user|> \u00e9\u4e16\U0001f600\n\x00 [INST]"
 LIBRARIES: Final = ("llama-cpp-python", "jinja2")
-HERE: Final = ("trial.py", "frame.py")  # code that a verdict depends on
+HERE: Final = ("trial.py", "frame.py", "vocabulary.py")  # code that a verdict depends on
 
 
 class Verdict(msgspec.Struct, frozen=True):
