@@ -20,10 +20,10 @@ import msgspec
 
 from bench.daemon import Daemon
 from drivers.door import wire
-from kernel.errors import BadInput
+from kernel.errors import BadInput, KernelError
 from kernel.spec import Spec
 from llmos import ask
-from llmos.commands.output import show
+from llmos.commands.output import show, tell
 
 LOOKS: Final = 120  # over the whole time
 WORDS: Final = ("harbour", "tide", "lantern", "moon", "ledger", "copper", "orchard", "signal", "winter", "letter")
@@ -58,6 +58,7 @@ class _Users:
         self.path, self.rest_s, self.seed = path, many / rate, seed
         self.over = threading.Event()
         self.said = self.failed = self.bytes = 0
+        self.left: list[Exception] = []  # why users left before the end
         self._counting = threading.Lock()
         self._threads = [threading.Thread(target=self._live, args=(number,), daemon=True) for number in range(many)]
         for thread in self._threads:
@@ -69,6 +70,12 @@ class _Users:
             thread.join()
 
     def _live(self, number: int) -> None:
+        try:
+            self._talk(number)
+        except (KernelError, OSError) as exc:
+            self.left.append(exc)
+
+    def _talk(self, number: int) -> None:
         draw, name = Random(f"{self.seed}/{number}"), f"user{number}"
         ask.call(self.path, wire.Spawn(id=0, spec=Spec(name)), wire.Ok)
         self.over.wait(draw.uniform(0, self.rest_s))
@@ -95,6 +102,9 @@ def soak(directory: Path, minutes: float, users: int, rate: float, changes: tupl
             data = (directory / "data.mdb").stat().st_blocks * 512 / (1 << 20)
             at_s = round(time.monotonic() - began, 1)
             found.looks.append(Look(at_s, round(data, 2), round(daemon.resident_mib(), 1), crowd.said))
+            if crowd.left:
+                raise BadInput(f"a user left after {at_s:.0f} s: {crowd.left[0]}")
+            tell(f"{at_s:.0f} of {60 * minutes:.0f} s, {crowd.said} messages, {data:.1f} MiB of data.mdb")
         crowd.end()
         if daemon.stop():
             raise BadInput(f"the daemon ended with status {daemon.process.returncode}")
@@ -138,12 +148,14 @@ def run(
     minutes: float, users: int, rate: float, changes: tuple[str, ...], seed: int, file: Path | None, as_json: bool
 ) -> None:
     """`llmos bench soak`."""
+    if file is not None and not file.parent.is_dir():
+        raise BadInput(f"--picture {file}: there is no folder {file.parent}")
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         found = soak(Path(folder) / "machine", minutes, users, rate, changes, seed)
-    if file is not None:
-        picture(found, file)
     if as_json:
         show(json.dumps(msgspec.to_builtins(found)))
-        return
-    for name in found.__struct_fields__[:-1]:
-        show(f"{name:16} {getattr(found, name)}")
+    else:
+        for name in found.__struct_fields__[:-1]:
+            show(f"{name:16} {getattr(found, name)}")
+    if file is not None:
+        picture(found, file)

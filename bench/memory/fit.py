@@ -24,7 +24,7 @@ from bench.memory import facts
 from bench.memory.conversations import load
 from bench.memory.shown import Evidence, Seen, shown
 from bench.memory.talk import Conversation, Message, Question, Reference
-from bench.sized import ModelSizes
+from bench.vocabulary import ModelSizes
 from drivers.embed.wordllama import WordLlamaEmbedder
 from drivers.index import fts, hnsw, ranking, relevance
 from kernel.event import Search

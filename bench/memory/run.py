@@ -29,7 +29,7 @@ from bench.memory.shown import shown
 from bench.memory.talk import Conversation, Dataset, Question
 from bench.memory.tally import Outcome, Planted, planted
 from bench.nested_kv import wilson
-from bench.sized import ModelSizes, Sizes
+from bench.sized import Sizes
 from drivers.cpu.scripted import ScriptedCpu
 from drivers.disk import whole
 from kernel.errors import BadInput
@@ -298,6 +298,7 @@ def sizes_of(name: str) -> Sizes:
     """What counts tokens: `scripted`, or a model by file or name. Raises BadInput for one that is not there."""
     if name == SCRIPTED:
         return ScriptedCpu(_silent)
+    from bench.vocabulary import ModelSizes
     from llmos.models import find
 
     return ModelSizes(find(name))

@@ -16,7 +16,7 @@ from llmos import models
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
-from bench.sized import ModelSizes  # noqa: E402  (after importorskip: it imports llama_cpp)
+from bench.vocabulary import ModelSizes  # noqa: E402  (after importorskip: it imports llama_cpp)
 from drivers.cpu.llama.marks import Marks  # noqa: E402
 
 WORDS = ("[INST]", "[/INST]", "<|im_start|>", "<|im_end|>", "<|a|>", "user", *"[]I/ \n", "NST", "x", "é")

@@ -13,8 +13,8 @@ from rich.console import Console
 from bench.memory import live, rows, run
 from bench.memory.conversations import load
 from bench.memory.talk import Conversation, Dataset
-from bench.sized import ModelSizes
 from bench.tiny import mamba
+from bench.vocabulary import ModelSizes
 from drivers.cpu.scripted import ScriptedCpu
 from kernel import records
 from kernel.memory.page import Kind

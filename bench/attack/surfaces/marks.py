@@ -24,7 +24,7 @@ PIECES: Final = (
 
 class _Attack:
     def __init__(self, folder: Path) -> None:
-        from bench.sized import ModelSizes
+        from bench.vocabulary import ModelSizes
 
         os.environ["LLMOS_HOME"] = str(folder)
         self.sizes: list[ModelSizes] = []
