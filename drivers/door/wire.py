@@ -477,13 +477,15 @@ class _Numbered(msgspec.Struct):
 _numbers: msgspec.json.Decoder[_Numbered] = msgspec.json.Decoder(_Numbered)
 
 
-def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | None:
+def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | Cat | None:
     """What to ask next for the rest of an answer that came in parts; None if that is all."""
     match request, answer:
         case Ps(), Processes(processes=found, more=True):
             return msgspec.structs.replace(request, after=found[-1].pid)
         case Outbox(), Messages(messages=said, more=True):
             return msgspec.structs.replace(request, after=said[-1].seq)
+        case Cat(), Paged(page=page, chars=chars) if page.text and request.start + len(page.text) < chars:
+            return msgspec.structs.replace(request, start=request.start + len(page.text))
         case _:
             return None
 
@@ -495,6 +497,9 @@ def joined(first: AnyAnswer, rest: AnyAnswer) -> AnyAnswer:
             return Processes(id=first.id, processes=first.processes + rest.processes, more=rest.more)
         case Messages(), Messages():
             return Messages(id=first.id, messages=first.messages + rest.messages, more=rest.more)
+        case Paged(), Paged():
+            whole = msgspec.structs.replace(first.page, text=first.page.text + rest.page.text)
+            return Paged(id=first.id, page=whole, chars=rest.chars)
         case _:
             return rest
 

@@ -283,17 +283,13 @@ def cat(proc: str, page: int, directory: Path | None, as_json: bool) -> None:
 
     Print the text of a page of a process, in view or not; `pmap`, `strace` and `facts` name pages.
     """
-    text, chars = "", 1
-    while len(text) < chars:  # a line of the protocol holds only so much of a long one
-        request = wire.Cat(id=0, proc=proc, page=page, start=len(text))
-        found = ask.call(socket_of(directory), request, wire.Paged)
-        text, chars = text + found.page.text, found.chars
+    found = ask.call(socket_of(directory), wire.Cat(id=0, proc=proc, page=page), wire.Paged).page
     if as_json:
         import msgspec
 
-        print_json(msgspec.structs.asdict(found.page) | {"text": text})
+        print_json(msgspec.structs.asdict(found))
     else:
-        show(text)
+        show(found.text)
 
 
 @click.command()

@@ -36,6 +36,7 @@ from prompt_toolkit.layout.processors import BeforeInput
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 
+from drivers.disk import whole
 from kernel.text import printable
 from llmos.console.screen import inner, rows
 
@@ -61,25 +62,27 @@ class Typed(History):
 
         found: list[str] = []
         with suppress(OSError):
-            for line in self._file.read_bytes().splitlines()[-HISTORY_MAX:]:
+            lines = self._file.read_bytes().splitlines()
+            for line in lines[-HISTORY_MAX:]:
                 with suppress(msgspec.DecodeError):
                     found.append(msgspec.json.decode(line, type=str))
-            self._write(found)
+            if len(lines) > len(found):
+                whole.write(self._file, b"".join(map(_line, found)), sync=False)
         return reversed(found)
 
     def store_string(self, string: str) -> None:
         """Keep one more, if there is a file to keep it in."""
         if len(string) <= ENTRY_CHARS_MAX:
             with suppress(OSError):
-                self._write([string], os.O_APPEND)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_APPEND
+                with open(os.open(self._file, flags, 0o600), "wb") as file:
+                    file.write(_line(string))
 
-    def _write(self, strings: Iterable[str], how: int = os.O_TRUNC) -> None:
-        import msgspec
 
-        raw = b"".join(msgspec.json.encode(one) + b"\n" for one in strings)
-        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | how, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(raw)
+def _line(entry: str) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(entry) + b"\n"
 
 
 def _size() -> Size:

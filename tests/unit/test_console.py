@@ -24,6 +24,7 @@ from kernel.text import printable
 from llmos.ask import Refused
 from llmos.console.chat import Chat, read_lines, started
 from llmos.console.conversation import Conversation, history, spoken
+from llmos.console.editor import HISTORY_MAX, Typed
 from llmos.console.screen import Plain
 from llmos.daemon import Options
 
@@ -233,3 +234,26 @@ def test_a_process_that_another_chat_has_made_meanwhile_is_taken(code: str, fine
     else:
         with pytest.raises(Refused):
             trio.run(started, Late(), "gerda")
+
+
+def test_what_was_typed_is_kept_newest_first_within_a_bound_and_a_broken_line_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    typed = Typed(file)
+    assert list(typed.load_history_strings()) == []
+    for number in range(HISTORY_MAX + 5):
+        typed.store_string(f"line\n{number}")
+    file.write_bytes(file.read_bytes() + b'"half a li')
+    assert list(Typed(file).load_history_strings())[:2] == [f"line\n{HISTORY_MAX + 4}", f"line\n{HISTORY_MAX + 3}"]
+    assert len(file.read_bytes().splitlines()) == HISTORY_MAX - 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_text_of_a_long_page_comes_in_parts() -> None:
+    page = Page(5, 1, 1, Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, 0, "abc")
+    request = wire.Cat(id=0, proc=1, page=5)
+    first = wire.Paged(id=1, page=page, chars=5)
+    rest = wire.onward(request, first)
+    assert rest == wire.Cat(id=0, proc=1, page=5, start=3)
+    last = wire.Paged(id=2, page=msgspec.structs.replace(page, text="de"), chars=5)
+    assert wire.onward(rest, last) is None
+    assert wire.joined(first, last) == wire.Paged(id=1, page=msgspec.structs.replace(page, text="abcde"), chars=5)
