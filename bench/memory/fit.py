@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -43,7 +43,7 @@ PASSING: Final = 60  # questions in passing of a conversation
 RECENT: Final = 50  # messages that are in view when one is asked
 RIDGE: Final = 1.0
 WINDOW: Final = 4096
-WORTH: Final = (1.0, 1.4, 1.8, 2.2)
+WORTH: Final = (3.0, 4.5, 6.0, 9.0)
 
 Floats = npt.NDArray[np.float64]
 
@@ -164,15 +164,21 @@ def fitted(rows: Iterable[Asked]) -> tuple[Floats, float]:
     return weights, float(found.x[-1] - weights @ middle)
 
 
+class _Hit(NamedTuple):
+    at: int  # its row in the table
+    score: float
+    tokens: int
+
+
 def outcome(rows: Sequence[Asked], weights: Floats, bias: float, worth: float) -> tuple[float, float]:
     """The share of references that the gate lets in, and tokens a question."""
     inside = references = 0
     tokens = 0
     for row in rows:
         scores = 1 / (1 + np.exp(-(row.table @ weights + bias)))
-        order = np.argsort(-scores, kind="stable")
-        hits = [(int(at), int(row.tokens[at])) for at in order if row.tokens[at] <= scores[at] * WINDOW * worth]
-        taken = recall.fitting(hits, WINDOW // 4, 48)
+        hits = [_Hit(int(at), scores[at], int(row.tokens[at])) for at in np.argsort(-scores, kind="stable")]
+        let_in = recall.beside_best(((hit, hit.tokens) for hit in hits), WINDOW, worth)
+        taken = [hit.at for hit in recall.fitting([(hit, hit.tokens) for hit in let_in], WINDOW // 4, 48)]
         tokens += int(row.tokens[taken].sum()) if taken else 0
         inside += len({row.pages[at] for at in taken if row.wanted[at]})
         references += row.references
@@ -215,7 +221,7 @@ def main(data: Path, sizes: str) -> None:
     show(f"BIAS = {bias}")
     for name in rows:
         shown_ = "  ".join("{:.3f} at {:3.0f}".format(*outcome(rows[name], rounded, bias, worth)) for worth in WORTH)
-        spare = outcome(passing[name], rounded, bias, WORTH[1])[1]
+        spare = outcome(passing[name], rounded, bias, WORTH[2])[1]
         show(f"{name:10} {'fit ' if name in fit else 'held'} {shown_}; in passing {spare:.0f}")
     names = [name for name in rows if name.startswith("conv-")]
     always = [
