@@ -84,13 +84,9 @@ def removed(kernel: Kernel, event: Removed) -> None:
     """Let a dead process go. Raises Busy while something of it is still under way, and after another life of it."""
     proc = kernel.proc(event.pid)
     kernel.draft.about = proc.pid
-    _dead(proc)
+    over(kernel, proc.pid)
     if (proc.seq, proc.req) != (event.seq, event.req):
         raise Busy(f"process {proc.name} has lived again meanwhile", 1)
-    if any(slot.pid == proc.pid for slot in kernel.slots):
-        raise Busy(f"what process {proc.name} ran last is being stopped", 1)
-    if any(one.work is not None and one.work.owner == proc.pid for one in kernel.procs.values()):
-        raise Busy(f"the kernel is looking at what has left process {proc.name}", 2)
     used = {one.space.text.page for one in kernel.procs.values() if one is not proc and one.space.text is not None}
     texts = {page: share for page, share in event.texts if page not in used}
     kernel.texts = {name: entry for name, entry in kernel.texts.items() if entry.page not in texts}
@@ -118,9 +114,21 @@ def forgotten(kernel: Kernel) -> None:
             kernel.effect(Forget(pid))
 
 
+def over(kernel: Kernel, pid: int) -> None:
+    """Raises BadInput for a process that lives, Busy while something of a dead one is still under way."""
+    proc = kernel.proc(pid)
+    _dead(proc)
+    if any(slot.pid == pid for slot in kernel.slots):
+        raise Busy(f"what process {proc.name} ran last is being stopped", 1)
+    if any(one.work is not None and one.work.owner == pid for one in kernel.procs.values()):
+        raise Busy(f"the kernel is looking at what has left process {proc.name}", 2)
+
+
 def _dead(proc: Process) -> None:
     if proc.state is not State.ZOMBIE:
         raise BadInput(f"process {proc.name} is {proc.state}; kill it first, and it can be removed")
+
+
 
 
 def _erase(kernel: Kernel, table: str, rows: Iterable[bytes], shares: Iterable[bytes] = ()) -> None:

@@ -254,6 +254,13 @@ class Requests:
         pid, until = views.find(self._kernel, proc), trio.current_time() + PATIENCE_S
         async with self._removing:
             while True:  # ends: refused for good, done, or out of patience
+                try:
+                    removal.over(self._kernel, pid)  # before all pages are read
+                except Busy:
+                    if trio.current_time() > until:
+                        raise
+                    await trio.sleep(AGAIN_S)
+                    continue
                 survey = removal.surveyor(self._kernel, pid)
                 if self._disk.blocking:  # it reads all pages
                     event = await trio.to_thread.run_sync(survey.made, self._disk)
@@ -262,7 +269,6 @@ class Requests:
                 answer = await self.submit(msgspec.structs.replace(event, source="user"))
                 if not isinstance(answer.refused, Busy) or trio.current_time() > until:
                     return answer
-                await trio.sleep(AGAIN_S)
 
     async def _patiently(self, event: AnyEvent) -> Answer:
         """Submit what is refused while something is under way, until it is over or PATIENCE_S have passed."""
