@@ -29,7 +29,10 @@ class DeviceError(KernelError):
 
 
 class BadInput(KernelError):
-    """What a user or client gave cannot be used; one line that names it and what is allowed."""
+    """What a user or client gave cannot be used; one line that names it and what is allowed, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())
 
 
 class Busy(BadInput):

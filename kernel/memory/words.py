@@ -376,7 +376,7 @@ def _parts(chunk: str) -> Iterator[_Part]:
     whole = chunk[first:last]
     letters = [chunk[start:end] for start, end in spans]
     if len(letters) > 1 and _is_acronym(whole, letters):
-        small = folded("".join(letters))
+        small = _term("".join(letters))
         stop = small in _ABBREVIATED or (small in _STOP and not whole[0].isupper())
         yield small, first, last, not stop and whole[0].isupper(), False, int(stop)
         return

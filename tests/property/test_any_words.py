@@ -28,6 +28,7 @@ PHRASES = (
     "l'homme",
     "我们",
     "U.S",
+    "A.\ufdfa",  # a letter that folds to four words
 )
 TEXTS = st.one_of(
     st.text(st.one_of(st.sampled_from(SCRIPTS), st.characters(exclude_categories=())), max_size=60),
