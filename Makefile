@@ -30,14 +30,16 @@ demo: $(VENV)/.ready  ## ten facts told, evicted, and asked for, on SmolLM2-135M
 run: $(VENV)/.ready  ## talk to a model: make run MODEL=path.gguf
 	@$(BIN)/llmos chat --model $(MODEL)
 
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+
 check: $(VENV)/.ready  ## ruff, mypy --strict, fast tests: under a minute
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not gguf and not slow" tests/unit tests/property tests/drivers
+	$(PYTEST) -m "not gguf and not slow" tests/unit tests/property tests/drivers
 
 test: $(VENV)/.ready  ## all tests, a real model included
 	@$(BIN)/llmos pull smollm2-135m
-	$(BIN)/pytest -q
+	$(PYTEST)
 
 bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
 	$(BIN)/llmos bench kernel

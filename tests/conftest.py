@@ -1,6 +1,16 @@
-"""Settings of all tests: no property is a matter of time, on however busy a machine."""
+"""Settings of all tests: no property is a matter of time, on however busy a machine; two workers share the files.
 
+A file's tests stay with one worker, for they share machines; those with a real model stay together, for two of them at
+once take each other's processor.
+"""
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("gguf" if item.get_closest_marker("gguf") else item.path.name))
