@@ -129,8 +129,6 @@ def _dead(proc: Process) -> None:
         raise BadInput(f"process {proc.name} is {proc.state}; kill it first, and it can be removed")
 
 
-
-
 def _erase(kernel: Kernel, table: str, rows: Iterable[bytes], shares: Iterable[bytes] = ()) -> None:
     """Delete rows of a table that are written once; nobody but who read them knows their share of the hash."""
     kernel.draft.written += [Record(table, row, None) for row in rows]

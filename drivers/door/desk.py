@@ -28,6 +28,8 @@ from kernel.machine.loop import Machine
 from kernel.machine.replies import Reply, Sent, Standing
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
+from kernel.memory.page import Page
+from kernel.ports import Reads
 from kernel.process import State
 from kernel.text import printable
 
@@ -210,9 +212,20 @@ async def _traced(machine: Machine, request: wire.Strace) -> wire.Traced:
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:
     pid = views.find(machine.kernel, request.proc)
-    newest = views.newest(machine.kernel, machine.disk, pid)
-    pages = await machine.readers(views.history, machine.disk, pid, request.limit, newest)
-    return wire.Pages(id=request.id, pages=tuple(pages))
+    upto = request.upto or views.newest(machine.kernel, machine.disk, pid)
+    pages, more = await machine.readers(_last, machine.disk, pid, request.limit, upto)
+    return wire.Pages(id=request.id, pages=pages, more=more)
+
+
+def _last(disk: Reads, pid: int, limit: int, upto: int) -> tuple[tuple[Page, ...], bool]:
+    """The last messages as far as a line holds them, and whether it was the line that ended them."""
+    pages = views.history(disk, pid, limit, upto)
+    left = wire.PAGES_BYTES_MAX
+    for at in range(len(pages) - 1, -1, -1):
+        left -= len(msgspec.json.encode(pages[at]))
+        if left < 0 and at < len(pages) - 1:
+            return tuple(pages[at + 1 :]), True
+    return tuple(pages), False
 
 
 async def _facts(machine: Machine, request: wire.Facts) -> wire.Found:

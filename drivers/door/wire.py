@@ -34,6 +34,7 @@ ENTRIES_MAX: Final = 1_000  # steps that one Dmesg covers at most; a client goes
 HISTORY_MAX: Final = 1_000  # pages of one History
 CALLS_MAX: Final = 1_000  # calls of one Strace
 CALLS_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # and of their texts; a client goes on before the first
+PAGES_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # of one Pages; a client goes on before the first
 CAT_CHARS_MAX: Final = LINE_BYTES_MAX // 8  # characters of one Paged: escaped, one takes up to six bytes
 FACTS_MAX: Final = 500  # facts of one Facts
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
@@ -214,10 +215,11 @@ class Ack(Request, frozen=True, kw_only=True):
 
 
 class History(Request, frozen=True, kw_only=True):
-    """The last messages in and out of a process. Answer: Pages."""
+    """The last messages in and out of a process, of pages up to `upto` (0: all). Answer: Pages."""
 
     proc: Proc
     limit: Annotated[int, Meta(ge=1, le=HISTORY_MAX)] = 20
+    upto: Number = 0
 
 
 class Facts(Request, frozen=True, kw_only=True):
@@ -388,10 +390,11 @@ class Replied(Line, frozen=True, kw_only=True):
 
 
 class Pages(Line, frozen=True, kw_only=True):
-    """Answer to History, oldest first."""
+    """Answer to History, oldest first; with `more`, as many of the last as a line holds."""
 
     id: int
     pages: tuple[Page, ...]
+    more: bool = False
 
 
 class Found(Line, frozen=True, kw_only=True):
@@ -477,13 +480,15 @@ class _Numbered(msgspec.Struct):
 _numbers: msgspec.json.Decoder[_Numbered] = msgspec.json.Decoder(_Numbered)
 
 
-def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | Cat | None:
+def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | Cat | History | None:
     """What to ask next for the rest of an answer that came in parts; None if that is all."""
     match request, answer:
         case Ps(), Processes(processes=found, more=True):
             return msgspec.structs.replace(request, after=found[-1].pid)
         case Outbox(), Messages(messages=said, more=True):
             return msgspec.structs.replace(request, after=said[-1].seq)
+        case History(), Pages(pages=last, more=True):
+            return msgspec.structs.replace(request, upto=last[0].id - 1, limit=request.limit - len(last))
         case Cat(), Paged(page=page, chars=chars) if page.text and request.start + len(page.text) < chars:
             return msgspec.structs.replace(request, start=request.start + len(page.text))
         case _:
@@ -497,6 +502,8 @@ def joined(first: AnyAnswer, rest: AnyAnswer) -> AnyAnswer:
             return Processes(id=first.id, processes=first.processes + rest.processes, more=rest.more)
         case Messages(), Messages():
             return Messages(id=first.id, messages=first.messages + rest.messages, more=rest.more)
+        case Pages(), Pages():
+            return Pages(id=first.id, pages=rest.pages + first.pages, more=rest.more)
         case Paged(), Paged():
             whole = msgspec.structs.replace(first.page, text=first.page.text + rest.page.text)
             return Paged(id=first.id, page=whole, chars=rest.chars)

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +27,7 @@ from kernel.event import Tag
 from kernel.limits import IMPORT_PART_BYTES_MAX, READERS_MAX, SUBSCRIBER_QUEUE_MAX
 from kernel.machine import views
 from kernel.machine.loop import Machine
+from kernel.memory.page import Origin
 from kernel.ports import Disk, Record, Streamed
 from kernel.settings import Settings
 from kernel.spec import Spec
@@ -583,6 +585,22 @@ async def test_an_export_comes_in_over_the_socket_in_parts(daemon: Path) -> None
         with pytest.raises(Refused, match="process guest exists"):
             await imported(client, exported(), 50)
         assert (await imported(client, exported("third"), 1_000)).pid == ok.pid + 2
+
+
+async def test_a_history_longer_than_a_line_comes_in_parts(daemon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PAGES_BYTES_MAX", 50_000)
+    long = ["".join(f"{n}.{word} " for word in range(6_000)) for n in range(4)]
+    async with connect(daemon) as client:
+        for number, text in enumerate(long):
+            await client.ask(wire.Send(id=0, proc="main", mid=f"long {number}", text=text), wire.Ok)
+        request = wire.History(id=0, proc="main", limit=wire.HISTORY_MAX)
+        pages = (await client.ask(request, wire.Pages)).pages
+        assert sum(len(page.text) for page in pages) > wire.PAGES_BYTES_MAX
+        told = "".join(page.text for page in pages if page.origin is Origin.USER)
+        assert told.endswith("".join(long))
+        ids = [page.id for page in pages]
+        assert ids == sorted(set(ids))
+        assert (await client.ask(msgspec.structs.replace(request, limit=3), wire.Pages)).pages == pages[-3:]
 
 
 async def test_the_daemon_opens_no_path_that_a_client_names(daemon: Path, tmp_path: Path) -> None:
