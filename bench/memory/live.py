@@ -21,6 +21,7 @@ import trio
 
 from bench.memory.shown import Evidence, Seen
 from bench.memory.talk import Conversation, Question, Reference
+from bench.memory.voiced import VoicedCpu
 from bench.memory.watched import WatchedCpu
 from bench.sized import SizedCpu, Sizes
 from kernel import turn
@@ -30,6 +31,7 @@ from kernel.machine import views
 from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine
 from kernel.memory.page import Kind
+from kernel.memory.times import day_of
 from kernel.ports import Cpu, Job
 from kernel.process import Accounts, Process, State
 from kernel.spec import Spec
@@ -138,7 +140,7 @@ class Session:
         self.spent = Spent()
         self._made: tuple[tuple[int, str], ...] = ()
         self._spoken_to = self._late = 0
-        self._rested = trio.Event()
+        self._rested, self._quiet = trio.Event(), trio.Event()
         machine.watch = self._watch
 
     def _watch(self, event: AnyEvent, step: Step) -> None:
@@ -149,6 +151,20 @@ class Session:
         proc = self.machine.kernel.procs.get(self._spoken_to)
         if proc is not None and proc.state in (State.IDLE, State.ZOMBIE):
             self._rested.set()
+        if not self._busy():
+            self._quiet.set()
+
+    def _busy(self) -> bool:
+        """Whether a thread of the kernel's has something to do, or does it."""
+        procs, owing = self.machine.kernel.procs, self.machine.kernel.owing.values()
+        living = any(procs[pid].state is not State.ZOMBIE for pids in owing for pid in pids)
+        return living or any(procs[pid].in_turn for pid in self.machine.kernel.threads)
+
+    async def quiet(self) -> None:
+        """Wait until the kernel's threads have looked at all that has left."""
+        self._quiet = trio.Event()
+        if self._busy():
+            await self._quiet.wait()
 
     async def spawn(self, name: str, mask: tuple[str, ...]) -> int:
         """A process of that name; a dead one lives again."""
@@ -163,10 +179,16 @@ class Session:
         await self._rested.wait()
         return made
 
-    async def tell(self, pid: int, talk: Conversation) -> None:
-        """Tell the whole conversation."""
-        for message in talk.messages:
+    async def tell(self, pid: int, talk: Conversation, progress: Callable[[str], None]) -> None:
+        """Tell the whole conversation; between two days the kernel's threads have the time that they need."""
+        day = 0
+        for number, message in enumerate(talk.messages, 1):
+            if day_of(message.at) != day:
+                await self.quiet()
+            day = day_of(message.at)
             self.told[message.id] = await self.say(pid, message.text, message.at)
+            progress(f"{talk.name}: {number} of {len(talk.messages)} messages told")
+        await self.quiet()
 
     def evidence(self, talk: Conversation, question: Question) -> tuple[Evidence, ...]:
         """The messages that a question rests on, as they were told."""
@@ -277,6 +299,8 @@ async def session(
         clock=Sources(clock, clock),
         table=table,
     ) as machine:
+        if isinstance(cpu, VoicedCpu):
+            cpu.thread = lambda pid: bool(machine.kernel.procs[pid].thread)
         yield Session(machine, watched, clock, script)
 
 

@@ -21,6 +21,7 @@ from bench.memory import live
 from bench.memory.live import ASKED_AFTER_S, NAME, Asked, Clock, Spent
 from bench.memory.shown import Evidence
 from bench.memory.talk import Conversation, Question
+from bench.memory.voiced import VoicedCpu
 from bench.sized import Sizes
 from kernel.errors import BadInput
 from kernel.limits import NS
@@ -98,9 +99,11 @@ async def _paged(
     mask, clock = SEARCH if row == "memgpt" else SPEAK, Clock(talk.messages[0].at)
     settings = apply(Settings(window=window), changes)
     cpu, script = live.scripted(bench.sizes, settings.cpu.encoding, row == "memgpt")
-    async with live.session(folder, cpu, clock, window, changes, script=script) as session:
+    threads = settings.memory.reflect or settings.memory.on_evict == "summary"
+    told_by = VoicedCpu(cpu, bench.model(settings)) if threads and bench.model is not None else cpu
+    async with live.session(folder, told_by, clock, window, changes, script=script) as session:
         pid = await session.spawn(NAME, mask)
-        await session.tell(pid, talk)
+        await session.tell(pid, talk, lambda line: bench.progress(f"{row}, {line}"))
         clock.reach(talk.messages[-1].at + ASKED_AFTER_S * NS)
         if bench.model is None:
             return await _questions(bench, row, session, pid, mask, talk, questions)

@@ -13,12 +13,15 @@ from rich.console import Console
 from bench.memory import live, rows, run
 from bench.memory.conversations import load
 from bench.memory.talk import Conversation, Dataset
+from bench.sized import SizedCpu
 from bench.tiny import mamba
 from bench.vocabulary import ModelSizes
 from drivers.cpu.scripted import ScriptedCpu
 from kernel import records
 from kernel.memory.page import Kind
+from kernel.ports import Job
 from llmos.commands.app import status
+from syscalls.words import REFLECTS
 
 FACTS = [
     ("My dog is called Archie.", "What is the dog called?", "Archie"),
@@ -123,7 +126,7 @@ async def test_telling_leaves_what_was_told_and_nothing_else(talk: Path, tmp_pat
     cpu, script = live.scripted(ScriptedCpu(lambda job: ""), "auto", False)
     async with live.session(tmp_path / "machine", cpu, clock, 8192, [], script=script) as session:
         pid = await session.spawn("main", rows.SPEAK)
-        await session.tell(pid, told)
+        await session.tell(pid, told, lambda line: None)
         machine = session.machine
         space = machine.kernel.procs[pid].space
         assert [entry.kind for entry in space.queue] == [Kind.MESSAGE] * len(told.messages)
@@ -149,6 +152,29 @@ def test_a_model_answers_on_the_sizes_it_was_told_with(
     assert asked["ci95"] != asked["evidence_ci95"]
     assert [row["questions"] for row in asked["rows"]] == [2] * 4
     assert all(json.loads(line)["right"] in (0.0, 1.0) for line in details.read_text().splitlines())
+
+
+def test_while_a_conversation_is_told_a_model_speaks_for_the_threads_of_the_kernels(talk: Path) -> None:
+    heard: list[str] = []
+
+    def program(job: Job) -> str:
+        if REFLECTS not in job.pages[0].text:
+            return json.dumps({"op": "send_message", "text": "done"})
+        if job.pages[-1].page.kind is Kind.RESULT:
+            return json.dumps({"op": "yield"})
+        seen = [one.page for one in job.pages if one.recalled]
+        heard.extend(page.text for page in seen)
+        about = {"subject": "Ann", "text": f"Ann was there, {seen[0].id}", "pages": [seen[0].id]}
+        return json.dumps({"op": "fact", **about})
+
+    sizes = ScriptedCpu(lambda job: "")
+    (told,) = load(str(talk), None).conversations
+    changes = ("cpu.reply=60", "memory.reflect=true")
+    bench_ = rows.Bench(sizes, lambda settings: SizedCpu(sizes, program), 1_024, changes, lambda text: None)
+    found = trio.run(rows.hear, bench_, "llmos", told, list(told.questions[:1]))
+    assert heard[:3] == [fact for fact, _, _ in FACTS]
+    assert len(set(heard)) > 20, "it had the time to look at what had left"
+    assert len(found.asked) == 1
 
 
 def test_sizes_without_weights_are_the_models(tmp_path: Path) -> None:
