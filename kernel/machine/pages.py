@@ -15,7 +15,7 @@ import msgspec
 from kernel import records
 from kernel.errors import KernelPanic
 from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Run
-from kernel.limits import LINES_CACHED_MAX, PAGES_CACHED_MAX
+from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
 from kernel.memory.page import HEADS, Kind, Origin, Page, Placed, Role
@@ -43,16 +43,22 @@ class Pages:
         """`model_of`: by whose ids the pages of a process are seen."""
         self._disk, self._layouts, self._iset, self._model_of = disk, cpus.layouts, iset, model_of
         self._kept: OrderedDict[int, Visible] = OrderedDict()
+        self._tokens = 0  # of all that are kept
         # By measure, page, span, and whether it is dated.
         self._lines: OrderedDict[tuple[str, int, int, int, bool], tuple[int, ...]] = OrderedDict()
         self._measured: list[Record] = []
         self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
 
     def keep(self, page: Page, ids: tuple[int, ...]) -> None:
-        """A committed page with its ids; the one that was not placed for longest goes."""
+        """A committed page with its ids; those that were not placed for longest go."""
+        self._let_go(self._kept.pop(page.id, None))
         self._kept[page.id] = Visible(page, page.role, ids)
-        if len(self._kept) > PAGES_CACHED_MAX:
-            self._kept.popitem(last=False)
+        self._tokens += len(ids)
+        while self._tokens > TOKENS_CACHED_MAX and len(self._kept) > 1:
+            self._let_go(self._kept.popitem(last=False)[1])
+
+    def _let_go(self, kept: Visible | None) -> None:
+        self._tokens -= len(kept.ids) if kept is not None else 0
 
     def measured(self) -> list[Record]:
         """The ids measured since the last call, to be committed."""
