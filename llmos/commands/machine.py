@@ -118,7 +118,7 @@ def stop(directory: Path | None) -> None:
 
 
 @click.command()
-@click.argument("what", metavar="NAME|URL|FILE", help="A known model, or where a GGUF is.")
+@click.argument("what", metavar="NAME|URL|FILE|hf:REPO", help="A known model, or where a GGUF is.")
 @click.option("--name", default="", help="What the model is called here, if not as its file.")
 def pull(what: str, name: str) -> None:
     """\b
@@ -127,6 +127,7 @@ def pull(what: str, name: str) -> None:
       llmos pull ./qwen2.5-0.5b.gguf
 
     Bring a model into the models directory and verify it. What it hashes to is remembered, and checked when it is used.
+    hf:OWNER/REPO[:QUANT] is a GGUF of the Hugging Face hub (HF_TOKEN and HF_ENDPOINT count); Q4_K_M where it has one.
     """
     from llmos import models
 

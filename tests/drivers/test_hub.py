@@ -1,0 +1,180 @@
+"""Models of the hub, from a local server that speaks its protocol: the file that is meant, resumption, refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from bench.tiny import mamba
+from kernel.errors import BadInput
+from llmos import models
+
+pytest.importorskip("huggingface_hub")
+VERSION = "0123456789abcdef0123456789abcdef01234567"
+FILES = ("tiny-F16.gguf", "tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf", "mmproj-Q4_K_M.gguf", "big-00001-of-00002.gguf")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Repositories by name, each a list of files that are all `body`; may hang up once, may lie about the hash."""
+
+    body: ClassVar[bytes]
+    repositories: ClassVar[dict[str, tuple[str, ...]]]
+    hang_up_at: ClassVar[int]  # 0: never
+    lies: ClassVar[bool]
+    status: ClassVar[int]  # 0: all is well
+    got: ClassVar[list[str]]  # the Range of each GET of a file
+
+    def do_HEAD(self) -> None:
+        self._answer(head=True)
+
+    def do_GET(self) -> None:
+        self._answer(head=False)
+
+    def _answer(self, head: bool) -> None:
+        cls = type(self)
+        path = self.path.partition("?")[0]
+        if cls.status:
+            self.send_error(cls.status)
+        elif path.startswith("/api/models/"):
+            self._described(path.removeprefix("/api/models/"))
+        elif "/resolve/" in path:
+            self._file(head)
+        else:
+            self.send_error(404)
+
+    def _described(self, name: str) -> None:
+        cls = type(self)
+        if name not in cls.repositories:
+            self.send_error(404)
+            return
+        sha256 = hashlib.sha256(cls.body + (b"lie" if cls.lies else b"")).hexdigest()
+        lfs = {"sha256": sha256, "size": len(cls.body), "pointerSize": 134}
+        siblings = [{"rfilename": file, "size": len(cls.body), "lfs": lfs} for file in cls.repositories[name]]
+        raw = json.dumps({"id": name, "sha": VERSION, "siblings": [{"rfilename": "README.md"}, *siblings]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def _file(self, head: bool) -> None:
+        cls = type(self)
+        wanted = self.headers.get("Range", "")
+        start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
+        if not head:
+            cls.got.append(wanted)
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(cls.body) - 1}/{len(cls.body)}")
+        self.send_header("ETag", f'"{hashlib.sha256(cls.body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", VERSION)
+        self.send_header("Content-Length", str(len(cls.body) - start))
+        self.end_headers()
+        if head:
+            return
+        if cls.hang_up_at:
+            self.wfile.write(cls.body[start : cls.hang_up_at])
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.wfile.write(cls.body[start:])
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    mamba(tmp_path / "tiny.gguf")
+    Hub.body = (tmp_path / "tiny.gguf").read_bytes()
+    Hub.repositories = {"owner/tiny": FILES, "owner/parts": FILES[-1:], "owner/one": ("only.gguf",), "owner/none": ()}
+    Hub.hang_up_at, Hub.lies, Hub.status, Hub.got = 0, False, 0, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("LLMOS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    for name in ("http_proxy", "HTTP_PROXY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    yield Hub
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "file"),
+    [
+        ("hf:owner/tiny", "tiny-Q4_K_M.gguf"),
+        ("hf:owner/tiny:q8_0", "tiny-Q8_0.gguf"),
+        ("hf:owner/tiny:tiny-F16.gguf", "tiny-F16.gguf"),
+        ("hf:owner/one", "only.gguf"),
+    ],
+)
+def test_a_model_of_the_hub_is_pulled_by_repository_and_quantisation(hub: type[Hub], spec: str, file: str) -> None:
+    told: list[tuple[int, int]] = []
+    path = models.pull(spec, lambda what, done, total: told.append((done, total)))
+    assert path.name == file
+    assert path.read_bytes() == hub.body
+    assert (len(hub.body), len(hub.body)) in told
+    assert models.find(path.stem) == path
+    gets = len(hub.got)
+    assert models.pull(spec) == path
+    assert len(hub.got) == gets, "what is here already stays"
+
+
+def test_a_download_that_was_broken_off_goes_on(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    half = len(hub.body) // 2
+    hub.hang_up_at = half
+    with pytest.raises(BadInput, match="pull again to go on"):
+        models.pull("hf:owner/one")
+    assert not models.present()
+    hub.hang_up_at = 0
+    hub.got.clear()
+    assert models.pull("hf:owner/one").read_bytes() == hub.body
+    assert hub.got == [f"bytes={half}-"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("hf:owner/tiny:Q2_K", "has no file of Q2_K; it has tiny-F16.gguf, tiny-Q4_K_M.gguf, tiny-Q8_0.gguf"),
+        ("hf:owner/parts", "has no GGUF file; its GGUF comes in parts"),
+        ("hf:owner/none", "the repository has no GGUF file"),
+        ("hf:owner/gone", "knows no such repository"),
+        ("hf:owner", "hf:OWNER/REPO or hf:OWNER/REPO:QUANT is wanted"),
+        ("hf:../etc/passwd", "is wanted"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_one_line(hub: type[Hub], spec: str, says: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        models.pull(spec)
+    assert says in str(refused.value)
+    assert str(refused.value).startswith(f"pull {spec}: ")
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "or it is private"), (403, "consent to its licence")])
+def test_a_refusal_of_the_hub_says_what_to_do(hub: type[Hub], status: int, says: str) -> None:
+    hub.status = status
+    with pytest.raises(BadInput, match=says):
+        models.pull("hf:owner/tiny")
+
+
+def test_a_file_that_is_not_what_the_hub_states_is_refused(hub: type[Hub]) -> None:
+    hub.lies = True
+    with pytest.raises(BadInput, match="its SHA-256 is"):
+        models.pull("hf:owner/tiny")
+    assert not models.present()
+
+
+def test_a_file_of_the_hub_does_not_take_a_known_name(hub: type[Hub]) -> None:
+    hub.repositories = {"owner/one": ("smollm2-135m.gguf",)}
+    with pytest.raises(BadInput, match="is a model that llmos knows"):
+        models.pull("hf:owner/one")
