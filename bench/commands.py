@@ -18,7 +18,7 @@ from llmos.commands.output import print_table, show
 def bench() -> None:
     """\b
     Examples:
-      llmos bench kernel --seconds 2
+      llmos bench kernel --seconds 2 --stored 1000
       llmos bench sched --seeds 1
 
     Measure this machine.
@@ -40,18 +40,19 @@ def trace() -> None:
 @click.option("--processes", type=click.IntRange(min=1, max=4096), default=16, show_default=True)
 @click.option("--sync", default="group", show_default=True, help="full, group or off.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=20.0, show_default=True)
+@click.option("--stored", type=click.IntRange(min=0), default=50_000, show_default=True, help="Before the last phase.")
 @json_option
-def kernel(processes: int, sync: str, seconds: float, as_json: bool) -> None:
+def kernel(processes: int, sync: str, seconds: float, stored: int, as_json: bool) -> None:
     """\b
     Examples:
       llmos bench kernel
-      llmos bench kernel --processes 64 --sync off --seconds 2 --json
+      llmos bench kernel --processes 64 --sync off --seconds 2 --stored 1000 --json
 
     Durable syscalls a second of scripted CPUs, with indexes, beside the bare loop.
     """
     from bench.kernel import run
 
-    run(processes, sync, seconds, as_json)
+    run(processes, sync, seconds, stored, as_json)
 
 
 @bench.command("cpu", short_help="The llama CPU: restore, batches, preemption, forks.")
@@ -91,8 +92,8 @@ def cpu(model: str, full: bool, check: bool, keep: bool, seed: int, as_json: boo
 def crash(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench crash --limit 60 --json
-      llmos bench crash --sabotage skip-outbox --limit 60
+      llmos bench crash --limit 20 --json
+      llmos bench crash --sabotage skip-outbox --limit 20
 
     Run a workload with every syscall, timers and a client that connects again; kill it at every failpoint, start it
     again, and look for what is lost, done twice or other than a replay of its journal. Exit status 1 if anything is
@@ -119,7 +120,7 @@ def crash(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json
 def attack(surfaces: tuple[str, ...], trials: int, seed: int, first: int, sabotage: str, as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench attack --trials 200 --json
+      llmos bench attack --trials 40 --json
       llmos bench attack --surface protocol --trials 3000 --sabotage connection
 
     Give each surface of the machine what its own types admit, at their edges, and what they must refuse; damaged files
@@ -142,7 +143,7 @@ def clients(clients: int, messages: int, kills: int, seed: int, as_json: bool) -
     """\b
     Examples:
       llmos bench clients --clients 4 --messages 10 --kills 2
-      llmos bench clients --clients 8 --messages 20 --kills 3 --json
+      llmos bench clients --clients 8 --messages 8 --kills 1 --json
 
     Clients send to a real daemon, which is killed with SIGKILL again and again, with a reader open on each process, as
     a chat is. Counted is what was acknowledged and is lost, what comes twice, and what no reader was shown; then the
@@ -235,7 +236,7 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
     """\b
     Examples:
       llmos bench interrupts --json
-      llmos bench interrupts --processes 100 --interrupts 1000 --days 1
+      llmos bench interrupts --processes 20 --interrupts 300 --days 1
 
     In virtual time: what a storm over many processes loses (nothing), and how long a week of timers takes.
     """

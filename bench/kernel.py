@@ -186,9 +186,17 @@ def _timed(machine: Machine) -> list[float]:
 
 
 async def measure(
-    processes: int, sync: str, seconds: float, seed: int = 1, progress: Callable[[str], None] = print
+    processes: int,
+    sync: str,
+    seconds: float,
+    stored: int = STORED,
+    seed: int = 1,
+    progress: Callable[[str], None] = print,
 ) -> Bench:
-    """All phases, one after the other, each `seconds` long (the bare one a third of it)."""
+    """All phases, one after the other, each `seconds` long (the bare one a third of it).
+
+    Before the last one `stored` pages are made.
+    """
     began, ticks = time.perf_counter(), _ticks()
     with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
         progress(f"bare loop, {seconds / 3:.0f} s")
@@ -206,8 +214,8 @@ async def measure(
             commits.clear()
             whole, lag = await _phase(machine, mix, seconds)
             spent, took, lag_pages = sorted(mix.spent), sorted(commits), machine.index.lag()
-            progress(f"storing {STORED} messages")
-            mix.doing, target = "fill", machine.kernel.counters.page + STORED
+            progress(f"storing {stored} messages")
+            mix.doing, target = "fill", machine.kernel.counters.page + stored
             await _phase(machine, mix, 600.0, lambda: machine.kernel.counters.page >= target)
             mix.doing = "rest"  # all wait for their users, who say nothing until the index has caught up
             while machine.index.lag() or any(p.state is not State.IDLE for p in machine.kernel.procs.values()):
@@ -219,7 +227,7 @@ async def measure(
             await _phase(machine, mix, 1.0)
             after, lag_after = await _phase(machine, mix, seconds)
             lag_pages_after = machine.index.lag()
-            stored = machine.kernel.counters.page
+            pages = machine.kernel.counters.page
     return Bench(
         processes,
         sync,
@@ -234,7 +242,7 @@ async def measure(
         round(1e3 * took[len(took) * 99 // 100], 2),
         round(max(lag, lag_after), 3),
         max(lag_pages, lag_pages_after),
-        stored,
+        pages,
         round((_ticks()[1] - ticks[1]) / max(1, _ticks()[0] - ticks[0]), 4),
         round(time.perf_counter() - began, 1),
     )
@@ -260,13 +268,13 @@ async def _running(mix: Mix, processes: int) -> AsyncIterator[None]:
         mix.machine.stop()
 
 
-def run(processes: int, sync: str, seconds: float, as_json: bool) -> None:
+def run(processes: int, sync: str, seconds: float, stored: int, as_json: bool) -> None:
     """`llmos bench kernel`: measure and print."""
 
     def progress(text: str) -> None:
         show(f"  {text}", error=True)
 
-    found = trio.run(measure, processes, sync, seconds, 1, progress)
+    found = trio.run(measure, processes, sync, seconds, stored, 1, progress)
     if as_json:
         show(json.dumps(msgspec.to_builtins(found)))
         return

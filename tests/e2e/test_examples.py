@@ -67,7 +67,7 @@ SKIPPED: Final = {
     "llmos bench cpu --model smollm2-135m --json": "takes 5 to 20 minutes",
     "llmos bench cpu --full --check": "takes 20 to 60 minutes",
     "llmos bench recovery --processes 1000 --pages 100000 --keep ~/long --json": "takes minutes",
-    "llmos bench kernel": "takes a minute or two; with --seconds 2 it runs",
+    "llmos bench kernel": "takes a minute or two; with --stored 1000 it runs",
     "llmos bench interrupts --json": "takes a minute; a smaller one runs",
 }
 """Examples that are parsed and not run."""
