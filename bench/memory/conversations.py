@@ -114,7 +114,7 @@ def _any(file: Path) -> tuple[Literal["f1", "contains"], tuple[Conversation, ...
         if file.suffix == ".jsonl" or "say" in first or "ask" in first:
             return "contains", (_own(file, lines),)
     document = _json(file)
-    if isinstance(document, dict) and "name" in document and "conversation" not in document:
+    if isinstance(document, dict) and "conversation" not in document:
         return "f1", tuple(dialogues.realtalk(file, document))
     return "f1", tuple(dialogues.locomo(file, document if isinstance(document, list) else [document]))
 

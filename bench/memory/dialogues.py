@@ -20,9 +20,9 @@ from kernel.limits import NS
 TURN_S: Final = 30  # between two turns of a session that has one date
 UNANSWERABLE: Final = "5"  # category
 LOCOMO: Final = "a LoCoMo file is a list of samples with `conversation` (session_N, session_N_date_time) and `qa`"
-REALTALK: Final = "a REALTALK file is an object with `name`, session_N, session_N_date_time and `qa`"
+REALTALK: Final = "a REALTALK file is an object with session_N, session_N_date_time and `qa`"
 LOCOMO_TIME: Final = "%I:%M %p on %d %B, %Y"  # 1:56 pm on 8 May, 2023
-REALTALK_TIME: Final = "%d.%m.%Y, %H:%M:%S"  # 29.12.2023, 21:58:22
+REALTALK_TIMES: Final = ("%d.%m.%Y, %H:%M:%S", "%d.%m.%Y, %H:%M")  # 29.12.2023, 21:58:22
 
 
 def locomo(file: Path, document: Any) -> Iterator[Conversation]:
@@ -82,9 +82,11 @@ def _listed(evidence: Any) -> list[Any]:
 
 def _time(text: Any) -> int:
     """Nanoseconds UTC of a date as these files write it. Raises ValueError for another."""
-    for form in (LOCOMO_TIME, REALTALK_TIME):
+    said = str(text).strip()
+    for form in (LOCOMO_TIME, *REALTALK_TIMES, None):
         try:
-            return round(datetime.datetime.strptime(str(text), form).replace(tzinfo=datetime.UTC).timestamp()) * NS
+            found = datetime.datetime.strptime(said, form) if form else datetime.datetime.fromisoformat(said)
         except ValueError:
             continue
-    raise ValueError(f"date {text!r} is neither like '1:56 pm on 8 May, 2023' nor like '29.12.2023, 21:58:22'")
+        return round((found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()) * NS
+    raise ValueError(f"date {text!r} is not like '1:56 pm on 8 May, 2023', '29.12.2023, 21:58:22' or ISO 8601")
