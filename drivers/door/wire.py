@@ -203,7 +203,7 @@ class Outbox(Request, frozen=True, kw_only=True):
 class Wait(Request, frozen=True, kw_only=True):
     """What a message was answered, whoever has acknowledged that; waited for as long as `within_s`. Answer: Replied."""
 
-    mid: str
+    mid: Name
     within_s: Annotated[float, Meta(ge=0, le=WAIT_S_MAX)] = 0.0
 
 

@@ -325,3 +325,6 @@ def test_work_done_again_is_that_of_pages_seen_before_beyond_what_was_kept() -> 
     assert seen.again(1, [page(1, 10), page(3, 5), page(9, 5, recalled=True)], 0) == 13
     assert seen.again(1, [page(1, 10), page(3, 5)], 15) == 6
     assert seen.again(2, [page(2, 20)], 0) == 23
+    assert seen.again(-2, [page(2, 20)], 0) == 0
+    seen.forget(2)
+    assert seen.again(2, [page(2, 20)], 0) == seen.again(-2, [page(2, 20)], 0) == 0

@@ -27,8 +27,9 @@ class Seen:
         self._last[child] = self._last.get(parent, frozenset())
 
     def forget(self, pid: int) -> None:
-        """`pid` is no more."""
-        self._last.pop(pid, None)
+        """`pid` is no more, nor is what it was asked apart."""
+        for one in (pid, -pid):
+            self._last.pop(one, None)
 
     def again(self, pid: int, visible: Sequence[Visible], kept: int) -> int:
         """Tokens of pages that stood in the last prompt of `pid`, too, and are not among the `kept` from the front.
