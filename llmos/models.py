@@ -166,6 +166,27 @@ def _due(target: Path, wanted: str, source: str) -> str:
     return wanted
 
 
+def own(name: str) -> Path:
+    """The file of a model in the models directory. Raises BadInput if there is none of that name."""
+    path = directory() / f"{name.removesuffix('.gguf')}.gguf"
+    if path.parent != directory() or not path.is_file():
+        raise BadInput(f"model {name}: it is not in {directory()}; {_names()}")
+    return path
+
+
+def remove(path: Path) -> None:
+    """Let go of a model, and of what was written down of it."""
+    for one in (path, _record(path)):
+        one.unlink(missing_ok=True)
+
+
+def pulled(path: Path) -> Pulled | None:
+    """What was written down when a model was pulled; None for one that was put there by hand."""
+    with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(_record(path).read_bytes(), type=Pulled)
+    return None
+
+
 def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
@@ -182,9 +203,7 @@ def _unchanged(path: Path, progress: Progress) -> Path:
 
     Its hash is taken only where it was touched since the last time.
     """
-    last, known = None, KNOWN.get(path.stem.casefold())
-    with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-        last = msgspec.json.decode(_record(path).read_bytes(), type=Pulled)
+    last, known = pulled(path), KNOWN.get(path.stem.casefold())
     wanted = known.sha256 if known is not None else last.sha256 if last is not None else ""
     seen = path.stat()
     if not wanted or last == Pulled(wanted, seen.st_size, seen.st_ctime_ns, last.source if last is not None else ""):

@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unicodedata import combining, east_asian_width
 
 import msgspec
@@ -24,6 +24,9 @@ from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.process import State
 from kernel.text import one_line
+
+if TYPE_CHECKING:
+    from llmos.cards import Card
 
 LATE: Final = 0.7  # of the queue: from here its bar is yellow
 GAP: Final = "  "  # between columns
@@ -453,3 +456,47 @@ def dmesg(entry: Entry, names: dict[int, str]) -> list[str]:
         f"{describe(note)}"
         for note in entry.notes
     ]
+
+
+def models(found: Sequence[Card], *, width: int = 0) -> list[str]:
+    """The models that are here, and those that can be pulled."""
+    names = ("name", "size", "quantised", "file", "needs", "context", "licence", "")
+    rows = [
+        (
+            one.name,
+            one.size,
+            one.quantisation,
+            _mb(one.bytes),
+            _mb(one.memory) if one.memory else "",
+            f"{one.context:,}" if one.context else "",
+            one.licence,
+            one.broken or ("" if one.here else f"not here: llmos pull {one.name}"),
+        )
+        for one in found
+    ]
+    return aligned(names, rows, left=("name", "size", "quantised", "licence", ""), width=width)
+
+
+def model(one: Card, *, width: int = 0) -> list[str]:
+    """What a model's file says of it, a line each; what it does not say is left out."""
+    said = {
+        "name": one.name,
+        "title": one.title,
+        "architecture": one.architecture,
+        "size": one.size,
+        "quantised": one.quantisation,
+        "context": f"{one.context:,} tokens" if one.context else "",
+        "file": _mb(one.bytes),
+        "needs": f"{_mb(one.memory)}, for one process of 4,096 tokens" if one.memory else "",
+        "chat template": "yes" if one.template else "no: it can embed, and not be talked to",
+        "licence": one.licence,
+        "pulled from": one.source,
+        "sha256": one.sha256,
+        "broken": one.broken,
+    }
+    rows = [(name, text) for name, text in said.items() if text]
+    return aligned(("", ""), rows, left=("",), width=width, wrap=True)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -52,6 +52,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "export": ("llmos.commands.keeping:export", "Write a process with all its memory to a file."),
     "import": ("llmos.commands.keeping:import_", "Make a process of an exported file."),
     "pull": ("llmos.commands.machine:pull", "Bring a model into the models directory."),
+    "models": ("llmos.commands.models:models", "The models that are here."),
     "doctor": ("llmos.commands.machine:doctor", "Look at what is installed and what is missing."),
     "settings": ("llmos.commands.machine:settings", "Name each setting, its default, range and meaning."),
     "completion": ("llmos.commands.machine:completion", "Print what lets a shell complete llmos's lines."),

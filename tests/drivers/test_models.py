@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from bench.tiny import mamba
 from drivers.cpu import gguf
 from kernel.errors import BadInput
-from llmos import doctor, models
+from kernel.settings import Settings
+from llmos import cards, doctor, models
 
 
 def string(text: str) -> bytes:
@@ -434,3 +435,36 @@ def test_doctor_asks_for_a_compiler_where_llama_is_missing(monkeypatch: pytest.M
     found = {check.name: check for check in doctor.checks()}
     assert found["no-such-distribution"].state is doctor.State.FAIL
     assert found["C++ compiler"].state is doctor.State.FAIL
+
+
+def test_what_a_model_is_is_told_by_its_header_and_its_removal_is_for_good(home: Path, tmp_path: Path) -> None:
+    mamba(tmp_path / "small.gguf")
+    path = models.pull(str(tmp_path / "small.gguf"))
+    (found, known) = cards.every()
+    assert (found.name, found.here, found.bytes) == ("small", True, path.stat().st_size)
+    assert (found.architecture, found.context, found.template) == ("mamba", 4096, True)
+    assert (found.source, found.sha256) == (str(tmp_path / "small.gguf"), hashlib.sha256(path.read_bytes()).hexdigest())
+    assert (known.name, known.here, known.bytes) == ("smollm2-135m", False, models.KNOWN["smollm2-135m"].bytes)
+    (home / "broken.gguf").write_bytes(b"GGUF")
+    assert "cut off" in cards.every()[0].broken
+    for wrong in ("nobody", "../small", "small/../../x"):
+        with pytest.raises(BadInput, match="it is not in"):
+            models.own(wrong)
+    models.remove(models.own("small"))
+    assert [one.name for one in home.iterdir()] == ["broken.gguf"]
+
+
+@pytest.mark.gguf
+def test_the_memory_that_a_model_needs_is_what_boot_reckons(monkeypatch: pytest.MonkeyPatch) -> None:
+    from drivers.cpu.llama.model import Model
+
+    monkeypatch.delenv("LLMOS_HOME")
+    path = models.find("smollm2-135m")
+    found = cards.card(path)
+    assert (found.size, found.quantisation, found.licence) == ("135M", "Q4_1", "apache-2.0")
+    model = Model(path, Settings().cpu)
+    try:
+        boots = model._needs(1).of(cards.WINDOW, 1)
+        assert found.memory == boots - 4 * model.vocabulary.size
+    finally:
+        model.close()

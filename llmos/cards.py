@@ -1,0 +1,95 @@
+"""What a model file says of itself, and what it would take: for `llmos models`.
+
+From the header alone (drivers/cpu/gguf.py): nothing is loaded. The memory is the estimate that boot makes, for one
+process; 0 where the header does not say how large a token's keys and values are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from drivers.cpu import gguf
+from drivers.cpu.llama.memory import Needs
+from kernel.errors import BadInput
+from llmos import models
+
+WINDOW: Final = 4096  # that the memory is said for
+HALF: Final = 2  # bytes of a key's or a value's number
+# General.file_type of llama.cpp's files: what most of the weights are.
+QUANTISATIONS: Final = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
+}  # fmt: skip
+
+
+class Card(msgspec.Struct, frozen=True):
+    """A model. `here` False: llmos knows it, and `llmos pull` brings it. "" and 0: the file does not say."""
+
+    name: str
+    here: bool
+    bytes: int
+    title: str = ""
+    architecture: str = ""
+    size: str = ""
+    quantisation: str = ""
+    context: int = 0
+    licence: str = ""
+    memory: int = 0  # bytes, for one process of WINDOW tokens
+    template: bool = False  # it has a chat template
+    source: str = ""
+    sha256: str = ""
+    broken: str = ""  # why it cannot be read
+
+
+def every() -> list[Card]:
+    """The models that are here, by name, and those that llmos knows."""
+    there = [card(path) for path in models.present()]
+    names = {one.name for one in there}
+    return there + [Card(name, False, known.bytes) for name, known in models.KNOWN.items() if name not in names]
+
+
+def card(path: Path) -> Card:
+    """What a file of the models directory says of itself."""
+    pulled = models.pulled(path)
+    source, sha256 = (pulled.source, pulled.sha256) if pulled is not None else ("", "")
+    try:
+        header = gguf.read(path)
+    except BadInput as exc:
+        return Card(path.stem, True, path.stat().st_size, source=source, sha256=sha256, broken=str(exc))
+    size = path.stat().st_size
+    token = _token(header)
+    return Card(
+        name=path.stem,
+        here=True,
+        bytes=size,
+        title=header.text("general.name"),
+        architecture=header.text("general.architecture"),
+        size=header.text("general.size_label"),
+        quantisation=QUANTISATIONS.get(header.number("general.file_type"), "") if _typed(header) else "",
+        context=header.context,
+        licence=header.text("general.license"),
+        memory=Needs(size, token).of(WINDOW, 1) if token else 0,
+        template=bool(header.text("tokenizer.chat_template")),
+        source=source,
+        sha256=sha256,
+    )
+
+
+def _typed(header: gguf.Header) -> bool:
+    return "general.file_type" in header.meta
+
+
+def _token(header: gguf.Header) -> int:
+    """Bytes of a token's keys and values in all layers; 0 where the header does not tell."""
+    kind = header.text("general.architecture")
+    layers, heads = header.number(f"{kind}.block_count"), header.number(f"{kind}.attention.head_count")
+    shared = header.number(f"{kind}.attention.head_count_kv") or heads
+    wide = header.number(f"{kind}.attention.key_length") or (
+        header.number(f"{kind}.embedding_length") // heads if heads else 0
+    )
+    return 2 * HALF * layers * shared * wide

@@ -1,0 +1,89 @@
+"""`llmos models`: which models are here, what one of them is, and its removal."""
+
+from __future__ import annotations
+
+import click
+
+from kernel.errors import BadInput
+from llmos.commands.options import json_option
+from llmos.commands.output import columns, print_json, print_lines, show
+
+
+@click.group(no_args_is_help=False, invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """\b
+    Examples:
+      llmos models list
+      llmos models show smollm2-135m
+
+    The models directory ($LLMOS_HOME/models, or ~/.cache/llmos/models); without a command: its list.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_, as_json=False)
+
+
+@models.command("list", short_help="The models that are here, and those that can be pulled by name.")
+@json_option
+def list_(as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos models list
+      llmos models list --json
+
+    The models that are here, and those that can be pulled by name. `needs` is the memory for one process of 4,096
+    tokens, `context` what the model was trained to see.
+    """
+    import msgspec
+
+    from llmos import cards, tables
+
+    found = cards.every()
+    if as_json:
+        print_json({"models": msgspec.to_builtins(found)})
+    else:
+        print_lines(tables.models(found, width=columns()))
+
+
+@models.command("show", short_help="What a model's file says of it.")
+@click.argument("name", metavar="NAME", help="A model that is here, or a GGUF file.")
+@json_option
+def show_(name: str, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos models show smollm2-135m
+      llmos models show tiny --json
+
+    What a model's file says of it, where it came from, and what it would take. It is not loaded.
+    """
+    import msgspec
+
+    from llmos import cards, tables
+    from llmos import models as shelf
+
+    found = cards.card(shelf.find(name))
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        print_lines(tables.model(found, width=columns()))
+
+
+@models.command("rm", short_help="Remove a model's file.")
+@click.argument("name", metavar="NAME", help="A model of the models directory.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(name: str, yes: bool) -> None:
+    """\b
+    Examples:
+      llmos models rm tiny --yes
+      llmos models rm tiny.gguf --yes
+
+    Remove a model's file from the models directory. A machine that runs on it goes on until it is stopped.
+    """
+    from llmos import models as shelf
+
+    path = shelf.own(name)
+    what = f"model {path.stem} ({path.stat().st_size / 1e6:,.0f} MB)"
+    if not yes and not click.confirm(f"Remove {what}?", err=True):
+        raise BadInput(f"model {path.stem} is kept; --yes removes it without a question")
+    shelf.remove(path)
+    show(f"removed {what}")
