@@ -11,10 +11,10 @@ import llama_cpp
 
 from drivers.cpu import gguf
 from drivers.cpu.llama import log
-from drivers.cpu.llama.model import SMALL
 from drivers.cpu.llama.trial import tried
 from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import BadInput
+from kernel.limits import SMALL_PARAMETERS
 
 WINDOW_UNKNOWN: Final = 1 << 20  # tokens, for a file that does not say what its model was trained to see
 
@@ -35,7 +35,7 @@ class ModelSizes:
             raise BadInput(f"model {path}: llama.cpp cannot load its vocabulary ({log.first('it gives no reason')})")
         try:
             self._vocabulary = Vocabulary(self._handle, header, path, verdict)
-            small = llama_cpp.llama_model_n_params(self._handle) < SMALL
+            small = llama_cpp.llama_model_n_params(self._handle) < SMALL_PARAMETERS
         except BaseException:
             self.close()
             raise

@@ -20,6 +20,7 @@ MID_CHARS_MAX: Final = 64  # a client-made message id
 ILLEGAL_MAX: Final = 5  # instructions in a row that cannot be decoded before a process is killed
 SAME_FAILED_MAX: Final = 3  # failures of one and the same call in a turn before the turn is ended
 FAILED_MAX: Final = 3  # failures of the CPU in a row before the process that ran is killed
+SMALL_PARAMETERS: Final = 1_500_000_000  # of a model below which it speaks prose, and cannot choose among many syscalls
 TURN_SYSCALLS_MAX: Final = 16  # instructions of one turn; a chain without a bound is a runaway process
 TURN_TOKENS_MAX: Final = 4_096  # tokens emitted in one turn
 SEARCH_HITS_MAX: Final = 20  # hits of one page of search results

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from drivers.cpu.openai.address import remote
 from kernel.errors import BadInput
 from kernel.settings import Settings, apply
 
@@ -45,12 +46,14 @@ def over(options: Options, directory: Path) -> Options:
     except BadInput as exc:
         raise BadInput(f"{path}: {str(exc).removeprefix('--set ')}") from exc
     window = [] if options.window is None else [f"window={options.window}"]
-    named = options.model is not None  # a model is run by llama, whatever the file says
+    cpu = boot.get("cpu")
+    if options.model is not None and not remote(cpu or ""):
+        cpu = None  # a model is run by llama, whatever else the file says
     return msgspec.structs.replace(
         options,
         model=options.model or boot.get("model"),
         window=None,
-        cpu=options.cpu or (None if named else boot.get("cpu")),
+        cpu=options.cpu or cpu,
         changes=(*changes, *window, *options.changes),
     )
 

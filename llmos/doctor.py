@@ -1,6 +1,7 @@
 """What this machine has of what llmos needs, and what to do about the rest.
 
-`checks` only looks: it changes nothing of the user's and needs no network; models are tried in processes of their own.
+`checks` only looks: it changes nothing of the user's, and needs no network unless servers are named; models are tried
+in processes of their own.
 Not here: exit statuses (the command's).
 """
 
@@ -19,7 +20,10 @@ from typing import Final
 import msgspec
 
 from drivers.cpu import gguf
-from kernel.errors import BadInput
+from drivers.cpu.openai import discovery
+from drivers.cpu.openai.address import addresses, key
+from drivers.cpu.openai.transport import Link, Patience
+from kernel.errors import BadInput, DeviceError, some
 from llmos import models
 from llmos.tables import Styled, aligned
 
@@ -52,16 +56,39 @@ class Check(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
-def checks(data: Path | None = None) -> list[Check]:
-    """Everything that llmos needs, looked at once. `data` is the directory a machine would be kept in, if any."""
+def checks(data: Path | None = None, servers: str = "") -> list[Check]:
+    """Everything that llmos needs, looked at once. `data` is the directory a machine would be kept in, if any.
+
+    `servers`: URL[,URL], those that run the model, so that llama and what it needs is not looked at. Raises BadInput
+    if they are none.
+    """
     found = [_python(), *(_library(name, State.FAIL) for name in REQUIRED)]
+    if servers:
+        return [*found, *_servers(servers), _cores(), _memory(), *_kept(data)]
     llama = [_library(name, State.FAIL) for name in FOR_LLAMA]
     found += llama
     if any(check.state is not State.OK for check in llama):
         found.append(_compiler())
     found += [_model(llama), _cores(), _memory(), _disk("models directory", models.directory())]
-    if data is not None:
-        found += [_disk("data directory", data), _writable(data)]
+    return [*found, *_kept(data)]
+
+
+def _kept(data: Path | None) -> list[Check]:
+    """The directory that a machine would be kept in."""
+    return [] if data is None else [_disk("data directory", data), _writable(data)]
+
+
+def _servers(cpu: str) -> list[Check]:
+    """Each server of a `--cpu`, asked for its models."""
+    found = []
+    for address in addresses(cpu):
+        try:
+            names = [model.name for model in discovery.models(Link(address, key(), Patience()))]
+        except DeviceError as exc:
+            found.append(Check("server", State.FAIL, str(exc), "start it, or name another"))
+            continue
+        state, advice = (State.OK, "") if names else (State.FAIL, "let it load a model")
+        found.append(Check("server", state, f"{address}: {some(names)}", advice))
     return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from drivers.cpu.openai.address import remote
 from kernel import formats
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelPanic
@@ -29,6 +30,7 @@ from syscalls.table import Table
 
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
 DEFAULT_MODEL = "smollm2-135m"
+SERVED = b"served"  # the key of the model that servers had
 OWN = (
     "data.mdb*",
     "lock.mdb",
@@ -47,7 +49,10 @@ OWN = (
 
 
 def recorded(disk: Disk) -> tuple[Settings, str, str]:
-    """Settings, model and CPU that a directory was last booted with; defaults for a new one."""
+    """Settings, model and CPU that a directory was last booted with; defaults for a new one.
+
+    The model is a GGUF's, whatever the CPU was: that of servers stands apart (SERVED).
+    """
     row, model, cpu = (disk.get("set", name) for name in (b"settings", b"model", b"cpu"))
     try:
         settings = Settings() if row is None else msgspec.msgpack.decode(row, type=Settings)
@@ -57,16 +62,20 @@ def recorded(disk: Disk) -> tuple[Settings, str, str]:
 
 
 def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
-    """The CPU driver of a name: `llama` over a GGUF, or `scripted`, which echoes, for trying things out.
+    """The CPU driver of a name: `llama` over a GGUF, servers by their URLs, or `scripted`, which echoes.
 
     `images`: the folder of its KV images.
     """
+    if remote(cpu):
+        from drivers.cpu.openai.engine import OpenAiCpu
+
+        return OpenAiCpu(cpu, model, settings.cpu, tell=said)
     if cpu == "scripted":
         from drivers.cpu.scripted import ScriptedCpu, echo
 
         return ScriptedCpu(echo, token_s=0.01)
     if cpu != "llama":
-        raise BadInput(f"--cpu {cpu}: no such CPU; there are llama, scripted")
+        raise BadInput(f"--cpu {cpu}: no such CPU; there are llama, scripted, and servers by http://HOST:PORT")
     from drivers.cpu.llama.engine import LlamaCpu
     from llmos.models import find
 
@@ -116,9 +125,9 @@ async def powered(
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line.
 
-    `cpu` None: as recorded, and llama where a model is given, for nothing else runs one. `clock`: what its times are
-    read from, the host's if it is None; `table`: the instruction set, llmos's own likewise. The whole process makes
-    files for its user alone from then on.
+    `cpu` None: as recorded, and llama where a model is given, unless servers are recorded: nothing else runs one.
+    `clock`: what its times are read from, the host's if it is None; `table`: the instruction set, llmos's own likewise.
+    The whole process makes files for its user alone from then on.
     """
     from drivers.disk.lmdb import LmdbDisk
     from drivers.disk.seal import boot_of_host
@@ -130,13 +139,15 @@ async def powered(
         if tighten(directory):
             said(f"{directory}: others could read it; now its owner alone can")
         settings, last_model, last_cpu = recorded(probe)
+        served = (probe.get("set", SERVED) or b"").decode()
         form = formats.of(probe)
     finally:
         probe.close()
     settings = apply(settings, [*([f"window={window}"] if window else []), *(changes or [])])
-    chosen = model or last_model
     if cpu is None:
-        cpu = "llama" if model else last_cpu
+        cpu = "llama" if model and not remote(last_cpu) else last_cpu
+    by_servers = isinstance(cpu, str) and remote(cpu)
+    chosen = model or (served if by_servers else last_model)
     disk = LmdbDisk(directory, sync=settings.disk.sync)
     try:
         board = Board(
@@ -153,7 +164,8 @@ async def powered(
         machine = await boot(board, table or Table())
         if form is not CURRENT:
             said(f"{directory}: format {form.number} was brought up to {CURRENT.number}")
-        kept = {b"model": chosen, **({b"cpu": cpu} if isinstance(cpu, str) else {})}
+        kept = {SERVED: board.cpu.model} if by_servers else {b"model": chosen}
+        kept |= {b"cpu": cpu} if isinstance(cpu, str) else {}
         await machine.commit([Record("set", name, value.encode()) for name, value in kept.items()])
     except BaseException:
         disk.close()

@@ -100,7 +100,7 @@ class Pages:
             return visible
         start, end = placed.start, placed.end
         ids = self._line(visible.page, start, end, placed.dated, model) if placed.recalled else visible.ids
-        return Visible(visible.page, placed.role, ids, placed.recalled, start, end)
+        return Visible(visible.page, placed.role, ids, placed.recalled, start, end, placed.dated)
 
     def load(self, what: Load) -> Loaded:
         """Those of the pages asked for that exist, belong to the process and can be read."""

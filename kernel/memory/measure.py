@@ -49,6 +49,7 @@ class Visible(msgspec.Struct, frozen=True):
     recalled: bool = False
     start: int = 0
     end: int = 0  # 0: all of it
+    dated: bool = False  # recalled, with the day it was said
 
     @property
     def text(self) -> str:

@@ -33,6 +33,11 @@ def line(text: str, at: int | None) -> str:
     return " ".join(text.splitlines()) if len(text.splitlines()) > 1 else text
 
 
+def recalled(page: Visible) -> str:
+    """A recalled page as its line of the block, whose ids `Layout.render` puts there."""
+    return RECALL_LABEL[page.role] + line(page.text, page.page.at if page.dated else None) + RECALL_END
+
+
 class Layout:
     """A model's frame with the recall block's parts, as ids."""
 

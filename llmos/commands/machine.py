@@ -19,6 +19,7 @@ from llmos.commands.options import (
     home,
     json_option,
     model_option,
+    servers,
     set_option,
     socket_of,
     window_option,
@@ -92,10 +93,13 @@ def chat(
     where, given = home(directory), Options(model, window, cpu, changes)
     found = config.over(given, where)
     if found.cpu in (None, "llama") and (model is not None or not (where / "data.mdb").exists()):
+        from kernel.errors import BadInput
         from llmos.init import DEFAULT_MODEL
         from llmos.models import find
 
-        find(found.model or DEFAULT_MODEL, progress)  # here, where its progress is seen
+        recorded = found.cpu is None and (where / "data.mdb").exists()  # the model may be one of servers
+        with contextlib.suppress(BadInput) if recorded else contextlib.nullcontext():
+            find(found.model or DEFAULT_MODEL, progress)  # here, where its progress is seen
     run(partial(console, where, proc, given, keep=keep))
 
 
@@ -136,8 +140,11 @@ def pull(what: str, name: str) -> None:
 
 @click.command()
 @dir_option
+@click.option(
+    "--cpu", metavar="URL[,URL]", help="Servers that are to run the model: they are looked at instead of llama."
+)
 @json_option
-def doctor(directory: Path | None, as_json: bool) -> int:
+def doctor(directory: Path | None, cpu: str | None, as_json: bool) -> int:
     """\b
     Examples:
       llmos doctor
@@ -147,7 +154,7 @@ def doctor(directory: Path | None, as_json: bool) -> int:
     """
     from llmos import doctor as clinic
 
-    found = clinic.checks(home(directory))
+    found = clinic.checks(home(directory), cpu or "")
     if as_json:
         print_json({"checks": found})
     else:
@@ -203,7 +210,10 @@ def completion(shell: str) -> None:
 
 
 @click.command()
-@click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
+@click.option(
+    "--model", help="A GGUF file, or the name of a pulled model; default smollm2-135m, or the server's first."
+)
+@click.option("--cpu", default="llama", show_default=True, callback=servers, help="llama, or servers as URL[,URL].")
 @click.option("--seed", default=1, show_default=True, help="Of the facts and the talk.")
 @click.option("--window", default=2048, show_default=True, help="Tokens of context.")
 @click.option("--no-paging", is_flag=True, help="Evict the same pages and bring none back.")
@@ -211,7 +221,14 @@ def completion(shell: str) -> None:
 @set_option
 @json_option
 def demo(
-    model: str, seed: int, window: int, no_paging: bool, keep: Path | None, changes: tuple[str, ...], as_json: bool
+    model: str | None,
+    cpu: str,
+    seed: int,
+    window: int,
+    no_paging: bool,
+    keep: Path | None,
+    changes: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """\b
     Examples:
@@ -237,4 +254,4 @@ def demo(
 
         raise BadInput(f"--dir {keep}: the demo wants a new directory, and this one is not empty")
     paging = [] if not no_paging else ["memory.fault=false"]
-    run(model=model, seed=seed, window=window, changes=[*paging, *changes], keep=keep, as_json=as_json)
+    run(model, cpu, seed=seed, window=window, changes=[*paging, *changes], keep=keep, as_json=as_json)

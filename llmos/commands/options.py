@@ -18,11 +18,23 @@ PATH: Final = click.Path(path_type=Path)
 dir_option = click.option(
     "--dir", "directory", type=PATH, help="Data directory; default $LLMOS_DIR, or ~/.local/share/llmos."
 )
-model_option = click.option("--model", help="A GGUF file, or the name of a pulled model.")
+model_option = click.option("--model", help="A GGUF file, the name of a pulled model, or a server's own.")
 window_option = click.option("--window", type=int, help="Tokens of context that a process has.")
+
+
+def servers(_: click.Context, __: click.Parameter, cpu: str | None) -> str | None:
+    """A `--cpu` as it may be handed on: URLs with credentials are refused before any process has them in its name."""
+    if cpu is not None and "://" in cpu:
+        from drivers.cpu.openai.address import addresses
+
+        addresses(cpu)
+    return cpu
+
+
 cpu_option = click.option(
     "--cpu",
-    help="llama, or scripted, which echoes; default: as the directory has it, llama for a new one or a --model.",
+    callback=servers,
+    help="llama, servers as URL[,URL], or scripted, which echoes; default: as the directory has it, or llama.",
 )
 set_option = click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, such as memory.policy=lru."

@@ -23,7 +23,7 @@ from llmos.commands.output import print_json, said, show
     "--cpu",
     default="scripted",
     show_default=True,
-    help="scripted, or a model: a GGUF file or a pulled name.",
+    help="scripted, a model (a GGUF file or a pulled name), or servers as URL[,URL].",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's own.")
 @click.option("--trace", "trace_file", metavar="FILE", type=PATH, help="Write a trace that Perfetto opens.")

@@ -112,12 +112,12 @@ class _Session:
 
 
 async def play(
-    model: str | None, seed: int, window: int, changes: list[str], tell: Tell, directory: Path
+    model: str | None, cpu: str, seed: int, window: int, changes: list[str], tell: Tell, directory: Path
 ) -> tuple[Outcome, list[Asked]]:
     """The whole conversation on a machine of its own in `directory`."""
     began = time.perf_counter()
     settings = [f"cpu.reply={REPLY_TOKENS}", *changes]
-    async with powered(directory, model=model, window=window, changes=settings) as machine:
+    async with powered(directory, model=model, cpu=cpu, window=window, changes=settings) as machine:
         pid = (await machine.requests.spawn(Spec(NAME, ("send_message",)))).pid
         async with machine.feed.subscribe(-1) as published:
             session = _Session(machine, pid, published, tell)
@@ -193,11 +193,13 @@ async def _ask(session: _Session, question: Question, facts: _Facts) -> Asked:
     return asked
 
 
-def run(model: str | None, seed: int, window: int, changes: list[str], keep: Path | None, as_json: bool) -> None:
+def run(
+    model: str | None, cpu: str, seed: int, window: int, changes: list[str], keep: Path | None, as_json: bool
+) -> None:
     """`llmos demo`: play and print; the transcript goes to stderr where stdout carries JSON."""
     tell = functools.partial(show, error=as_json, flush=True)
     with tempfile.TemporaryDirectory(prefix="llmos-demo-") as folder:
-        outcome, asked = trio.run(play, model, seed, window, changes, tell, keep or Path(folder))
+        outcome, asked = trio.run(play, model, cpu, seed, window, changes, tell, keep or Path(folder))
     if as_json:
         show(json.dumps(msgspec.to_builtins(outcome)))
         return

@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from drivers.cpu.llama.engine import LlamaCpu
+from drivers.cpu.openai.address import remote
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Search
@@ -201,18 +201,29 @@ async def _after(length: int, call: Callable[[], None]) -> None:
     call()
 
 
-def play(scenario: Scenario, model: str, seed: int | None, progress: Progress, directory: Path | None = None) -> Ran:
-    """Play a scenario with a GGUF, a file or a pulled name, in a directory that is kept if it is given.
+def _processor(cpu: str, folder: Path) -> Callable[[Settings], Cpu]:
+    """What makes the CPU of a `--cpu`: servers, or a GGUF. Raises BadInput if there is no such model."""
+    if remote(cpu):
+        from drivers.cpu.openai.engine import OpenAiCpu
+
+        return lambda settings: OpenAiCpu(cpu, "", settings.cpu)
+    from drivers.cpu.llama.engine import LlamaCpu
+
+    path = find(cpu)
+    return lambda settings: LlamaCpu(path, settings.cpu, folder / "kv")
+
+
+def play(scenario: Scenario, cpu: str, seed: int | None, progress: Progress, directory: Path | None = None) -> Ran:
+    """Play a scenario with a GGUF, a file or a pulled name, or with servers, in a directory, kept if it is given.
 
     Raises BadInput if it cannot be played.
     """
     check(scenario)
-    path = find(model)
     with tempfile.TemporaryDirectory(prefix="llmos-run-") as temporary:
         folder = directory or Path(temporary)
         stage = Real(
             scenario,
-            lambda settings: LlamaCpu(path, settings.cpu, folder / "kv"),
+            _processor(cpu, folder),
             folder,
             scenario.seed if seed is None else seed,
             progress,

@@ -22,9 +22,9 @@ from drivers.cpu.llama.sizes import Sizes, padded
 from drivers.cpu.llama.trial import tried
 from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import BadInput
+from kernel.limits import SMALL_PARAMETERS
 from kernel.settings import Cpu as CpuSettings
 
-SMALL: Final = 1_500_000_000  # parameters below which a model speaks prose and cannot choose among many syscalls
 SAMPLES: Final = 64  # parts of a model file that go into its fingerprint
 SAMPLE: Final = 4096  # bytes each
 NOT_PARTLY: Final = (
@@ -57,7 +57,7 @@ class Model:
             self.partly = not (recurrent or llama_cpp.llama_model_is_hybrid(self.handle))  # KV can be cut back
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self.handle)
             self.name = header.text("general.name") or path.stem
-            self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL
+            self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL_PARAMETERS
             self.vocabulary = Vocabulary(self.handle, header, path, verdict)
             self.off = (*(() if self.partly else (NOT_PARTLY,)), *self.vocabulary.off)
         except BaseException:
