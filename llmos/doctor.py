@@ -28,7 +28,8 @@ from llmos import models
 from llmos.tables import Styled, aligned
 
 PYTHON: Final = ((3, 11), (3, 13))  # the first and last version that is tested
-REQUIRED: Final = ("trio", "msgspec", "lmdb", "hnswlib", "numpy", "wordllama", "rich", "click", "prompt_toolkit")
+REQUIRED: Final = ("trio", "msgspec", "lmdb", "numpy", "wordllama", "rich", "click", "prompt_toolkit")
+FOR_GRAPHS: Final = "hnswlib"  # without it long memories are searched vector by vector
 FOR_LLAMA: Final = ("llama-cpp-python", "llguidance", "jinja2")  # without them only the scripted CPU runs
 COMPILERS: Final = ("c++", "g++", "clang++")
 GIB: Final = 1 << 30
@@ -62,7 +63,7 @@ def checks(data: Path | None = None, servers: str = "") -> list[Check]:
     `servers`: URL[,URL], those that run the model, so that llama and what it needs is not looked at. Raises BadInput
     if they are none.
     """
-    found = [_python(), *(_library(name, State.FAIL) for name in REQUIRED)]
+    found = [_python(), *(_library(name, State.FAIL) for name in REQUIRED), _library(FOR_GRAPHS, State.WARN)]
     if servers:
         return [*found, *_servers(servers), _cores(), _memory(), *_kept(data)]
     llama = [_library(name, State.FAIL) for name in FOR_LLAMA]
@@ -113,7 +114,7 @@ def _library(name: str, missing: State) -> Check:
     try:
         return Check(name, State.OK, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        extra = "llmos[llama]" if name in FOR_LLAMA else "llmos"
+        extra = "llmos[llama]" if name in FOR_LLAMA else "llmos[graph]" if name == FOR_GRAPHS else "llmos"
         return Check(name, missing, "not installed", f"pip install '{extra}'")
 
 

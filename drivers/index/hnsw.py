@@ -16,6 +16,7 @@ A vector stands for a passage, and is numbered by its unit (fts.py).
 On disk: table vec in the index's SQLite file holds the vectors, in chunks of one transaction; that is the truth of this
 file. Graphs are files beside it, written aside and renamed, each with its count and checksum in table graph; one that
 does not match is built again. hnswlib's graphs are not reproducible across save and load: hence exact_max.
+hnswlib is compiled and an extra: where it is missing, all is exact, in a time that grows with the vectors.
 Not here: threads and transactions (fused.py), what the vectors mean.
 """
 
@@ -28,7 +29,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import hnswlib
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,11 @@ from drivers.disk.seal import checksum_of
 from drivers.index.fts import PART_BITS, PAUSE_NS, Passage, Scope
 from kernel import failpoint
 from kernel.memory.page import Area
+
+try:
+    import hnswlib
+except ModuleNotFoundError:  # an extra, for it is compiled: without it there are no graphs, and all is compared
+    hnswlib = None
 
 M: Final = 16  # links a vector
 EF_CONSTRUCTION: Final = 100
@@ -105,7 +110,7 @@ class Space:
     @property
     def behind(self) -> int:
         """Vectors that the graph should have and has not."""
-        return self.n - self.built if self.n > self._exact_max else 0
+        return self.n - self.built if hnswlib is not None and self.n > self._exact_max else 0
 
     def build(self, most: int) -> None:
         """Insert up to `most` vectors into the graph. About 0.3 ms a vector."""
@@ -184,7 +189,7 @@ class Space:
 
     def load(self, file: Path, n: int, crc: int) -> None:
         """Take the graph of the first `n` vectors from `file`, if it is the one that was saved; else do nothing."""
-        if n > self.n or not file.exists() or checksum_of(file) != crc:
+        if hnswlib is None or n > self.n or not file.exists() or checksum_of(file) != crc:
             return
         graph = hnswlib.Index(space="ip", dim=self._dim)
         graph.load_index(str(file), max_elements=max(n, 2 * self.n))

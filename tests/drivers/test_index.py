@@ -616,6 +616,20 @@ def test_the_graph_finds_what_exact_search_finds(monkeypatch):
     assert first >= 95
 
 
+def test_without_hnswlib_all_is_compared(monkeypatch, tmp_path):
+    made = vectors(600)
+    exact, graph = space(made, 10_000), space(made, 100)
+    graph.build(600)
+    crc = graph.save(tmp_path / "one.hnsw")
+    monkeypatch.setattr(hnsw, "hnswlib", None)
+    bare = space(made, 100)
+    bare.load(tmp_path / "one.hnsw", 600, crc)
+    bare.build(600)
+    assert (bare.behind, bare.built) == (0, 0)
+    for query in vectors(5, seed=2):
+        assert bare.search(query, 10, everything()) == exact.search(query, 10, everything())
+
+
 def test_a_filtered_search_of_a_graph_still_returns_all_it_may(monkeypatch):
     monkeypatch.setattr(hnsw, "GRAPH_COST", 1)
     made = vectors(2_000)
