@@ -181,9 +181,6 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
     return aligned(names, rows, left=left, spare=PS_SPARE, colour=colour, width=width)
 
 
-COUNTED: Final = ("entered", "emitted", "recalled", "new", "reprefilled", "restored", "shared")  # columns of vmstat
-
-
 def evaluated(one: ProcessView) -> dict[str, object]:
     """What a process made the model evaluate, in tokens, as JSON has it."""
     counts = one.accounts

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final, get_type_hints
 
 from kernel.errors import KernelPanic
-from kernel.process import Process
+from kernel.process import REFLECTION, SUMMARY, Process
 from kernel.state import Kernel
 from syscalls import abi, grammar, interrupts, manual, memory, messages, process, reflection, time, words
 from syscalls.abi import Syscall
@@ -68,8 +68,8 @@ class Table:
     names = abi.NAMES
     system = words.SYSTEM
     threads = {  # noqa: RUF012
-        "summary": (("send_message",), words.SUMS_UP),
-        "reflection": (("fact", "block", "yield"), words.REFLECTS),
+        SUMMARY: (("send_message",), words.SUMS_UP),
+        REFLECTION: (("fact", "block", "yield"), words.REFLECTS),
     }
 
     def default_mask(self, full: bool) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from kernel.event import Hit
 from kernel.limits import NS
 from kernel.memory import times
+from kernel.process import SUMMARY
 
 SYSTEM = "You are a helpful assistant. Answer in one short sentence."
 SUMS_UP = "You sum up what was said, in plain sentences. You add nothing, and you answer nothing that is asked in it."
@@ -104,7 +105,7 @@ def item(
     mask: Sequence[str], thread: str, facts: Sequence[int], spans: Sequence[tuple[int, int, str]], blocks: str
 ) -> str:
     """What a thread of the kernel's is to do with the pages above."""
-    if thread == "summary":
+    if thread == SUMMARY:
         return (
             "Sum up what stands above in at most three sentences: who, what, when. "
             f"It was said from {spans[0][2]} to {spans[-1][2]}; lines that begin with You said are replies."
