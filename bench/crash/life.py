@@ -24,7 +24,7 @@ import trio.testing
 from bench.crash.paged import PagedCpu
 from bench.crash.power import Unsynced
 from bench.crash.sabotage import Sabotage, broken_disk, broken_machine, index_class
-from bench.crash.workload import Act, Workload, program
+from bench.crash.workload import Act, Kind, Workload, program
 from drivers.disk.lmdb import LmdbDisk
 from drivers.disk.walk import walk
 from drivers.index.ranking import Embedder
@@ -44,7 +44,11 @@ from syscalls.table import Table
 
 RATE: Final = 200.0  # seconds of the workload in one of the host's
 LIFE_S: Final = 20.0  # a life that takes longer is stuck
-HOUR: Final = 3_600 * NS
+APART: Final[dict[Kind, int]] = {
+    "mixed": 3_600 * NS,
+    "confluent": NS,
+}  # of two lives: a search knows neighbours by time
+FLIES: Final[dict[Kind, float]] = {"mixed": RATE, "confluent": 1.0}  # the machine's clock, beside the host's
 LENGTH: Final = struct.Struct("<I")
 
 
@@ -165,7 +169,7 @@ def _child(
     began = time.monotonic()
 
     def clock() -> int:
-        return life * HOUR + int((time.monotonic() - began) * RATE * NS)
+        return life * APART[work.kind] + int((time.monotonic() - began) * FLIES[work.kind] * NS)
 
     trio.run(
         partial(_live, folder, work, client, disk, index, settings, clock, tell, sabotage),

@@ -2,7 +2,8 @@
 
 `mixed`: three processes that use every syscall, with timers, an abort, a kill and a compaction; its client does not
 wait for answers. `confluent`: one process and exact search, whose client waits until all is quiet before it goes on, so
-that nothing races and a run that crashed must end in the state of one that did not (docs/architecture.md, One step).
+that nothing races and a run that crashed must end in the state of one that did not (docs/architecture.md, One step);
+and whose clock hardly moves, for a search ranks by the pauses between messages, and a restart is one.
 """
 
 from __future__ import annotations
