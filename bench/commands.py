@@ -452,6 +452,24 @@ def nested_kv(model: str, levels: str, samples: int, window: int, data: Path | N
     run(model=model, levels=tuple(wanted), samples=samples, window=window, data=data, as_json=as_json)
 
 
+@bench.command("templates", short_help="Frames beside what chat templates render themselves.")
+@click.option("--data", type=PATH, help="A file of templates, or a folder that has one; default $LLMOS_DATA.")
+@json_option
+def templates(data: Path | None, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench templates --data templates.jsonl
+      llmos bench templates --data templates.jsonl --json
+
+    Frame each chat template of a file (lines of JSON with name and template) as a model's is framed, and compare ten
+    conversations, joined by the frame, with what the template renders. A template is derived, has a named frame, or is
+    refused with the reason. Exit status 1 if a frame differs.
+    """
+    from bench.templates import run
+
+    return run(data, as_json)
+
+
 @bench.command("memory", short_help="Which evidence stands in the prompt, on long conversations.")
 @click.option("--workload", required=True, help="facts, locomo, bfcl, or a file or folder of conversations.")
 @click.option("--data", type=PATH, envvar="LLMOS_DATA", help="The benchmark data; default $LLMOS_DATA.")

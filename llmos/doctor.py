@@ -137,7 +137,8 @@ def _model(llama: Sequence[Check]) -> Check:
             if all(check.state is State.OK for check in llama):
                 from drivers.cpu.llama.trial import tried  # here: it needs what was just found to be there
 
-                tried(path, header)
+                if tried(path, header).named:
+                    broken.append(f"model {path}: its chat template cannot be read; its frame is a guess by its marks")
         except BadInput as exc:
             broken.append(str(exc))
     if broken:

@@ -75,11 +75,12 @@ def campaign(model: Path, settings: CpuSettings, points: int, seed: int, process
 
 
 def _cases(rig: Rig, rng: Random, processes: int) -> list[_Case]:
-    frame, cases = rig.cpu.frame, []
+    cases = []
+    before, after = rig.cpu.frame.around([Role.USER])
     for pid in range(1, processes + 1):
         said = rig.text(rng.randrange(1_000_000), rng.choice([5, 40, 90, 250, 420]))
         asked = (*said, *rig.cpu.tokenize(" " + rng.choice(ASKED)))
-        prompt = (*frame.begin, *frame.prefix[Role.USER], *asked, *frame.suffix[Role.USER], *frame.generate)
+        prompt = (*before, *asked, *after)
         cases.append(_Case(pid, prompt, rng.choice([None, None, JSON, PROSE]), rng.choice([24, 48, 80])))
     return cases
 

@@ -161,8 +161,8 @@ async def _converse(model: LlamaCpu, seed: int, turns: int, window: int, changes
                     first = program.jobs[0]
                     if beside is None:
                         system = [page for page in first.pages if page.role is Role.SYSTEM][0]
-                        frame = model.frame
-                        head = (*frame.begin, *frame.prefix[Role.SYSTEM], *system.ids, *frame.suffix[Role.SYSTEM])
+                        before, after = model.frame.around([Role.SYSTEM], generate=False)
+                        head = (*before, *system.ids, *after)
                         beside = _MemGpt(model, head, window, 128)
                     beside.add(Role.USER, text)
                     for page in first.pages:

@@ -81,7 +81,7 @@ def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int, place
     """
     window, reply = settings.window, reply_max(settings)
     data, recall = int(window * settings.memory.data), int(window * settings.memory.recall)
-    frame = costs.begin + costs.generate
+    frame = costs.begin + (0 if text else costs.bare) + costs.generate
     unit = max(page_tokens, reply) + max(costs.role.values())
     pinned = window // 16
     if learned(settings):

@@ -48,10 +48,12 @@ class Layout:
         self.head, self.tail = (tokenize(text) if text else () for text in (RECALL_HEAD, RECALL_TAIL))
         self.label = {role: tokenize(text) if text else () for role, text in RECALL_LABEL.items()}
         self.line_end = tokenize(RECALL_END)
+        role, begin, bare = _most(frame)
         self.costs = Costs(
             measure=measure,
-            begin=len(frame.begin),
-            role={role: len(frame.prefix[role]) + len(frame.suffix[role]) for role in Role},
+            begin=begin,
+            bare=bare,
+            role=role,
             generate=len(frame.generate),
             recall=len(self.head) + len(self.tail),
             recalled={role: len(self.label[role]) + len(self.line_end) for role in Role},
@@ -59,7 +61,9 @@ class Layout:
 
     def render(self, pages: Iterable[Visible]) -> tuple[int, ...]:
         """The prompt of `pages` in order, generation prompt last."""
-        out: list[int] = list(self.frame.begin)
+        pages = tuple(pages)
+        after = iter(self.frame.around([page.role for page in pages if not page.recalled]))
+        out: list[int] = list(next(after))
         lines: list[int] = []
         for page in pages:
             if page.recalled:
@@ -67,21 +71,19 @@ class Layout:
                 lines += page.ids
                 lines += self.line_end
                 continue
-            out += self.frame.prefix[page.role]
             if lines:
                 out += self.head
                 out += lines
                 out += self.tail
                 lines = []
             out += page.ids
-            out += self.frame.suffix[page.role]
+            out += next(after)
         assert not lines, "recalled pages without the message they were recalled for"
-        out += self.frame.generate
         return tuple(out)
 
     def __call__(self, text: str, tokens_max: int) -> tuple[Part, ...]:
         """Split `text` at characters, at spaces if possible, into parts of `tokens_max` tokens: see measure.Measure."""
-        ids = self.tokenize(text)
+        ids = self._ids(text)
         if len(ids) <= tokens_max:
             return (Part(text, ids),)
         parts: list[Part] = []
@@ -93,6 +95,10 @@ class Layout:
             rest = rest[len(part.text) :]
         return tuple(parts)
 
+    def _ids(self, text: str) -> tuple[int, ...]:
+        """The ids of a page's text, as the template writes it."""
+        return self.tokenize(text.strip() if self.frame.trims else text)
+
     def _head_of(self, text: str, tokens_max: int, per_char: float) -> Part:
         chars = min(len(text), max(1, int(tokens_max / per_char)))
         while True:  # ends: chars shrinks to 1, and one character has at most a few byte tokens
@@ -100,7 +106,24 @@ class Layout:
             if cut < len(text):
                 space = text.rfind(" ", max(1, cut // 2), cut)
                 cut = space if space > 0 else cut
-            ids = self.tokenize(text[:cut])
+            ids = self._ids(text[:cut])
             if len(ids) <= tokens_max or chars == 1:
                 return Part(text[:cut], ids)
             chars = max(1, min(chars - 1, int(chars * tokens_max / len(ids))))
+
+
+def _most(frame: Frame) -> tuple[dict[Role, int], int, int]:
+    """Tokens of a page by role, of what comes once, and of what comes once more where no text segment leads.
+
+    A frame with a head, or with texts in one turn, adds no more than this, whatever pages lead or follow.
+    """
+    role = {one: len(frame.prefix[one]) + len(frame.suffix[one]) for one in Role}
+    if frame.again is not None:
+        role[Role.USER] = max(role[Role.USER], len(frame.again))
+    if frame.head is None:
+        return role, len(frame.begin), 0
+    head = frame.head
+    role[Role.SYSTEM] = max(role[Role.SYSTEM], len(head.between))
+    last = max(len(head.end), len(head.joined or ()) - len(frame.prefix[Role.USER]))
+    begin = max(0, len(head.begin) + last - role[Role.SYSTEM])
+    return role, begin, max(0, len(frame.begin) - begin)

@@ -60,11 +60,11 @@ class Bench:
         self.on_token.set()
 
     def prompt(self, *messages: tuple[Role, str]) -> tuple[int, ...]:
-        frame = self.cpu.frame
-        ids = list(frame.begin)
-        for role, text in messages:
-            ids += [*frame.prefix[role], *self.cpu.tokenize(text), *frame.suffix[role]]
-        return (*ids, *frame.generate)
+        before, *after = self.cpu.frame.around([role for role, _ in messages])
+        ids = list(before)
+        for (_, text), behind in zip(messages, after, strict=True):
+            ids += [*self.cpu.tokenize(text), *behind]
+        return tuple(ids)
 
     def start(self, prompt: Sequence[int], grammar: str | None = None, **more: object) -> None:
         job = Job(
@@ -225,7 +225,7 @@ def test_the_reply_limit_truncates_prose_and_makes_a_cut_call_illegal(bench: Ben
 
 
 def test_a_reply_that_is_cut_within_a_character_ends_before_it(bench: Bench) -> None:
-    prompt = bench.prompt((U, "Smile."))
+    prompt = bench.prompt((S, "Smile, and go on smiling."), (U, "Smile."))
     whole = bench.run(prompt, "start: /🙂+/\n", reply=12)
     per = len(bench.cpu.tokenize("🙂"))
     assert per > 1

@@ -87,7 +87,7 @@ def test_for_any_text_none_of_its_tokens_is_a_mark_of_a_real_models_frame(name: 
     sizes = real(name)
     vocabulary = sizes._vocabulary
     frame = vocabulary.frame
-    marks = {*frame.begin, *frame.prefix["user"][:1], *frame.suffix["user"][:1]} | vocabulary.ends
+    marks = {*frame.begin[:1], *frame.prefix["user"][:1], *frame.suffix["user"][:1]} | vocabulary.ends
     assert marks.isdisjoint(sizes.tokenize(text))
     assert {*vocabulary.banned.tolist()}.isdisjoint(sizes.tokenize(text))
 

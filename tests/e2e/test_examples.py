@@ -24,7 +24,7 @@ from typing import Final
 import click
 import pytest
 
-from bench.tiny import mamba
+from bench.tiny import TEMPLATE, mamba
 from llmos import models
 from llmos.commands.app import app, every
 from tests.e2e.daemons import PATIENCE_S, eventually
@@ -243,6 +243,7 @@ def _template(path: Path) -> Path:
         mamba(path / ".cache" / "llmos" / "models" / "tiny.gguf")
         (home.work / "mine.toml").write_text(SCENARIO)
         (home.work / "talk.jsonl").write_text(TALK)
+        (home.work / "templates.jsonl").write_text(json.dumps({"name": "mine", "template": TEMPLATE}))
     finally:
         home.close()
     return path

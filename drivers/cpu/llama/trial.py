@@ -27,8 +27,11 @@ from typing import Any, Final
 import msgspec
 
 from drivers.cpu import gguf, verdicts
-from drivers.cpu.llama.frame import TextFrame, derive
+from drivers.cpu.llama.derive import derive
+from drivers.cpu.llama.frame import TextFrame
+from drivers.cpu.llama.thinking import Marks, thinking
 from kernel.errors import BadInput
+from kernel.memory import measure
 
 TRIAL_S: Final = 120.0  # and as long as it takes to read the file at BYTES_S
 BYTES_S: Final = 20 << 20  # bytes a second of a slow disk
@@ -40,7 +43,10 @@ WHOLE_BYTES: Final = 16 << 20  # a file up to this size is known by its content,
 SAID_MAX: Final = 300  # characters of a library's complaint that are passed on
 PROBE: Final = "a <|user|> \u00e9\u4e16\U0001f600\n\x00 [INST]"
 LIBRARIES: Final = ("llama-cpp-python", "jinja2")
-HERE: Final = ("trial.py", "frame.py", "vocabulary.py")  # code that a verdict depends on
+HERE: Final = tuple(
+    f"{name}.py" for name in ("trial", "derive", "frame", "named", "template", "thinking", "vocabulary")
+)
+"""Code that a verdict depends on, with kernel/memory/measure.py."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -48,7 +54,19 @@ class Verdict(msgspec.Struct, frozen=True):
 
     frame: TextFrame | None = None
     why: str = ""
+    named: str = ""  # the frame's name, if it is one of those, unchecked
+    dated: bool = False  # its template says a date, which the frame leaves out
+    thinks: Marks | None = None  # between which marks it thinks, as far as its template shows
     broken: str = ""  # it cannot be loaded: such a verdict reaches nobody, it is the line
+
+    def notes(self) -> tuple[str, ...]:
+        """What is said of its frame on boot, a line each."""
+        lines = []
+        if self.named:
+            lines.append(f"its chat template cannot be read; the frame {self.named} is taken for its marks, unchecked")
+        if self.dated:
+            lines.append("the date that its chat template says is left out: it would break every prefix once a day")
+        return tuple(lines)
 
 
 def tried(path: Path, header: gguf.Header) -> Verdict:
@@ -68,8 +86,8 @@ def _key(path: Path, header: gguf.Header) -> str:
     seen, hashed = path.stat(), hashlib.blake2b(digest_size=16)
     hashed.update(path.read_bytes() if seen.st_size <= WHOLE_BYTES else repr((seen.st_mtime_ns, header)).encode())
     hashed.update(repr([seen.st_size, *map(importlib.metadata.version, LIBRARIES)]).encode())
-    for name in HERE:
-        hashed.update((Path(__file__).parent / name).read_bytes())
+    for code in (*(Path(__file__).parent / name for name in HERE), Path(measure.__file__)):
+        hashed.update(code.read_bytes())
     return hashed.hexdigest()
 
 
@@ -150,18 +168,26 @@ def _say(stage: str) -> None:
 
 
 def framed(source: str, bos: str, eos: str) -> Verdict:
-    """The frame of a template, as `frame.derive` has it. A template that takes too much ends this process."""
+    """The frame of a template, as `derive.derive` has it. A template that takes too much ends this process."""
     if not source:
         return Verdict(why="it has no chat template; give an instruct model")
     try:
-        with _limited(space(TEMPLATE_BYTES)):
-            signal.setitimer(signal.ITIMER_PROF, TEMPLATE_S)
-            try:
-                return Verdict(frame=derive(source, bos, eos))
-            finally:
-                signal.setitimer(signal.ITIMER_PROF, 0)
+        with bounded():
+            found = derive(source, bos, eos)
+            return Verdict(frame=found.frame, named=found.named, dated=found.dated, thinks=thinking(source))
     except BadInput as exc:
         return Verdict(why=str(exc))
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Hold this process to the time and memory that a template has; beyond them it ends."""
+    with _limited(space(TEMPLATE_BYTES)):
+        signal.setitimer(signal.ITIMER_PROF, TEMPLATE_S)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _tokens(vocabulary: Any) -> list[int]:

@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 
 from drivers.cpu import gguf
-from drivers.cpu.llama.frame import TextFrame
+from drivers.cpu.llama.frame import WHITE, TextFrame
 from drivers.cpu.llama.marks import Marks
 from drivers.cpu.llama.trial import Verdict
 from kernel.errors import BadInput
-from kernel.memory.measure import Frame
+from kernel.memory.measure import Frame, Head
 from kernel.memory.page import Role
 
 ORDINARY: Final = (
@@ -77,19 +77,30 @@ class Vocabulary:
         text = verdict.frame
         if text is None:
             raise BadInput(f"model {self._path}: {verdict.why}")
-        bos = llama_cpp.llama_vocab_bos(self.handle)
-        begin = self.encode(text.begin, special=True)
-        if llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,):
-            begin = (bos, *begin)
+        self.off += verdict.notes()
+        ids = partial(self.encode, special=True)
         frame = Frame(
-            begin=begin,
-            prefix={role: self.encode(text.prefix[role], special=True) for role in Role},
-            suffix={role: self.encode(text.suffix[role], special=True) for role in Role},
-            generate=self.encode(text.generate, special=True),
+            begin=self._begun(text.begin),
+            prefix={role: ids(text.prefix[role]) for role in Role},
+            suffix={role: ids(text.suffix[role]) for role in Role},
+            generate=ids(text.generate),
+            head=None if text.head is None else self._head(text.head),
+            again=None if text.again is None else ids(text.again),
+            trims=text.trim.get(Role.USER) == WHITE,
         )
-        used = {*begin, *frame.generate}.union(*frame.prefix.values(), *frame.suffix.values())
-        self._marks = self._marked(text, used)
+        self._marks = self._marked(text, {token for part in text.parts() for token in ids(part)} | {*frame.begin})
         return frame
+
+    def _head(self, text: Head[str]) -> Head[tuple[int, ...]]:
+        between, end = self.encode(text.between, special=True), self.encode(text.end, special=True)
+        joined = None if text.joined is None else self.encode(text.joined, special=True)
+        return Head(self._begun(text.begin), between, end, joined)
+
+    def _begun(self, text: str) -> tuple[int, ...]:
+        """What comes once, in tokens: BOS in front where the vocabulary wants it there."""
+        begin, bos = self.encode(text, special=True), llama_cpp.llama_vocab_bos(self.handle)
+        wanted = llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,)
+        return (bos, *begin) if wanted else begin
 
     def _marked(self, text: TextFrame, used: set[int]) -> Marks:
         """The marks of a frame of the tokens `used`. Raises BadInput if one cannot be kept out of texts."""
@@ -108,7 +119,7 @@ class Vocabulary:
             if seen and (control | self.ends | {*tokens}).isdisjoint(ids):
                 rows[part.strip()] = ids[seen[0] : seen[-1] + 1]
         if rows:
-            self.off = (ORDINARY.format(", ".join(rows)),)
+            self.off += (ORDINARY.format(", ".join(rows)),)
         try:
             return Marks(partial(self.encode, special=False), tokens, rows)
         except BadInput as exc:
