@@ -77,6 +77,18 @@ class Daemon:
                 continue  # it has just ended
         return pages * PAGE / (1 << 20)
 
+    def own_mib(self) -> tuple[float, float]:
+        """Memory of the daemon, and of its children, without what they map of files."""
+        return _own_kib(self.process.pid) / 1024, sum(map(_own_kib, _children(self.process.pid))) / 1024
+
+
+def _own_kib(pid: int) -> int:
+    """Memory that is a process's alone, no file's: 0 where that is not told."""
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")[2].split()[0])
+    except (OSError, IndexError, ValueError):
+        return 0
+
 
 def _children(pid: int) -> list[int]:
     try:

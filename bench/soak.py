@@ -30,12 +30,17 @@ WORDS: Final = ("harbour", "tide", "lantern", "moon", "ledger", "copper", "orcha
 
 
 class Look(msgspec.Struct, frozen=True):
-    """One look: when, how much of the disk the file has, memory of the daemon and its index, messages so far."""
+    """One look: when, how much of the disk the file has, memory of the daemon and its index, messages so far.
+
+    `resident_mib` has what both map of files, counted twice; `kernel_mib` and `index_mib` are without it.
+    """
 
     at_s: float
     data_mib: float
     resident_mib: float
     messages: int
+    kernel_mib: float = 0.0
+    index_mib: float = 0.0
 
 
 class Soak(msgspec.Struct):
@@ -101,7 +106,9 @@ def soak(directory: Path, minutes: float, users: int, rate: float, changes: tupl
             time.sleep(max(0.0, began + look * every_s - time.monotonic()))
             data = (directory / "data.mdb").stat().st_blocks * 512 / (1 << 20)
             at_s = round(time.monotonic() - began, 1)
-            found.looks.append(Look(at_s, round(data, 2), round(daemon.resident_mib(), 1), crowd.said))
+            kernel, index = (round(one, 1) for one in daemon.own_mib())
+            resident = round(daemon.resident_mib(), 1)
+            found.looks.append(Look(at_s, round(data, 2), resident, crowd.said, kernel, index))
             if crowd.left:
                 raise BadInput(f"a user left after {at_s:.0f} s: {crowd.left[0]}")
             tell(f"{at_s:.0f} of {60 * minutes:.0f} s, {crowd.said} messages, {data:.1f} MiB of data.mdb")
@@ -131,7 +138,9 @@ def picture(found: Soak, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     minutes = [look.at_s / 60 for look in found.looks]
     axes.plot(minutes, [look.data_mib for look in found.looks], label="data.mdb")
-    axes.plot(minutes, [look.resident_mib for look in found.looks], label="resident memory, with the index")
+    axes.plot(minutes, [look.resident_mib for look in found.looks], label="resident memory, with mapped files")
+    axes.plot(minutes, [look.kernel_mib for look in found.looks], label="memory of the kernel's own")
+    axes.plot(minutes, [look.index_mib for look in found.looks], label="memory of the index's own")
     axes.set(xlabel="minutes", ylabel="MiB", ylim=(0, None), title=f"{found.messages} messages of {found.users} users")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
