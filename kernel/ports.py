@@ -66,7 +66,11 @@ class Streamed(msgspec.Struct, frozen=True):
 
 
 class Cpu(Protocol):
-    """A processor with `slots` hardware threads. `start` and `preempt` never block; answers are Trapped events."""
+    """A processor with `slots` hardware threads. `start` and `preempt` never block; answers are Trapped events.
+
+    One that cannot go on in the middle of an instruction ends a run with it, whatever the quantum, and a run that is
+    preempted without ids: it is begun anew, as another attempt.
+    """
 
     slots: int
     window_max: int  # the model's own limit

@@ -191,7 +191,7 @@ def campaign(seed: int) -> Callable[[int], str]:
     def fault(_: int) -> str:
         nonlocal row
         row = row + 1 if row < 2 and rng.random() < 0.6 else 0
-        return rng.choice(FAULTS) if row else ""
+        return rng.choice((*FAULTS, "length")) if row else ""
 
     return fault
 
@@ -201,9 +201,13 @@ async def lives(seeds: range) -> Tally[str]:
     found: Tally[str] = Tally()
     for seed in seeds:
         fake = Fake()
+        rng = random.Random(seed)
+        fake.schema, fake.tools, fake.tokenizer = (rng.random() < 0.6 for _ in range(3))
+        fake.system = rng.choice(("anywhere", "first", "never"))
         try:
             cpu = made(fake)
             fake.fault = campaign(seed)
+            fake.usage = rng.choice((fake.usage, None, lambda prompt: 3 * prompt, lambda prompt: 1 << 40))
             async with running(cpu, "cpu.slots=1") as rig:
                 await rig.spawn("a")
                 sent = [f"m{n}" for n in range(3)]
@@ -649,6 +653,7 @@ def test_roles_alternate_and_each_prompt_begins_as_the_one_before(system: System
 def test_every_grammar_is_understood(mask: tuple[str, ...], encoding: str) -> None:
     may = asking.allowed(grammar(mask, encoding))
     assert may.prose == (encoding == "prose")
+    assert may.mark == ("!" if encoding == "prose" and mask != ("send_message",) else "")
     if encoding == "json":
         assert {form["properties"]["op"]["enum"][0] for form in may.schemas} == set(mask)
         tools = asking.constrained(may, Constraint.TOOLS)["tools"]

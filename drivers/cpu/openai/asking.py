@@ -94,10 +94,14 @@ def messages(pages: Sequence[Visible], system: System) -> list[Message]:
 
 
 class Allowed(msgspec.Struct, frozen=True):
-    """What a grammar lets a process emit: the schema of each call, and whether text that is none."""
+    """What a grammar lets a process emit: the schema of each call, and whether text that is none.
+
+    Among such text a call has `mark` in front; "": there are no calls.
+    """
 
     schemas: tuple[dict[str, Any], ...]
     prose: bool
+    mark: str = ""
 
 
 def allowed(grammar: str | None) -> Allowed:
@@ -112,7 +116,8 @@ def allowed(grammar: str | None) -> Allowed:
     ]
     for schema in schemas:
         schema.pop("x-guidance", None)
-    return Allowed(tuple(schemas), bool(re.search(r"^\w+: /", grammar, re.MULTILINE)))
+    mark = re.search(r'^start: .*"(.)"', grammar, re.MULTILINE)
+    return Allowed(tuple(schemas), bool(re.search(r"^\w+: /", grammar, re.MULTILINE)), mark[1] if mark else "")
 
 
 def constrained(may: Allowed, constraint: Constraint) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from drivers.cpu.openai.transport import Cancelled, Fault
 BYTES: Final = 1 << 30  # ids from here on are units of bytes
 UNIT: Final = 3
 KEPT_MAX: Final = 4_096  # texts
-KEPT_CHARS_MAX: Final = 16_384  # of one of them
+KEPT_CHARS_MAX: Final = 4_096  # of one of them
 REST_S: Final = (2.0, 300.0)  # the first and the longest time in which a server is not asked
 LIE: Final = 64  # a prompt has no more tokens than its bytes, and so many a page for what a template adds
 

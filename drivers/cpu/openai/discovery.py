@@ -102,7 +102,10 @@ def look(link: Link, wanted: str) -> tuple[Model, dict[str, Any]]:
     model = next((model for model in found if wanted in ("", model.name)), None)
     if model is None:
         there = ", ".join(model.name for model in found[:8]) or "none"
-        raise link.fault(f"it has no model {wanted}; it has {there}" if wanted else "it has no model", again=False)
+        raise link.fault(
+            f"it has no model {wanted}; it has {there} (--model takes one)" if wanted else "it has no model",
+            again=False,
+        )
     props = _asked(link, "/props", None)
     generation = props.get("default_generation_settings")
     window = _whole(generation.get("n_ctx")) if isinstance(generation, dict) else 0
@@ -124,7 +127,8 @@ def _model(row: dict[str, Any]) -> Model:
     name = row["id"]
     parameters = _whole(meta.get("n_params")) or _named_size(name)
     mark = "/".join(str(meta.get(key, "")) for key in ("n_params", "n_vocab", "size")) if meta else ""
-    return Model(name, _whole(row.get("max_model_len")), parameters, mark)
+    window = _whole(row.get("max_model_len")) or _whole(meta.get("n_ctx"))  # vLLM, llama-server: of one request
+    return Model(name, window, parameters, mark)
 
 
 def try_out(link: Link, wanted: str) -> Able:

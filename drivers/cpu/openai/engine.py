@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -32,7 +33,7 @@ from kernel.settings import Cpu as CpuSettings
 
 DEFAULTS: Final = CpuSettings()
 SLOTS_MAX: Final = 64
-JOIN_S: Final = 5.0
+JOIN_S: Final = 5.0  # of all runs: one that is just connecting cannot be told to stop
 TRY_OUT_S: Final = 120.0  # for each of the small requests by which a server is tried out: it may have to load its model
 
 
@@ -127,8 +128,9 @@ class OpenAiCpu:
             runs, threads = list(self._runs.values()), list(self._threads)
         for run in runs:
             run.cancel()
+        end = time.monotonic() + JOIN_S
         for thread in threads:
-            thread.join(JOIN_S)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def home(self, pid: int) -> Address | None:
         """The server that a process keeps to."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from kernel.machine.clock import passing
 from kernel.ports import Job, Streamed
 from kernel.settings import Cpu as CpuSettings
 
+SEEN_MAX: Final = 256  # prompts that are kept, to say what of the next one is new where a server does not
 UNFIT_S: Final = 30.0  # between two looks at a server that answers and cannot be used
 
 
@@ -104,7 +106,7 @@ class Runs:
         self.counter = Counter(self._count, "", ("", ""))
         self._lock = threading.Lock()
         self._failed: dict[int, int] = {}  # by process: runs that failed, in a row
-        self._seen: dict[int, tuple[int, ...]] = {}  # by whose KV: the prompt that was last evaluated
+        self._seen: OrderedDict[int, tuple[int, ...]] = OrderedDict()  # by whose KV: the prompt last evaluated
         self._told: set[str] = set()
 
     def found(self, able: Able) -> None:
@@ -140,8 +142,9 @@ class Runs:
     def forget(self, pid: int) -> None:
         """A process is no more."""
         self._failed.pop(pid, None)
-        for kept in (pid, -pid):
-            self._seen.pop(kept, None)
+        with self._lock:
+            for kept in (pid, -pid):
+                self._seen.pop(kept, None)
 
     def _tried(self, run: Run, server: Server, stream: Callable[[Streamed], None]) -> Trapped | None:
         """One request, and what came of it; None: it is to be asked again. Raises Fault, Cancelled."""
@@ -182,7 +185,7 @@ class Runs:
             text = answer.instruction()
         except Malformed as exc:
             raise link.fault(str(exc)) from exc
-        return self._ended(run, answer, text, over, prose=may.prose)
+        return self._ended(run, answer, text, over, call=not may.prose or bool(may.mark and text.startswith(may.mark)))
 
     def _read(
         self, run: Run, link: Link, body: dict[str, Any], able: Able, stream: Callable[[Streamed], None]
@@ -206,14 +209,13 @@ class Runs:
             raise link.fault(str(exc)) from exc
         return answer, False
 
-    def _ended(self, run: Run, answer: Answer, text: str, over: bool, *, prose: bool) -> Trapped:
+    def _ended(self, run: Run, answer: Answer, text: str, over: bool, *, call: bool) -> Trapped:
         """The trap of an answer: an instruction, one that was cut off, or none."""
         job = run.job
         ids, cut = self.counter.tokenize(text), over or answer.cut_off
         while len(ids) > job.reply:  # ends: the text becomes shorter each time
             text, cut = text[: min(len(text) - 1, len(text) * job.reply // len(ids))], True
             ids = self.counter.tokenize(text)
-        call = not prose or (job.grammar is not None and text[:1] == "!")
         prefill = self._evaluated(job, answer)
         if not text.strip():
             thought = " but thought" if answer.thought else ""
@@ -225,9 +227,13 @@ class Runs:
 
     def _evaluated(self, job: Job, answer: Answer) -> int:
         """Tokens of the prompt that were evaluated: as the server says, else what its last prompt did not have."""
-        last, self._seen[job.kv] = self._seen.get(job.kv, ()), job.prompt
         if answer.usage.evaluated >= 0:
             return max(1, min(answer.usage.evaluated, len(job.prompt)))
+        with self._lock:
+            last = self._seen.pop(job.kv, ())
+            self._seen[job.kv] = job.prompt
+            if len(self._seen) > SEEN_MAX:
+                self._seen.popitem(last=False)
         return max(1, len(job.prompt) - _shared(last, job.prompt))
 
     def _compare(self, link: Link, job: Job, said: list[asking.Message], answer: Answer) -> None:
