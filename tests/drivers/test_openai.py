@@ -340,6 +340,19 @@ async def test_what_it_thinks_is_no_part_of_a_message(fake: Fake, inline: bool) 
     assert fake.chats[0]["max_tokens"] > 2_048, "it has room to think"
 
 
+async def test_words_of_what_was_recalled_are_not_penalised(fake: Fake) -> None:
+    fake.schema = fake.tools = False
+    fake.window = WINDOW
+    async with running(made(fake)) as rig:
+        await rig.spawn("p")
+        for n, text in enumerate(("The boat lies in Ghent.", "Where does the boat lie?")):
+            await rig.say("p", f"m{n}", text)
+            await rig.answered(f"m{n}")
+    plain, recalling = fake.chats
+    assert recalling["messages"][-1]["content"].startswith("The boat lies in Ghent.\n")
+    assert (plain["repeat_penalty"], "repeat_penalty" in recalling) == (1.15, False)
+
+
 async def test_tools_are_called_where_no_schema_is_taken(fake: Fake) -> None:
     fake.schema = False
     cpu = made(fake)

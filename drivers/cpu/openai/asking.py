@@ -139,14 +139,18 @@ def request(model: str, said: list[Message], most: int, dialect: Dialect) -> dic
 
 
 def drawn(job: Job, settings: CpuSettings, dialect: Dialect, *, prose: bool) -> dict[str, Any]:
-    """How the words of a job are chosen; a penalty would bend JSON's punctuation."""
+    """How the words of a job are chosen.
+
+    A penalty would bend JSON's punctuation; and, as servers have it, forbid the words of what was recalled, which an
+    answer is made of.
+    """
     found: dict[str, Any] = {"temperature": settings.temperature}
     if settings.temperature > 0:
         found["top_p"] = settings.top_p
         found["seed"] = (settings.seed * 1_000_003 + job.pid * 8_191 + job.instr) & 0x7FFFFFFF
         if dialect.min_p and settings.min_p > 0:
             found["min_p"] = settings.min_p
-    if dialect.penalty and prose and settings.repeat > 1:
+    if dialect.penalty and prose and settings.repeat > 1 and not any(page.recalled for page in job.pages):
         found[dialect.penalty] = settings.repeat
     return found
 
