@@ -31,7 +31,7 @@ FAULTS = (
 )
 """What can go wrong with a request that is to be asked again, or begun anew."""
 
-STALL_S = 0.4  # longer than tests are patient
+STALL_S = 2.0  # a stall; half of it is more than a busy host takes to answer
 
 
 def tokens(text: str) -> list[int]:

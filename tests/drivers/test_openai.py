@@ -48,13 +48,14 @@ SHORT = Patience(
     connect_s=1.0,
     first_s=STALL_S / 2,
     stall_s=STALL_S / 2,
-    whole_s=20.0,
-    count_s=2.0,
+    whole_s=60.0,
+    try_out_s=30.0,
+    count_s=10.0,
     retry_s=(4.0, 8.0, 8.0),
     back_off_s=(0.01, 0.05),
 )
 WINDOW = 4096
-WAIT_S = 30.0  # of a test that hangs
+WAIT_S = 60.0  # of a test that hangs
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ from kernel.settings import Cpu as CpuSettings
 DEFAULTS: Final = CpuSettings()
 SLOTS_MAX: Final = 64
 JOIN_S: Final = 5.0  # of all runs: one that is just connecting cannot be told to stop
-TRY_OUT_S: Final = 120.0  # for each of the small requests by which a server is tried out: it may have to load its model
 
 
 class OpenAiCpu:
@@ -141,7 +140,7 @@ class OpenAiCpu:
         """Try all servers out; what the first that answers can. Those that do not are tried later. Raises BadInput."""
         found: Able | None = None
         faults: list[Fault] = []
-        patience = msgspec.structs.replace(patience, first_s=min(TRY_OUT_S, patience.first_s))
+        patience = msgspec.structs.replace(patience, first_s=patience.try_out_s, stall_s=patience.try_out_s)
         for server in self._fleet.servers:
             try:
                 self._work.sure(server, found.model.name if found else wanted, patience)

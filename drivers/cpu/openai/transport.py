@@ -37,6 +37,7 @@ class Patience(msgspec.Struct, frozen=True):
     first_s: float = 600.0  # until an answer begins: a long prompt on a slow machine
     stall_s: float = 60.0  # between two pieces of it
     whole_s: float = 3_600.0  # of one answer
+    try_out_s: float = 120.0  # for each small request by which a server is tried out at boot: it may load its model
     count_s: float = 0.5  # of counting tokens, for which the machine waits
     retry_s: tuple[float, ...] = (5.0, 60.0, 600.0)  # of one run, by how often the process's last runs failed
     back_off_s: tuple[float, float] = (0.25, 30.0)  # the first and the longest wait before a server is tried again
