@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kernel.errors import BadInput
+from kernel.text import one_line
 from llmos.commands.options import json_option
 from llmos.commands.output import columns, print_json, print_lines, show
 
@@ -82,7 +83,7 @@ def rm(name: str, yes: bool) -> None:
     from llmos import models as shelf
 
     path = shelf.own(name)
-    what = f"model {path.stem} ({path.stat().st_size / 1e6:,.0f} MB)"
+    what = f"model {one_line(path.stem)} ({path.stat().st_size / 1e6:,.0f} MB)"
     if not yes and not click.confirm(f"Remove {what}?", err=True):
         raise BadInput(f"model {path.stem} is kept; --yes removes it without a question")
     shelf.remove(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.tiny import mamba
 from kernel.text import UNSEEN
 from llmos.commands.app import CONTENTS, status
 from tests.e2e.daemons import command, kill_daemon, llmos, on_terminal
@@ -60,6 +61,14 @@ PRINTS: dict[str, list[list[str]]] = {
     "export": [["main", f"{EVIL}.jsonl"], [EVIL, "x"]],
     "import": [[EVIL], [f"{EVIL}.jsonl"]],
     "pull": [[EVIL], [f"./{EVIL}.gguf"]],
+    "models": [
+        ["list"],
+        ["list", "--json"],
+        ["show", "evil"],
+        ["show", "evil", "--json"],
+        ["show", EVIL],
+        ["rm", EVIL],
+    ],
     "doctor": [["--dir", EVIL]],
     "demo": [["--model", EVIL], ["--dir", EVIL]],
     "run": [["evil.toml", "--timeline"], [EVIL], ["evil.toml", "--trace", f"{EVIL}/x"]],
@@ -80,6 +89,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "evil.toml").write_text(SCENARIO)
     (folder / EVIL / "not empty").mkdir(parents=True)
     (folder / f"{EVIL}.gguf").write_bytes(b"GGUF" + b"\0" * 20)
+    (folder / "models").mkdir()
+    mamba(folder / "models" / "evil.gguf")
+    raw = (folder / "models" / "evil.gguf").read_bytes()
+    (folder / "models" / "evil.gguf").write_bytes(raw.replace(b"Tiny Mamba", b"\x1b[2J\x07\xe2\x80\xaeab"))
+    (folder / "models" / f"{EVIL}.gguf").write_bytes(b"GGUF" + b"\0" * 20)
     directory = folder / "machine"
     process = subprocess.Popen(
         command(directory, "boot", "--cpu", "scripted"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
