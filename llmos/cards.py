@@ -19,7 +19,7 @@ from llmos import models
 WINDOW: Final = 4096  # that the memory is said for
 HALF: Final = 2  # bytes of a key's or a value's number
 # General.file_type of llama.cpp's files: what most of the weights are.
-QUANTISATIONS: Final = {
+QUANTISATIONS: Final[dict[object, str]] = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
     21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
@@ -70,7 +70,7 @@ def card(path: Path) -> Card:
         title=header.text("general.name"),
         architecture=header.text("general.architecture"),
         size=header.text("general.size_label"),
-        quantisation=QUANTISATIONS.get(header.number("general.file_type"), "") if _typed(header) else "",
+        quantisation=QUANTISATIONS.get(header.meta.get("general.file_type"), ""),
         context=header.context,
         licence=header.text("general.license"),
         memory=Needs(size, token).of(WINDOW, 1) if token else 0,
@@ -78,10 +78,6 @@ def card(path: Path) -> Card:
         source=source,
         sha256=sha256,
     )
-
-
-def _typed(header: gguf.Header) -> bool:
-    return "general.file_type" in header.meta
 
 
 def _token(header: gguf.Header) -> int:

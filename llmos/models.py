@@ -229,15 +229,11 @@ def _hash(path: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def _other(found: str, wanted: str) -> str:
-    return f"its SHA-256 is {found}, not {wanted}; it is not the file that was meant"
-
-
 def _verify(path: Path, wanted: str, what: str, progress: Progress) -> str:
     """The SHA-256 of `path`. Raises BadInput if it is not `wanted`; "" asks for nothing."""
     found = _hash(path, progress)
     if wanted and found != wanted:
-        raise BadInput(f"{what}: {_other(found, wanted)}")
+        raise BadInput(f"{what}: its SHA-256 is {found}, not {wanted}; it is not the file that was meant")
     return found
 
 
@@ -319,9 +315,7 @@ def _pull_file(source: Path, wanted: str, name: str, progress: Progress) -> Path
     """Link a file into the models directory, or copy it where it cannot be linked."""
     gguf.read(source)
     target = _target(name or source.with_suffix(".gguf").name, str(source))
-    found = _hash(source, progress)
-    if wanted and found != wanted:
-        raise BadInput(f"pull {source}: {_other(found, wanted)}")
+    found = _verify(source, wanted, f"pull {source}", progress)
     _due(target, found, str(source))
     if target.exists() and target.samefile(source):
         _remember(target, found, str(source))
@@ -346,8 +340,7 @@ def _pull_hub(spec: str, wanted: str, name: str, progress: Progress) -> Path:
     due = wanted or chosen.sha256
     target = _target(name or Path(chosen.file).name, spec)
     _due(target, due, spec)
-    if due and target.is_file() and _hash(target, progress) == due:
-        _remember(target, due, spec)
+    if _stays(target, due, spec, progress):
         return target
     url, headers = hub.located(spec, chosen)
     return _fetched(url, headers, target, due, spec, progress)
@@ -360,10 +353,17 @@ def _pull_url(url: str, wanted: str, name: str, progress: Progress) -> Path:
         raise BadInput(f"pull {url}: it names no file; give the URL of a .gguf file")
     target = _target(name or named.with_suffix(".gguf").name, url)
     _due(target, wanted, url)
-    if wanted and target.is_file() and _hash(target, progress) == wanted:
-        _remember(target, wanted, url)
+    if _stays(target, wanted, url, progress):
         return target
     return _fetched(url, {}, target, wanted, url, progress)
+
+
+def _stays(target: Path, wanted: str, source: str, progress: Progress) -> bool:
+    """Whether the file that is wanted is here already; then it is written down that it came from `source`."""
+    if not wanted or not target.is_file() or _hash(target, progress) != wanted:
+        return False
+    _remember(target, wanted, source)
+    return True
 
 
 def _fetched(url: str, headers: dict[str, str], target: Path, wanted: str, source: str, progress: Progress) -> Path:

@@ -463,8 +463,8 @@ def models(found: Sequence[Card], *, width: int = 0) -> list[str]:
             one.name,
             one.size,
             one.quantisation,
-            _mb(one.bytes),
-            _mb(one.memory) if one.memory else "",
+            megabytes(one.bytes),
+            megabytes(one.memory) if one.memory else "",
             f"{one.context:,}" if one.context else "",
             one.licence,
             one.broken or ("" if one.here else f"not here: llmos pull {one.name}"),
@@ -483,8 +483,8 @@ def model(one: Card, *, width: int = 0) -> list[str]:
         "size": one.size,
         "quantised": one.quantisation,
         "context": f"{one.context:,} tokens" if one.context else "",
-        "file": _mb(one.bytes),
-        "needs": f"{_mb(one.memory)}, for one process of 4,096 tokens" if one.memory else "",
+        "file": megabytes(one.bytes),
+        "needs": f"{megabytes(one.memory)}, for one process of 4,096 tokens" if one.memory else "",
         "chat template": "yes" if one.template else "no: it can embed, and not be talked to",
         "licence": one.licence,
         "pulled from": one.source,
@@ -495,5 +495,6 @@ def model(one: Card, *, width: int = 0) -> list[str]:
     return aligned(("", ""), rows, left=("",), width=width, wrap=True)
 
 
-def _mb(size: int) -> str:
+def megabytes(size: int) -> str:
+    """A number of bytes, for people."""
     return f"{size / 1e6:,.0f} MB"

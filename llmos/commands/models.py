@@ -81,9 +81,10 @@ def rm(name: str, yes: bool) -> None:
     Remove a model's file from the models directory. A machine that runs on it goes on until it is stopped.
     """
     from llmos import models as shelf
+    from llmos import tables
 
     path = shelf.own(name)
-    what = f"model {one_line(path.stem)} ({path.stat().st_size / 1e6:,.0f} MB)"
+    what = f"model {one_line(path.stem)} ({tables.megabytes(path.stat().st_size)})"
     if not yes and not click.confirm(f"Remove {what}?", err=True):
         raise BadInput(f"model {path.stem} is kept; --yes removes it without a question")
     shelf.remove(path)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from drivers.cpu.kv.seats import common
 from drivers.cpu.openai import asking, discovery
 from drivers.cpu.openai.asking import Constraint
 from drivers.cpu.openai.counting import Counter
@@ -234,7 +235,7 @@ class Runs:
             self._seen[job.kv] = job.prompt
             if len(self._seen) > SEEN_MAX:
                 self._seen.popitem(last=False)
-        return max(1, len(job.prompt) - _shared(last, job.prompt))
+        return max(1, len(job.prompt) - common(last, job.prompt))
 
     def _compare(self, link: Link, job: Job, said: list[asking.Message], answer: Answer) -> None:
         """Tell, once each, what a server's count of the prompt has against ours."""
@@ -282,8 +283,3 @@ def _unlike(able: Able, first: Able) -> str:
     if not first.speaks and able.dialect.constraint is Constraint.NONE:
         return "nothing holds it to a schema, as the first server can be"
     return ""
-
-
-def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many ids two prompts begin with in common."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
