@@ -25,6 +25,7 @@ class InlineIndex:
 
     anew = False
     idle = True
+    trouble = ""
 
     def __init__(self, folder: Path, disk: Reads, embedder: Embedder, exact_max: int) -> None:
         self._inner = FusedIndex(folder, disk, embedder, exact_max)

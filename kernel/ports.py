@@ -170,6 +170,7 @@ class Index(Protocol):
     applied: int  # last page id applied
     anew: bool  # it began with nothing in this life, for what there was is missing or not to be trusted
     damaged: str  # what went wrong with it, "" if nothing did; the next start builds it anew
+    trouble: str  # why pages wait for their vectors and searches go by words for now, "" if they do not
     idle: bool  # what was fed is applied, and it has no work left of its own (merging, graphs)
 
     def start(self, post: Post, sized: Sized) -> None:

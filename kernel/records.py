@@ -144,7 +144,8 @@ TABLES: Final[dict[str, Table]] = {
         unhashed="no step reads it: clients find with it what a message was answered",
     ),
     "set": Table(
-        "`settings`, `model`, `cpu`, `measure`, `clock`, `panics`, `upgraded`, `upgraded4`, `upgraded5`",
+        "`settings`, `model`, `cpu`, `served`, `embedded`, `measure`, `clock`, `panics`, `upgraded`, `upgraded4`, "
+        "`upgraded5`",
         0,
         "how the machine is run; events that panicked it",
         in_place=True,

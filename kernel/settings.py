@@ -159,7 +159,11 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         says("full: each step is synced; group: all that arrived meanwhile, at once; off: when the system likes"),
     ] = "group"
     embedder: Annotated[
-        FileName, says("what makes vectors of texts: wordllama, or a GGUF file or pulled name of an embedding model")
+        FileName,
+        says(
+            "what makes vectors of texts: wordllama, a GGUF file or pulled name of an embedding model, or a server "
+            "as http://HOST:PORT[#MODEL]"
+        ),
     ] = "wordllama"
     exact_max: Annotated[int, Meta(ge=0, le=EXACT_MAX), says("vectors of a process up to which search is exact")] = 4096
     journal_bytes: Annotated[

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from drivers.cpu.openai.address import remote
+from drivers.remote.address import remote
 from kernel.errors import BadInput
 from kernel.settings import Settings, apply
 

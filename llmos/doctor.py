@@ -21,8 +21,8 @@ import msgspec
 
 from drivers.cpu import gguf
 from drivers.cpu.openai import discovery
-from drivers.cpu.openai.address import addresses, key
-from drivers.cpu.openai.transport import Link, Patience
+from drivers.remote.address import addresses, key
+from drivers.remote.transport import Link, Patience
 from kernel.errors import BadInput, DeviceError, some
 from llmos import models
 from llmos.tables import Styled, aligned

@@ -6,16 +6,18 @@ the boot has succeeded, so a refused one leaves the directory as it was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
-from drivers.cpu.openai.address import remote
+from drivers.remote.address import embedder, remote
 from kernel import formats
 from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelPanic
@@ -28,9 +30,13 @@ from kernel.state import InstructionSet
 from llmos.commands.output import said, show
 from syscalls.table import Table
 
+if TYPE_CHECKING:
+    from drivers.embed.server import Served
+
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
 DEFAULT_MODEL = "smollm2-135m"
-SERVED = b"served"  # the key of the model that servers had
+SERVED = b"served"  # the key of the model that servers had,
+EMBEDDED = b"embedded"  # and of that of a server that made vectors
 OWN = (
     "data.mdb*",
     "lock.mdb",
@@ -85,19 +91,41 @@ def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
     return driver
 
 
-def embedding_model(settings: Settings) -> Path | None:
-    """The GGUF that gives the index its vectors, or None for WordLlama. Raises BadInput if it cannot."""
-    if settings.disk.embedder == "wordllama":
+def embedding_model(settings: Settings, last: bytes | None = None) -> Path | Served | None:
+    """The GGUF or server that gives the index its vectors, or None for WordLlama. Raises BadInput if it cannot.
+
+    `last`: the record of what a server had when this directory was last booted with one.
+    """
+    chosen = settings.disk.embedder
+    if chosen == "wordllama":
         return None
+    if remote(chosen):
+        return _serving(chosen, last)
     from drivers.cpu import gguf
     from drivers.cpu.llama.trial import tried
     from drivers.embed.gguf import GgufEmbedder
     from llmos.models import find
 
-    path = find(settings.disk.embedder)
+    path = find(chosen)
     GgufEmbedder(path)  # it would be too late in the index's process
     tried(path, gguf.read(path))
     return path
+
+
+def _serving(setting: str, last: bytes | None) -> Served:
+    """The server of `disk.embedder`; one that does not answer yet is waited for, if it is known what it had."""
+    from drivers.embed.server import Known, Served, find
+
+    address, wanted = embedder(setting)
+    known: Known | None = None
+    with contextlib.suppress(msgspec.DecodeError):
+        known = msgspec.json.decode(last or b"", type=Known)
+    found, fault = find(address, wanted, known)
+    if fault:
+        said(f"index: {fault}; searches go by words until it answers")
+    elif known is not None and found != known:
+        said(f"index: {address} makes other vectors than before; it is built anew")
+    return Served(address, found)
 
 
 def tighten(directory: Path) -> bool:
@@ -140,6 +168,7 @@ async def powered(
             said(f"{directory}: others could read it; now its owner alone can")
         settings, last_model, last_cpu = recorded(probe)
         served = (probe.get("set", SERVED) or b"").decode()
+        embedded = probe.get("set", EMBEDDED)
         form = formats.of(probe)
     finally:
         probe.close()
@@ -150,6 +179,7 @@ async def powered(
     chosen = model or (served if by_servers else last_model)
     disk = LmdbDisk(directory, sync=settings.disk.sync)
     try:
+        vectors = embedding_model(settings, embedded)
         board = Board(
             cpu=processor(cpu, chosen, settings, directory / "kv") if isinstance(cpu, str) else cpu,
             others={
@@ -157,7 +187,7 @@ async def powered(
                 for name, file in sorted(settings.models.items())
             },
             disk=disk,
-            index=IndexBeside(directory, disk, settings.disk.exact_max, embedding_model(settings)),
+            index=IndexBeside(directory, disk, settings.disk.exact_max, vectors, tell=said),
             settings=settings,
             clock=clock or Sources(host=boot_of_host()),
         )
@@ -166,7 +196,10 @@ async def powered(
             said(f"{directory}: format {form.number} was brought up to {CURRENT.number}")
         kept = {SERVED: board.cpu.model} if by_servers else {b"model": chosen}
         kept |= {b"cpu": cpu} if isinstance(cpu, str) else {}
-        await machine.commit([Record("set", name, value.encode()) for name, value in kept.items()])
+        rows = [Record("set", name, value.encode()) for name, value in kept.items()]
+        if vectors is not None and not isinstance(vectors, Path):
+            rows.append(Record("set", EMBEDDED, msgspec.json.encode(vectors.known)))
+        await machine.commit(rows)
     except BaseException:
         disk.close()
         raise

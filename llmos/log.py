@@ -13,6 +13,7 @@ from typing import Final
 
 from drivers.door import wire
 from kernel.machine.views import Entry
+from kernel.text import printable
 from llmos.ask import Connection, connect
 from llmos.commands.output import print_json, print_lines
 from llmos.tables import dmesg
@@ -23,9 +24,13 @@ LAST: Final = 200  # log numbers shown when none is given
 def show(path: Path, since: int | None, *, follow: bool, as_json: bool) -> None:
     """Print what follows log number `since` (None: the last few), and go on with `follow` until the kernel stops."""
     with connect(path) as daemon:
+        serving = daemon.ask(wire.Info(id=0), wire.Serving)
         if since is None:
-            since = max(0, daemon.ask(wire.Info(id=0), wire.Serving).lsn - LAST)
+            since = max(0, serving.lsn - LAST)
         since = _past(daemon, since, as_json)
+        if serving.trouble and not as_json:
+            print_lines([f"now: index: {printable(serving.trouble)}"])
+            sys.stdout.flush()
     while follow:  # a round a subscription; ends when the kernel does
         with connect(path) as daemon:
             names = _names(daemon)

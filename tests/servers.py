@@ -7,7 +7,9 @@ bytes a token, and so says its usage, unless it is told to lie.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +33,37 @@ FAULTS = (
 )
 """What can go wrong with a request that is to be asked again, or begun anew."""
 
+UNEMBEDDED = (
+    "500",
+    "429",
+    "html",
+    "no json",
+    "closed at once",
+    "stall at once",
+    "no vectors",
+    "nan",
+    "null",
+    "too large",
+    "one too few",
+    "one too many",
+    "uneven",
+    "other dimension",
+    "other model",
+    "numbered from one",
+)
+"""What can go wrong with a request for vectors."""
+
 STALL_S = 2.0  # a stall; half of it is more than a busy host takes to answer
+
+
+def vector(text: str, dim: int, seed: str = "") -> list[float]:
+    """Of any length, a sum over the words of the text: texts that share words are near each other."""
+    found = [0.0] * dim
+    for word in text.lower().replace(".", " ").replace("?", " ").split():
+        at = hashlib.blake2b(f"{seed}{word}".encode(), digest_size=2 * dim or 1).digest()
+        for n in range(dim):
+            found[n] += int.from_bytes(at[2 * n : 2 * n + 2], "big") / 4096 - 8
+    return found
 
 
 def tokens(text: str) -> list[int]:
@@ -57,6 +89,11 @@ class Fake:
         self.fault: Callable[[int], str] = lambda n: ""
         self.reply: Callable[[str], str] = lambda said: f"you said: {said}"
         self.chats: list[dict[str, Any]] = []  # those of the machine: probes are not counted
+        self.dim, self.weights = 16, ""  # of what makes its vectors
+        self.embeds = True
+        self.refuses: Callable[[str], bool] = lambda text: False  # a text that has no vector
+        self.unembedded: Callable[[int], str] = lambda n: ""  # the fault of the n-th request for vectors
+        self.embedded: list[list[str]] = []  # texts, by request
         self.cancelled = 0  # streams that the client closed
         self.probing = True
         self._dead = False
@@ -114,6 +151,8 @@ class Fake:
             return _json(http, {"tokens": tokens(body["content"])})
         if path == "/v1/chat/completions":
             return self._chat(http, body)
+        if path == "/v1/embeddings" and self.embeds:
+            return self._embed(http, body)
         return _json(http, {"error": "not found"}, 404)
 
     def _chat(self, http: BaseHTTPRequestHandler, body: Any) -> None:
@@ -125,25 +164,39 @@ class Fake:
         roles = [one["role"] for one in body["messages"]]
         if self.system != "anywhere" and "system" in roles[1:] or self.system == "never" and "system" in roles:
             return _json(http, {"error": {"message": "the template takes no system message here"}}, 400)
-        match fault:
-            case "500":
-                return _json(http, {"error": {"message": "out of memory"}}, 500)
-            case "429":
-                return _json(http, {"error": {"message": "too many"}}, 429, {"Retry-After": "0.05"})
-            case "400":
-                return _json(http, {"error": {"message": "the prompt exceeds the context"}}, 400)
-            case "html":
-                return _raw(http, b"<html>bad gateway</html>", 502)
-            case "no json":
-                return _raw(http, b"{not json", 200)
-            case "closed at once":
-                return None
-            case "stall at once":
-                time.sleep(STALL_S)
-                return None
+        if _failed(http, fault):
+            return None
         with contextlib.suppress(OSError):
             self._stream(http, body, fault)
         return None
+
+    def _embed(self, http: BaseHTTPRequestHandler, body: Any) -> None:
+        texts = body["input"]
+        with self._lock:
+            fault = self.unembedded(len(self.embedded))
+            self.embedded.append(texts)
+        if any(map(self.refuses, texts)):
+            fault = "400"
+        if _failed(http, fault):
+            return
+        dim = self.dim * 2 if fault == "other dimension" else self.dim
+        rows: list[Any] = [vector(text, dim, "x" if fault == "other model" else self.weights) for text in texts]
+        match fault:
+            case "nan":
+                rows[0][0] = math.nan
+            case "null":
+                rows[0][0] = None
+            case "too large":
+                rows[0][0] = 1e300
+            case "uneven":
+                rows[0] = rows[0][1:]
+            case "one too few":
+                rows = rows[1:]
+            case "one too many":
+                rows = [*rows, rows[0]]
+        numbers = [n + (fault == "numbered from one") for n in range(len(rows))]
+        data = [{"object": "embedding", "index": n, "embedding": row} for n, row in zip(numbers, rows, strict=True)]
+        _json(http, {} if fault == "no vectors" else {"data": data[::-1], "model": body["model"]})
 
     def _stream(self, http: BaseHTTPRequestHandler, body: Any, fault: str) -> None:
         http.send_response(200)
@@ -201,6 +254,28 @@ class Fake:
             return
         for piece in _cut(self.inline + text):
             yield {"content": piece}
+
+
+def _failed(http: BaseHTTPRequestHandler, fault: str) -> bool:
+    """Whether a request ends with a fault that has nothing to do with what was asked."""
+    match fault:
+        case "500":
+            _json(http, {"error": {"message": "out of memory"}}, 500)
+        case "429":
+            _json(http, {"error": {"message": "too many"}}, 429, {"Retry-After": "0.05"})
+        case "400":
+            _json(http, {"error": {"message": "the prompt exceeds the context"}}, 400)
+        case "html":
+            _raw(http, b"<html>bad gateway</html>", 502)
+        case "no json":
+            _raw(http, b"{not json", 200)
+        case "closed at once":
+            pass
+        case "stall at once":
+            time.sleep(STALL_S)
+        case _:
+            return False
+    return True
 
 
 def _cut(text: str) -> Iterator[str]:

@@ -174,6 +174,10 @@ def _embedder(settings: Settings) -> Embedder:
     model = embedding_model(settings)
     if model is None:
         return _words()
+    if not isinstance(model, Path):
+        from drivers.embed.server import ServerEmbedder
+
+        return ServerEmbedder(model)
     from drivers.embed.gguf import GgufEmbedder
 
     return GgufEmbedder(model)

@@ -249,6 +249,7 @@ def _serving(machine: Machine, number: int) -> wire.Serving:
         indexed=min(index.applied, kernel.counters.page),
         anew=index.anew,
         damaged=index.damaged,
+        trouble=index.trouble,
     )
 
 

@@ -418,6 +418,7 @@ class Serving(Line, frozen=True, kw_only=True):
     indexed: int = 0  # pages that searches find
     anew: bool = False  # the indexes are built from nothing
     damaged: str = ""  # what went wrong with them; the next start builds them anew
+    trouble: str = ""  # why pages wait for their vectors, and searches go by words for now
 
 
 class Logged(Line, frozen=True, kw_only=True):

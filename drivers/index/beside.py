@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
@@ -31,6 +31,7 @@ from kernel.event import AnyEvent, Search, Searched
 from kernel.ports import Post, Reads, Sized
 
 if TYPE_CHECKING:
+    from drivers.embed.server import Served
     from drivers.index.ranking import Embedder
 
 DEATHS_MAX: Final = 3  # in one life of the kernel
@@ -56,12 +57,17 @@ class Close(msgspec.Struct, tag=True, array_like=True):
 
 
 class Applied(msgspec.Struct, tag=True, array_like=True):
-    """From the index: the last page applied, its first error, whether it rests, and whether it began anew."""
+    """From the index: the last page applied, its first error, whether it rests, and whether it began anew.
+
+    And the last page that has its vectors, and why others have none.
+    """
 
     page: int
     damaged: str
     idle: bool = False
     anew: bool = False
+    embedded: int = 0
+    trouble: str = ""
 
 
 class Found(msgspec.Struct, tag=True, array_like=True):
@@ -74,18 +80,38 @@ Down: TypeAlias = Fed | Ask | Close
 Up: TypeAlias = Applied | Found
 
 
+class Given(msgspec.Struct, frozen=True):
+    """What the other process is made with; `gguf` and `served` (JSON) are embedders, else it is WordLlama."""
+
+    path: bytes
+    exact_max: int
+    gguf: bytes = b""
+    served: bytes = b""
+
+
 class IndexBeside:
     """A ports.Index in a process of its own, in `disk`'s folder `path`. Its methods never wait, `close` excepted."""
 
-    def __init__(self, path: str | Path, disk: Reads, exact_max: int = 4096, embedder: Path | None = None) -> None:
-        """`exact_max`: vectors of a process and area up to which vector search is exact. `embedder`: a GGUF that gives
-        the vectors, instead of WordLlama."""
+    def __init__(
+        self,
+        path: str | Path,
+        disk: Reads,
+        exact_max: int = 4096,
+        embedder: Path | Served | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`exact_max`: vectors of a process and area up to which vector search is exact. `embedder`: a GGUF or a server
+        that gives the vectors, instead of WordLlama. `tell` gets a line when they cannot be had, and when they can
+        again, on any thread."""
         self.applied = 0
+        self.trouble = ""  # why pages have no vectors yet, and how many, while they cannot be had
         self.damaged = ""  # the index's first error; the next start rebuilds
         self.idle = False  # its graphs and segments are tidy, too
         self.anew = False  # it began with nothing, for what lay there was not to be trusted
-        self._path, self._disk, self._exact_max = Path(path), disk, exact_max
-        self._embedder = embedder
+        self._disk, self._say = disk, tell
+        gguf = os.fsencode(embedder) if isinstance(embedder, Path) else b""
+        served = b"" if gguf or embedder is None else msgspec.json.encode(embedder)
+        self._given = Given(os.fsencode(path), exact_max, gguf, served)
         self._lock = threading.Lock()  # guards what follows
         self._fed = 0
         self._out = bytearray()  # lines for the other process that its pipe has no room for
@@ -137,8 +163,8 @@ class IndexBeside:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """The other process: of this interpreter, in a session of its own, for Ctrl-C is not meant for it."""
-        command = [sys.executable, "-P", "-m", "drivers.index.beside", str(self._path), str(self._exact_max)]
-        command += [] if self._embedder is None else [str(self._embedder)]
+        given = msgspec.json.encode(self._given).decode()
+        command = [sys.executable, "-P", "-m", "drivers.index.beside", given]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         assert child.stdin is not None
         os.set_blocking(child.stdin.fileno(), False)
@@ -193,6 +219,9 @@ class IndexBeside:
         match line:
             case Applied():
                 self.applied, self.idle, self.anew = line.page, line.idle, line.anew
+                before, self.trouble = self.trouble, _trouble(line)
+                if bool(before) != bool(self.trouble):
+                    self._say(f"index: {self.trouble or 'vectors can be had again'}")
                 self.damaged = self.damaged or line.damaged
             case Found():
                 answer = line.answer
@@ -204,6 +233,12 @@ class IndexBeside:
 
 _up: Final[msgspec.msgpack.Decoder[Up]] = msgspec.msgpack.Decoder(Up)
 _down: Final[msgspec.msgpack.Decoder[Down]] = msgspec.msgpack.Decoder(Down)
+
+
+def _trouble(line: Applied) -> str:
+    """What is said of an index whose vectors cannot be had."""
+    waiting = line.page - line.embedded
+    return f"{line.trouble}; searches go by words, and {waiting} pages wait for vectors" if line.trouble else ""
 
 
 def _packed(line: Down | Up) -> bytes:
@@ -224,12 +259,12 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 # The other process
 
 
-def main(path: Path, exact_max: int, embedder: Path | None, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Index `path` until `requests` end: after a Close with everything applied, at once where the kernel is gone."""
+def main(given: Given, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Index a directory until `requests` end: after a Close with all applied, at once where the kernel is gone."""
     from drivers.disk.lmdb import LmdbReader
     from drivers.index.fused import FusedIndex
 
-    writing = threading.Lock()
+    writing, path = threading.Lock(), Path(os.fsdecode(given.path))
 
     def say(line: Up) -> None:
         with writing, contextlib.suppress(BrokenPipeError):
@@ -242,10 +277,11 @@ def main(path: Path, exact_max: int, embedder: Path | None, requests: IO[bytes],
 
     with _locked(path / "index.lock"):
         disk = LmdbReader(path)
-        index = FusedIndex(path, disk, _embedder(embedder), exact_max)
+        index = FusedIndex(path, disk, _embedder(given), given.exact_max)
 
         def changed() -> None:
-            say(Applied(index.applied, index.damaged, index.idle, index.anew))
+            state = index.applied, index.damaged, index.idle, index.anew, index.embedded, index.trouble
+            say(Applied(*state))
 
         index.start(post, list, changed)
         told = False
@@ -263,14 +299,22 @@ def main(path: Path, exact_max: int, embedder: Path | None, requests: IO[bytes],
         disk.close()
 
 
-def _embedder(model: Path | None) -> Embedder:
-    if model is None:
+def _embedder(given: Given) -> Embedder:
+    if given.served:
+        from drivers.embed.server import Served, ServerEmbedder
+
+        return ServerEmbedder(msgspec.json.decode(given.served, type=Served), tell=_tell)
+    if not given.gguf:
         from drivers.embed.wordllama import WordLlamaEmbedder
 
         return WordLlamaEmbedder()
     from drivers.embed.gguf import GgufEmbedder
 
-    return GgufEmbedder(model)
+    return GgufEmbedder(Path(os.fsdecode(given.gguf)))
+
+
+def _tell(line: str) -> None:
+    print(f"llmos: index: {line}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -297,8 +341,7 @@ if __name__ == "__main__":
     os.dup2(2, 1)  # what a library prints is no line of ours
     os.umask(0o077)  # whoever started the kernel: SQLite's files hold what was said
     failpoint.arm_from_environment()
-    gguf = Path(sys.argv[3]) if len(sys.argv) > 3 else None
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]), gguf, sys.stdin.buffer, lines)
+        main(msgspec.json.decode(sys.argv[1], type=Given), sys.stdin.buffer, lines)
     except (BadInput, OSError) as exc:  # the truth, or its directory, went away
         sys.exit(f"llmos: index: {exc}")

@@ -9,6 +9,10 @@ A search sees the pages of its process with ids up to its `upto` and no others, 
 the vector spaces are exact its answer is a function of these pages alone, scores included: the same in whatever batches
 they came, after a crash, and on any host. Nothing in a ranking depends on the order in which fractions are added.
 
+Where somebody else makes the vectors (late.py), words do not wait for them: they are applied by themselves, and vectors
+follow in id order, with the number of the last page that has them. A search waits VECTORS_S for those of its pages at
+most, and not at all while they cannot be had; what has none is found by its words, as all is where the query has none.
+
 SQLite's file has no checksums, its log has. So the file is written only when this module folds the log into it, and
 its size and time are noted then (`index.stamp`): a file that differs at the next start was changed by something else,
 and is not trusted. What stands in the log is trusted as far as its checksums go, and caught up from there. Under load
@@ -35,6 +39,7 @@ import msgspec
 from drivers.disk import whole
 from drivers.disk.seal import boot_of_host, checksum_of
 from drivers.index import fts, hnsw, relevance
+from drivers.index.late import Distant, Late
 from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
 from kernel import failpoint
 from kernel.errors import DeviceError, KernelPanic
@@ -46,6 +51,8 @@ from kernel.records import page_of
 
 FORMAT: Final = 3  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
+LATE: Final = 32  # pages whose vectors are made somewhere else at once
+VECTORS_S: Final = 2.0  # how long a search waits for them
 TIDY_MIN: Final = 512  # pages indexed before segments are merged in idle moments,
 TIDY_SHARE: Final = 0.125  # and their share of all: merging costs O(all)
 LOG_BYTES: Final = 16 << 20  # of SQLite's log, at which it is folded into the file
@@ -64,12 +71,18 @@ class FusedIndex:
         self.damaged = ""  # the first error; the next start rebuilds
         self.anew = False  # what lay in the folder was not trusted, or nothing did
         self.idle = False  # what was fed is applied, segments are merged, graphs are built
+        self.embedded = 0  # last page that has its vectors, too
+        self.trouble = ""  # why vectors cannot be had
         self._dead = False  # nothing can be applied any more, and nothing is answered
         self._folder = Path(path)
         self._disk = disk
         self._embedder = embedder
         self._exact_max = exact_max
         self._wake = threading.Condition()  # guards what follows
+        self._late = Late(embedder, self._woken) if isinstance(embedder, Distant) else None
+        self._batch: list[Page] = []  # what it is at, and the last page that then has its vectors
+        self._upto = 0
+        self._news = False  # from who makes them
         self._fed = 0  # highest page id known to be committed
         self._asked: list[_Asked] = []
         self._stop_at = 0.0  # monotonic second by which to stop; 0: go on
@@ -93,9 +106,10 @@ class FusedIndex:
 
     def search(self, what: Search) -> None:
         """Answer with one Searched event once `what.upto` is applied, or late after its deadline."""
-        deadline = time.monotonic() + what.deadline_s if what.deadline_s else float("inf")
+        now = time.monotonic()
+        deadline = now + what.deadline_s if what.deadline_s else float("inf")
         with self._wake:
-            self._asked.append(_Asked(what, deadline))
+            self._asked.append(_Asked(what, deadline, now + VECTORS_S))
             self._wake.notify()
 
     def lag(self) -> int:
@@ -109,6 +123,8 @@ class FusedIndex:
         with self._wake:
             self._stop_at = time.monotonic() + (0 if at_once else CLOSE_S)
             self._wake.notify()
+        if self._late is not None:
+            self._late.close()
         self._thread.join()
 
     def _serve(self) -> None:
@@ -116,17 +132,20 @@ class FusedIndex:
         store: _Store | None = None
         try:
             store = _Store.open(self._folder, self._disk, self._embedder, self._exact_max)
-            self.applied, self.anew = store.applied, store.anew
+            self.applied, self.embedded, self.anew = store.applied, store.embedded, store.anew
             self._changed()
         except Exception as exc:  # the last ditch, here and below: a derived index never takes the kernel with it
             self._note(exc)
             self._dead = True
-        idle = False  # nothing is left to be done but what may come
+        rests = False  # nothing is left to be done here but what may come
         stop = False
         while not stop:
-            ready, behind, stop = self._take(wait=idle or self._dead)
+            ready, behind, stop = self._take(wait=rests or self._dead)
             for asked in ready:
                 self._answer(store, asked)
+            if self._late is not None and self._late.trouble != self.trouble:
+                self.trouble = self._late.trouble
+                self._changed()
             if store is None or self._dead or stop:
                 continue
             try:
@@ -134,9 +153,13 @@ class FusedIndex:
                     if pages := self._from_truth():
                         store.apply(pages)
                     self.applied = store.applied
+                if self._late is not None:
+                    self._embed(store, self._late)
+                if behind or self.embedded != store.embedded:
+                    self.embedded = store.embedded
                     self._changed()
-                idle = not behind and not store.tidy()
-                if idle != self.idle:
+                rests = not behind and not store.tidy()
+                if (idle := rests and self.embedded == self.applied) != self.idle:
                     self.idle = idle
                     self._changed()
             except Exception as exc:
@@ -154,17 +177,45 @@ class FusedIndex:
             while True:
                 now = time.monotonic()
                 due = float("inf") if self._dead else now
-                ready = [one for one in self._asked if one.what.upto <= self.applied or one.deadline <= due]
+                ready = [one for one in self._asked if self._complete(one.what.upto) or self._due(one) <= due]
                 work = not self._dead and self.applied < self._fed
                 stop = bool(self._stop_at) and (not work or now >= self._stop_at)
-                if ready or work or stop or not wait:
+                news, self._news = self._news, False
+                if ready or work or stop or news or not wait:
                     break
-                nearest = min((one.deadline for one in self._asked), default=float("inf"))
+                nearest = min((self._due(one) for one in self._asked), default=float("inf"))
                 self._wake.wait(min(nearest - now, threading.TIMEOUT_MAX))
             if ready:
                 answered = set(map(id, ready))
                 self._asked = [one for one in self._asked if id(one) not in answered]
             return ready, work, stop
+
+    def _complete(self, upto: int) -> bool:
+        """Whether all that is to be had now of the pages up to this one is applied."""
+        vectors = self._late is None or upto <= self.embedded or self._late.trouble
+        return upto <= self.applied and bool(vectors)
+
+    def _due(self, asked: _Asked) -> float:
+        """The monotonic second from which on a search is answered, whatever is applied."""
+        return min(asked.deadline, asked.words_by) if asked.what.upto <= self.applied else asked.deadline
+
+    def _woken(self) -> None:
+        """Vectors are here, or cannot be had for now: on the thread that asks for them."""
+        with self._wake:
+            self._news = True
+            self._wake.notify()
+
+    def _embed(self, store: _Store, late: Late) -> None:
+        """Take vectors that are here, and have the next ones made."""
+        if late.ready:
+            store.settle(self._batch, late.take(), self._upto)
+        if late.busy or store.embedded == store.applied:
+            return
+        found = self._disk.scan("page", _page_key(store.embedded + 1), limit=LATE)
+        rows = [(row, value) for row, value in found if row <= _page_key(store.applied)]
+        self._batch = [page for row, value in rows if (page := self._page(row, value)) is not None]
+        self._upto = int.from_bytes(rows[-1][0], "big") if len(rows) == LATE else store.applied
+        late.begin([relevance.unlabelled(one.text) for one in _indexed(self._batch)])
 
     def _from_truth(self) -> list[Page]:
         """The next committed pages."""
@@ -209,10 +260,11 @@ class FusedIndex:
 
 
 class _Asked(msgspec.Struct, frozen=True, eq=False):
-    """A search that waits, and the monotonic second after which it is answered late."""
+    """A search that waits, and the monotonic seconds after which it is answered late, or without some vectors."""
 
     what: Search
     deadline: float
+    words_by: float
 
 
 class _Store:
@@ -225,6 +277,8 @@ class _Store:
         self._lexical = fts.Lexical(self._sql)
         self.spaces = hnsw.Spaces(self._sql, folder, embedder.dim, exact_max)
         self.applied = 0
+        self._distant = isinstance(embedder, Distant)
+        self._embedded = 0  # last page that has its vectors, where they come later
         self._folder = folder
         self.anew = False
         self._synced = True  # the last fold was
@@ -256,35 +310,59 @@ class _Store:
                     raise
         raise AssertionError("an empty index is always sound")
 
+    @property
+    def embedded(self) -> int:
+        """The last page that has its vectors."""
+        return self._embedded if self._distant else self.applied
+
     def apply(self, pages: Sequence[Page]) -> None:
-        """Index pages in id order: words, vectors and the number of the last one, in one transaction."""
-        indexed = [one for page in pages if page.area is not Area.NONE for one in fts.divided(page)]
-        removed = [found[0] for page in pages if (found := gone(page)) is not None]
-        vectors = self._embedder.embed([relevance.unlabelled(one.text) for one in indexed]) if indexed else None
+        """Index pages in id order: words, vectors and the number of the last one, in one transaction.
+
+        Vectors that somebody else makes follow with `settle`.
+        """
+        indexed = _indexed(pages)
+        vectors: hnsw.Floats | None = None
+        if indexed and not self._distant:
+            vectors = self._embedder.embed([relevance.unlabelled(one.text) for one in indexed])
         failpoint.passing("index.apply.before")
-        self._sql.execute("BEGIN IMMEDIATE")
-        try:
-            chunks: list[hnsw.Chunk] = []
-            if vectors is not None:
+        with self._changing(pages, indexed, vectors) as removed:
+            if indexed:
                 self._lexical.add(indexed)
-                chunks = self.spaces.add(indexed, vectors)
             for pid in removed:  # its pages are older than that which says so
                 self._lexical.drop(pid)
-                self.spaces.drop(pid)
             self._set("applied", pages[-1].id)
             self._set("digest", _digest(pages[-1]))
             failpoint.passing("index.apply.inside")
+        failpoint.passing("index.apply.after")
+        self.applied = pages[-1].id
+        self._loose += len(indexed)
+
+    def settle(self, pages: Sequence[Page], vectors: hnsw.Floats, upto: int) -> None:
+        """Add the vectors of pages that were applied, in id order; then all up to page `upto` have theirs."""
+        with self._changing(pages, _indexed(pages), vectors):
+            self._set("embedded", upto)
+        self._embedded = upto
+
+    @contextlib.contextmanager
+    def _changing(
+        self, pages: Sequence[Page], indexed: Sequence[fts.Passage], vectors: hnsw.Floats | None
+    ) -> Iterator[list[int]]:
+        """A transaction that adds vectors, and drops those of who was removed, which it gives."""
+        removed = [found[0] for page in pages if (found := gone(page)) is not None]
+        self._sql.execute("BEGIN IMMEDIATE")
+        try:
+            chunks = [] if vectors is None or not indexed else self.spaces.add(indexed, vectors)
+            for pid in removed:
+                self.spaces.drop(pid)
+            yield removed
             self._sql.execute("COMMIT")
         except BaseException:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
             raise
-        failpoint.passing("index.apply.after")
         self.spaces.admit(chunks)
         for pid in removed:
             self.spaces.dropped(pid)
-        self.applied = pages[-1].id
-        self._loose += len(indexed)
         with contextlib.suppress(FileNotFoundError):
             if (self._folder / "index.sqlite-wal").stat().st_size > LOG_BYTES:
                 self._fold(sync=False)
@@ -348,6 +426,8 @@ class _Store:
         self._sql.executescript(SCHEMA + fts.SCHEMA + hnsw.SCHEMA)
         self._sql.execute(f"PRAGMA user_version = {FORMAT}")
         self._set("embedder", self._embedder.name)
+        if self._distant:
+            self._set("embedded", 0)
         self._fold(sync=False)
 
     def _sound(self, *, folding: bool) -> bool:
@@ -363,7 +443,7 @@ class _Store:
             return False
         if folding and self._sql.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             return False
-        self.applied = state.get("applied", 0)
+        self.applied, self._embedded = state.get("applied", 0), state.get("embedded", 0)
         if not self.applied:
             return True
         value = self._disk.get("page", _page_key(self.applied))
@@ -403,8 +483,10 @@ def verify(folder: Path, disk: Reads) -> list[str]:
 def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
     found = [f"SQLite: {row[0]}" for row in sql.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
     applied = (sql.execute("SELECT value FROM state WHERE key = 'applied'").fetchone() or (0,))[0]
+    later = sql.execute("SELECT value FROM state WHERE key = 'embedded'").fetchone()
+    embedded = applied if later is None else later[0]  # pages behind it are to get their vectors
     removed = dict(_removed(disk))
-    late = {pid for pid, page in removed.items() if page > applied}  # what it has of them is yet to go
+    late = {pid for pid, page in removed.items() if page > embedded}  # what it has of them is yet to go
     vectors: set[int] = set()
     for pid, n, units in sql.execute("SELECT pid, n, units FROM vec"):
         if pid in late:
@@ -413,7 +495,7 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
         if len(numbers) != n or not vectors.isdisjoint(numbers):
             found.append("a chunk of vectors has another length than it says, or passages of another one")
         vectors.update(numbers)
-    start, indexed = 1, 0
+    start, indexed, due = 1, 0, 0
     while start <= applied and (rows := disk.scan("page", _page_key(start), limit=BATCH)):
         for _, value in rows:
             page = page_of(value, disk.get)
@@ -422,16 +504,17 @@ def _verify(sql: sqlite3.Connection, folder: Path, disk: Reads) -> list[str]:
                 continue  # of who was removed a page may stay that a fork shows
             for one in fts.divided(page):
                 indexed += 1
+                due += page.id <= embedded
                 key = fts.key_of(page.pid, one.unit)
                 row = sql.execute("SELECT text, area, seq, start, end FROM doc WHERE key = ?", (key,)).fetchone()
                 if row != (one.text, page.area, page.seq, one.start, one.end):
                     found.append(f"page {page.id}: its text is missing or another")
-                elif one.unit not in vectors:
+                elif (one.unit in vectors) != (page.id <= embedded):
                     found.append(f"page {page.id}: it has no vector")
                 elif not _found_by_word(sql, key, one.text):
                     found.append(f"page {page.id}: none of its words leads to it")
     have = sum(n for pid, n in sql.execute("SELECT pid, count(*) FROM doc GROUP BY pid") if pid not in late)
-    if (have, len(vectors)) != (indexed, indexed):
+    if (have, len(vectors)) != (indexed, due):
         found.append(f"it holds {have} texts and {len(vectors)} vectors of {indexed} passages")
     for pid, area, crc in sql.execute("SELECT pid, area, crc FROM graph"):
         file = folder / f"p{pid}-{area}.hnsw"
@@ -457,6 +540,11 @@ def _found_by_word(sql: sqlite3.Connection, key: int, text: str) -> bool:
         return True
     one = quoted(max(known, key=lambda term: (len(term), term)))
     return sql.execute("SELECT 1 FROM fts WHERE fts MATCH ? AND rowid = ?", (one, key)).fetchone() is not None
+
+
+def _indexed(pages: Sequence[Page]) -> list[fts.Passage]:
+    """The passages of pages that can be found."""
+    return [one for page in pages if page.area is not Area.NONE for one in fts.divided(page)]
 
 
 class _Stamp(msgspec.Struct, frozen=True):

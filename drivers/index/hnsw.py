@@ -142,6 +142,11 @@ class Space:
         order = np.lexsort((-number, -cosine))[:k]
         return list(zip(self._units[number[order]].tolist(), cosine[order].tolist(), strict=True))
 
+    @property
+    def last(self) -> int:
+        """The last unit that has its vector, as all before it have; -1: none."""
+        return int(self._units[self.n - 1]) if self.n else -1
+
     def among(self, vector: Floats, content: Floats, units: Ints, upto: int) -> tuple[Doubles, Doubles]:
         """How near each of `units`, with its neighbours at half weight, is to a query: two cosines, (n,) each.
 
@@ -301,12 +306,13 @@ class Spaces:
     def among(
         self, vector: Floats, content: Floats, units: Mapping[Area, Sequence[int]], scope: Scope
     ) -> dict[int, tuple[float, float]]:
-        """By unit, what Space.among says of those of each area."""
+        """By unit, what Space.among says of those of each area that have a vector."""
         found: dict[int, tuple[float, float]] = {}
         for area, numbers in units.items():
-            ids = np.fromiter(numbers, np.int64, len(numbers))
-            near, centred = self._space(scope.pid, area).among(vector, content, ids, scope.upto)
-            found.update(zip(numbers, zip(near.tolist(), centred.tolist(), strict=True), strict=True))
+            space = self._space(scope.pid, area)
+            ids = np.fromiter((unit for unit in numbers if unit <= space.last), np.int64)
+            near, centred = space.among(vector, content, ids, scope.upto)
+            found.update(zip(ids.tolist(), zip(near.tolist(), centred.tolist(), strict=True), strict=True))
         return found
 
     def build(self) -> bool:

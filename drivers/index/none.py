@@ -14,7 +14,7 @@ class NoIndex:
 
     def __init__(self) -> None:
         self.applied = 0
-        self.anew, self.damaged, self.idle = True, "", True
+        self.anew, self.damaged, self.trouble, self.idle = True, "", "", True
 
     def start(self, post: Post, sized: Sized) -> None:
         """Begin to answer."""

@@ -19,6 +19,8 @@ import msgspec
 import numpy as np
 
 from drivers.index import fts, hnsw, relevance
+from drivers.index.late import Distant
+from kernel.errors import DeviceError
 from kernel.event import Hit, Search
 from kernel.limits import DAY_NS
 from kernel.memory.page import Area
@@ -98,8 +100,8 @@ def candidates(tables: Tables, what: Search, scope: fts.Scope, query: str, befor
     weights, widened = _weights(lexical, query, before, scope, own)
     found = lexical.matches(weights, scope, own)
     units, places = _by_words(weights, found)
-    vector, content = tables.embedder.embed([query, _content(query)])
-    nearest = [unit for unit, _ in tables.spaces.search(vector, BY_VECTORS, scope)]
+    vectors = _vectors(tables.embedder, [query, _content(query)])
+    nearest = [] if vectors is None else [unit for unit, _ in tables.spaces.search(vectors[0], BY_VECTORS, scope)]
     days = mentioned(query, what.at) if what.at else []
     of_days = [
         unit for one in days for unit in lexical.within(scope, one.first * DAY_NS, (one.last + 1) * DAY_NS, BY_DAYS)
@@ -111,7 +113,9 @@ def candidates(tables: Tables, what: Search, scope: fts.Scope, query: str, befor
     by_area: dict[Area, list[int]] = {}
     for doc in seen:
         by_area.setdefault(doc.area, []).append(doc.unit)
-    near = tables.spaces.among(vector, content, by_area, scope)
+    near = dict.fromkeys((doc.unit for doc in seen), (0.0, 0.0))
+    if vectors is not None:
+        near |= tables.spaces.among(vectors[0], vectors[1], by_area, scope)
     rows = [relevance.Seen(doc, *near[doc.unit], falls=_falls(doc, days)) for doc in seen]
     heard = relevance.Heard(query, weights, found, lambda terms: lexical.weigh(terms, scope, own))
     table = relevance.features(heard, rows, around)
@@ -189,6 +193,16 @@ def _falls(doc: fts.Doc, days: Sequence[Days]) -> bool:
 @lru_cache(maxsize=DATED)
 def _named(text: str, at: int) -> list[tuple[int, int]]:
     return [(one.first, one.last) for one in mentioned(text, at)]
+
+
+def _vectors(embedder: Embedder, texts: Sequence[str]) -> hnsw.Floats | None:
+    """Vectors of a query; None where somebody else makes them and cannot now."""
+    if not isinstance(embedder, Distant):
+        return embedder.embed(texts)
+    try:
+        return embedder.query(texts)
+    except DeviceError:
+        return None
 
 
 def _content(query: str) -> str:

@@ -22,7 +22,7 @@ class WordIndex:
 
     def __init__(self, disk: Reads) -> None:
         self.applied = 0
-        self.anew, self.damaged, self.idle = True, "", True
+        self.anew, self.damaged, self.trouble, self.idle = True, "", "", True
         self.silent = False
         self._disk = disk
         self._pages: dict[int, Page] = {}

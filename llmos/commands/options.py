@@ -25,10 +25,20 @@ window_option = click.option("--window", type=int, help="Tokens of context that 
 def servers(_: click.Context, __: click.Parameter, cpu: str | None) -> str | None:
     """A `--cpu` as it may be handed on: URLs with credentials are refused before any process has them in its name."""
     if cpu is not None and "://" in cpu:
-        from drivers.cpu.openai.address import addresses
+        from drivers.remote.address import addresses
 
         addresses(cpu)
     return cpu
+
+
+def changed(_: click.Context, __: click.Parameter, changes: tuple[str, ...]) -> tuple[str, ...]:
+    """All `--set`, likewise."""
+    for change in changes:
+        if change.startswith("disk.embedder=") and "://" in change:
+            from drivers.remote.address import embedder
+
+            embedder(change.partition("=")[2])
+    return changes
 
 
 cpu_option = click.option(
@@ -37,7 +47,12 @@ cpu_option = click.option(
     help="llama, servers as URL[,URL], or scripted, which echoes; default: as the directory has it, or llama.",
 )
 set_option = click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, such as memory.policy=lru."
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=changed,
+    help="A setting, such as memory.policy=lru.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 proc_argument = click.argument("proc", metavar="PROC", help="A process by name or number.")

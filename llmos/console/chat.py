@@ -179,6 +179,8 @@ class Chat:
             await self._show(client, message)
         if serving.damaged:
             self.talk.say(f"searches find nothing until the next boot: the index is damaged ({serving.damaged})")
+        elif serving.trouble:
+            self.talk.say(f"the index: {serving.trouble}")
         elif serving.pages - serving.indexed > daemon.INDEX_BEHIND:
             self.talk.say(f"the index is being built, {serving.indexed} of {serving.pages} pages; searches wait for it")
         await self._look(client)

@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from drivers.cpu.openai.address import remote
+from drivers.remote.address import remote
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
 from kernel.event import AnyEvent, Raised, Search

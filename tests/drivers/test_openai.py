@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.cpu.openai import asking
-from drivers.cpu.openai.address import KEY, addresses
 from drivers.cpu.openai.asking import Constraint, System
 from drivers.cpu.openai.counting import Counter, in_bytes
 from drivers.cpu.openai.engine import OpenAiCpu
 from drivers.cpu.openai.protocol import Answer, Events, Intake, Malformed
-from drivers.cpu.openai.transport import Patience
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
+from drivers.remote.address import KEY, addresses
+from drivers.remote.transport import Patience
 from kernel import core
 from kernel.boot import Board, boot
 from kernel.errors import BadInput

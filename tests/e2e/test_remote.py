@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemons import llmos
+from tests.e2e.daemons import command, eventually, llmos
 from tests.servers import Fake
 
 
@@ -79,3 +80,31 @@ def test_a_window_larger_than_the_servers_is_one_line(tmp_path: Path, fake: Fake
     assert refused.returncode == 2
     assert "window 2048 is larger than the model's 1024; take --window 1024" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_credentials_in_the_url_of_an_embedder_reach_no_list_of_processes(tmp_path: Path) -> None:
+    setting = "disk.embedder=http://ada:secret@127.0.0.1:9"
+    refused = llmos(tmp_path / "n", "chat", "--cpu", "scripted", "--set", setting, text="hello\n")
+    assert refused.returncode == 2
+    assert "disk.embedder: a URL with a name or password in it is not taken" in refused.stderr
+    assert "secret" not in refused.stderr
+    assert not (tmp_path / "n").exists()
+
+
+def test_dmesg_says_in_one_line_that_the_server_of_vectors_is_gone(tmp_path: Path, fake: Fake) -> None:
+    machine = tmp_path / "m"
+    boot = command(machine, "boot", "--cpu", "scripted", "--set", f"disk.embedder={fake.url}")
+    with subprocess.Popen(boot, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "serving" in process.stdout.readline()
+        assert llmos(machine, "spawn", "main").returncode == 0
+        assert "you said" in llmos(machine, "send", "main", "the boat is blue", "--wait").stdout
+        fake.down()
+        assert "you said" in llmos(machine, "send", "main", "Where is the boat?", "--wait").stdout
+        eventually(lambda: "now: index: " in llmos(machine, "dmesg").stdout)
+        (line,) = [line for line in llmos(machine, "dmesg").stdout.splitlines() if line.startswith("now: ")]
+        assert f"{fake.url}: connection refused" in line
+        assert "pages wait for vectors" in line
+        assert llmos(machine, "stop").returncode == 0
+        _, told = process.communicate(timeout=60)
+    assert [one.partition(fake.url)[0] for one in told.splitlines()] == ["llmos: index: "]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from drivers.cpu.openai.asking import plain
-from drivers.cpu.openai.transport import Cancelled, Fault
+from drivers.remote.transport import Cancelled, Fault
 
 BYTES: Final = 1 << 30  # ids from here on are units of bytes
 UNIT: Final = 3

@@ -17,7 +17,7 @@ import msgspec
 from drivers.cpu.openai import asking, counting
 from drivers.cpu.openai.asking import Constraint, Dialect, Message, System
 from drivers.cpu.openai.protocol import Answer, Intake, Malformed
-from drivers.cpu.openai.transport import Fault, Link
+from drivers.remote.transport import Fault, Link
 from kernel.limits import SMALL_PARAMETERS, WINDOW_MAX
 from kernel.memory.measure import Frame
 from kernel.memory.page import Role

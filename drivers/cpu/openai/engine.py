@@ -21,11 +21,11 @@ from typing import Final
 
 import msgspec
 
-from drivers.cpu.openai.address import Address, addresses, key
 from drivers.cpu.openai.discovery import Able
 from drivers.cpu.openai.fleet import Fleet
 from drivers.cpu.openai.run import Run, Runs
-from drivers.cpu.openai.transport import Cancelled, Fault, Patience
+from drivers.remote.address import Address, addresses, key
+from drivers.remote.transport import Cancelled, Fault, Patience
 from kernel.errors import BadInput, DeviceError, in_one_line
 from kernel.event import Outcome
 from kernel.ports import Job, Post, Streamed

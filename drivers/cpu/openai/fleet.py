@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from drivers.cpu.openai.address import Address
 from drivers.cpu.openai.discovery import Able
-from drivers.cpu.openai.transport import Fault, Patience
+from drivers.remote.address import Address
+from drivers.remote.transport import Fault, Patience
 
 
 class Server:

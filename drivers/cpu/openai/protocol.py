@@ -2,7 +2,7 @@
 
 Guarantees: whatever the bytes are, the result is an Answer or a Malformed with one line; fields that are missing or of
 another type than the protocol has count as not said. Reasoning is counted and dropped: it is never part of a message.
-Not here: where the bytes come from (transport.py), what is asked for (asking.py), whether a usage is believed
+Not here: where the bytes come from (remote/transport.py), what is asked for (asking.py), whether a usage is believed
 (counting.py).
 """
 

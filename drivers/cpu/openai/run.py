@@ -24,7 +24,7 @@ from drivers.cpu.openai.counting import Counter
 from drivers.cpu.openai.discovery import CHAT, THOUGHT_TOKENS, Able
 from drivers.cpu.openai.fleet import Fleet, Server
 from drivers.cpu.openai.protocol import Answer, Intake, Malformed
-from drivers.cpu.openai.transport import Cancelled, Fault, Link, Patience
+from drivers.remote.transport import Cancelled, Fault, Link, Patience
 from kernel.event import Outcome, Trapped
 from kernel.machine.clock import passing
 from kernel.ports import Job, Streamed

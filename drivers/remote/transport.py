@@ -3,7 +3,7 @@
 Guarantees: what goes wrong is a Fault whose text names the server and the fault, in one line and without the key; no
 wait is without a bound, and no answer longer than ANSWER_BYTES_MAX is read. A connection serves one request: closing
 it is how a server is told that nobody wants the rest.
-Not here: what a request or an answer says (protocol.py), what is tried again (engine.py).
+Not here: what a request or an answer says (cpu/openai/protocol.py, embed/server.py), and what is tried again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from drivers.cpu.openai.address import KEY, Address
+from drivers.remote.address import KEY, Address
 from kernel.errors import DeviceError, in_one_line
 
 ANSWER_BYTES_MAX: Final = 64 << 20
