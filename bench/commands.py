@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from kernel.errors import BadInput
-from llmos.commands.options import PATH, json_option, set_option
+from llmos.commands.options import PATH, json_option, sample_option, set_option
 from llmos.commands.output import print_table, show
 
 
@@ -468,6 +468,36 @@ def templates(data: Path | None, as_json: bool) -> int:
     from bench.templates import run
 
     return run(data, as_json)
+
+
+@bench.command("chat", short_help="Fifteen turns of small talk: in the user's language, and new?")
+@click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
+@click.option("--seeds", metavar="A-B", default="1-3", show_default=True, help="Of draws: a talk each.")
+@click.option("--turns", type=click.IntRange(1, 15), default=15, show_default=True, help="The first so many lines.")
+@sample_option
+@set_option
+@click.option("--keep", type=PATH, metavar="DIR", help="Write the talks here, as Markdown.")
+@json_option
+def chat(
+    model: str,
+    seeds: str,
+    turns: int,
+    sample: str | None,
+    changes: tuple[str, ...],
+    keep: Path | None,
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos bench chat --model smollm2-135m --seeds 1-3 --json
+      llmos bench chat --seeds 1-1 --turns 2 --sample machine
+
+    Say the same fifteen lines to a process as `llmos chat` makes it, and count replies that are in English, have no
+    line or sentence of four words twice, and none that stood in an earlier reply. bench/chat.py has the rules.
+    """
+    from bench.chat import run, seeds_of
+
+    run(model, sample or "model", seeds_of(seeds), turns, changes, keep, as_json)
 
 
 @bench.command("memory", short_help="Which evidence stands in the prompt, on long conversations.")

@@ -1,4 +1,5 @@
-"""What a process is made of, changed from outside: instructions, mask, share of the CPU, core memory, name.
+"""What a process is made of, changed from outside: instructions, mask, share of the CPU, how its
+words are drawn, core memory, name.
 
 Every check stands above the first change. What stands in the prompt changes between two turns, so that no instruction
 begins with one text and ends with another: who is in a turn is not changed now (Busy). Where the text grows the queue
@@ -18,12 +19,13 @@ from kernel.memory import pager
 from kernel.memory.page import Role
 from kernel.paging import alloc, queue, segments
 from kernel.process import Process
+from kernel.sampling import settled
 from kernel.spec import Spec, digest, within
 from kernel.state import Kernel
 
 
 def changed(kernel: Kernel, event: Changed) -> None:
-    """Give a process other instructions, another mask, another share, or another way with messages."""
+    """Give a process other instructions, another mask, another share, or another way with messages or with words."""
     proc = kernel.proc(event.pid)
     kernel.draft.about = proc.pid
     spec = proc.spec
@@ -37,6 +39,9 @@ def changed(kernel: Kernel, event: Changed) -> None:
         spec = msgspec.structs.replace(spec, system=event.system)
     if event.abort is not None:
         spec = msgspec.structs.replace(spec, abort=event.abort)
+    if event.sampling is not None:
+        _resting(proc)  # an instruction is drawn in one way
+        spec = msgspec.structs.replace(spec, sampling=settled(event.sampling))
     within(spec)
     if (spec.system, spec.calls) != (proc.spec.system, proc.spec.calls):
         _resting(proc)

@@ -106,6 +106,7 @@ def fill(kernel: Kernel) -> None:
                 ids=proc.ids,
                 model=slot.model,
                 apart=apart(kernel, proc),
+                sampling=proc.spec.sampling,
             )
         )
     for name, lane in kernel.lanes.items():

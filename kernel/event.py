@@ -16,6 +16,7 @@ import msgspec
 from kernel.interrupts import Line
 from kernel.memory.measure import Costs, Part
 from kernel.memory.page import Area, Kind, Origin, Placed, Role
+from kernel.sampling import Sampling
 from kernel.settings import Settings
 from kernel.spec import Spec
 
@@ -136,6 +137,7 @@ class Changed(Event, frozen=True, kw_only=True):
     calls: tuple[str, ...] | None = None
     nice: int | None = None
     abort: bool | None = None
+    sampling: Sampling | None = None  # Sampling(): as the machine's settings say
 
 
 class CoreWritten(Event, frozen=True, kw_only=True):
@@ -375,6 +377,7 @@ class Run(Effect, frozen=True):
     ids: tuple[int, ...] = ()  # emitted before a preemption: to be continued
     model: str = ""
     apart: bool = False  # its prompt is another one than the process's own, whose KV is to be kept
+    sampling: Sampling | None = None  # how its words are drawn, as far as the process chose
 
     @property
     def pid(self) -> int:

@@ -218,7 +218,7 @@ class JournalEntry2(msgspec.Struct, frozen=True, array_like=True):
 _procs2: Final = msgspec.msgpack.Decoder(Process2)
 _entries2: Final = msgspec.msgpack.Decoder(JournalEntry2)
 _FIELDS3: Final = Process.__struct_fields__[: Process.__struct_fields__.index("discard") + 1]
-_CHOSEN2: Final = ("name", "mask", "system", "blocks", "nice", "abort", "model")  # what Spec has now
+_CHOSEN2: Final = ("name", "mask", "system", "blocks", "nice", "abort", "model")  # of what Spec has now
 
 
 def _spec(fields: dict[str, Any]) -> Spec:
@@ -260,10 +260,9 @@ def _row2(one: Process | Timer | Counters) -> bytes:
         return _row4(one)
     now = _fields3(one)
     accounts = Accounts2(**msgspec.structs.asdict(now.pop("accounts")))
-    chosen = msgspec.structs.asdict(now.pop("spec"))
-    return records.encode(
-        Process2(mask=chosen.pop("calls"), masked=now.pop("held"), accounts=accounts, **chosen, **now)
-    )
+    spec = now.pop("spec")
+    chosen = {name: getattr(spec, name) for name in _CHOSEN2 if name != "mask"}
+    return records.encode(Process2(mask=spec.calls, masked=now.pop("held"), accounts=accounts, **chosen, **now))
 
 
 def _entry2(value: bytes) -> JournalEntry:

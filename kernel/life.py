@@ -39,6 +39,7 @@ OTHERWISE: Final = {
     "blocks": "`llmos core PROC BLOCK`",
     "nice": "`llmos set PROC nice=...`",
     "abort": "`llmos set PROC abort=...`",
+    "sampling": "`llmos set PROC sample=...`",
 }  # what may be chosen of a process, and how it is chosen anew
 
 

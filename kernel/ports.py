@@ -13,6 +13,7 @@ import msgspec
 
 from kernel.event import AnyEvent, Hit, Search, Tag
 from kernel.memory.measure import Frame, Visible
+from kernel.sampling import Sampling
 
 Post = Callable[[AnyEvent], None]
 """Hand an event to the machine; never blocks; the machine stamps source, number and, where it is 0, time."""
@@ -35,6 +36,7 @@ class Job(msgspec.Struct, frozen=True):
     reply: int
     window: int
     apart: bool = False  # another prompt than the process's own, whose KV is to be kept
+    sampling: Sampling | None = None  # what was chosen of how words are drawn; the rest is the settings' or the model's
 
     @property
     def kv(self) -> int:

@@ -18,6 +18,7 @@ from kernel.limits import (
     WINDOW_MAX,
     WINDOW_MIN,
 )
+from kernel.sampling import Drawn, MinP, Repeat, Temperature, TopP
 
 Share = Annotated[float, Meta(ge=0.0, le=0.9)]
 Small = Literal["small", "always", "never"]  # models that speak prose, all, none
@@ -100,13 +101,9 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[
         int, Meta(ge=0, le=NUMBER_MAX), says("of all draws: equal seeds and equal inputs give equal words")
     ] = 0
-    temperature: Annotated[float, Meta(ge=0.0, le=2.0), says("0: the likeliest token, always")] = 0.0
-    top_p: Annotated[
-        float, Meta(gt=0.0, le=1.0), says("only the likeliest tokens that have this share together are drawn")
-    ] = 0.95
-    repeat: Annotated[
-        float, Meta(ge=1.0, le=2.0), says("penalty, in prose, on what was emitted and on replies in view; 1: none")
-    ] = 1.15
+    temperature: Annotated[Temperature, says("0: the likeliest token, always")] = 0.0
+    top_p: Annotated[TopP, says("only the likeliest tokens that have this share together are drawn")] = 0.95
+    repeat: Annotated[Repeat, says("penalty, in prose, on what was emitted and on replies in view; 1: none")] = 1.15
     reply: Annotated[
         int, Meta(ge=0, le=4096), says("tokens of a reply at most; 0: a tenth of the window, up to 512")
     ] = 0
@@ -114,9 +111,7 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["auto", "json", "prose"], says("how the model writes its syscalls; auto: as suits its size")
     ] = "auto"
     threads: Annotated[int, Meta(ge=0, le=256), says("threads of the host; 0: one a core")] = 0
-    min_p: Annotated[
-        float, Meta(ge=0.0, le=1.0), says("tokens below this share of the likeliest one's are not drawn")
-    ] = 0.0
+    min_p: Annotated[MinP, says("tokens below this share of the likeliest one's are not drawn")] = 0.0
     slots: Annotated[int, Meta(ge=1, le=64), says("processes that run at once")] = 4
     seats: Annotated[
         int, Meta(ge=0, le=256), says("processes whose KV stays in memory; 0: as many as slots, in throughput 4 times")
@@ -136,6 +131,11 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
     images: Annotated[int, Meta(ge=0, le=IMAGES_MIB_MAX), says("MiB of KV images on disk; 0: none")] = 4096
     gpu_layers: Annotated[int, Meta(ge=0, le=1024), says("layers of the model on an accelerator")] = 0
+
+    @property
+    def drawn(self) -> Drawn:
+        """How the words of a process are drawn that chose nothing."""
+        return Drawn(temperature=self.temperature, top_p=self.top_p, min_p=self.min_p, repeat=self.repeat)
 
 
 class Sched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

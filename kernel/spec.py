@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from kernel.errors import BadInput
 from kernel.limits import BLOCKS_MAX, CALLS_MAX, NAME_TEXT_MAX, NICE_MAX, NICE_MIN, SPEC_CHARS_MAX
+from kernel.sampling import Sampling
 
 Name: TypeAlias = Annotated[str, Meta(max_length=NAME_TEXT_MAX)]
 SpecText: TypeAlias = Annotated[str, Meta(max_length=SPEC_CHARS_MAX)]
@@ -33,6 +34,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     nice: Nice = 0  # the higher, the smaller its share of the CPU
     abort: bool = False  # a user's message stops what it is emitting, and the turn goes on with it in view
     model: Name = ""  # which of the machine's
+    sampling: Sampling | None = None  # how its words are drawn; None: as the machine's settings say
 
 
 def digest(text: str) -> str:

@@ -11,12 +11,13 @@ from typing import Final
 
 import msgspec
 
-from drivers.cpu import gguf
+from drivers.cpu import gguf, recommended
 from drivers.cpu.llama.memory import Needs
 from kernel.errors import BadInput
-from llmos import models
+from kernel.sampling import CHOICES, Drawn, Sampling, written
+from llmos import catalogue, models
+from llmos.catalogue import WINDOW
 
-WINDOW: Final = 4096  # that the memory is said for
 HALF: Final = 2  # bytes of a key's or a value's number
 # General.file_type of llama.cpp's files: what most of the weights are.
 QUANTISATIONS: Final[dict[object, str]] = {
@@ -28,7 +29,7 @@ QUANTISATIONS: Final[dict[object, str]] = {
 
 
 class Card(msgspec.Struct, frozen=True):
-    """A model. `here` False: llmos knows it, and `llmos pull` brings it. "" and 0: the file does not say."""
+    """A model. `here` False: llmos knows it, and `llmos pull` brings it. "" and 0: nobody says."""
 
     name: str
     here: bool
@@ -41,28 +42,49 @@ class Card(msgspec.Struct, frozen=True):
     licence: str = ""
     memory: int = 0  # bytes, for one process of WINDOW tokens
     template: bool = False  # it has a chat template
+    good_for: str = ""
+    sampling: str = ""  # as is recommended for it
+    sampled_by: str = ""  # who recommends that: the file, llmos, or nobody
     source: str = ""
     sha256: str = ""
     broken: str = ""  # why it cannot be read
 
 
 def every() -> list[Card]:
-    """The models that are here, by name, and those that llmos knows."""
-    there = [card(path) for path in models.present()]
-    names = {one.name for one in there}
-    return there + [Card(name, False, known.bytes) for name, known in models.KNOWN.items() if name not in names]
+    """The models that are here, by name, and then those that llmos knows, as `known` has them."""
+    there = [(card(path), models.entry(path)) for path in models.present()]
+    here = {entry.name for _, entry in there if entry is not None}
+    return [one for one, _ in there] + [_known(entry) for entry in catalogue.ENTRIES if entry.name not in here]
+
+
+def _known(entry: catalogue.Entry) -> Card:
+    """A model that is not here."""
+    return Card(
+        entry.name,
+        False,
+        entry.bytes,
+        licence=entry.licence,
+        memory=entry.memory,
+        good_for=entry.good_for,
+        sampling=told(entry.drawn),
+        sampled_by="llmos",
+        source=entry.source if entry.repository else "",
+    )
 
 
 def card(path: Path) -> Card:
     """What a file of the models directory says of itself."""
     pulled = models.pulled(path)
     source, sha256 = (pulled.source, pulled.sha256) if pulled is not None else ("", "")
+    entry = models.entry(path)
     try:
         header = gguf.read(path)
     except BadInput as exc:
         return Card(path.stem, True, path.stat().st_size, source=source, sha256=sha256, broken=str(exc))
     size = path.stat().st_size
     token = _token(header)
+    said = recommended.of(header)
+    how = said or (entry.drawn if entry is not None else recommended.SENSIBLE)
     return Card(
         name=path.stem,
         here=True,
@@ -72,12 +94,22 @@ def card(path: Path) -> Card:
         size=header.text("general.size_label"),
         quantisation=QUANTISATIONS.get(header.meta.get("general.file_type"), ""),
         context=header.context,
-        licence=header.text("general.license"),
+        licence=header.text("general.license") or (entry.licence if entry is not None else ""),
         memory=Needs(size, token).of(WINDOW, 1) if token else 0,
         template=bool(header.text("tokenizer.chat_template")),
+        good_for=entry.good_for if entry is not None else "",
+        sampling=told(how),
+        sampled_by="the file" if said is not None else "llmos" if entry is not None else "nobody",
         source=source,
         sha256=sha256,
     )
+
+
+def told(how: Drawn) -> str:
+    """How words are drawn, as `--sample` takes it, without what leaves all as it is."""
+    neutral = Drawn()
+    chosen = {name: getattr(how, name) for name in CHOICES}
+    return written(Sampling(**{key: value for key, value in chosen.items() if value != getattr(neutral, key)}))
 
 
 def _token(header: gguf.Header) -> int:

@@ -83,9 +83,12 @@ def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
     if cpu != "llama":
         raise BadInput(f"--cpu {cpu}: no such CPU; there are llama, scripted, and servers by http://HOST:PORT")
     from drivers.cpu.llama.engine import LlamaCpu
-    from llmos.models import find
+    from drivers.cpu.recommended import SENSIBLE
+    from llmos.models import entry, find
 
-    driver = LlamaCpu(find(model or DEFAULT_MODEL), settings.cpu, images)
+    path = find(model or DEFAULT_MODEL)
+    known = entry(path)
+    driver = LlamaCpu(path, settings.cpu, images, known.drawn if known is not None else SENSIBLE)
     for line in driver.off:
         said(f"{driver.model}: {line}")
     return driver

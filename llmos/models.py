@@ -2,9 +2,9 @@
 
 Models lie in $LLMOS_HOME/models, or ~/.cache/llmos/models. A file appears there under its name only when it is whole
 and checked: downloads grow in `NAME.part`, with the server's validator beside it, and the next pull goes on with them.
-The one known name is carried by a wheel on the Python package index, so it comes through the user's own pip settings;
-no other file gets that name. What was pulled stands with its SHA-256 in `NAME.gguf.json`, and is refused when it has
-changed. Every failure is a BadInput of one line.
+The one name in KNOWN is carried by a wheel on the Python package index, so it comes through the user's own pip
+settings; no other file gets that name. The names of catalogue.py come from the hub. What was pulled stands with its
+SHA-256 in `NAME.gguf.json`, and is refused when it has changed. Every failure is a BadInput of one line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import msgspec
 
 from drivers.cpu import gguf, verdicts
 from kernel.errors import BadInput
-from llmos import hub
+from llmos import catalogue, hub
 
 BLOCK: Final = 1 << 20  # bytes read at a time
 POLL_S: Final = 0.2  # how often the progress of pip is looked at
@@ -101,6 +101,9 @@ def find(name_or_path: str, progress: Progress = silent) -> Path:
             return _unchanged(candidate, progress)
     if name_or_path in KNOWN:
         return pull(name_or_path, progress)
+    if entry := catalogue.BY_NAME.get(name_or_path):
+        size = f"{entry.bytes / 1e9:.1f} GB"
+        raise BadInput(f"model {entry.name}: it is not here; `llmos pull {entry.name}` brings it ({size})")
     raise BadInput(f"model {name_or_path}: no such file or name; {_names()}")
 
 
@@ -127,6 +130,9 @@ def pull(source: str, progress: Progress = silent, sha256: str = "", name: str =
         if source.startswith(hub.SCHEME):
             _check_wanted(wanted)
             return _pull_hub(source, wanted, name, progress)
+        if source in catalogue.BY_NAME and not Path(source).exists():
+            _check_wanted(wanted)
+            return _pull_hub(catalogue.BY_NAME[source].source, wanted, name or source, progress)
         path = Path(os.path.expanduser(source))
         if path.is_file():
             _check_wanted(wanted)
@@ -140,7 +146,7 @@ def pull(source: str, progress: Progress = silent, sha256: str = "", name: str =
 def _names() -> str:
     """What a model may be called, for the end of an error's line."""
     there = ", ".join(path.stem for path in present()) or "none"
-    return f"known names: {', '.join(KNOWN)}; pulled: {there}; or give a .gguf file"
+    return f"known names: {', '.join(catalogue.BY_NAME)}; pulled: {there}; or give a .gguf file"
 
 
 def _check_wanted(sha256: str) -> None:
@@ -185,6 +191,12 @@ def pulled(path: Path) -> Pulled | None:
     with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(_record(path).read_bytes(), type=Pulled)
     return None
+
+
+def entry(path: Path) -> catalogue.Entry | None:
+    """What llmos knows of a model's file; None: nothing."""
+    known = pulled(path)
+    return catalogue.of(path, known.source if known is not None else "")
 
 
 def _record(path: Path) -> Path:

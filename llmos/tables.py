@@ -23,6 +23,7 @@ from kernel.limits import NS
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.process import State
+from kernel.sampling import written
 from kernel.text import one_line
 
 if TYPE_CHECKING:
@@ -144,16 +145,32 @@ def plural(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
-PS_SPARE: Final = ("RESIDENT", "EVICTED", "FAULTS", "CALLS", "USED", "PAGES", "MODEL", "UNREAD", "QUEUE", "TURNS")
+PS_SPARE: Final = (
+    "RESIDENT",
+    "EVICTED",
+    "FAULTS",
+    "CALLS",
+    "USED",
+    "PAGES",
+    "SAMPLE",
+    "MODEL",
+    "UNREAD",
+    "QUEUE",
+    "TURNS",
+)
 """Columns of `ps` that a narrow terminal does without, the first of them first."""
 
 
 def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0) -> list[str]:
-    """One line a process; its model where there are several. Where the terminal is narrow, what matters least goes."""
+    """One line a process; its model where there are several, its sampling where one has chosen.
+
+    Where the terminal is narrow, what matters least goes.
+    """
     processes = list(processes)
     several = len({one.model for one in processes}) > 1
+    chosen = any(one.sampling is not None for one in processes)
     names = ["PID", "NAME", "STATE", "TURNS", "CALLS", "QUEUE", "USED", "RESIDENT", "PAGES", "FAULTS", "EVICTED"]
-    names += ["UNREAD", *(["MODEL"] if several else []), "STATUS"]
+    names += ["UNREAD", *(["MODEL"] if several else []), *(["SAMPLE"] if chosen else []), "STATUS"]
     rows: list[list[Cell]] = []
     for one in processes:
         counts, memory = one.accounts, one.memory
@@ -174,10 +191,11 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
                 str(counts.evictions),
                 str(one.outbox),
                 *([one.model] if several else []),
+                *([written(one.sampling)] if chosen else []),
                 one.status,
             ]
         )
-    left = ("NAME", "STATE", "USED", "MODEL", "STATUS")
+    left = ("NAME", "STATE", "USED", "MODEL", "SAMPLE", "STATUS")
     return aligned(names, rows, left=left, spare=PS_SPARE, colour=colour, width=width)
 
 
@@ -223,7 +241,7 @@ def process(one: ProcessView) -> dict[str, object]:
     accounts, memory, calls = msgspec.structs.asdict(one.accounts), found.pop("memory"), found.pop("calls")
     del found["accounts"], accounts["coalesced"]
     memory["queue_used"], memory["queue_max"] = memory.pop("used"), memory.pop("queue")
-    return {**found, "mask": calls, **accounts, **memory}
+    return {**found, "mask": calls, "sampling": written(one.sampling), **accounts, **memory}
 
 
 def described(made: Described) -> dict[str, object]:
@@ -236,6 +254,7 @@ def described(made: Described) -> dict[str, object]:
         "mask": spec.calls,
         "nice": spec.nice,
         "abort": spec.abort,
+        "sampling": written(spec.sampling),
         "system": spec.system,
         "blocks": spec.blocks,
     }
@@ -245,7 +264,7 @@ def choices(made: Described) -> str:
     """What a process is made of, as `llmos set` takes it; its instructions last."""
     spec = made.spec
     head = [f"model {made.model}", f"mask={','.join(spec.calls)}", f"nice={spec.nice}", f"abort={spec.abort}".lower()]
-    return "\n".join([*head, f"system={spec.system}"])
+    return "\n".join([*head, f"sample={written(spec.sampling)}", f"system={spec.system}"])
 
 
 def fact(one: FactView) -> dict[str, object]:
@@ -455,8 +474,8 @@ def dmesg(entry: Entry, names: dict[int, str]) -> list[str]:
     ]
 
 
-def models(found: Sequence[Card], *, width: int = 0) -> list[str]:
-    """The models that are here, and those that can be pulled."""
+def models(found: Sequence[Card], *, free: int | None = None, width: int = 0) -> list[str]:
+    """The models that are here, and those that can be pulled; `free`: bytes of memory, None: unknown."""
     names = ("name", "size", "quantised", "file", "needs", "context", "licence", "")
     rows = [
         (
@@ -467,11 +486,19 @@ def models(found: Sequence[Card], *, width: int = 0) -> list[str]:
             megabytes(one.memory) if one.memory else "",
             f"{one.context:,}" if one.context else "",
             one.licence,
-            one.broken or ("" if one.here else f"not here: llmos pull {one.name}"),
+            one.broken or _advice(one, free),
         )
         for one in found
     ]
     return aligned(names, rows, left=("name", "size", "quantised", "licence", ""), width=width)
+
+
+def _advice(one: Card, free: int | None) -> str:
+    """What a model is good for, how it gets here, and whether it would fit."""
+    if one.here:
+        return one.good_for
+    large = "" if free is None or one.memory <= free else "; more than is free here"
+    return f"not here: {one.good_for}{large}"
 
 
 def model(one: Card, *, width: int = 0) -> list[str]:
@@ -485,6 +512,8 @@ def model(one: Card, *, width: int = 0) -> list[str]:
         "context": f"{one.context:,} tokens" if one.context else "",
         "file": megabytes(one.bytes),
         "needs": f"{megabytes(one.memory)}, for one process of 4,096 tokens" if one.memory else "",
+        "good for": one.good_for,
+        "sampling": f"{one.sampling} ({_said_by(one)})" if one.sampling else "",
         "chat template": "yes" if one.template else "no: it can embed, and not be talked to",
         "licence": one.licence,
         "pulled from": one.source,
@@ -493,6 +522,11 @@ def model(one: Card, *, width: int = 0) -> list[str]:
     }
     rows = [(name, text) for name, text in said.items() if text]
     return aligned(("", ""), rows, left=("",), width=width, wrap=True)
+
+
+def _said_by(one: Card) -> str:
+    """Who recommends how a model's words are drawn."""
+    return {"the file": "as the file says", "llmos": "as llmos knows it"}.get(one.sampled_by, "nothing better is known")
 
 
 def megabytes(size: int) -> str:

@@ -21,7 +21,10 @@ EFFECTS = {effect.__name__ for effect in get_args(AnyEffect)}
 
 
 FLOORS = (  # of kernel/: a file imports from its own floor and those below it
-    ("words of the house", ("errors", "text", "limits", "discover", "failpoint", "interrupts", "settings", "spec")),
+    (
+        "words of the house",
+        ("errors", "text", "limits", "discover", "failpoint", "interrupts", "sampling", "settings", "spec"),
+    ),
     ("what memory is", ("memory/",)),
     ("the boundary, and what is on disk", ("event", "ports", "process", "scheduler/", "records", "formats", "aside")),
     ("the store", ("state",)),

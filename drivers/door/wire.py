@@ -25,6 +25,7 @@ from kernel.machine.replies import Reply
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.memory.page import Page
 from kernel.ports import Streamed
+from kernel.sampling import Sampling
 from kernel.settings import Settings
 from kernel.spec import Name, Names, Spec
 
@@ -48,6 +49,10 @@ Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 Text: TypeAlias = Annotated[str, Meta(max_length=LINE_BYTES_MAX)]
 Proc: TypeAlias = Number | Name
 """A process by number or by name."""
+
+
+Given: TypeAlias = Literal["calls", "system", "blocks", "nice", "abort", "sampling"]
+"""What may be chosen of a process."""
 
 
 class Line(msgspec.Struct, frozen=True, tag_field="op", tag=str.lower, forbid_unknown_fields=True, kw_only=True):
@@ -83,7 +88,7 @@ class Spawn(Request, frozen=True, kw_only=True):
 
     spec: Spec
     suit: Annotated[tuple[Literal["calls", "system"], ...], Meta(max_length=2)] = ("calls", "system")
-    given: Annotated[tuple[Literal["calls", "system", "blocks", "nice", "abort"], ...], Meta(max_length=5)] = ()
+    given: Annotated[tuple[Given, ...], Meta(max_length=6)] = ()
 
 
 class Fork(Request, frozen=True, kw_only=True):
@@ -107,6 +112,7 @@ class Set(Request, frozen=True, kw_only=True):
     calls: Names | None = None
     nice: Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)] | None = None
     abort: bool | None = None
+    sampling: Sampling | None = None  # Sampling(): as the machine's settings say
 
 
 class Core(Request, frozen=True, kw_only=True):

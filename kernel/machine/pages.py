@@ -92,6 +92,7 @@ class Pages:
             reply=run.reply,
             window=run.window,
             apart=run.apart,
+            sampling=run.sampling,
         )
 
     def _placed(self, visible: Visible, model: str, placed: Placed) -> Visible:

@@ -38,6 +38,7 @@ from kernel.machine.cpus import Cpus
 from kernel.machine.measures import page_tokens_max
 from kernel.memory.measure import Part
 from kernel.ports import Disk, Index
+from kernel.sampling import Sampling
 from kernel.settings import Settings
 from kernel.spec import Spec
 from kernel.state import InstructionSet, Kernel
@@ -230,11 +231,12 @@ class Requests:
         calls: tuple[str, ...] | None = None,
         nice: int | None = None,
         abort: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> Answer:
         """Change what a process is made of: all that is not None, at once. Waits for a turn to end, PATIENCE_S."""
         pid = views.find(self._kernel, proc)
         mask = None if calls is None else self._mask(calls, self._kernel.model_of(pid))
-        wanted = Changed(source="user", pid=pid, system=system, calls=mask, nice=nice, abort=abort)
+        wanted = Changed(source="user", pid=pid, system=system, calls=mask, nice=nice, abort=abort, sampling=sampling)
         return await self._patiently(wanted)
 
     async def write_core(self, proc: str | int, block: str, text: str, seen: str) -> Answer:

@@ -22,6 +22,7 @@ from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Origin, Page, Role
 from kernel.ports import Reads
 from kernel.process import Accounts, Process, State
+from kernel.sampling import Sampling
 from kernel.spec import Spec
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class ProcessView(msgspec.Struct, frozen=True):
     outbox: int
     acked: int
     timers: int
+    sampling: Sampling | None = None  # how its words are drawn, as far as it was chosen
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -186,6 +188,7 @@ def _view(kernel: Kernel, proc: Process) -> ProcessView:
         outbox=proc.said - proc.acked,
         acked=proc.acked,
         timers=len(proc.timers),
+        sampling=proc.spec.sampling,
     )
 
 

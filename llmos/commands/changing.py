@@ -18,6 +18,7 @@ import click
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from kernel.process import State
+from kernel.sampling import Sampling, read
 from kernel.spec import digest
 from kernel.text import one_line
 from llmos import ask, tables
@@ -44,12 +45,15 @@ SETTABLE: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {  # by name: the
     "mask": ("calls", syscalls_of),
     "nice": ("nice", _number),
     "abort": ("abort", _flag),
+    "sample": ("sampling", lambda text: read(text) or Sampling()),
 }
 
 
 @click.command("set")
 @proc_argument
-@click.argument("changes", metavar="[KEY=VALUE]...", nargs=-1, help="system, mask, nice, abort; none: show them.")
+@click.argument(
+    "changes", metavar="[KEY=VALUE]...", nargs=-1, help="system, mask, nice, abort, sample; none: show them."
+)
 @dir_option
 @json_option
 def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: bool) -> None:
@@ -60,7 +64,8 @@ def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: b
 
     Change what a process is made of, dead or living, all at once: its instructions (system=- reads them from standard
     input), the syscalls that it may emit (a list, all, or default: as suits its model), its share of the CPU, whether a
-    new message stops what it is saying. Instructions and mask stand first in the prompt, which is evaluated anew.
+    new message stops what it is saying, how its words are drawn (as --sample of `llmos spawn`). Instructions and mask
+    stand first in the prompt, which is evaluated anew.
     """
     path = socket_of(directory)
     if changes:
@@ -69,8 +74,8 @@ def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: b
             key, found, value = change.partition("=")
             if not found or key not in SETTABLE:
                 raise BadInput(f"{change}: KEY=VALUE is wanted, of {', '.join(SETTABLE)}")
-            name, read = SETTABLE[key]
-            fields[name] = read(value)
+            name, value_of = SETTABLE[key]
+            fields[name] = value_of(value)
         ask.call(path, wire.Set(id=0, proc=proc, **fields), wire.Ok)
     if changes and not as_json:
         return

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from kernel.sampling import Sampling, read
 from llmos.commands.options import (
     PATH,
     cpu_option,
@@ -19,6 +20,7 @@ from llmos.commands.options import (
     home,
     json_option,
     model_option,
+    sample_option,
     servers,
     set_option,
     socket_of,
@@ -62,6 +64,7 @@ def boot(
 @window_option
 @cpu_option
 @set_option
+@sample_option
 @click.option("--keep", is_flag=True, help="Leave a kernel that this chat started running.")
 def chat(
     proc: str,
@@ -70,18 +73,20 @@ def chat(
     window: int | None,
     cpu: str | None,
     changes: tuple[str, ...],
+    sample: str | None,
     keep: bool,
 ) -> None:
     """\b
     Examples:
       llmos chat
-      llmos chat tutor --cpu scripted --window 4096
+      llmos chat tutor --cpu scripted --sample temperature=0.5,top_p=0.9
 
     Talk to a process. A kernel is started if none runs, and stopped at the end unless --keep; one that ran before is
     left alone, and so is one started in its place. A dead process is started again. Enter sends, Alt-Enter begins a new
     line, and what is pasted is one message. Ctrl-C stops the reply, and once more leaves; the process keeps its memory
-    and the next chat goes on. /help lists the commands. Lines from a pipe are sent one by one, each when the reply to
-    the last has come.
+    and the next chat goes on. A process that the chat makes draws its words as is recommended for its model, if no
+    --sample says otherwise; one that was there before keeps its own way. /help lists the commands. Lines from a pipe
+    are sent one by one, each when the reply to the last has come.
     """
     from functools import partial
 
@@ -90,6 +95,7 @@ def chat(
     from llmos.console.chat import chat as console
     from llmos.daemon import Options
 
+    chosen = None if sample is None else read(sample) or Sampling()
     where, given = home(directory), Options(model, window, cpu, changes)
     found = config.over(given, where)
     if found.cpu in (None, "llama") and (model is not None or not (where / "data.mdb").exists()):
@@ -100,7 +106,7 @@ def chat(
         recorded = found.cpu is None and (where / "data.mdb").exists()  # the model may be one of servers
         with contextlib.suppress(BadInput) if recorded else contextlib.nullcontext():
             find(found.model or DEFAULT_MODEL, progress)  # here, where its progress is seen
-    run(partial(console, where, proc, given, keep=keep))
+    run(partial(console, where, proc, given, keep=keep, sampling=chosen))
 
 
 @click.command()

@@ -32,18 +32,19 @@ def list_(as_json: bool) -> None:
       llmos models list
       llmos models list --json
 
-    The models that are here, and those that can be pulled by name. `needs` is the memory for one process of 4,096
+    The models that are here, and those that `llmos pull NAME` brings. `needs` is the memory for one process of 4,096
     tokens, `context` what the model was trained to see.
     """
     import msgspec
 
+    from drivers.cpu.llama.memory import available
     from llmos import cards, tables
 
-    found = cards.every()
+    found, free = cards.every(), available()
     if as_json:
-        print_json({"models": msgspec.to_builtins(found)})
+        print_json({"models": msgspec.to_builtins(found), "memory_free": free})
     else:
-        print_lines(tables.models(found, width=columns()))
+        print_lines(tables.models(found, free=free, width=columns()))
 
 
 @models.command("show", short_help="What a model's file says of it.")

@@ -54,6 +54,12 @@ set_option = click.option(
     callback=changed,
     help="A setting, such as memory.policy=lru.",
 )
+sample_option = click.option(
+    "--sample",
+    metavar="model|greedy|machine|KEY=VALUE,...",
+    help="How its words are drawn: model: as is recommended for it; machine: as cpu.* say; or temperature, top_k, "
+    "top_p, min_p, repeat (a penalty), recent (of how many tokens).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 proc_argument = click.argument("proc", metavar="PROC", help="A process by name or number.")
 where_argument = click.argument(

@@ -16,9 +16,10 @@ import click
 
 from drivers.door import wire
 from kernel.errors import BadInput
+from kernel.sampling import read
 from kernel.spec import Spec
 from llmos import ask, tables
-from llmos.commands.options import dir_option, json_option, proc_argument, socket_of, typed
+from llmos.commands.options import dir_option, json_option, proc_argument, sample_option, socket_of, typed
 from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich, said, show
 
 NO_REPLY: Final = 3  # exit status of `send --wait`
@@ -95,6 +96,7 @@ def irqs(directory: Path | None, as_json: bool) -> None:
 )
 @click.option("--abort", is_flag=True, help="A new message stops what it is saying.")
 @click.option("--model", default="", metavar="NAME", help="Which of the machine's models (--set models.NAME=GGUF).")
+@sample_option
 @dir_option
 @json_option
 def spawn(
@@ -105,6 +107,7 @@ def spawn(
     nice: int | None,
     abort: bool,
     model: str,
+    sample: str | None,
     directory: Path | None,
     as_json: bool,
 ) -> None:
@@ -122,9 +125,11 @@ def spawn(
             raise BadInput(f"--block {one}: NAME=TEXT is wanted")
         blocks[key] = text
     names = None if mask is None else syscalls_of(mask)
-    spec = Spec(name, names or (), system or "", blocks, nice or 0, abort, model)
+    sampling = None if sample is None else read(sample)
+    spec = Spec(name, names or (), system or "", blocks, nice or 0, abort, model, sampling)
     suit = (*(("calls",) if names is None else ()), *(("system",) if system is None else ()))
     given = (*(("system",) if system is not None else ()), *(("nice",) if nice is not None else ()))
+    given = (*given, *(("sampling",) if sample is not None else ()))
     request = wire.Spawn(id=0, spec=spec, suit=suit, given=given)
     ok = ask.call(socket_of(directory), request, wire.Ok)
     if as_json:

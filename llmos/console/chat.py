@@ -35,8 +35,10 @@ from kernel.machine.replies import Standing
 from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin
 from kernel.process import State
+from kernel.sampling import RECOMMENDED, Sampling, settled, written
 from kernel.spec import Spec
 from llmos import daemon
+from llmos.catalogue import banner
 from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, new_mid, turns
 from llmos.commands.output import coloured, terminal
 from llmos.console import commands
@@ -56,10 +58,22 @@ class Chat:
     """A chat with one process, over as many connections and daemons as it takes."""
 
     def __init__(
-        self, directory: Path, name: str, options: daemon.Options, screen: Screen, *, keep: bool, one_by_one: bool
+        self,
+        directory: Path,
+        name: str,
+        options: daemon.Options,
+        screen: Screen,
+        *,
+        sampling: Sampling | None = None,
+        keep: bool,
+        one_by_one: bool,
     ) -> None:
-        """`one_by_one`: a line is sent when the reply to the last has come, as is right for a pipe."""
+        """`sampling`: how the words of its process are to be drawn; None: nobody said, as is recommended for the model.
+
+        `one_by_one`: a line is sent when the reply to the last has come, as is right for a pipe.
+        """
         self.directory, self.name, self.options, self.screen = directory, name, options, screen
+        self._sampling = sampling
         self.keep, self.one_by_one = keep, one_by_one
         self.talk = Conversation(screen, name)
         self.child: subprocess.Popen[bytes] | None = None  # the daemon, if this chat started it
@@ -171,6 +185,11 @@ class Chat:
         if not self._greeted:
             self.talk.shown = view.acked
             self.talk.say(f"{view.name}: {view.model}, window {serving.window:,}; /help tells what else there is")
+            for line in banner(view.model):
+                self.talk.say(line)
+            if self._sampling is not None and (view.sampling or Sampling()) != self._sampling:
+                how = f"`llmos set {view.name} sample=...` changes it"
+                self.talk.say(f"{view.name} was here before and keeps its sampling, {written(view.sampling)}; {how}")
             pages = (await client.ask(wire.History(id=0, proc=view.pid, limit=HISTORY_PAGES), wire.Pages)).pages
             for page, text in history(pages, unread):
                 self.screen.old("you" if page.origin is Origin.USER else self.talk.name, text)
@@ -192,7 +211,7 @@ class Chat:
         except Refused:
             if self.name.isdigit():
                 raise
-            await started(client, self.name)
+            await started(client, Spec(self.name, sampling=settled(self._sampling or RECOMMENDED)))
             return await self._view(client)
         self.talk.name = view.name
         if view.state is State.ZOMBIE and not self._greeted:
@@ -204,7 +223,7 @@ class Chat:
 
     async def _again(self, client: Client, view: ProcessView) -> None:
         """Start a dead process again."""
-        await started(client, view.name)
+        await started(client, Spec(view.name))
         self.talk.say(f"{view.name} was dead ({view.status}); it is started again and has its memory")
 
     # What the process says.
@@ -356,10 +375,10 @@ class Chat:
         await self._look(client)
 
 
-async def started(client: Client, name: str) -> None:
+async def started(client: Client, spec: Spec) -> None:
     """Make a process or wake it; another chat may have done so since this one looked."""
     try:
-        await client.ask(wire.Spawn(id=0, spec=Spec(name)), wire.Ok)
+        await client.ask(wire.Spawn(id=0, spec=spec), wire.Ok)
     except Refused as exc:
         if exc.code != "exists":
             raise
@@ -384,7 +403,9 @@ async def read_lines(fd: int, send: trio.MemorySendChannel[str]) -> None:
                 return
 
 
-async def chat(directory: Path, name: str, options: daemon.Options, *, keep: bool) -> None:
+async def chat(
+    directory: Path, name: str, options: daemon.Options, *, keep: bool, sampling: Sampling | None = None
+) -> None:
     """The console on this process's standard input and output. Raises KernelError if it cannot go on."""
     interactive = sys.stdin.isatty()
     async with trio.open_nursery() as nursery:
@@ -427,7 +448,7 @@ async def chat(directory: Path, name: str, options: daemon.Options, *, keep: boo
             screen = edited
         else:
             screen = Plain(sys.stdout)
-        talking = Chat(directory, name, options, screen, keep=keep, one_by_one=not interactive)
+        talking = Chat(directory, name, options, screen, sampling=sampling, keep=keep, one_by_one=not interactive)
         nursery.start_soon(leave_on_signals)
         if edited is None:
             nursery.start_soon(read_lines, sys.stdin.fileno(), talking.typed)

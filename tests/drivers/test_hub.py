@@ -14,7 +14,7 @@ import pytest
 
 from bench.tiny import mamba
 from kernel.errors import BadInput
-from llmos import models
+from llmos import cards, catalogue, models
 
 pytest.importorskip("huggingface_hub")
 VERSION = "0123456789abcdef0123456789abcdef01234567"
@@ -128,6 +128,28 @@ def test_a_model_of_the_hub_is_pulled_by_repository_and_quantisation(hub: type[H
     gets = len(hub.got)
     assert models.pull(spec) == path
     assert len(hub.got) == gets, "what is here already stays"
+
+
+def test_a_known_name_is_pulled_from_the_hub_and_lies_here_under_that_name(hub: type[Hub]) -> None:
+    entry = catalogue.BY_NAME["qwen3-4b"]
+    with pytest.raises(BadInput, match=r"it is not here; `llmos pull qwen3-4b` brings it \(2.5 GB\)"):
+        models.find("qwen3-4b")
+    hub.repositories = {entry.repository: ("other-Q4_K_M.gguf", entry.file)}
+    path = models.pull("qwen3-4b")
+    assert (path.name, path.read_bytes()) == ("qwen3-4b.gguf", hub.body)
+    assert models.find("qwen3-4b") == path
+    kept = models.pulled(path)
+    assert kept is not None
+    assert (kept.source, kept.sha256) == (entry.source, hashlib.sha256(hub.body).hexdigest())
+    named = models.pull("qwen3-4b", name="mine")
+    assert (named.name, models.entry(named)) == ("mine.gguf", entry)
+    card = cards.card(named)
+    assert (card.licence, card.good_for, card.sampled_by) == (entry.licence, entry.good_for, "llmos")
+    assert card.sampling == "temperature=0.7,top_k=20,top_p=0.8"
+    assert [one.name for one in cards.every() if one.here] == ["mine", "qwen3-4b"]
+    hub.lies = True
+    with pytest.raises(BadInput, match="its SHA-256 is"):
+        models.pull("qwen3-4b", name="again")
 
 
 def test_a_download_that_was_broken_off_goes_on(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from kernel.errors import BadInput, DeviceError
 from kernel.event import AnyEvent, Outcome, Tag, Trapped
 from kernel.memory.page import Role
 from kernel.ports import Cpu, Job, Streamed
+from kernel.sampling import RECOMMENDED, Drawn, Sampling
 from kernel.settings import Cpu as CpuSettings
 from llmos import models
 
@@ -136,20 +137,24 @@ def test_a_longer_prompt_prefills_only_what_is_new(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("grammar", [None, JSON, PROSE])
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("temperature", "sampling"),
+    [(0.0, None), (0.9, None), (0.0, RECOMMENDED), (0.0, Sampling(temperature=1.1, top_k=30, repeat=1.2, recent=8))],
+)
 def test_a_preempted_run_emits_what_an_uninterrupted_one_emits(
-    model: Path, grammar: str | None, temperature: float
+    model: Path, grammar: str | None, temperature: float, sampling: Sampling | None
 ) -> None:
     bench = Bench(model, CpuSettings(temperature=temperature, seed=7))
     try:
         prompt = bench.prompt((U, "Tell me about the sea."))
-        whole = bench.run(prompt, grammar)
+        whole = bench.run(prompt, grammar, sampling=sampling)
         assert whole.outcome is Outcome.SYSCALL
         for quantum in (1, 5):
             bench.forget()
             ids: tuple[int, ...] = ()
             said, runs, prefill = "", 0, 0
-            while (trap := bench.run(prompt, grammar, ids=ids, quantum=quantum)).outcome is Outcome.PREEMPTED:
+            more = {"quantum": quantum, "sampling": sampling}
+            while (trap := bench.run(prompt, grammar, ids=ids, **more)).outcome is Outcome.PREEMPTED:
                 assert trap.ids[: len(ids)] == ids
                 assert len(trap.ids) > len(ids)
                 assert trap.decoded == len(trap.ids) - len(ids)
@@ -163,6 +168,22 @@ def test_a_preempted_run_emits_what_an_uninterrupted_one_emits(
             assert prefill <= len(prompt) + len(whole.ids)
     finally:
         bench.cpu.close()
+
+
+def test_sampling_of_a_process_is_over_the_machines_and_nobody_elses(model: Path) -> None:
+    bench, warm = Bench(model), Bench(model, CpuSettings(temperature=0.9, seed=7, repeat=1.0, top_p=1.0))
+    try:
+        prompt = bench.prompt((U, "Tell me about the sea."))
+        cold = bench.run(prompt).ids
+        drawn = warm.run(prompt).ids
+        assert drawn != cold
+        assert warm.run(prompt, sampling=Sampling(temperature=0.0, repeat=1.15)).ids == cold
+        assert warm.run(prompt, sampling=Sampling(top_k=1)).ids != drawn
+        assert warm.run(prompt).ids == drawn
+        assert warm.run(prompt, sampling=RECOMMENDED).ids != drawn
+    finally:
+        bench.cpu.close()
+        warm.cpu.close()
 
 
 def test_preempt_stops_a_run_between_tokens_and_it_goes_on(bench: Bench) -> None:
@@ -380,7 +401,7 @@ def test_draws_depend_on_their_keys_only_and_are_even() -> None:
 
 
 def test_greedy_takes_the_likeliest_token_after_the_penalty() -> None:
-    greedy = CpuSettings(temperature=0.0, repeat=2.0)
+    greedy = Drawn(temperature=0.0, repeat=2.0)
     logits = np.array([1.0, 3.0, 2.0, -1.0], dtype=np.float32)
     assert sampler.pick(logits.copy(), [], greedy, 0.5) == 1
     assert sampler.pick(logits.copy(), [1], greedy, 0.5) == 2
@@ -389,7 +410,7 @@ def test_greedy_takes_the_likeliest_token_after_the_penalty() -> None:
 
 @given(chance=st.floats(0, 1, exclude_max=True), top_p=st.floats(0.05, 1.0))
 def test_a_draw_falls_into_the_nucleus_and_never_on_a_masked_token(chance: float, top_p: float) -> None:
-    warm = CpuSettings(temperature=1.0, top_p=top_p, repeat=1.0)
+    warm = Drawn(temperature=1.0, top_p=top_p)
     shares = np.array([0.5, 0.3, 0.15, 0.05, 0.0])
     with np.errstate(divide="ignore"):
         logits = np.log(shares).astype(np.float32)
@@ -398,8 +419,15 @@ def test_a_draw_falls_into_the_nucleus_and_never_on_a_masked_token(chance: float
     assert token != 4
 
 
+def test_only_the_likeliest_k_are_drawn_and_of_equal_ones_all() -> None:
+    logits = np.log(np.array([0.1, 0.4, 0.1, 0.2, 0.2])).astype(np.float32)
+    for top_k, drawn in ((1, {1}), (2, {1, 3, 4}), (3, {1, 3, 4}), (4, {0, 1, 2, 3, 4}), (0, {0, 1, 2, 3, 4})):
+        how = Drawn(temperature=1.0, top_k=top_k)
+        assert {sampler.pick(logits.copy(), [], how, sampler.draw(0, 0, 0, n)) for n in range(300)} == drawn
+
+
 def test_draws_follow_the_shares() -> None:
-    warm = CpuSettings(temperature=1.0, top_p=1.0, repeat=1.0)
+    warm = Drawn(temperature=1.0)
     logits = np.log(np.array([0.2, 0.5, 0.3])).astype(np.float32)
     got = [sampler.pick(logits.copy(), [], warm, sampler.draw(0, 0, 0, n)) for n in range(3000)]
     assert [abs(got.count(token) / 3000 - share) < 0.03 for token, share in enumerate((0.2, 0.5, 0.3))] == [True] * 3

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from bench.tiny import mamba
 from drivers.cpu import gguf
+from drivers.cpu.recommended import SENSIBLE
 from kernel.errors import BadInput
 from kernel.settings import Settings
-from llmos import cards, doctor, models
+from llmos import cards, catalogue, doctor, models, tables
 
 
 def string(text: str) -> bytes:
@@ -440,11 +441,18 @@ def test_doctor_asks_for_a_compiler_where_llama_is_missing(monkeypatch: pytest.M
 def test_what_a_model_is_is_told_by_its_header_and_its_removal_is_for_good(home: Path, tmp_path: Path) -> None:
     mamba(tmp_path / "small.gguf")
     path = models.pull(str(tmp_path / "small.gguf"))
-    (found, known) = cards.every()
+    (found, known, *others) = cards.every()
     assert (found.name, found.here, found.bytes) == ("small", True, path.stat().st_size)
     assert (found.architecture, found.context, found.template) == ("mamba", 4096, True)
     assert (found.source, found.sha256) == (str(tmp_path / "small.gguf"), hashlib.sha256(path.read_bytes()).hexdigest())
     assert (known.name, known.here, known.bytes) == ("smollm2-135m", False, models.KNOWN["smollm2-135m"].bytes)
+    assert [one.name for one in (known, *others)] == list(catalogue.BY_NAME)
+    assert not any(one.here for one in others)
+    assert (found.sampling, found.sampled_by) == (cards.told(SENSIBLE), "nobody")
+    lines = tables.models([found, *others], free=1 << 30)
+    assert "not here: " in lines[-1]
+    assert "more than is free here" in lines[-1]
+    assert "more than is free here" not in lines[2]
     (home / "broken.gguf").write_bytes(b"GGUF")
     assert "cut off" in cards.every()[0].broken
     for wrong in ("nobody", "../small", "small/../../x"):

@@ -38,6 +38,7 @@ from kernel.memory.measure import Visible
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Streamed
 from kernel.process import State
+from kernel.sampling import RECOMMENDED, Sampling
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from syscalls.grammar import grammar
@@ -86,8 +87,10 @@ class Rig:
                 elif isinstance(one, Entry):
                     self.errors += [note.text for note in one.notes if note.what is What.ERROR]
 
-    async def spawn(self, name: str, calls: tuple[str, ...] = ("send_message",)) -> int:
-        self._pids[name] = (await self.machine.requests.spawn(Spec(name, calls))).pid
+    async def spawn(
+        self, name: str, calls: tuple[str, ...] = ("send_message",), sampling: Sampling | None = None
+    ) -> int:
+        self._pids[name] = (await self.machine.requests.spawn(Spec(name, calls, sampling=sampling))).pid
         return self._pids[name]
 
     async def say(self, name: str, mid: str, text: str) -> None:
@@ -354,6 +357,27 @@ async def test_words_of_what_was_recalled_are_not_penalised(fake: Fake) -> None:
     plain, recalling = fake.chats
     assert recalling["messages"][-1]["content"].startswith("The boat lies in Ghent.\n")
     assert (plain["repeat_penalty"], "repeat_penalty" in recalling) == (1.15, False)
+
+
+async def test_how_words_are_drawn_reaches_the_server_and_what_is_recommended_is_left_to_it(fake: Fake) -> None:
+    fake.schema = fake.tools = False
+    fake.window = WINDOW  # it has llama.cpp's choices, too
+    chosen = Sampling(temperature=0.5, top_k=20, min_p=0.1, repeat=1.3, recent=64)
+    mixed = Sampling(model=True, top_p=0.5, recent=0)
+    async with running(made(fake), "memory.fault=false") as rig:
+        for name, sampling in (("machine", None), ("chosen", chosen), ("model", RECOMMENDED), ("mixed", mixed)):
+            await rig.spawn(name, sampling=sampling)
+            await rig.say(name, name, "tea")
+            await rig.answered(name)
+    names = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n")
+    machine, asked, model, both = ({name: one[name] for name in names if name in one} for one in fake.chats)
+    assert machine == {"temperature": 0.0, "repeat_penalty": 1.15}
+    assert asked == {
+        "temperature": 0.5, "top_k": 20, "top_p": 0.95, "min_p": 0.1, "repeat_penalty": 1.3, "repeat_last_n": 64
+    }  # fmt: skip
+    assert model == {}
+    assert both == {"top_p": 0.5}
+    assert [("seed" in one) for one in fake.chats] == [False, True, True, True]
 
 
 async def test_tools_are_called_where_no_schema_is_taken(fake: Fake) -> None:

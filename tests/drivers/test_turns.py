@@ -26,6 +26,7 @@ from drivers.cpu.llama.sizes import FEW, Sizes, sizes  # noqa: E402
 from drivers.cpu.llama.slots import Slots  # noqa: E402
 from drivers.cpu.llama.steps import Steps  # noqa: E402
 from drivers.cpu.llama.turns import Turns  # noqa: E402
+from drivers.cpu.recommended import SENSIBLE  # noqa: E402
 from kernel.errors import DeviceError  # noqa: E402
 from kernel.event import AnyEvent, Outcome, Tag, Trapped  # noqa: E402
 from kernel.memory.page import Role  # noqa: E402
@@ -71,7 +72,7 @@ class Engine:
         self.words, self.streamed = Words(), list[Streamed]()
         self.turns = Turns(
             self.slots, self.seats, images, self.steps, self.sizes, self.words, settings, self.cores,  # type: ignore[arg-type]
-            post=self.posted.put, stream=stream or self.streamed.append,
+            recommended=SENSIBLE, post=self.posted.put, stream=stream or self.streamed.append,
         )  # fmt: skip
         self.slots.open()
 

@@ -74,11 +74,15 @@ def test_set_shows_and_changes_what_a_process_is_made_of(daemon: Path) -> None:
     found = made(daemon, "one")
     assert (found["system"], found["mask"]) == ("Be kind.", ["send_message", "yield"])
     assert (found["nice"], found["abort"]) == (5, True)
-    assert done(daemon, "set", "one").endswith("system=Be kind.\n")
+    assert done(daemon, "set", "one").endswith("sample=machine\nsystem=Be kind.\n")
+    done(daemon, "set", "one", "sample=temperature=0.5,top_p=0.9")
+    assert made(daemon, "one")["sampling"] == "temperature=0.5,top_p=0.9"
+    done(daemon, "set", "one", "sample=machine")
+    assert "temperature=9: Expected `float` <= 2.0" in refused(daemon, "set", "one", "sample=temperature=9")
     done(daemon, "set", "one", "system=-", "mask=all", text="Be both.\nAlways.\n")
     found = made(daemon, "one")
     assert (found["system"], found["mask"]) == ("Be both.\nAlways.", list(NAMES))
-    assert "KEY=VALUE is wanted, of system, mask, nice, abort" in refused(daemon, "set", "one", "model=x")
+    assert "KEY=VALUE is wanted, of system, mask, nice, abort, sample" in refused(daemon, "set", "one", "model=x")
     assert "nice=x: a whole number is wanted" in refused(daemon, "set", "one", "nice=x")
     assert "syscalls are" in refused(daemon, "set", "one", "mask=fly")
     assert "the window is too small: window" in refused(daemon, "set", "one", "system=-", text="word " * 3_000)
@@ -95,6 +99,7 @@ def test_spawn_of_a_name_with_another_choice_is_refused_with_how_to_change_it(da
         (("--mask", "yield"), "`llmos set PROC mask=...`"),
         (("--nice", "0"), "`llmos set PROC nice=...`"),
         (("--abort",), "`llmos set PROC abort=...`"),
+        (("--sample", "model"), "`llmos set PROC sample=...`"),
         (("--block", "human=likes rain"), "`llmos core PROC BLOCK`"),
     ):
         assert how in refused(daemon, "spawn", "two", *other)

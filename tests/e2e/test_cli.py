@@ -243,9 +243,26 @@ def test_chat_joins_a_kernel_that_runs_and_shows_history_and_pictures(daemon: Pa
     assert "never sent" not in found.stdout
 
 
+def test_a_process_that_a_chat_makes_draws_as_its_model_recommends_and_keeps_its_own_way(daemon: Path) -> None:
+    assert llmos(daemon, "chat", "plain", text="hello\n").returncode == 0
+    warm = llmos(daemon, "chat", "warm", "--sample", "temperature=0.5", text="hello\n")
+    assert "keeps its sampling" not in warm.stdout
+    shown = {one["name"]: one["sampling"] for one in json.loads(llmos(daemon, "ps", "--json").stdout)["processes"]}
+    assert (shown["plain"], shown["warm"]) == ("model", "temperature=0.5")
+    assert shown["main"] == "machine"  # nobody chose
+    assert [line.split("\t")[-2] for line in llmos(daemon, "ps").stdout.splitlines()][0] == "SAMPLE"
+    again = llmos(daemon, "chat", "plain", "--sample", "greedy", text="hello\n")
+    assert "plain was here before and keeps its sampling, model; `llmos set plain sample=...`" in again.stdout
+    llmos(daemon, "kill", "warm")
+    assert "is started again" in llmos(daemon, "chat", "warm", text="hello\n").stdout
+    assert "sample=temperature=0.5\n" in llmos(daemon, "set", "warm").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["chat", "--sample", "hot"], ["sampling 'hot'", "temperature"]),
+        (["spawn", "x", "--sample", "temperature=9"], ["temperature=9", "<= 2.0"]),
         (["send", "main", ""], ["empty"]),
         (["send", "main", "x" * 120_000 + "\udcff"], ["UTF-8"]),
         (["send", "nobody", "hello"], ["nobody", "main"]),

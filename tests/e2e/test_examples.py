@@ -53,7 +53,7 @@ ASKS: Final = {
     *("pmap", "cat", "facts", "stop"),
 }
 """Commands for which kernels run."""
-BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory"}
+BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory", "bench chat"}
 """Commands that evaluate or fetch a model in whatever example."""
 MINUTES: Final = {
     f"bench {name}"
@@ -66,6 +66,7 @@ SKIPPED: Final = {
     "llmos demo --seed 3 --set cpu.drop=shift --json": "takes minutes, as `llmos demo` does, which runs",
     "llmos bench cpu --model smollm2-135m --json": "takes 5 to 20 minutes",
     "llmos bench cpu --full --check": "takes 20 to 60 minutes",
+    "llmos bench chat --model smollm2-135m --seeds 1-3 --json": "takes a minute or two; a shorter one runs",
     "llmos bench recovery --processes 1000 --pages 100000 --keep ~/long --json": "takes minutes",
     "llmos bench kernel": "takes a minute or two; with --stored 1000 it runs",
     "llmos bench interrupts --json": "takes a minute; a smaller one runs",

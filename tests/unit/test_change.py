@@ -9,6 +9,7 @@ from kernel.event import AnyEvent, Changed, CoreWritten, Killed, Renamed, Spawne
 from kernel.memory.page import Kind
 from kernel.process import State
 from kernel.replay import Replay
+from kernel.sampling import Sampling
 from kernel.spec import Spec, digest
 from syscalls.table import Table
 from tests.fakes import ONLY_SPEAK, Rig, op
@@ -154,13 +155,14 @@ HOW = {
     "blocks": ({"blocks": {"human": "likes rain"}}, "llmos core PROC BLOCK"),
     "nice": ({"nice": 0}, "llmos set PROC nice="),
     "abort": ({"abort": False}, "llmos set PROC abort="),
+    "sampling": ({"sampling": None}, "llmos set PROC sample="),
 }
 
 
 @pytest.mark.parametrize("field", HOW)
 def test_spawn_of_a_dead_process_with_another_choice_is_refused_and_says_how(field: str) -> None:
     rig = Rig(echo)
-    chosen = Spec("p", ONLY_SPEAK, "Be brief.", {"human": "likes tea"}, 4, True)
+    chosen = Spec("p", ONLY_SPEAK, "Be brief.", {"human": "likes tea"}, 4, True, sampling=Sampling(temperature=0.5))
     pid = rig.do(Spawned(source="user", spec=chosen)).pid
     rig.do(Killed(source="user", pid=pid))
     other, how = HOW[field]

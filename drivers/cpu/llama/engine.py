@@ -37,7 +37,9 @@ from drivers.cpu.llama.sizes import sizes
 from drivers.cpu.llama.slots import Slots
 from drivers.cpu.llama.steps import Steps
 from drivers.cpu.llama.turns import Turns
+from drivers.cpu.recommended import SENSIBLE
 from kernel.ports import Job, Post, Streamed
+from kernel.sampling import Drawn
 from kernel.settings import Cpu as CpuSettings
 
 DEFAULTS: Final = CpuSettings()
@@ -49,10 +51,15 @@ class LlamaCpu:
     """A `kernel.ports.Cpu` on a GGUF model. After `open`, benches and tests look into its rooms."""
 
     def __init__(
-        self, path: str | os.PathLike[str], settings: CpuSettings = DEFAULTS, images: Path | None = None
+        self,
+        path: str | os.PathLike[str],
+        settings: CpuSettings = DEFAULTS,
+        images: Path | None = None,
+        recommended: Drawn = SENSIBLE,
     ) -> None:
         """Load the model at `path`; KV images go to the folder `images`, if there is one.
 
+        `recommended`: how its words are best drawn, if the file does not say.
         Raises BadInput, with what to do, if the model is missing, broken or not understood.
         """
         self._settings, self._folder = settings, images
@@ -62,6 +69,7 @@ class LlamaCpu:
         self.encoding, self.full_mask = "prose" if loaded.small else "json", not loaded.small
         self.vocabulary = loaded.vocabulary
         self.frame = loaded.vocabulary.frame
+        self._recommended = loaded.recommended or recommended
         self._slots = Slots(settings.slots, loaded.name)
         self._turns: Turns | None = None
 
@@ -110,6 +118,7 @@ class LlamaCpu:
             self.vocabulary,
             settings,
             _cores,
+            recommended=self._recommended,
             post=post,
             stream=stream,
         )

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import llama_cpp
 
-from drivers.cpu import gguf
+from drivers.cpu import gguf, recommended
 from drivers.cpu.llama import log, memory
 from drivers.cpu.llama.sizes import Sizes, padded
 from drivers.cpu.llama.trial import tried
@@ -57,6 +57,7 @@ class Model:
             self.partly = not (recurrent or llama_cpp.llama_model_is_hybrid(self.handle))  # KV can be cut back
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self.handle)
             self.name = header.text("general.name") or path.stem
+            self.recommended = recommended.of(header)
             self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL_PARAMETERS
             self.vocabulary = Vocabulary(self.handle, header, path, verdict)
             self.off = (*(() if self.partly else (NOT_PARTLY,)), *self.vocabulary.off)

@@ -1,7 +1,8 @@
 """One run of the CPU: from a job to its one Trapped, whatever evaluates its tokens.
 
 The engine asks `advance` what is to be evaluated next, evaluates `pending`, and hands the logits of the last token to
-`accept`. What is emitted is a function of prompt, ids, grammar, settings and logits: nothing but ids needs saving.
+`accept`. What is emitted is a function of prompt, ids, grammar, how words are drawn and logits: nothing but ids needs
+saving.
 Raises nothing but DeviceError, and what the stream that it was given raises.
 Tokens that the grammar forces are emitted with the token before them, so they may overrun a quantum.
 Not here: where tokens are evaluated (steps.py), which token is picked (sampler.py).
@@ -25,7 +26,7 @@ from kernel.event import Outcome, Trapped
 from kernel.machine.clock import passing
 from kernel.memory.page import Role
 from kernel.ports import Job, Streamed
-from kernel.settings import Cpu as CpuSettings
+from kernel.sampling import Drawn
 
 
 class Run:
@@ -36,10 +37,11 @@ class Run:
         job: Job,
         matcher: Any,
         vocabulary: Vocabulary,
-        settings: CpuSettings,
         stream: Callable[[Streamed], None],
+        how: Drawn,
+        seed: int,
     ) -> None:
-        """`matcher`: a fresh llguidance LLMatcher of the job's grammar, or None where it has none."""
+        """`matcher`: a fresh llguidance LLMatcher of the job's grammar, or None where it has none. `seed`: of draws."""
         self.job = job
         self.ids = list(job.ids)
         self.pending: list[int] = []
@@ -49,7 +51,8 @@ class Run:
         self.seat = -1  # where its keys and values are; -1: nowhere yet
         self.served = 0  # when a chunk of its prompt was last evaluated
         self.retried = False  # the next chunk was aborted once and is to be finished
-        self._matcher, self._vocabulary, self._settings, self._stream = matcher, vocabulary, settings, stream
+        self._matcher, self._vocabulary, self._stream = matcher, vocabulary, stream
+        self._how, self._seed = how, seed
         self._first_at = 0
         self._ended = False
         self._checked = False  # nothing but a stop can end it before the next token
@@ -57,8 +60,8 @@ class Run:
         self._blank = True  # nothing but white space so far: without a grammar, an end mark would be an empty message
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         recalled = {token for page in job.pages if page.recalled for token in page.ids}  # what an answer is made of
-        said = {token for page in job.pages if page.role is Role.ASSISTANT for token in page.ids}
-        self._said = sorted(said - recalled)  # by the process, as far as its pages are in view
+        said = (token for page in job.pages if page.role is Role.ASSISTANT for token in page.ids)
+        self._said = [token for token in said if token not in recalled]  # by the process, as far as it is in view
         self.legal = matcher is None or matcher.consume_tokens(self.ids)
         for n, token in enumerate(self.ids):
             self._hear(token, first=n == 0)  # what is complete was streamed already; the rest is held back again
@@ -155,10 +158,10 @@ class Run:
         if logits.max() == -np.inf:
             raise DeviceError("the grammar allows no token that this vocabulary has")
         job = self.job
-        chance = sampler.draw(self._settings.seed, job.pid, job.instr, len(self.ids))
+        chance = sampler.draw(self._seed, job.pid, job.instr, len(self.ids))
         # A penalty would bend a grammar's punctuation.
-        said: Sequence[int] = self._said + self.ids if matcher is None else ()
-        return sampler.pick(logits, said, self._settings, chance)
+        said: Sequence[int] = (self._said + self.ids)[-self._how.recent :] if matcher is None else ()  # 0: all
+        return sampler.pick(logits, said, self._how, chance)
 
     def _emit(self, token: int) -> None:
         """Append a token to the instruction, and stream the text that it completes."""

@@ -1,8 +1,8 @@
-"""Which token comes next: penalty, temperature and nucleus as functions of the logits and the ids emitted so far.
+"""Which token comes next: penalty, temperature and who may be drawn, as functions of the logits and the ids emitted.
 
 No state: a draw depends on (seed, process, instruction, token) only, so a run that was preempted and resumed draws what
 an uninterrupted one draws. At temperature 0 the likeliest token is taken, the lowest id among equals.
-Not here: which tokens a grammar allows (run.py sets the others to -inf first).
+Not here: who chose what (kernel/sampling.py), which tokens a grammar allows (run.py sets the others to -inf first).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.settings import Cpu
+from kernel.sampling import Drawn
 
 Logits = NDArray[np.float32]
 
@@ -25,28 +25,31 @@ def draw(seed: int, pid: int, instr: int, token: int) -> float:
     return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 11) / (1 << 53)
 
 
-def pick(logits: Logits, emitted: Sequence[int], settings: Cpu, chance: float) -> int:
-    """The next token after `emitted`: this instruction's tokens and those of the replies in view.
+def pick(logits: Logits, emitted: Sequence[int], how: Drawn, chance: float) -> int:
+    """The next token after `emitted`: what the process has said, and the penalty is on.
 
     Changes `logits`, (vocabulary,) float32; at least one must be above -inf. The penalty is llama.cpp's: a positive
-    logit is divided by `repeat`, a negative one multiplied (Keskar 2019).
+    logit is divided by `how.repeat`, a negative one multiplied (Keskar 2019).
     """
-    if emitted and settings.repeat != 1.0:
+    if emitted and how.repeat != 1.0:
         seen = np.unique(np.asarray(emitted))
         value = logits[seen]
-        logits[seen] = np.where(value > 0, value / settings.repeat, value * settings.repeat)
-    if settings.temperature == 0.0:
+        logits[seen] = np.where(value > 0, value / how.repeat, value * how.repeat)
+    if how.temperature == 0.0:
         return int(np.argmax(logits))
-    shares = np.exp((logits - logits.max()).astype(np.float64) / settings.temperature)
+    shares = np.exp((logits - logits.max()).astype(np.float64) / how.temperature)
     shares /= shares.sum()
-    if settings.min_p:
-        shares[shares < settings.min_p * shares.max()] = 0.0
+    if 0 < how.top_k < len(shares):  # of equal ones all
+        shares[shares < np.partition(shares, -how.top_k)[-how.top_k]] = 0.0
+        shares /= shares.sum()
+    if how.min_p:
+        shares[shares < how.min_p * shares.max()] = 0.0
         shares /= shares.sum()
     # Tokens below this share together weigh less than 1 - top_p: none of them is in the nucleus, and sorting is short.
-    likely = np.flatnonzero(shares > (1.0 - settings.top_p) / len(shares))
+    likely = np.flatnonzero(shares > (1.0 - how.top_p) / len(shares))
     likely = likely[np.argsort(-shares[likely], kind="stable")]
     sums = np.cumsum(shares[likely])
-    nucleus = int(np.searchsorted(sums, settings.top_p)) + 1
+    nucleus = int(np.searchsorted(sums, how.top_p)) + 1
     sums = sums[:nucleus]
     at = int(np.searchsorted(sums, chance * sums[-1], side="right"))
     return int(likely[min(at, len(sums) - 1)])

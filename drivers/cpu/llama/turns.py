@@ -33,6 +33,7 @@ from drivers.cpu.llama.vocabulary import Vocabulary
 from kernel.errors import DeviceError
 from kernel.event import Outcome, Trapped
 from kernel.ports import Job, Post, Streamed
+from kernel.sampling import Drawn, drawn
 from kernel.settings import Cpu as CpuSettings
 
 IDLE_TOKENS: Final = 256  # worth an image while nothing else is to be done: a second of prefill
@@ -54,12 +55,14 @@ class Turns:
         settings: CpuSettings,
         cores: Cores,
         *,
+        recommended: Drawn,
         post: Post,
         stream: Callable[[Streamed], None],
     ) -> None:
+        """`recommended`: how the model's words are best drawn."""
         self._slots, self._seats, self._images, self._steps, self._sizes = slots, seats, images, steps, sizes
         self._vocabulary, self._settings, self._cores = vocabulary, settings, cores
-        self._post, self._stream = post, stream
+        self._recommended, self._post, self._stream = recommended, post, stream
         self._grammars, self._seen = Grammars(vocabulary), Seen(vocabulary.frame)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._waiting: deque[Run] = deque()  # runs that have no seat yet, first come first served
@@ -157,7 +160,8 @@ class Turns:
         except DeviceError as exc:
             self._answer(trap(job, Outcome.FAILED, str(exc)))
         else:
-            self._waiting.append(Run(job, matcher, self._vocabulary, self._settings, self._stream))
+            how = drawn(job.sampling, self._settings.drawn, self._recommended)
+            self._waiting.append(Run(job, matcher, self._vocabulary, self._stream, how, self._settings.seed))
 
     def _seat_who_waits(self) -> None:
         for run in [one for one in self._waiting if self._slots.stopped(one.job.slot) or not one.legal]:

@@ -22,6 +22,7 @@ from kernel.memory import prompt
 from kernel.memory.measure import Visible
 from kernel.memory.page import Role
 from kernel.ports import Job
+from kernel.sampling import Sampling
 from kernel.settings import Cpu as CpuSettings
 
 MARK: Final = re.compile(
@@ -57,7 +58,7 @@ class Dialect(msgspec.Struct, frozen=True):
     system: System = System.FIRST
     usage: bool = True  # takes stream_options
     penalty: str = ""  # the field for a penalty on what was said
-    min_p: bool = False
+    more: bool = False  # takes llama.cpp's choices beyond the protocol: top_k, min_p, repeat_last_n
 
 
 def plain(text: str) -> str:
@@ -139,19 +140,28 @@ def request(model: str, said: list[Message], most: int, dialect: Dialect) -> dic
 
 
 def drawn(job: Job, settings: CpuSettings, dialect: Dialect, *, prose: bool) -> dict[str, Any]:
-    """How the words of a job are chosen.
+    """How the words of a job are drawn.
 
+    What is as recommended for the model is left out: a server knows what it serves, and has defaults for it.
     A penalty would bend JSON's punctuation; and, as servers have it, forbid the words of what was recalled, which an
     answer is made of.
     """
-    found: dict[str, Any] = {"temperature": settings.temperature}
-    if settings.temperature > 0:
-        found["top_p"] = settings.top_p
+    chosen, machine = job.sampling or Sampling(), settings.drawn
+    how: dict[str, Any] = {}
+    if not chosen.model:
+        how = {"temperature": machine.temperature, "top_p": machine.top_p}
+        how |= {"min_p": machine.min_p} if machine.min_p > 0 else {}
+        how |= {"repeat": machine.repeat} if machine.repeat > 1 else {}
+    how |= chosen.chosen()
+    found = {"temperature": how["temperature"]} if "temperature" in how else {}
+    if found.get("temperature") != 0:
+        names = ("top_p", *(("top_k", "min_p") if dialect.more else ()))
+        found |= {name: how[name] for name in names if name in how}
         found["seed"] = (settings.seed * 1_000_003 + job.pid * 8_191 + job.instr) & 0x7FFFFFFF
-        if dialect.min_p and settings.min_p > 0:
-            found["min_p"] = settings.min_p
-    if dialect.penalty and prose and settings.repeat > 1 and not any(page.recalled for page in job.pages):
-        found[dialect.penalty] = settings.repeat
+    if dialect.penalty and prose and "repeat" in how and not any(page.recalled for page in job.pages):
+        found[dialect.penalty] = how["repeat"]
+        if dialect.more and "recent" in how:
+            found["repeat_last_n"] = how["recent"] or -1  # of all
     return found
 
 

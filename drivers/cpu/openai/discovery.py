@@ -135,7 +135,7 @@ def try_out(link: Link, wanted: str) -> Able:
     """Find out what a server can, by some small requests. Raises Fault."""
     model, props = look(link, wanted)
     counter = counting.Counter(link.ask, model.name, _tokenizer(link, model.name))
-    dialect = Dialect(penalty="repeat_penalty" if props else "", min_p=bool(props))
+    dialect = Dialect(penalty="repeat_penalty" if props else "", more=bool(props))
     dialect, opening, first = _opening(link, model.name, dialect)
     more = _said(link, model.name, _talk(f"{opening}au"), dialect)
     if dialect.system is System.FIRST and _anywhere(link, model.name, dialect, more):
