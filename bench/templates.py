@@ -148,7 +148,7 @@ def _judged(source: Source) -> Found:
     from drivers.cpu.llama.trial import bounded, framed
 
     verdict = framed(source.template, source.bos, source.eos)
-    thinks = list(verdict.thinks) if verdict.thinks else None
+    thinks = [verdict.thinks.open, verdict.thinks.close] if verdict.thinks else None
     if verdict.frame is None:
         return Found(source.name, "refused", None, verdict.why)
     status, why = "named" if verdict.named else "derived", "; ".join(verdict.notes())

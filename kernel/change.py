@@ -1,9 +1,9 @@
 """What a process is made of, changed from outside: instructions, mask, share of the CPU, how its
 words are drawn, core memory, name.
 
-Every check stands above the first change. What stands in the prompt changes between two turns, so that no instruction
-begins with one text and ends with another: who is in a turn is not changed now (Busy). Where the text grows the queue
-has less room, and what must leave does, as at a boot with a smaller window.
+Every check stands above the first change. What stands in the prompt, and what may be thought, changes between two
+turns, so that no instruction begins with one text and ends with another: who is in a turn is not changed now (Busy).
+Where the text grows the queue has less room, and what must leave does, as at a boot with a smaller window.
 Not here: what the process writes itself (syscalls/memory.py), how it begins and ends (life.py).
 """
 
@@ -42,8 +42,12 @@ def changed(kernel: Kernel, event: Changed) -> None:
     if event.sampling is not None:
         _resting(proc)  # an instruction is drawn in one way
         spec = msgspec.structs.replace(spec, sampling=settled(event.sampling))
+    if event.think is not None:
+        spec = msgspec.structs.replace(spec, think=event.think)
+        within(spec)
+        life.check_think(kernel, kernel.model_of(proc.pid), event.think)
     within(spec)
-    if (spec.system, spec.calls) != (proc.spec.system, proc.spec.calls):
+    if (spec.system, spec.calls, spec.think) != (proc.spec.system, proc.spec.calls, proc.spec.think):
         _resting(proc)
         _fits(kernel, proc, spec)
     fields = [name for name in Spec.__struct_fields__ if getattr(spec, name) != getattr(proc.spec, name)]
@@ -106,7 +110,7 @@ def _fits(kernel: Kernel, proc: Process, spec: Spec) -> None:
     model = kernel.model_of(proc.pid)
     text = segments.text_of(kernel, model, spec.calls, spec.system)
     tokens = alloc.size(kernel, model, text)
-    kernel.divide(model, tokens + kernel.costs(proc).role[Role.SYSTEM] if text else 0)
+    kernel.divide(model, tokens + kernel.costs(proc).role[Role.SYSTEM] if text else 0, spec.think)
 
 
 def _settled(kernel: Kernel, proc: Process) -> None:

@@ -70,6 +70,7 @@ from kernel.paging import (
     segments,
     share,
     summary,
+    thoughts,
 )
 from kernel.state import Kernel, Step
 
@@ -186,6 +187,7 @@ def check(kernel: Kernel) -> None:
         faults.check(kernel, proc)
         accessed.check(proc)
         answered.check(proc)
+        thoughts.check(proc)
         share.check(kernel, proc)
         tried.check(proc)
         backlog.check(kernel, proc)

@@ -12,7 +12,7 @@ from kernel.limits import SUMMARY_TOKENS_MAX
 from kernel.memory import pager
 from kernel.process import SUMMARY, Move, Process, State
 from kernel.scheduler import Scheduler
-from kernel.state import Kernel, Slot, small
+from kernel.state import Kernel, Slot, granted, small
 
 
 def ready(kernel: Kernel, proc: Process) -> None:
@@ -107,6 +107,7 @@ def fill(kernel: Kernel) -> None:
                 model=slot.model,
                 apart=apart(kernel, proc),
                 sampling=proc.spec.sampling,
+                thought=None if proc.thread else granted(kernel, slot.model, proc.spec.think),
             )
         )
     for name, lane in kernel.lanes.items():

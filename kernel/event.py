@@ -37,6 +37,7 @@ class Model(msgspec.Struct, frozen=True):
     costs: Costs
     encoding: str  # "json" or "prose"
     slots: int
+    thinks: bool = False  # it may think before an instruction
 
 
 class Booted(Event, frozen=True, kw_only=True):
@@ -54,10 +55,11 @@ class Booted(Event, frozen=True, kw_only=True):
     resized: dict[int, int] = {}  # page id -> token count, for resident pages measured anew
     anew: tuple[int, ...] = ()  # the processes of those pages
     others: dict[str, Model] = {}  # by the names that processes give them
+    thinks: bool = False
 
     def models(self) -> dict[str, Model]:
         """All models by name; "" is that of processes that name none. Slots are numbered through in this order."""
-        return {"": Model(self.model, self.costs, self.encoding, self.slots), **self.others}
+        return {"": Model(self.model, self.costs, self.encoding, self.slots, self.thinks), **self.others}
 
 
 class Spawned(Event, frozen=True, kw_only=True):
@@ -138,6 +140,7 @@ class Changed(Event, frozen=True, kw_only=True):
     nice: int | None = None
     abort: bool | None = None
     sampling: Sampling | None = None  # Sampling(): as the machine's settings say
+    think: str | None = None
 
 
 class CoreWritten(Event, frozen=True, kw_only=True):
@@ -250,6 +253,8 @@ class Trapped(Event, frozen=True, kw_only=True):
     restored: int = 0  # tokens whose KV came from an image
     shared: int = 0  # tokens whose KV came from another process
     drew: tuple[int, ...] = ()  # pages in view that the text of an instruction drew on
+    thought: int = 0  # how many of `ids`, from the front, are thought and its marks; `text` has none of it
+    thinking: str = ""  # what was thought, without marks
 
     @property
     def pid(self) -> int:
@@ -363,6 +368,13 @@ class Effect(msgspec.Struct, frozen=True, tag=True):
     """Base of all effects: performed after the commit of the step that caused them."""
 
 
+class Thought(msgspec.Struct, frozen=True):
+    """That a run may think before its instruction."""
+
+    most: int  # tokens, without its marks
+    must: bool = False  # it has to begin so; else as the model's template has it
+
+
 class Run(Effect, frozen=True):
     """Let the CPU's `slot` run a process until it traps. Derivable."""
 
@@ -372,12 +384,13 @@ class Run(Effect, frozen=True):
     calls: tuple[str, ...]
     encoding: str
     quantum: int
-    reply: int  # reply limit in tokens, `ids` included
+    reply: int  # reply limit in tokens, `ids` included, thought not
     window: int
     ids: tuple[int, ...] = ()  # emitted before a preemption: to be continued
     model: str = ""
     apart: bool = False  # its prompt is another one than the process's own, whose KV is to be kept
     sampling: Sampling | None = None  # how its words are drawn, as far as the process chose
+    thought: Thought | None = None  # None: it is not to think
 
     @property
     def pid(self) -> int:

@@ -40,6 +40,7 @@ OTHERWISE: Final = {
     "nice": "`llmos set PROC nice=...`",
     "abort": "`llmos set PROC abort=...`",
     "sampling": "`llmos set PROC sample=...`",
+    "think": "`llmos set PROC think=...`",
 }  # what may be chosen of a process, and how it is chosen anew
 
 
@@ -50,6 +51,7 @@ def spawned(kernel: Kernel, event: Spawned) -> None:
     if spec.name in kernel.names:
         _started_again(kernel, event)
         return
+    check_think(kernel, spec.model, spec.think)
     proc = _make(kernel, spec)
     segments.data(kernel, proc)
     kernel.note(What.SPAWN, proc, text=spec.name)
@@ -107,6 +109,12 @@ def check_nice(nice: int) -> None:
     """Refuse a nice value that is none."""
     if not NICE_MIN <= nice <= NICE_MAX:
         raise BadInput(f"nice {nice}: {NICE_MIN} to {NICE_MAX} are allowed")
+
+
+def check_think(kernel: Kernel, model: str, think: str) -> None:
+    """Refuse thought from a model that has none."""
+    if think not in ("auto", "off") and not kernel.models[model].thinks:
+        raise BadInput(f"think {think}: {kernel.models[model].title} does not think; auto and off are allowed")
 
 
 def in_order(kernel: Kernel, calls: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ SAME_FAILED_MAX: Final = 3  # failures of one and the same call in a turn before
 FAILED_MAX: Final = 3  # failures of the CPU in a row before the process that ran is killed
 SMALL_PARAMETERS: Final = 1_500_000_000  # of a model below which it speaks prose, and cannot choose among many syscalls
 TURN_SYSCALLS_MAX: Final = 16  # instructions of one turn; a chain without a bound is a runaway process
+MARKS_TOKENS_MAX: Final = 24  # tokens of the marks around a thought
 TURN_TOKENS_MAX: Final = 4_096  # tokens emitted in one turn
 SEARCH_HITS_MAX: Final = 20  # hits of one page of search results
 HIT_TOKENS: Final = 24  # what a line of results says besides the page's text, at most

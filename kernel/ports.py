@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Hit, Search, Tag
+from kernel.event import AnyEvent, Hit, Search, Tag, Thought
 from kernel.memory.measure import Frame, Visible
 from kernel.sampling import Sampling
 
@@ -37,6 +37,7 @@ class Job(msgspec.Struct, frozen=True):
     window: int
     apart: bool = False  # another prompt than the process's own, whose KV is to be kept
     sampling: Sampling | None = None  # what was chosen of how words are drawn; the rest is the settings' or the model's
+    thought: Thought | None = None  # what may come before the instruction, beside `reply`; None: nothing
 
     @property
     def kv(self) -> int:
@@ -55,11 +56,12 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Streamed(msgspec.Struct, frozen=True):
-    """Tokens as they come, past the kernel: `offset` counts tokens of the instruction, resumed ones included."""
+    """Tokens as they come, past the kernel: `offset` counts those of the instruction, or of a thought, before them."""
 
     tag: Tag
     offset: int
     text: str
+    thought: bool = False  # it is no part of the instruction
 
     @property
     def pid(self) -> int:

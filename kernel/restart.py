@@ -115,7 +115,7 @@ def booted(kernel: Kernel, event: Booted) -> None:
 def _fits(kernel: Kernel) -> None:
     """Refuse a window in which a process of this directory, or an empty one, has no room."""
     for model in kernel.models:
-        kernel.divide(model, 0)
+        kernel.divide(model, 0, "off")
     sizes: dict[tuple[str, str], int] = {}  # of equal texts one is measured
 
     def size(model: str, text: str) -> int:
@@ -128,7 +128,7 @@ def _fits(kernel: Kernel) -> None:
         text = segments.text_of(kernel, model, proc.spec.calls, proc.spec.system)
         tokens = size(model, text)
         try:
-            limits = kernel.divide(model, tokens + frame if text else 0)
+            limits = kernel.divide(model, tokens + frame if text else 0, proc.spec.think)
         except BadInput as exc:
             raise BadInput(f"process {proc.name}: {exc}") from exc
         data = size(model, segments.render_blocks(proc.spec.blocks)) + frame
@@ -146,6 +146,7 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
     segments.text(kernel, proc)
     anew = proc.pid in event.anew if event.anew else bool(event.resized)  # older journals name no processes
     if anew:
+        pager.remove(space, {entry.page for entry in space.thoughts(0, len(space.queue))})  # in another's marks
         space.queue = [_resized(kernel, proc, entry, event) for entry in space.queue]
         space.recall = []
         proc.pending = [_resized_pending(kernel, proc, one, event) for one in proc.pending]

@@ -107,6 +107,11 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reply: Annotated[
         int, Meta(ge=0, le=4096), says("tokens of a reply at most; 0: a tenth of the window, up to 512")
     ] = 0
+    think: Annotated[
+        int,
+        Meta(ge=0, le=WINDOW_MAX),
+        says("tokens of thought before an instruction at most, of models that think; 0: an eighth of the window"),
+    ] = 0
     encoding: Annotated[
         Literal["auto", "json", "prose"], says("how the model writes its syscalls; auto: as suits its size")
     ] = "auto"

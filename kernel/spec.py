@@ -21,6 +21,7 @@ Name: TypeAlias = Annotated[str, Meta(max_length=NAME_TEXT_MAX)]
 SpecText: TypeAlias = Annotated[str, Meta(max_length=SPEC_CHARS_MAX)]
 Names: TypeAlias = Annotated[tuple[Name, ...], Meta(max_length=CALLS_MAX)]
 Blocks: TypeAlias = Annotated[dict[Name, SpecText], Meta(max_length=BLOCKS_MAX)]
+Think: TypeAlias = Annotated[str, Meta(pattern=r"^(auto|off|on|[1-9][0-9]{0,5})$")]
 Nice: TypeAlias = Annotated[int, Meta(ge=NICE_MIN, le=NICE_MAX)]
 
 
@@ -35,6 +36,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     abort: bool = False  # a user's message stops what it is emitting, and the turn goes on with it in view
     model: Name = ""  # which of the machine's
     sampling: Sampling | None = None  # how its words are drawn; None: as the machine's settings say
+    think: Think = "auto"  # before an instruction: as the model's template has it, off, on, or on up to so many tokens
 
 
 def digest(text: str) -> str:

@@ -14,12 +14,13 @@ import msgspec
 
 from kernel import records
 from kernel.errors import BadInput, KernelPanic, some
-from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Trapped, What
+from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Thought, Trapped, What
 from kernel.interrupts import Line, Pending
+from kernel.limits import MARKS_TOKENS_MAX
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.measure import Costs, Measure
-from kernel.memory.page import HEADS, Page
+from kernel.memory.page import UNRANKED, Page
 from kernel.memory.pager import Budgets
 from kernel.memory.policy import Policy, make
 from kernel.ports import Record
@@ -143,7 +144,9 @@ class Kernel:
         self.lanes: dict[str, Lane] = {}  # by model
         self.slots: list[Slot] = []
         self.policies: dict[int, Policy] = {}
-        self.divided: dict[tuple[str, int, int | None], Budgets] = {}  # by model, text tokens and place of the split
+        self.divided: dict[
+            tuple[str, int, int, int | None], Budgets
+        ] = {}  # by model, text, thought, place of the split
         self.texts: dict[str, Entry] = {}  # text segments by digest
         self.busy: set[int] = set()  # who is in a turn, the kernel's own threads excepted
         self.threads: list[int] = []  # the kernel's own
@@ -310,19 +313,24 @@ class Kernel:
     def budgets(self, proc: Process) -> Budgets:
         """How the window of a process is divided."""
         place = proc.split.place if proc.split is not None else None
-        limits = self.divide(self.model_of(proc.pid), proc.space.text.tokens if proc.space.text else 0, place)
+        think = "off" if proc.thread else proc.spec.think
+        limits = self.divide(self.model_of(proc.pid), proc.space.text.tokens if proc.space.text else 0, think, place)
         return pager.of_thread(limits) if proc.thread else limits
 
-    def divide(self, model: str, text: int, place: int | None = pager.LEAST) -> Budgets:
-        """How a window is divided for a model and a text of so many tokens. Raises BadInput if it is too small.
+    def divide(self, model: str, text: int, think: str, place: int | None = pager.LEAST) -> Budgets:
+        """How a window is divided for a model, a text of so many tokens, and a process that may `think` (spec.py).
 
         `place` is that of the split, where the share of recall is learned; with the least one, all else has most room.
+        Raises BadInput if it is too small.
         """
-        found = self.divided.get((model, text, place))
+        thought = granted(self, model, think)
+        most = thought.most + MARKS_TOKENS_MAX if thought is not None else 0
+        found = self.divided.get((model, text, most, place))
         if found is None:
             assert self.config is not None, "set by the first event"
-            found = pager.budgets(self.settings, self.models[model].costs, text, self.config.page_tokens, place)
-            self.divided[model, text, place] = found
+            costs = self.models[model].costs
+            found = pager.budgets(self.settings, costs, text, self.config.page_tokens, place, most)
+            self.divided[model, text, most, place] = found
         return found
 
     def policy(self, proc: Process) -> Policy:
@@ -335,10 +343,16 @@ class Kernel:
             policy.capacity = queue
             if name != chosen:  # another policy's state says nothing: admit what is resident
                 for entry in proc.space.queue:
-                    if entry.kind not in HEADS:
+                    if entry.kind not in UNRANKED:
                         policy.admit(entry.page, entry.tokens, entry.kind)
             self.policies[proc.pid] = policy
         return policy
+
+
+def granted(kernel: Kernel, model: str, think: str) -> Thought | None:
+    """What a process of that model may think before an instruction; None: nothing."""
+    most = pager.thought_max(kernel.settings, think) if kernel.models[model].thinks else 0
+    return Thought(most, must=think != "auto") if most else None
 
 
 def small(kernel: Kernel, proc: Process, how: str) -> bool:

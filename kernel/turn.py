@@ -17,7 +17,7 @@ from kernel.interrupts import Line, Pending
 from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Role
-from kernel.paging import accessed, answered, backlog, faults, queue, share, transcript
+from kernel.paging import accessed, answered, backlog, faults, queue, share, thoughts, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel, Lane
 
@@ -188,6 +188,7 @@ def close(kernel: Kernel, proc: Process) -> None:
     if proc.thread:
         backlog.emptied(kernel, proc)
     elif proc.state is not State.ZOMBIE:
+        thoughts.closed(kernel, proc, recalled)
         answered.closed(kernel, proc, recalled)
         share.closed(kernel, proc)
         accessed.join(kernel, proc, recalled)

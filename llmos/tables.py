@@ -255,6 +255,7 @@ def described(made: Described) -> dict[str, object]:
         "nice": spec.nice,
         "abort": spec.abort,
         "sampling": written(spec.sampling),
+        "think": spec.think,
         "system": spec.system,
         "blocks": spec.blocks,
     }
@@ -264,7 +265,7 @@ def choices(made: Described) -> str:
     """What a process is made of, as `llmos set` takes it; its instructions last."""
     spec = made.spec
     head = [f"model {made.model}", f"mask={','.join(spec.calls)}", f"nice={spec.nice}", f"abort={spec.abort}".lower()]
-    return "\n".join([*head, f"sample={written(spec.sampling)}", f"system={spec.system}"])
+    return "\n".join([*head, f"sample={written(spec.sampling)}", f"think={spec.think}", f"system={spec.system}"])
 
 
 def fact(one: FactView) -> dict[str, object]:

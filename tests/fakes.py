@@ -56,10 +56,11 @@ class Rig:
         others: Mapping[str, Callable[[], ScriptedCpu]] | None = None,
         upgrading: bool = True,
         accessed: bool = True,
+        thinks: bool = False,
     ) -> None:
         self.disk = disk or MemoryDisk()
         self.settings = apply(Settings(), list(changes))
-        self.program, self.encoding, self.slots, self.kv = program, encoding, slots, kv
+        self.program, self.encoding, self.slots, self.kv, self.thinks = program, encoding, slots, kv, thinks
         self.others = dict(others or {})  # more models, by name
         self.upgrading = upgrading  # False: a disk of an older format stays so
         self.reporting = accessed  # False: nobody says what a text drew on, as in machines of before
@@ -72,7 +73,12 @@ class Rig:
     def boot(self) -> None:
         """Load what the disk holds and begin again; all that was only in memory is gone."""
         self.cpu = ScriptedCpu(
-            self.program, slots=self.slots, encoding=self.encoding, kv=self.kv, clock=lambda: self.now
+            self.program,
+            slots=self.slots,
+            encoding=self.encoding,
+            kv=self.kv,
+            clock=lambda: self.now,
+            thinks=self.thinks,
         )
         self.cpus = Cpus(self.cpu, {name: make() for name, make in self.others.items()})
         table = Table()

@@ -1,6 +1,7 @@
 """A CPU that plays a script: a list of instructions, or a function of the visible pages. For tests and scenarios.
 
 It counts, preempts, streams and stops at limits as the real one does, so that what is tested with it holds there too.
+One that `thinks` takes what a program says up to </think> for thought, and cuts it off where that is too much.
 Its tokens are three bytes of UTF-8 each: reversible, the same on every machine, and never equal to a frame's.
 With `token_s` 0 a run is complete when `start` returns; otherwise one thread a slot emits a token each `token_s`.
 """
@@ -16,6 +17,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from kernel.event import Outcome, Tag, Trapped
 from kernel.machine.clock import passing
@@ -33,6 +36,9 @@ FRAME = Frame(
     suffix={role: (CONTROL + 9,) for role in Role},
     generate=(CONTROL + 3, CONTROL + 8),
 )
+THINKING = msgspec.structs.replace(FRAME, lead=FRAME.generate, plain=FRAME.generate)
+OPEN, CLOSE = CONTROL + 10, CONTROL + 11
+CLOSED = "</think>"
 
 
 def play(instructions: Sequence[str]) -> Program:
@@ -53,6 +59,8 @@ class Plan(NamedTuple):
     ids: tuple[int, ...]
     end: int
     prefill: int
+    thought: int = 0  # how many of the ids are thought
+    thinking: str = ""
 
 
 class ScriptedCpu:
@@ -64,7 +72,6 @@ class ScriptedCpu:
     window_max = 1 << 20
     model = "scripted"
     full_mask = True
-    frame = FRAME
 
     def __init__(
         self,
@@ -76,7 +83,9 @@ class ScriptedCpu:
         failures: int = 0,
         kv: int = KV_TOKENS,
         clock: Callable[[], int] = passing,
+        thinks: bool = False,
     ) -> None:
+        self.frame = THINKING if thinks else FRAME
         self.program, self.slots, self.encoding = program, slots, encoding
         self.token_s, self.failures, self._now = token_s, failures, clock
         self._stop = [threading.Event() for _ in range(slots)]
@@ -155,7 +164,9 @@ class ScriptedCpu:
         while self.token_s and emitted < planned.end and not self._stop[job.slot].is_set():
             time.sleep(self.token_s)  # the device's own time, in its own thread
             piece = self.detokenize(planned.ids[emitted : emitted + 1])
-            self._stream(Streamed(job.tag, emitted, piece))
+            if piece:
+                thought = emitted < planned.thought
+                self._stream(Streamed(job.tag, emitted - (0 if thought else planned.thought), piece, thought))
             emitted += 1
             first_at = first_at or self._now()
         if not self.token_s and emitted < planned.end:
@@ -170,21 +181,30 @@ class ScriptedCpu:
             return None
         known, planned = self._begun.get(job.pid, ((0, 0), None))
         if planned is None or not job.ids or known != job.tag:
-            text = self.program(job)
-            planned = Plan(text, self.tokenize(text), 0, 0)
-        end = min(len(planned.ids), job.reply, len(job.ids) + job.quantum)
-        planned = Plan(planned.text, planned.ids, end, self._evaluate(job))
+            planned = self._said(job)
+        end = min(len(planned.ids), planned.thought + job.reply, len(job.ids) + job.quantum)
+        planned = planned._replace(end=end, prefill=self._evaluate(job))
         self._begun[job.pid] = (job.tag, planned)  # a preempted instruction goes on as it began
         return planned
 
+    def _said(self, job: Job) -> Plan:
+        """What the program says, with what it thinks before that as far as it may."""
+        thinking, closed, text = self.program(job).rpartition(CLOSED if self.frame.lead is not None else "\0")
+        ids = self.tokenize(text)
+        if not closed or job.thought is None:
+            return Plan(text, ids, 0, 0)
+        thought = self.tokenize(thinking)[: job.thought.most]
+        thinking = self.detokenize(thought)
+        return Plan(text, (OPEN, *thought, CLOSE, *ids), 0, 0, len(thought) + 2, thinking)
+
     def _finish(self, job: Job, planned: Plan, emitted: int, first_at: int) -> None:
         """The trap of a run that has come as far as `emitted`."""
-        text, ids = planned.text, planned.ids
+        text, ids, thought = planned.text, planned.ids, planned.thought
         error = ""
         if emitted >= len(ids):
-            outcome = Outcome.SYSCALL if ids else Outcome.ILLEGAL
-            error = "" if ids else "nothing was emitted"
-        elif emitted >= job.reply:
+            outcome = Outcome.SYSCALL if len(ids) > thought else Outcome.ILLEGAL
+            error = "" if len(ids) > thought else "nothing was emitted"
+        elif emitted >= thought + job.reply:
             prose = self.encoding == "prose" and not text.startswith("!")
             outcome = Outcome.SYSCALL if prose else Outcome.ILLEGAL
             error = "the syscall reached the reply limit"
@@ -195,11 +215,13 @@ class ScriptedCpu:
             job,
             outcome,
             ids[:emitted],
-            text if whole else self.detokenize(ids[:emitted]),
+            text if whole else self.detokenize(ids[thought:emitted]),
             planned.prefill,
             first_at=first_at,
             truncated=outcome is not Outcome.PREEMPTED and emitted < len(ids),
             error=error,
+            thought=min(thought, emitted),
+            thinking=planned.thinking,
         )
 
     def _evaluate(self, job: Job) -> int:
@@ -229,6 +251,8 @@ class ScriptedCpu:
         first_at: int = 0,
         truncated: bool = False,
         error: str = "",
+        thought: int = 0,
+        thinking: str = "",
     ) -> None:
         if outcome is not Outcome.FAILED:
             self._keep(job.kv, array("I", job.prompt + ids).tobytes())
@@ -247,6 +271,8 @@ class ScriptedCpu:
                 prefill=prefill,
                 decoded=max(0, len(ids) - len(job.ids)),
                 kv=len(job.prompt) + len(ids),
+                thought=thought,
+                thinking=thinking,
             )
         )
 

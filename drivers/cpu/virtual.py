@@ -48,8 +48,9 @@ class VirtualCpu(ScriptedCpu):
         failures: int = 0,
         kv: int = KV_TOKENS,
         prefill_ns: int = 0,
+        thinks: bool = False,
     ) -> None:
-        super().__init__(program, slots=slots, encoding=encoding, failures=failures, kv=kv)
+        super().__init__(program, slots=slots, encoding=encoding, failures=failures, kv=kv, thinks=thinks)
         self._clock, self._token_ns, self._prefill_ns = clock, token_ns, prefill_ns
         self._runs: list[_Running | None] = [None] * slots
 

@@ -44,7 +44,7 @@ from kernel.limits import (
     TIMER_S_MIN,
     TIMERS_MAX,
 )
-from kernel.memory.page import HEADS, Area, Kind, Origin, Role
+from kernel.memory.page import UNRANKED, Area, Kind, Origin, Role
 from kernel.ports import Reads
 from kernel.process import Process, Timer
 from kernel.records import counters, key, page_of, rows
@@ -52,7 +52,7 @@ from kernel.spec import Blocks, Name, Names, Nice, Spec, SpecText
 
 FORMAT: Final = "llmos-process"
 VERSION: Final = 2
-REMADE: Final = (Kind.TEXT, Kind.CORE, *HEADS, Kind.GONE)  # the machine that imports makes these anew
+REMADE: Final = (Kind.TEXT, Kind.CORE, *UNRANKED, Kind.GONE)  # the machine that imports makes these anew, or never
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=TIME_MAX)]

@@ -54,7 +54,7 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return wire.Made(id=number, process=views.described(kernel, request.proc))
         case wire.Set():
             check_size(request.system or "")
-            changes = (request.system, request.calls, request.nice, request.abort, request.sampling)
+            changes = (request.system, request.calls, request.nice, request.abort, request.sampling, request.think)
             return done(number, await asked.change(request.proc, *changes))
         case wire.Core():
             check_size(request.text)

@@ -27,7 +27,7 @@ from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.sampling import Sampling
 from kernel.settings import Settings
-from kernel.spec import Name, Names, Spec
+from kernel.spec import Name, Names, Spec, Think
 
 VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
@@ -51,7 +51,7 @@ Proc: TypeAlias = Number | Name
 """A process by number or by name."""
 
 
-Given: TypeAlias = Literal["calls", "system", "blocks", "nice", "abort", "sampling"]
+Given: TypeAlias = Literal["calls", "system", "blocks", "nice", "abort", "sampling", "think"]
 """What may be chosen of a process."""
 
 
@@ -88,7 +88,7 @@ class Spawn(Request, frozen=True, kw_only=True):
 
     spec: Spec
     suit: Annotated[tuple[Literal["calls", "system"], ...], Meta(max_length=2)] = ("calls", "system")
-    given: Annotated[tuple[Given, ...], Meta(max_length=6)] = ()
+    given: Annotated[tuple[Given, ...], Meta(max_length=7)] = ()
 
 
 class Fork(Request, frozen=True, kw_only=True):
@@ -113,6 +113,7 @@ class Set(Request, frozen=True, kw_only=True):
     nice: Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)] | None = None
     abort: bool | None = None
     sampling: Sampling | None = None  # Sampling(): as the machine's settings say
+    think: Think | None = None
 
 
 class Core(Request, frozen=True, kw_only=True):

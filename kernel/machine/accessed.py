@@ -18,7 +18,7 @@ from kernel.event import AnyEvent, Outcome, Trapped
 from kernel.limits import WORDS_CACHED_MAX
 from kernel.machine.pages import Pages
 from kernel.memory import attribution
-from kernel.memory.page import HEADS, Kind, Role
+from kernel.memory.page import UNRANKED, Kind, Role
 from kernel.memory.words import terms
 from kernel.process import State
 from kernel.state import Kernel
@@ -47,7 +47,7 @@ class Accessed:
         told = [one.page for one in turn if one.page not in question]
         told += [head.page for head in (space.text, space.data) if head is not None]
         earlier = space.earlier(apart=dispatch.apart(self._kernel, proc))
-        before = [one.page for one in earlier if one.kind not in HEADS]
+        before = [one.page for one in earlier if one.kind not in UNRANKED]
         before += [one.page for one in space.recall]
         words = self._of([*question, *told, *before], self._kernel.model_of(event.pid))
         asked = frozenset[str]().union(*(words[page] for page in question))

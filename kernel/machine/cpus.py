@@ -42,7 +42,13 @@ class Cpus:
         """What the kernel must know of each."""
         wanted = settings.cpu.encoding
         return {
-            name: Model(cpu.model, self.layouts[name].costs, cpu.encoding if wanted == "auto" else wanted, cpu.slots)
+            name: Model(
+                cpu.model,
+                self.layouts[name].costs,
+                cpu.encoding if wanted == "auto" else wanted,
+                cpu.slots,
+                thinks=cpu.frame.lead is not None,
+            )
             for name, cpu in self.of.items()
         }
 

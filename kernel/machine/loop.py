@@ -344,7 +344,8 @@ class Machine:
         if self.stopping:
             return  # derived again at the next boot
         self._busy.add(run.slot)
-        if run.ids and self._shown.get(run.pid) != run.tag:  # a new attempt: what is committed is said again
+        said = run.ids and run.thought is None  # of others nobody knows here what of it is thought
+        if said and self._shown.get(run.pid) != run.tag:  # a new attempt: what is committed is said again
             self.stream(Streamed(run.tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
         self._shown[run.pid] = run.tag
         self.cpus.start(self.pages.job(run))

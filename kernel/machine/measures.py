@@ -56,6 +56,7 @@ def booted(
         resized=resized or {},
         anew=anew,
         others=models,
+        thinks=first.thinks,
     )
 
 

@@ -18,7 +18,7 @@ from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Run
 from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
-from kernel.memory.page import HEADS, Kind, Origin, Page, Placed, Role
+from kernel.memory.page import UNRANKED, Kind, Origin, Page, Placed, Role
 from kernel.memory.prompt import line
 from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
@@ -85,7 +85,7 @@ class Pages:
             slot=run.slot,
             tag=run.tag,
             pages=pages,
-            prompt=self._layouts[run.model].render(pages),
+            prompt=self._layouts[run.model].render(pages, thinks=run.thought is not None),
             ids=run.ids,
             grammar=self._grammars[name],
             quantum=run.quantum,
@@ -93,6 +93,7 @@ class Pages:
             window=run.window,
             apart=run.apart,
             sampling=run.sampling,
+            thought=run.thought,
         )
 
     def _placed(self, visible: Visible, model: str, placed: Placed) -> Visible:
@@ -107,7 +108,7 @@ class Pages:
         """Those of the pages asked for that exist, belong to the process and can be read."""
         rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
         pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
-        mine = [page for page in pages if page.pid == what.pid and page.kind not in (*HEADS, Kind.CORE)]
+        mine = [page for page in pages if page.pid == what.pid and page.kind not in (*UNRANKED, Kind.CORE)]
         sizes = self.sizes([page.id for page in mine])
         return Loaded(
             source="disk",

@@ -232,11 +232,13 @@ class Requests:
         nice: int | None = None,
         abort: bool | None = None,
         sampling: Sampling | None = None,
+        think: str | None = None,
     ) -> Answer:
         """Change what a process is made of: all that is not None, at once. Waits for a turn to end, PATIENCE_S."""
         pid = views.find(self._kernel, proc)
         mask = None if calls is None else self._mask(calls, self._kernel.model_of(pid))
-        wanted = Changed(source="user", pid=pid, system=system, calls=mask, nice=nice, abort=abort, sampling=sampling)
+        changes = {"system": system, "calls": mask, "nice": nice, "abort": abort, "sampling": sampling, "think": think}
+        wanted = Changed(source="user", pid=pid, **changes)  # type: ignore[arg-type]  # by name
         return await self._patiently(wanted)
 
     async def write_core(self, proc: str | int, block: str, text: str, seen: str) -> Answer:

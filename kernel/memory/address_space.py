@@ -8,6 +8,7 @@ Invariants (`check`): no page twice in the queue; `turn` within the queue; sizes
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 
 import msgspec
@@ -75,6 +76,14 @@ class AddressSpace(msgspec.Struct, array_like=True):
     def shown(self) -> set[int]:
         """Pages that are not resident and whose text results in the queue quote."""
         return {page for entry in self.queue for page in entry.shows}
+
+    def thoughts(self, start: int, end: int) -> list[Entry]:
+        """What was thought, of the queue's entries from `start` to `end`."""
+        return [entry for entry in self.queue[start:end] if entry.kind is Kind.THOUGHT]
+
+    def tokens(self, pages: Collection[int]) -> int:
+        """Tokens of these pages of the queue."""
+        return sum(entry.tokens for entry in self.queue if entry.page in pages)
 
     def find(self, page: int) -> int:
         """Index of a page in the queue, or -1."""

@@ -6,7 +6,7 @@ Not here: who measures (machine/cpus.py), how a prompt is made of it (prompt.py)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -57,15 +57,21 @@ class Sum(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
     generate: T
     head: Head[T] | None = None
     again: T | None = None  # between two user's texts in a row, where that is not suffix and prefix
+    lead: T | None = None  # before an answer that begins with thought, in place of its prefix; None: no thought
+    plain: T | None = None  # what an answer without thought is generated from, where that may be
 
-    def around(self, roles: Sequence[Role], *, generate: bool = True) -> list[T]:
-        """What stands before each text of these roles, and what after the last."""
+    def around(self, roles: Sequence[Role], *, generate: bool = True, thought: Collection[int] = ()) -> list[T]:
+        """What stands before each text of these roles, and what after the last; which of them begin with `thought`."""
         head, nothing = self.head, self.begin[:0]
         leading = next((n for n, role in enumerate(roles) if role is not Role.SYSTEM), len(roles)) if head else 0
-        found = [head.begin if head and leading else self.begin + (self.prefix[roles[0]] if roles else nothing)]
+        prefixes = [self.prefix[role] for role in roles]
+        for n in thought:
+            assert self.lead is not None, "it does not think"
+            prefixes[n] = self.lead
+        found = [head.begin if head and leading else self.begin + (prefixes[0] if roles else nothing)]
         for n, role in enumerate(roles):
             then = roles[n + 1] if n + 1 < len(roles) else None
-            before = self.prefix[then] if then else self.generate if generate else nothing
+            before = prefixes[n + 1] if then else self.generate if generate else nothing
             if head and n + 1 < leading:
                 found.append(head.between)
             elif head and n < leading:

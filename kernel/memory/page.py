@@ -26,11 +26,16 @@ class Kind(enum.StrEnum):
     ARCHIVE = "archive"  # what the process asked to remember
     SUMMARY = "summary"  # what eviction left behind, in a model's words
     FACT = "fact"  # what reflection found in pages that had left
+    THOUGHT = "thought"  # what the process thought before an instruction
     GONE = "gone"  # nobody's: a process was removed; its number, and how many pages went with it
 
 
 HEADS: Final = (Kind.STUB, Kind.SUMMARY)
 """What stands at the head of a queue for what has left it: the kernel puts it there and takes it, no policy does."""
+
+
+UNRANKED: Final = (*HEADS, Kind.THOUGHT)
+"""What no policy holds: thought leaves by itself (paging/thoughts.py)."""
 
 
 class Origin(enum.StrEnum):

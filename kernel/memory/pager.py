@@ -12,7 +12,7 @@ import msgspec
 from kernel.errors import BadInput, KernelPanic
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.measure import Costs
-from kernel.memory.page import HEADS
+from kernel.memory.page import UNRANKED, Kind
 from kernel.memory.policy import Policy
 from kernel.memory.split import STEPS
 from kernel.settings import Settings
@@ -33,6 +33,7 @@ class Budgets(msgspec.Struct, frozen=True):
     queue: int
     pinned: int
     unit: int  # the largest page that can arrive: a split text, or a reply
+    thought: int = 0  # what a process may think before an instruction, marks included
 
     @property
     def shared(self) -> int:
@@ -49,13 +50,21 @@ class Budgets(msgspec.Struct, frozen=True):
         """The sum, for people."""
         return (
             f"window {self.window} - text {self.text} - data {self.data} - recall {self.recall} - "
-            f"reply {self.reply} - frame {self.frame} = queue {self.queue}"
+            f"reply {self.reply} - {f'thought {self.thought} - ' if self.thought else ''}"
+            f"frame {self.frame} = queue {self.queue}"
         )
 
 
 def reply_max(settings: Settings) -> int:
     """The reply limit in tokens: as set, or a tenth of the window up to 512."""
     return settings.cpu.reply or min(512, settings.window // 10)
+
+
+def thought_max(settings: Settings, think: str) -> int:
+    """Tokens that a process may think before an instruction, marks excluded, by its `think` (spec.py)."""
+    if think == "off":
+        return 0
+    return int(think) if think.isdigit() else settings.cpu.think or settings.window // 8
 
 
 def places(shared: int, need: int) -> range:
@@ -74,7 +83,9 @@ def first(settings: Settings, shared: int) -> int:
     return round(settings.window * settings.memory.recall * STEPS / max(1, shared))
 
 
-def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int, place: int | None = LEAST) -> Budgets:
+def budgets(
+    settings: Settings, costs: Costs, text: int, page_tokens: int, place: int | None = LEAST, thought: int = 0
+) -> Budgets:
     """Divide the window. Raises BadInput with the sum if what is left cannot hold two pages beside the pinned ones.
 
     Where the share of recall is learned, it is that of `place` (None: the first one), or of the nearest that may be.
@@ -85,16 +96,17 @@ def budgets(settings: Settings, costs: Costs, text: int, page_tokens: int, place
     unit = max(page_tokens, reply) + max(costs.role.values())
     pinned = window // 16
     if learned(settings):
-        shared = max(0, window - text - data - reply - frame)
+        shared = max(0, window - text - data - reply - thought - frame)
         allowed = places(shared, pinned + 2 * unit)
         wanted = first(settings, shared) if place is None else place
         recall = shared * max(allowed[0], min(allowed[-1], wanted)) // STEPS
-    queue = window - text - data - recall - reply - frame
-    found = Budgets(window, text, data, recall, reply, frame, queue, pinned, unit)
+    queue = window - text - data - recall - reply - thought - frame
+    found = Budgets(window, text, data, recall, reply, frame, queue, pinned, unit, thought)
     if pinned + 2 * unit > queue:
+        less = "memory.recall, memory.data or cpu.reply" if not thought else "memory.recall, cpu.reply or thought"
         raise BadInput(
             f"the window is too small: {found.low}, but pinned {pinned} + 2 x page {unit} = {pinned + 2 * unit} "
-            f"are needed; take a larger window, or less memory.recall, memory.data or cpu.reply"
+            f"are needed; take a larger window, or less {less}"
         )
     return found
 
@@ -116,19 +128,26 @@ def batch(used: int, arriving: int, queue: int, low: float) -> int:
 def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: int, low: float) -> list[Entry]:
     """Take out of the queue what must leave so that `arriving` tokens fit, down to the `low` mark in one batch.
 
-    Nothing leaves while the arrival fits. The turn's own pages go only if all others are gone, oldest first. Returns
-    the victims in prompt order; the stub is none of them. O(queue).
+    Nothing leaves while the arrival fits. What was thought in earlier turns goes first, and the turn's own pages, its
+    thoughts before them, only if all others are gone, oldest first. Returns the victims in prompt order; the stub is
+    none of them. O(queue).
     """
     used = space.used()
     excess = used + arriving - limits.queue
     if excess <= 0:
         return []
-    goal = batch(used, arriving, limits.queue, low)
     turn = {entry.page for entry in space.queue[space.turn :]}
-    fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind in HEADS}
-    chosen = policy.evict(goal, turn | fixed)
-    _with_groups(space, policy, chosen, fixed | turn)
-    freed = sum(entry.tokens for entry in space.queue if entry.page in chosen)
+    fixed = {entry.page for entry in space.queue if entry.pinned or entry.kind in UNRANKED}
+    chosen = [entry.page for entry in space.thoughts(0, space.turn)]
+    freed = space.tokens(chosen)
+    goal = batch(used, arriving, limits.queue, low) - freed
+    if goal > 0:
+        chosen += policy.evict(goal, turn | fixed)
+        _with_groups(space, policy, chosen, fixed | turn)
+        freed = space.tokens(chosen)
+    if freed < excess:
+        chosen += [entry.page for entry in space.thoughts(space.turn, len(space.queue))]
+        freed = space.tokens(chosen)
     if freed < excess:
         chosen += policy.evict(excess - freed, fixed)
         _with_groups(space, policy, chosen, fixed)
@@ -138,7 +157,7 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
     last = fixed | turn if freed >= excess else fixed  # groups are whole but for what may not leave
     split = {entry.group for entry in victims if entry.group}
     assert not any(entry.group in split and entry.page not in last for entry in space.queue)
-    assert not any(entry.page in fixed for entry in victims), "what is pinned, or the stub"
+    assert not any(entry.page in fixed for entry in victims if entry.kind is not Kind.THOUGHT), "pinned, or the stub"
     if space.used() + arriving > limits.queue:
         raise KernelPanic(f"queue of {space.used()} + {arriving} tokens exceeds {limits.queue} after eviction")
     return victims

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from kernel.memory import times
 from kernel.memory.measure import Costs, Frame, Part, Visible
-from kernel.memory.page import Role
+from kernel.memory.page import Kind, Role
 
 RECALL_HEAD = ""  # a heading, labels and an empty line gained nothing or cost answers with small models
 RECALL_LABEL = {Role.USER: "", Role.ASSISTANT: "You said: ", Role.SYSTEM: "Note: "}
@@ -44,6 +46,8 @@ class Layout:
     def __init__(self, frame: Frame, tokenize: Tokenize, measure: str) -> None:
         """`measure` is the hash under which sizes are comparable."""
         self.frame = frame
+        self._plain = frame if frame.plain is None else msgspec.structs.replace(frame, generate=frame.plain)
+        self._thinking = frame if frame.lead is None else msgspec.structs.replace(frame, generate=frame.lead)
         self.tokenize = tokenize
         self.head, self.tail = (tokenize(text) if text else () for text in (RECALL_HEAD, RECALL_TAIL))
         self.label = {role: tokenize(text) if text else () for role, text in RECALL_LABEL.items()}
@@ -54,15 +58,18 @@ class Layout:
             begin=begin,
             bare=bare,
             role=role,
-            generate=len(frame.generate),
+            generate=max(len(one.generate) for one in (self._plain, self._thinking)),
             recall=len(self.head) + len(self.tail),
             recalled={role: len(self.label[role]) + len(self.line_end) for role in Role},
         )
 
-    def render(self, pages: Iterable[Visible]) -> tuple[int, ...]:
-        """The prompt of `pages` in order, generation prompt last."""
-        pages = tuple(pages)
-        after = iter(self.frame.around([page.role for page in pages if not page.recalled]))
+    def render(self, pages: Iterable[Visible], *, thinks: bool = False) -> tuple[int, ...]:
+        """The prompt of `pages` in order, generation prompt last: that of an answer which may begin with thought, or
+        of one which may not. A thought whose answer has left is left out.
+        """
+        pages, thoughts = _with_thoughts(tuple(pages))
+        roles = [page.role for page in pages if not page.recalled]
+        after = iter((self._thinking if thinks else self._plain).around(roles, thought=thoughts))
         out: list[int] = list(next(after))
         lines: list[int] = []
         for page in pages:
@@ -110,6 +117,25 @@ class Layout:
             if len(ids) <= tokens_max or chars == 1:
                 return Part(text[:cut], ids)
             chars = max(1, min(chars - 1, int(chars * tokens_max / len(ids))))
+
+
+def _with_thoughts(pages: tuple[Visible, ...]) -> tuple[tuple[Visible, ...], list[int]]:
+    """The pages with each thought in front of its answer, as one; which of the texts in frames those are."""
+    if not any(page.page.kind is Kind.THOUGHT for page in pages):
+        return pages, []
+    found: list[Visible] = []
+    led: list[int] = []
+    before: tuple[int, ...] = ()
+    for page in pages:
+        if page.page.kind is Kind.THOUGHT:
+            before = page.ids
+            continue
+        if before and page.role is Role.ASSISTANT and not page.recalled:
+            led.append(sum(not one.recalled for one in found))
+            page = msgspec.structs.replace(page, ids=before + page.ids)
+        before = ()
+        found.append(page)
+    return tuple(found), led
 
 
 def _most(frame: Frame) -> tuple[dict[Role, int], int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kernel.memory.address_space import Entry, Recalled
-from kernel.memory.page import HEADS, Kind, Role
+from kernel.memory.page import UNRANKED, Kind, Role
 from kernel.paging import queue
 from kernel.process import Process
 from kernel.state import Kernel
@@ -20,7 +20,7 @@ def drew(kernel: Kernel, proc: Process, pages: Iterable[int]) -> None:
     """What an instruction drew on is referenced: a hit in the queue, a miss of it in the recall area."""
     space = proc.space
     recalled = {entry.page for entry in space.recall}
-    queued = {entry.page for entry in space.queue if entry.kind not in HEADS}
+    queued = {entry.page for entry in space.queue if entry.kind not in UNRANKED}
     for page in pages:
         if page in proc.drawn:
             continue

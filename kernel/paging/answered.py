@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kernel.memory import pager
-from kernel.memory.address_space import Recalled
+from kernel.memory.address_space import Entry, Recalled
 from kernel.memory.page import Kind
 from kernel.paging import queue
 from kernel.process import Process
@@ -24,17 +24,23 @@ def closed(kernel: Kernel, proc: Process, recalled: Iterable[Recalled]) -> None:
     if not any(one.asked for one in recalled) or not small(kernel, proc, kernel.settings.memory.answered):
         return
     space = proc.space
-    last = space.queue[space.turn - len(proc.answered) : space.turn]
-    beside = tuple(entry.page for entry in last) == proc.answered and not any(entry.pinned for entry in last)
+    first = space.find(proc.answered[0]) if proc.answered else space.turn
+    last = space.queue[first : space.turn] if first >= 0 else []
+    beside = _said(last) == proc.answered and not any(entry.pinned for entry in last)
     going = last if beside else []  # where more was said since, its place costs too much
-    for entry in going:
-        kernel.policy(proc).drop(entry.page)
+    for page in _said(going):
+        kernel.policy(proc).drop(page)
     if going:
         pager.remove(space, {entry.page for entry in going})
         queue.left(kernel, proc, going)
     turn = space.queue[space.turn :]
-    plain = all(entry.kind is Kind.MESSAGE for entry in turn)  # a syscall, or what it answered, says why
-    proc.answered = tuple(entry.page for entry in turn) if plain else ()
+    plain = all(entry.kind in (Kind.MESSAGE, Kind.THOUGHT) for entry in turn)  # a syscall, or its answer, says why
+    proc.answered = _said(turn) if plain else ()
+
+
+def _said(entries: Iterable[Entry]) -> tuple[int, ...]:
+    """The pages among them that are no thought."""
+    return tuple(entry.page for entry in entries if entry.kind is not Kind.THOUGHT)
 
 
 def check(proc: Process) -> None:

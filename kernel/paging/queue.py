@@ -13,7 +13,7 @@ from kernel.event import What
 from kernel.interrupts import Line
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
-from kernel.memory.page import HEADS, Kind, Origin, Role
+from kernel.memory.page import HEADS, UNRANKED, Kind, Origin, Role
 from kernel.memory.policy import make
 from kernel.paging import alloc, backlog, segments, share, summary
 from kernel.process import Process
@@ -27,7 +27,8 @@ def append(kernel: Kernel, proc: Process, entry: Entry) -> None:
     limits = share.making_room(kernel, proc, entry.tokens)
     victims = pager.make_room(space, kernel.policy(proc), limits, entry.tokens, memory.low)
     space.queue.append(entry)
-    kernel.policy(proc).admit(entry.page, entry.tokens, entry.kind)
+    if entry.kind not in UNRANKED:
+        kernel.policy(proc).admit(entry.page, entry.tokens, entry.kind)
     if victims:
         evicted(kernel, proc, victims)
     if pager.pressure(space, limits, memory.warn) and not proc.thread:
@@ -48,7 +49,7 @@ def evicted(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
         for place, entry in enumerate(summary.standing(kernel, proc, stood)):
             space.queue.insert(place, entry)
             space.turn += 1
-    if leaves != "nothing" and not any(entry.kind in HEADS for entry in space.queue):
+    if leaves != "nothing" and space.evicted and not any(entry.kind in HEADS for entry in space.queue):
         text = kernel.iset.alert("stub", proc.spec.calls, pages=space.evicted)
         _head(kernel, proc, text, Kind.STUB)
 
@@ -57,7 +58,7 @@ def left(kernel: Kernel, proc: Process, victims: Sequence[Entry]) -> None:
     """Account for what has left a queue, whatever is made of the place; what was said is yet to be looked at."""
     assert victims
     proc.accounts.evictions += len(victims)
-    gone = [entry for entry in victims if entry.kind not in HEADS]
+    gone = [entry for entry in victims if entry.kind not in UNRANKED]
     proc.space.evicted += len(gone)
     tokens = sum(entry.tokens for entry in victims)
     kernel.note(What.EVICT, proc, pages=tuple(entry.page for entry in gone), tokens=tokens)
@@ -81,8 +82,12 @@ def _fold(kernel: Kernel, proc: Process, victims: list[Entry]) -> None:
 
 
 def fold(kernel: Kernel, proc: Process) -> None:
-    """Bring `data` up to the core blocks and drop the writes that led there, those of this turn excepted."""
+    """Bring `data` up to the core blocks and drop the writes that led there, those of this turn excepted.
+
+    The prefix breaks, so what was thought before this turn goes, too.
+    """
     space, folded = proc.space, _written(proc)
+    pager.remove(space, {entry.page for entry in space.thoughts(0, space.turn)})
     for entry in folded:
         kernel.policy(proc).drop(entry.page)
     pager.remove(space, {entry.page for entry in folded})
@@ -112,4 +117,4 @@ def check(kernel: Kernel, proc: Process) -> None:
     if proc.pid in kernel.policies and proc.pid in kernel.draft.dirty:  # asked by its verbs: a copy lets all go
         copy = make(proc.policy[0], kernel.budgets(proc).queue, proc.policy[1])
         held = sorted(copy.evict(1 << 40, ()))
-        assert held == sorted(entry.page for entry in queue if entry.kind not in HEADS), "the policy has others"
+        assert held == sorted(entry.page for entry in queue if entry.kind not in UNRANKED), "the policy has others"

@@ -12,7 +12,7 @@ from kernel.errors import SyscallError, some
 from kernel.event import Load, Loaded, What
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
-from kernel.memory.page import HEADS, Kind
+from kernel.memory.page import UNRANKED, Kind
 from kernel.paging import queue, transcript
 from kernel.process import Process
 from kernel.state import Kernel
@@ -24,7 +24,7 @@ def pin(kernel: Kernel, proc: Process, page: int, pinned: bool) -> None:
     if index < 0:
         raise SyscallError(f"page {page} is not resident; resident are {some(e.page for e in space.queue)}")
     entry = space.queue[index]
-    if entry.kind in (*HEADS, Kind.DELTA):
+    if entry.kind in (*UNRANKED, Kind.DELTA):
         raise SyscallError(f"page {page} is the kernel's ({entry.kind}) and cannot be pinned")
     limit = kernel.budgets(proc).pinned
     if pinned and not entry.pinned and space.pinned() + entry.tokens > limit:
@@ -38,7 +38,7 @@ def evict(kernel: Kernel, proc: Process, pages: tuple[int, ...]) -> None:
     """Let resident pages go; they stay on disk and in the indexes."""
     space = proc.space
     wanted = set(pages)
-    known = {e.page for e in space.queue if not e.pinned and e.kind not in (*HEADS, Kind.DELTA)}
+    known = {e.page for e in space.queue if not e.pinned and e.kind not in (*UNRANKED, Kind.DELTA)}
     if wanted - known:
         raise SyscallError(f"pages {some(sorted(wanted - known))} are not evictable; these are: {some(sorted(known))}")
     transcript.emitted(kernel, proc)
@@ -92,5 +92,5 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
 def check(kernel: Kernel, proc: Process) -> None:
     """Assert that pins are within their share, and that no page of the kernel's is pinned."""
     assert proc.space.pinned() <= kernel.budgets(proc).pinned, "pins leave too little to run in"
-    assert not any(entry.pinned for entry in proc.space.queue if entry.kind in (*HEADS, Kind.DELTA))
+    assert not any(entry.pinned for entry in proc.space.queue if entry.kind in (*UNRANKED, Kind.DELTA))
     assert not any(entry.pinned for entry in proc.space.recall), "it goes with the turn"

@@ -64,7 +64,7 @@ def blocks_fit(kernel: Kernel, spec: Spec) -> None:
     frame = kernel.models[spec.model].costs.role[Role.SYSTEM]
     text = text_of(kernel, spec.model, spec.calls, spec.system)
     tokens = alloc.size(kernel, spec.model, text)
-    limits = kernel.divide(spec.model, tokens + frame if text else 0)
+    limits = kernel.divide(spec.model, tokens + frame if text else 0, spec.think)
     if len(spec.blocks) > BLOCKS_MAX:
         raise BadInput(f"{len(spec.blocks)} core blocks; at most {BLOCKS_MAX} are allowed")
     data = alloc.size(kernel, spec.model, render_blocks(spec.blocks)) + frame

@@ -28,12 +28,19 @@ def tell(
 
 
 def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area = Area.NONE, gist: str = "") -> int:
-    """Append what the CPU emitted as a page of its own ids, once a trap; returns the page, or 0 if there is none."""
+    """Append what the CPU emitted as a page of its own ids, once a trap, behind what was thought before it.
+
+    Returns the page of the instruction, or 0 if there is none.
+    """
     event, kernel.draft.emission = kernel.draft.emission, None
     if event is None or not event.ids:
         return 0
     assert kernel.draft.ran == proc.pid, "another's words"
-    part = Part(event.text, event.ids)
+    if event.thought:
+        _thought(kernel, proc, Part(event.thinking, event.ids[: event.thought]))
+    part = Part(event.text, event.ids[event.thought :])
+    if not part.ids:
+        return 0
     group = proc.space.group if kind is Kind.SYSCALL else 0
     entry = alloc.page(
         kernel,
@@ -48,6 +55,13 @@ def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area
     )
     queue.append(kernel, proc, entry)
     return entry.page
+
+
+def _thought(kernel: Kernel, proc: Process, part: Part) -> None:
+    """Append what was thought before an instruction; what is longer than any page stands on disk alone."""
+    entry = alloc.page(kernel, proc.pid, part, Kind.THOUGHT, Origin.PROCESS, Role.ASSISTANT)
+    if entry.tokens <= kernel.budgets(proc).unit:
+        queue.append(kernel, proc, entry)
 
 
 def answer(kernel: Kernel, proc: Process, text: str, *, delta: bool = False) -> None:

@@ -24,7 +24,7 @@ from kernel.text import one_line
 from llmos import ask, tables
 from llmos.commands.options import dir_option, json_option, proc_argument, socket_of, typed
 from llmos.commands.output import print_json, show
-from llmos.commands.processes import syscalls_of
+from llmos.commands.processes import syscalls_of, think_of
 
 
 def _number(text: str) -> int:
@@ -46,13 +46,14 @@ SETTABLE: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {  # by name: the
     "nice": ("nice", _number),
     "abort": ("abort", _flag),
     "sample": ("sampling", lambda text: read(text) or Sampling()),
+    "think": ("think", think_of),
 }
 
 
 @click.command("set")
 @proc_argument
 @click.argument(
-    "changes", metavar="[KEY=VALUE]...", nargs=-1, help="system, mask, nice, abort, sample; none: show them."
+    "changes", metavar="[KEY=VALUE]...", nargs=-1, help="system, mask, nice, abort, sample, think; none: show them."
 )
 @dir_option
 @json_option
@@ -64,8 +65,9 @@ def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: b
 
     Change what a process is made of, dead or living, all at once: its instructions (system=- reads them from standard
     input), the syscalls that it may emit (a list, all, or default: as suits its model), its share of the CPU, whether a
-    new message stops what it is saying, how its words are drawn (as --sample of `llmos spawn`). Instructions and mask
-    stand first in the prompt, which is evaluated anew.
+    new message stops what it is saying, how its words are drawn (as --sample of `llmos spawn`), whether it thinks
+    before it answers, if its model can (auto, off, on, or up to so many tokens). Instructions and mask stand first in
+    the prompt, which is evaluated anew.
     """
     path = socket_of(directory)
     if changes:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from drivers.door import wire
 from kernel.errors import BadInput
 from kernel.sampling import read
-from kernel.spec import Spec
+from kernel.spec import Spec, Think
 from llmos import ask, tables
 from llmos.commands.options import dir_option, json_option, proc_argument, sample_option, socket_of, typed
 from llmos.commands.output import coloured, columns, print_json, print_lines, print_rich, said, show
@@ -95,6 +96,7 @@ def irqs(directory: Path | None, as_json: bool) -> None:
     help="-20 to 19, default 0: the higher, the smaller its share under sched.policy fair.",
 )
 @click.option("--abort", is_flag=True, help="A new message stops what it is saying.")
+@click.option("--think", metavar="WHAT", help="Before it answers: auto (as its model does), off, on, or N tokens.")
 @click.option("--model", default="", metavar="NAME", help="Which of the machine's models (--set models.NAME=GGUF).")
 @sample_option
 @dir_option
@@ -106,6 +108,7 @@ def spawn(
     system: str | None,
     nice: int | None,
     abort: bool,
+    think: str | None,
     model: str,
     sample: str | None,
     directory: Path | None,
@@ -126,16 +129,25 @@ def spawn(
         blocks[key] = text
     names = None if mask is None else syscalls_of(mask)
     sampling = None if sample is None else read(sample)
-    spec = Spec(name, names or (), system or "", blocks, nice or 0, abort, model, sampling)
+    spec = Spec(name, names or (), system or "", blocks, nice or 0, abort, model, sampling, think_of(think or "auto"))
     suit = (*(("calls",) if names is None else ()), *(("system",) if system is None else ()))
     given = (*(("system",) if system is not None else ()), *(("nice",) if nice is not None else ()))
     given = (*given, *(("sampling",) if sample is not None else ()))
+    given = (*given, *(("think",) if think is not None else ()))
     request = wire.Spawn(id=0, spec=spec, suit=suit, given=given)
     ok = ask.call(socket_of(directory), request, wire.Ok)
     if as_json:
         print_json({"pid": ok.pid, "name": name, "lsn": ok.lsn})
     else:
         show(f"{name} is process {ok.pid}")
+
+
+def think_of(text: str) -> str:
+    """What a process is to think before it answers. Raises BadInput."""
+    try:
+        return msgspec.convert(text, Think)
+    except msgspec.ValidationError as exc:
+        raise BadInput(f"think {text}: auto, off, on, or a number of tokens up to 999999 is wanted") from exc
 
 
 def syscalls_of(mask: str) -> tuple[str, ...]:

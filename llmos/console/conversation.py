@@ -27,6 +27,7 @@ from llmos.tables import describe
 from syscalls.abi import TRAP_MARK
 
 HISTORY_LINES: Final = 6  # messages shown when a chat begins
+THOUGHT_CHARS: Final = 2_000  # of a thought that are shown, from its end
 HISTORY_CHARS: Final = 300  # of each but the last
 SHOWN_NOTES: Final = (
     *(What.INTERRUPT, What.FAULT, What.EVICT, What.FOLD, What.TURN, What.SUMMARY, What.FACT),
@@ -63,6 +64,7 @@ class Conversation:
         self._attempt = (0, 0)  # instruction and attempt that is being emitted
         self._raw: str | None = None  # its text so far; None: its beginning was missed
         self._half = ""  # what of it stands on the screen
+        self._thought = ""  # what was thought before it
         self._later: deque[Callable[[], None]] = deque()  # to be drawn once no reply is half shown
 
     def token(self, streamed: Streamed) -> None:
@@ -74,7 +76,13 @@ class Conversation:
             return
         if attempt > self._attempt:
             self._strike()
-            self._attempt, self._raw = attempt, "" if streamed.offset == 0 else None
+            self._attempt, self._raw, self._thought = attempt, None, ""
+        if streamed.thought:
+            self._thought += streamed.text
+            self.screen.thinks(self.name, printable(self._thought[-THOUGHT_CHARS:]))
+            return
+        if streamed.offset == 0:
+            self._raw = ""
         if self._raw is None:
             return
         self._raw += streamed.text

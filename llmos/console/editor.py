@@ -251,18 +251,16 @@ class Terminal:
         self.colour = colour
         self._who, self._half = "", ""  # the reply that is not final
         self._status = ""  # what takes long
+        self._thought = ""  # what was thought before the reply
         self._working_since = 0.0  # 0: the model has nothing to do
         self.editor = LineEditor(history, self._passing, colour=colour, typed=typed, interrupted=interrupted)
 
     def _passing(self) -> StyleAndTextTuples:
         """What stands above the line and will go: a growing reply by its last rows, or what takes long."""
         if self._half:
-            size = self.editor.output.get_size()
-            room = max(1, size.rows - KEPT_ROWS)
-            shown = inner(self._half[-room * size.columns :]).split("\n")
-            while len(shown) > 1 and rows("\n".join(shown), size.columns) > room:  # each round takes a line
-                del shown[0]
-            return [("bold ansicyan" if self.colour else "", f"{self._who}> "), ("", "\n".join(shown))]
+            return [("bold ansicyan" if self.colour else "", f"{self._who}> "), ("", self._end(self._half))]
+        if self._thought:
+            return [("ansibrightblack" if self.colour else "", f"{self._who} thinks: {self._end(self._thought)}")]
         if self._status:
             return [("ansibrightblack" if self.colour else "", f"· {self._status}")]
         if self._working_since:
@@ -271,9 +269,18 @@ class Terminal:
             return [("ansibrightblack" if self.colour else "", f"{frame} {self._who} works, {waited_s:.0f} s")]
         return []
 
+    def _end(self, text: str) -> str:
+        """The last rows of a growing text, as many as there is room for."""
+        size = self.editor.output.get_size()
+        room = max(1, size.rows - KEPT_ROWS)
+        shown = inner(text[-room * size.columns :]).split("\n")
+        while len(shown) > 1 and rows("\n".join(shown), size.columns) > room:  # each round takes a line
+            del shown[0]
+        return "\n".join(shown)
+
     def _write(self, text: str) -> None:
         """A whole line above the editor, or several."""
-        self._status = ""
+        self._status = self._thought = ""
         self.editor.write(text)
 
     def _styled(self, text: str, code: str) -> str:
@@ -290,9 +297,14 @@ class Terminal:
         self.editor.turning = on
         self.editor.redraw()
 
+    def thinks(self, who: str, text: str) -> None:
+        """See Screen."""
+        self._who, self._thought = who, text
+        self.editor.redraw()
+
     def begin(self, who: str) -> None:
         """See Screen."""
-        self._who = who
+        self._who, self._thought = who, ""
 
     def add(self, text: str) -> None:
         """See Screen."""

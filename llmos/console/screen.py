@@ -27,6 +27,10 @@ class Screen(Protocol):
         """Whether a reply of `who` is waited for."""
         ...
 
+    def thinks(self, who: str, text: str) -> None:
+        """What `who` thinks before it says something; replaced by whatever comes next."""
+        ...
+
     def begin(self, who: str) -> None:
         """A reply of `who` begins."""
         ...
@@ -89,6 +93,9 @@ class Plain:
 
     def working(self, who: str, on: bool) -> None:
         pass  # a file wants no progress
+
+    def thinks(self, who: str, text: str) -> None:
+        pass  # nor what is no message
 
     def begin(self, who: str) -> None:
         self._write(f"{who}> ")

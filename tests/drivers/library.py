@@ -125,6 +125,7 @@ class Words:
     size, measure_id, leading_space = WORDS, "words", False
     ends = frozenset([WORDS - 1])
     end_ids, banned = np.array([WORDS - 1]), np.array([], np.int64)
+    thought = None
     frame = Frame(begin=(), prefix=dict.fromkeys(Role, (1,)), suffix=dict.fromkeys(Role, (2, 3)), generate=())
 
     def piece(self, token: int) -> bytes:

@@ -301,7 +301,7 @@ def test_a_template_cannot_reach_out_of_its_sandbox() -> None:
         ("'<seed:think>' '</seed:think>'", Marks("<seed:think>", "</seed:think>")),
         ("[THINK] [/THINK]", Marks("[THINK]", "[/THINK]")),
         ("<|START_THINKING|><|END_THINKING|>", Marks("<|START_THINKING|>", "<|END_THINKING|>")),
-        ("<|channel|>analysis<|message|> <|end|>", Marks("<|channel|>analysis<|message|>", "<|end|>")),
+        ("<|channel|>analysis<|message|> <|end|>", Marks("<|channel|>analysis<|message|>", "<|end|>", apart=True)),
         ("<|channel>thought\n<channel|>", Marks("<|channel>thought\n", "<channel|>")),
         ("<think> alone", None),
         ("I think so, in [thoughts]", None),

@@ -29,7 +29,7 @@ from drivers.cpu.llama.turns import Turns  # noqa: E402
 from drivers.cpu.recommended import SENSIBLE  # noqa: E402
 from kernel.errors import DeviceError  # noqa: E402
 from kernel.event import AnyEvent, Outcome, Tag, Trapped  # noqa: E402
-from kernel.memory.page import Role  # noqa: E402
+from kernel.memory.page import Kind, Role  # noqa: E402
 from kernel.ports import Job, Streamed  # noqa: E402
 from kernel.settings import Cpu as CpuSettings  # noqa: E402
 from tests.drivers.library import Library, Words, next_token  # noqa: E402
@@ -317,7 +317,7 @@ def test_a_job_is_given_back_once_whatever_thread_breaks_or_closes() -> None:
 
 def test_work_done_again_is_that_of_pages_seen_before_beyond_what_was_kept() -> None:
     def page(number: int, tokens: int, recalled: bool = False) -> SimpleNamespace:
-        of = SimpleNamespace(id=number, of=0)
+        of = SimpleNamespace(id=number, of=0, kind=Kind.MESSAGE)
         return SimpleNamespace(page=of, role=Role.USER, ids=(0,) * tokens, recalled=recalled)
 
     seen = Seen(Words.frame)  # three tokens around each page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from drivers.disk import parcel
 from kernel.audit import audit
 from kernel.event import Imported, Moved, MovedTimer
 from kernel.limits import NS, PENDING_MAX
@@ -85,7 +86,7 @@ def test_pages_of_the_kernels_come_in_as_of_an_import_and_what_was_said_as_it_wa
 
 def test_an_import_cannot_pin_more_than_a_process_may_nor_what_is_the_kernels() -> None:
     rig = Rig(program)
-    kinds = [kind for kind in Kind if kind not in (Kind.TEXT, Kind.CORE, Kind.STUB, Kind.SUMMARY, Kind.FACT)]
+    kinds = [kind for kind in Kind if kind not in (*parcel.REMADE, Kind.FACT)]
     many = [page(kinds[n % len(kinds)], pinned=True, where="queue", text=f"pinned {n} " * 9) for n in range(60)]
     pid = taken(rig, *many)
     assert 0 < rig.proc(pid).space.pinned() <= rig.kernel.budgets(rig.proc(pid)).pinned

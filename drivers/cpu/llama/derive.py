@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from drivers.cpu.llama.frame import NOTHING, Message, Past, TextFrame, Trim
+from drivers.cpu.llama.frame import NOTHING, Message, Past, TextFrame, Thinks, Trim
 from drivers.cpu.llama.named import named
 from drivers.cpu.llama.template import NotASumError, Template
 from drivers.cpu.llama.thinking import Marks, thinking
@@ -117,7 +117,7 @@ def _checked(template: Template, marks: Marks | None) -> Derived:
         if differs := [one.name for one in compare(template, frame, marks) if one.equal is False]:
             why = f"no sum of frames makes what it makes of {', '.join(differs)}"
             continue
-        return Derived(frame, dated=template.dated)
+        return Derived(_thinking(template, frame, marks) if marks else frame, dated=template.dated)
     raise NotASumError(why)
 
 
@@ -303,6 +303,57 @@ def _past(template: Template, frame: TextFrame, marks: Marks | None) -> TextFram
             return kept
     ways = [msgspec.structs.replace(frame, past=Past(marks.close, trim)) for trim in TRIMS]
     return _fits(template, around, [frame, *ways])
+
+
+def _thinking(template: Template, frame: TextFrame, marks: Marks) -> TextFrame:
+    """The frame with how the model thinks, as far as the template shows it.
+
+    `lead` is what an answer of the past and one that is generated begin with in common, before a mark of thought.
+    """
+    answer, said = frame.prefix[A], frame.generate
+    lead = os.path.commonprefix([answer, said])
+    inside = [lead.index(mark) for mark in (marks.open, marks.close) if mark and mark in lead]
+    if inside:
+        lead = lead[: min(inside)]
+    elif lead not in (answer, said):
+        lead = _cut(lead)
+    answer, said = answer.removeprefix(lead), said.removeprefix(lead)
+    if said and marks.close not in said and marks.open not in said:  # where a thought would stand nobody knows
+        return frame
+    off = next((one for one in (said, _without(template, lead), answer) if marks.close in one), "")
+    framed = "" if marks.close in answer else answer  # what stands before an answer, with thought or without
+    if off and not off.endswith(framed):
+        off += framed
+    tag = "\n" if marks.open.endswith(">") and not marks.open.endswith("|>") else ""
+    if off:
+        before, close = off.rsplit(marks.close, 1)
+        blank = before.partition(marks.open)[2][:1] if marks.open and marks.open in before else ""
+        begun = before[: before.find(marks.open)] + marks.open + blank if marks.open in before else marks.open
+    else:
+        apart = lead if marks.close in frame.suffix[A] or marks.apart else ""
+        begun, close = marks.open + tag, apart + framed if framed else tag * 2
+    first = marks.close not in said if said else True if marks.apart else None
+    return msgspec.structs.replace(
+        frame,
+        thinks=Thinks(marks.close, said if first and said else begun, close, "" if off == answer else off, first),
+        lead=lead,
+        plain=lead if off and off != answer else lead + answer,
+    )
+
+
+SWITCHES: Final = ("enable_thinking", "thinking")  # what templates ask whether thought is wanted
+
+
+def _without(template: Template, lead: str) -> str:
+    """What stands behind `lead` where a template is told that no thought is wanted; "" if it does not tell."""
+    for switch in SWITCHES if lead else ():
+        try:
+            said = template.render([U1], **{switch: False})
+        except NotASumError:
+            continue
+        if lead in said:
+            return said.rpartition(lead)[2]
+    return ""
 
 
 def _cut(text: str) -> str:

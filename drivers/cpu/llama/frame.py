@@ -44,12 +44,23 @@ class Past(msgspec.Struct, frozen=True):
     kept: str = ""
 
 
+class Thinks(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a model thinks before it answers. All but `mark` are said by the frame, with control tokens."""
+
+    mark: str  # what ends a thought
+    open: str  # begins one, behind `lead`
+    close: str = ""  # stands between the mark and the answer
+    off: str = ""  # stands behind `lead` where there is to be no thought; "": the answer is generated from `plain`
+    first: bool | None = None  # the template begins a thought (True), or has none (False); None: the model decides
+
+
 class TextFrame(Sum[str], frozen=True, omit_defaults=True):
     """A chat template as text; vocabulary.py makes a `kernel.memory.measure.Frame` of it."""
 
     trim: dict[Role, Trim] = {}
     joined: Trim | None = None  # of a user's text that stands in one turn with system texts, if that is another
     past: Past | None = None
+    thinks: Thinks | None = None
 
     def said(self, role: Role, text: str) -> str:
         """A text as the template puts it down."""
@@ -73,4 +84,7 @@ class TextFrame(Sum[str], frozen=True, omit_defaults=True):
     def parts(self) -> list[str]:
         """Every piece of text that the frame adds."""
         head = [self.head.begin, self.head.between, self.head.end, self.head.joined or ""] if self.head else []
-        return [self.begin, *self.prefix.values(), *self.suffix.values(), self.generate, *head, self.again or ""]
+        thinks = self.thinks
+        thought = [thinks.open, thinks.mark + thinks.close, thinks.off] if thinks else []
+        own = [self.begin, *self.prefix.values(), *self.suffix.values(), self.generate]
+        return [*own, *head, self.again or "", *thought]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kernel.memory.measure import Frame, Visible
+from kernel.memory.page import Kind
 
 LAST_MAX: Final = 4096  # processes whose last prompt is known
 
@@ -41,5 +42,9 @@ class Seen:
         self._last[pid] = frozenset(page.page.of or page.page.id for page in pages)
         if len(self._last) > LAST_MAX:
             self._last.popitem(last=False)
-        seen = sum(len(page.ids) + self._costs[page.role] for page in pages if (page.page.of or page.page.id) in last)
+        seen = sum(
+            len(page.ids) + (self._costs[page.role] if page.page.kind is not Kind.THOUGHT else 0)
+            for page in pages
+            if (page.page.of or page.page.id) in last
+        )
         return max(0, seen - kept)

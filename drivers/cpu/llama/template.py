@@ -72,7 +72,7 @@ class Template:
                     why = why or f"it refuses every conversation: {exc}"
         raise NotASumError(why or "it puts down no text")
 
-    def render(self, messages: Sequence[Message], *, generate: bool = True) -> str:
+    def render(self, messages: Sequence[Message], *, generate: bool = True, **switches: bool) -> str:
         """The template's own prompt for `messages`. Raises NotASumError if it refuses them or breaks on them."""
         dicts: list[dict[str, Any]] = [
             {"role": str(role), "content": [{"type": "text", "text": text}] if self.parts else text}
@@ -80,7 +80,7 @@ class Template:
         ]
         try:
             return self.compiled.render(
-                messages=dicts, add_generation_prompt=generate, tools=self.tools, documents=None
+                messages=dicts, add_generation_prompt=generate, tools=self.tools, documents=None, **switches
             )
         except Exception as exc:  # a template is a program: it may break in any way that programs do
             raise NotASumError(_line(exc)) from exc

@@ -14,6 +14,7 @@ class Marks(NamedTuple):
 
     open: str
     close: str
+    apart: bool = False  # a thought is a message of its own, and the answer the next one
 
 
 WORD: Final = r"(?:think|thought|reason)"
@@ -39,5 +40,5 @@ def thinking(source: str) -> Marks | None:
     for shape, left, right in PAIRS:
         for found in re.findall(shape, source, re.IGNORECASE):
             if right.format(found) in source:
-                return Marks(left.format(found), right.format(found))
+                return Marks(left.format(found), right.format(found), apart=right == "<|end|>")
     return None

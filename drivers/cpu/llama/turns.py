@@ -24,7 +24,7 @@ from drivers.cpu.kv.seats import Seat, Seats
 from drivers.cpu.llama.cores import Cores
 from drivers.cpu.llama.grammars import Grammars
 from drivers.cpu.llama.plan import batches
-from drivers.cpu.llama.run import Run, trap
+from drivers.cpu.llama.run import Run, room, trap
 from drivers.cpu.llama.seen import Seen
 from drivers.cpu.llama.sizes import Sizes
 from drivers.cpu.llama.slots import Slots
@@ -153,9 +153,9 @@ class Turns:
             window = min(job.window, self._sizes.window)
             if not job.prompt:
                 raise DeviceError("the prompt is empty")
-            if len(job.prompt) + max(job.reply, len(job.ids)) > window:
+            if len(job.prompt) + room(job) > window:
                 n = len(job.prompt)
-                raise DeviceError(f"a prompt of {n} and a reply of {job.reply} tokens exceed the window of {window}")
+                raise DeviceError(f"a prompt of {n} and a reply of {room(job)} tokens exceed the window of {window}")
             matcher = self._grammars.matcher(job.grammar)
         except DeviceError as exc:
             self._answer(trap(job, Outcome.FAILED, str(exc)))

@@ -18,10 +18,12 @@ import msgspec
 import numpy as np
 
 from drivers.cpu import gguf
-from drivers.cpu.llama.frame import WHITE, TextFrame
+from drivers.cpu.llama.frame import WHITE, TextFrame, Thinks
 from drivers.cpu.llama.marks import Marks
+from drivers.cpu.llama.thought import Marks as Thought
 from drivers.cpu.llama.trial import Verdict
 from kernel.errors import BadInput
+from kernel.limits import MARKS_TOKENS_MAX
 from kernel.memory.measure import Frame, Head
 from kernel.memory.page import Role
 
@@ -55,6 +57,7 @@ class Vocabulary:
         # SentencePiece vocabularies put a space before a text and take it off again; the file may say otherwise.
         spm = llama_cpp.llama_vocab_type(self.handle) == llama_cpp.LLAMA_VOCAB_TYPE_SPM
         self.leading_space = bool(header.meta.get("tokenizer.ggml.add_space_prefix", spm)) and spm
+        self.thought: Thought | None = None
         self.frame = self._framed(verdict)
         self.measure_id = hashlib.blake2b(
             header.tokenizer.encode() + msgspec.json.encode(self.frame, order="sorted"), digest_size=16
@@ -88,8 +91,39 @@ class Vocabulary:
             again=None if text.again is None else ids(text.again),
             trims=text.trim.get(Role.USER) == WHITE,
         )
+        if text.thinks is not None and text.lead is not None and text.plain is not None:
+            self.thought = self._thought(text.thinks)
+            if self.thought is not None:
+                frame = msgspec.structs.replace(frame, lead=ids(text.lead), plain=ids(text.plain))
         self._marks = self._marked(text, {token for part in text.parts() for token in ids(part)} | {*frame.begin})
         return frame
+
+    def _thought(self, text: Thinks) -> Thought | None:
+        """How the model thinks, in tokens; None, said on boot, if its marks take too many."""
+        open_, mark, then, off = (
+            self.encode(part, special=True) for part in (text.open, text.mark, text.close, text.off)
+        )
+        if len(open_) + len(mark) + len(then) > MARKS_TOKENS_MAX or len(off) > MARKS_TOKENS_MAX:
+            self.off += (f"the marks of its thought take more than {MARKS_TOKENS_MAX} tokens: it is not to think",)
+            return None
+        opens = open_[0] if open_ and self._is_mark(open_[0], text.open) else -1
+        closes = mark[0] if len(mark) == 1 else -1
+        return Thought(
+            open_,
+            mark,
+            then,
+            off,
+            opens,
+            closes,
+            text=b"" if closes >= 0 else text.mark.encode(),
+            then_text=text.close.encode(),
+            first=text.first,
+        )
+
+    def _is_mark(self, token: int, text: str) -> bool:
+        """Whether a token alone is what a mark begins with, and no piece of ordinary text."""
+        own = text_of(self.handle, token)
+        return len(own.strip()) > 1 and text.startswith(own) and self.encode(own, special=True) == (token,)
 
     def _head(self, text: Head[str]) -> Head[tuple[int, ...]]:
         between, end = self.encode(text.between, special=True), self.encode(text.end, special=True)
