@@ -470,6 +470,32 @@ def templates(data: Path | None, as_json: bool) -> int:
     return run(data, as_json)
 
 
+@bench.command("thinking", short_help="What thought costs, and where it gets.")
+@click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
+@click.option("--turns", type=click.IntRange(1, 400), default=40, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of what the user says.")
+@click.option(
+    "--budgets", metavar="N,N", default="16,64,256", show_default=True, help="Tokens of a thought: a row each."
+)
+@set_option
+@json_option
+def thinking(model: str, turns: int, seed: int, budgets: str, changes: tuple[str, ...], as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench thinking --turns 2 --budgets 8
+      llmos bench thinking --turns 2 --budgets 8 --set window=4096 --json
+
+    Have a model talk as it is, and under its own chat template with a thought begun in its mouth before each answer:
+    tokens evaluated per new one, and what of a thought was said, indexed or recalled (nothing). Exit status 1 if
+    anything was.
+    """
+    from bench.thinking import run
+
+    if not all(one.isdecimal() and 0 < int(one) < 100_000 for one in budgets.split(",")):
+        raise BadInput(f"--budgets {budgets}: numbers of tokens are wanted, with commas between them")
+    return run(model, turns, seed, [int(one) for one in budgets.split(",")], changes, as_json)
+
+
 @bench.command("chat", short_help="Fifteen turns of small talk: in the user's language, and new?")
 @click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
 @click.option("--seeds", metavar="A-B", default="1-3", show_default=True, help="Of draws: a talk each.")

@@ -36,6 +36,7 @@ from kernel.machine.loop import Machine
 from kernel.machine.views import Entry
 from kernel.memory.measure import Visible
 from kernel.memory.page import Area, Kind, Origin, Page, Role
+from kernel.memory.pager import reply_max
 from kernel.ports import Streamed
 from kernel.process import State
 from kernel.sampling import RECOMMENDED, Sampling
@@ -88,9 +89,13 @@ class Rig:
                     self.errors += [note.text for note in one.notes if note.what is What.ERROR]
 
     async def spawn(
-        self, name: str, calls: tuple[str, ...] = ("send_message",), sampling: Sampling | None = None
+        self,
+        name: str,
+        calls: tuple[str, ...] = ("send_message",),
+        sampling: Sampling | None = None,
+        think: str = "auto",
     ) -> int:
-        self._pids[name] = (await self.machine.requests.spawn(Spec(name, calls, sampling=sampling))).pid
+        self._pids[name] = (await self.machine.requests.spawn(Spec(name, calls, sampling=sampling, think=think))).pid
         return self._pids[name]
 
     async def say(self, name: str, mid: str, text: str) -> None:
@@ -341,9 +346,22 @@ async def test_what_it_thinks_is_no_part_of_a_message(fake: Fake, inline: bool) 
             await rig.say("p", f"m{n}", "tea")
             await rig.answered(f"m{n}")
     assert [one.text for one in rig.messages] == ["you said: tea"] * 2
-    assert not any("think" in one.text for one in rig.streamed)
-    assert "think" not in json.dumps(fake.chats)
-    assert fake.chats[0]["max_tokens"] > 2_048, "it has room to think"
+    assert not any("think" in one.text for one in rig.streamed if not one.thought)
+    assert "".join(one.text for one in rig.streamed if one.thought) == 2 * thought
+    assert "think" not in json.dumps([chat["messages"] for chat in fake.chats])
+    assert fake.chats[-1]["max_tokens"] > 2048 // 8, "it has room to think"
+
+
+@pytest.mark.parametrize(("think", "asked"), [("auto", None), ("off", False), ("on", True), ("300", True)])
+async def test_a_server_that_thinks_is_told_whether_that_is_wanted(fake: Fake, think: str, asked: bool | None) -> None:
+    fake.reasoning, fake.schema, fake.tools = "the user wants an echo", False, False
+    async with running(made(fake), "memory.fault=false") as rig:
+        await rig.spawn("p", think=think)
+        await rig.say("p", "m0", "tea")
+        await rig.answered("m0")
+    wanted = fake.chats[-1].get("chat_template_kwargs")
+    assert wanted == (None if asked is None else {"enable_thinking": asked})
+    assert think != "300" or fake.chats[-1]["max_tokens"] == 300 + reply_max(rig.machine.kernel.settings)
 
 
 async def test_words_of_what_was_recalled_are_not_penalised(fake: Fake) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.gguf import retemplated
 from kernel.event import AnyEvent, Outcome, Tag, Thought, Trapped
 from kernel.memory.page import Role
 from kernel.ports import Job, Streamed
@@ -17,7 +18,6 @@ from kernel.sampling import Sampling
 from kernel.settings import Cpu as CpuSettings
 from llmos import models
 from syscalls.grammar import grammar
-from tests.gguf import retemplated
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 

@@ -53,7 +53,7 @@ ASKS: Final = {
     *("pmap", "cat", "facts", "stop"),
 }
 """Commands for which kernels run."""
-BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory", "bench chat"}
+BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory", "bench chat", "bench thinking"}
 """Commands that evaluate or fetch a model in whatever example."""
 MINUTES: Final = {
     f"bench {name}"

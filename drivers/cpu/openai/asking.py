@@ -131,6 +131,13 @@ def constrained(may: Allowed, constraint: Constraint) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "instruction", "schema": schema}}}
 
 
+def thinking(job: Job) -> dict[str, Any]:
+    """The field that tells a server whether thought is wanted, as llama-server and vLLM take it; {}: as it is."""
+    if job.thought is not None and not job.thought.must:
+        return {}
+    return {"chat_template_kwargs": {"enable_thinking": job.thought is not None}}
+
+
 def request(model: str, said: list[Message], most: int, dialect: Dialect) -> dict[str, Any]:
     """A request of at most so many tokens of answer."""
     found: dict[str, Any] = {"model": model, "messages": said, "stream": True, "max_tokens": most}

@@ -90,6 +90,8 @@ class Able(msgspec.Struct, frozen=True):
             prefix={role: one * (self.role - 1) for role in Role},
             suffix={role: one for role in Role},
             generate=one * self.role,
+            lead=one * self.role if self.thinks else None,
+            plain=one * self.role if self.thinks else None,
         )
 
 

@@ -64,7 +64,7 @@ class Answer:
         self.finish = ""  # "" until the server says how it ended
         self.model = ""
         self.usage = Usage()
-        self.thought = 0  # characters of reasoning
+        self.thought = ""  # its reasoning
         self.done = False
         self._raw, self._tool, self._arguments = "", "", ""
 
@@ -103,7 +103,7 @@ class Answer:
         said = choice.get("delta") or choice.get("message") or {}
         if not isinstance(said, dict):
             raise Malformed("a delta that is no JSON object")
-        self.thought += max(len(_text(said.get(name))) for name in REASONING)
+        self.thought += max((_text(said.get(name)) for name in REASONING), key=len)
         self._call(said.get("tool_calls"))
         self._raw += _text(said.get("content"))
         seen = self._seen()
@@ -117,8 +117,9 @@ class Answer:
             return ""  # it may become the mark of a thought
         if not raw.startswith(THINKS):
             return raw
-        _, mark, rest = raw.partition(THOUGHT)
-        self.thought = max(self.thought, len(raw) - len(rest))
+        thought, mark, rest = raw.removeprefix(THINKS).partition(THOUGHT)
+        if len(thought) > len(self.thought):  # its end may be the beginning of the mark
+            self.thought = thought if mark else thought[: max(len(self.thought), len(thought) - len(THOUGHT) + 1)]
         return rest.lstrip() if mark else ""
 
     def instruction(self) -> str:

@@ -41,6 +41,7 @@ class Run:
         self.job = job
         self.stop = threading.Event()
         self.streamed = 0  # pieces
+        self.thought = 0  # characters
         self.first_at = 0
         self._lock = threading.Lock()
         self._link: Link | None = None
@@ -65,6 +66,12 @@ class Run:
             self.first_at = self.first_at or passing()
             stream(Streamed(self.job.tag, self.streamed, text))
             self.streamed += 1
+
+    def think(self, thought: str, stream: Callable[[Streamed], None]) -> None:
+        """All that was thought so far."""
+        if text := thought[self.thought :]:
+            stream(Streamed(self.job.tag, self.thought, text, thought=True))
+            self.thought = len(thought)
 
     def trap(
         self,
@@ -175,10 +182,12 @@ class Runs:
         may = asking.allowed(job.grammar)
         said = asking.messages(job.pages, able.dialect.system)
         room = able.model.window - len(job.prompt)
-        most = min(job.reply + (THOUGHT_TOKENS if server.thinks else 0), max(room, job.reply))
+        thought = job.thought.most if job.thought else THOUGHT_TOKENS if server.thinks else 0
+        most = min(job.reply + thought, max(room, job.reply))
         body = asking.request(self.model, said, most, able.dialect)
         body |= asking.drawn(job, self._settings, able.dialect, prose=may.prose)
         body |= asking.constrained(may, able.dialect.constraint)
+        body |= asking.thinking(job) if able.thinks else {}
         answer, over = self._read(run, link, body, able, stream)
         server.thinks = server.thinks or bool(answer.thought)
         self._compare(link, job, said, answer)
@@ -202,6 +211,7 @@ class Runs:
                         raise Malformed(f"it answered as {answer.model} and was {able.answers_as} before")
                     if run.stop.is_set():
                         raise Cancelled
+                    run.think(answer.thought, stream)
                     run.hear(text, stream)
                     if not self.counter.paths[0] and len(self.counter.tokenize(answer.text)) > run.job.reply:
                         return answer, True
@@ -224,7 +234,8 @@ class Runs:
         if cut and call:
             error = f"the instruction was not complete after {len(ids)} tokens; a shorter one is needed"
             return run.trap(Outcome.ILLEGAL, text=text, ids=ids, prefill=prefill, error=error)
-        return run.trap(Outcome.SYSCALL, text=text, ids=ids, prefill=prefill, truncated=cut)
+        trap = run.trap(Outcome.SYSCALL, text=text, ids=ids, prefill=prefill, truncated=cut)
+        return msgspec.structs.replace(trap, thinking=answer.thought) if answer.thought else trap
 
     def _evaluated(self, job: Job, answer: Answer) -> int:
         """Tokens of the prompt that were evaluated: as the server says, else what its last prompt did not have."""
