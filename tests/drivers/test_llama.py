@@ -14,7 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from drivers.cpu import gguf
 from drivers.cpu.llama import sampler
+from drivers.cpu.llama.derive import ten
+from drivers.cpu.llama.template import Template
+from drivers.cpu.llama.trial import tried
 from kernel.errors import BadInput, DeviceError
 from kernel.event import AnyEvent, Outcome, Tag, Trapped
 from kernel.memory.page import Role
@@ -431,3 +435,20 @@ def test_draws_follow_the_shares() -> None:
     logits = np.log(np.array([0.2, 0.5, 0.3])).astype(np.float32)
     got = [sampler.pick(logits.copy(), [], warm, sampler.draw(0, 0, 0, n)) for n in range(3000)]
     assert [abs(got.count(token) / 3000 - share) < 0.03 for token, share in enumerate((0.2, 0.5, 0.3))] == [True] * 3
+
+
+def test_a_conversations_ids_are_those_of_its_rendering_but_for_white_space_that_merges(
+    bench: Bench, model: Path
+) -> None:
+    vocabulary, header = bench.cpu.vocabulary, gguf.read(model)
+    frame = tried(model, header).frame
+    assert frame is not None
+    template = Template(header.text("tokenizer.chat_template"), "<|im_start|>", "<|im_end|>")
+    template.settle()
+    for name, messages in ten():
+        before, *after = vocabulary.frame.around([role for role, _ in messages])
+        texts = [vocabulary.tokenize(frame.said(role, text)) for role, text in messages]
+        ids = (*before, *(one for text, behind in zip(texts, after, strict=True) for one in (*text, *behind)))
+        rendered = vocabulary.encode(template.settled(messages), special=True)
+        assert vocabulary.detokenize(ids) == vocabulary.detokenize(rendered)
+        assert ids == rendered or name.startswith("white space"), name
