@@ -228,10 +228,9 @@ def run(
     found = trio.run(measure, model, read(sample), seeds, turns, changes, progress)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        how = found.sample.replace(",", "-").replace("=", "-")
+        name = f"{Path(model).name.removesuffix('.gguf')}-{found.sample.replace(',', '-').replace('=', '-')}"
         for talk in found.talks:
-            file = keep / f"{Path(model).stem}-{how}-{talk.seed}.md"
-            whole.write(file, transcript(found, talk, model).encode(), sync=False)
+            whole.write(keep / f"{name}-{talk.seed}.md", transcript(found, talk, model).encode(), sync=False)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:

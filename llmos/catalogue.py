@@ -2,7 +2,8 @@
 
 Guarantee: repositories, file names, sizes and licences are as the hub stated them when this was written; what a file
 hashes to is the hub's word when it is pulled (hub.py). In the order of what they need, which is about that of what they
-can. `drawn` is what the makers recommend (generation_config.json, or the model's card), but where said otherwise.
+can. `drawn` is what the makers recommend (generation_config.json, or the model's card), but for SmolLM2: drawn as its
+card has it (temperature 0.2, top_p 0.9, no penalty) it says its lines again and again (docs/numbers.md).
 Not here: the download (models.py), what a file says of itself (cards.py).
 """
 
@@ -24,8 +25,6 @@ BETTER_MAX: Final = 3  # models that are named beside one
 QWEN: Final = Drawn(temperature=0.7, top_k=20, top_p=0.8, repeat=1.1)
 LLAMA: Final = Drawn(temperature=0.6, top_p=0.9)
 GEMMA: Final = Drawn(temperature=1.0, top_k=64, top_p=0.95)
-SMOLLM2: Final = Drawn(temperature=0.2, top_p=0.9, repeat=1.1)
-"""The card has no penalty; the smallest then says its lines again and again (docs/numbers.md)."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -61,7 +60,6 @@ ENTRIES: Final = (
         23_040,
         "apache-2.0",
         "shows how memory works; too small to be of help",
-        SMOLLM2,
         title="Smollm2 135M 8k Lc100K Mix1 Ep2",
     ),
     Entry(
@@ -72,7 +70,6 @@ ENTRIES: Final = (
         40_960,
         "apache-2.0",
         "small talk in English",
-        SMOLLM2,
     ),
     Entry(
         "qwen2.5-0.5b",
@@ -133,7 +130,6 @@ ENTRIES: Final = (
         196_608,
         "apache-2.0",
         "conversation and rewriting in English",
-        SMOLLM2,
     ),
     Entry(
         "llama-3.2-3b",
@@ -192,9 +188,9 @@ def titled(title: str) -> Entry | None:
 
 
 def better(entry: Entry, free: int | None) -> list[Entry]:
-    """What can more than `entry` and fits into so many bytes (None: unknown, so all): the next and the largest ones."""
+    """What can more than `entry` and fits into so many bytes (None: unknown): the next, one between, the largest."""
     found = [one for one in ENTRIES if one.memory > entry.memory and (free is None or one.memory <= free)]
-    return found if len(found) <= BETTER_MAX else [found[0], *found[1 - BETTER_MAX :]]
+    return [found[0], found[len(found) // 2], found[-1]] if len(found) > BETTER_MAX else found
 
 
 def banner(title: str) -> Iterator[str]:
@@ -205,4 +201,4 @@ def banner(title: str) -> Iterator[str]:
     yield f"{entry.name} {entry.good_for}"
     if found := better(entry, available()):
         names = ", ".join(f"{one.name} ({one.bytes / 1e9:.1f} GB)" for one in found)
-        yield f"better ones that fit this machine: {names}; `llmos pull {found[-1].name}` brings one"
+        yield f"better ones that fit this machine: {names}; `llmos pull NAME`, then `llmos chat --model NAME`"
