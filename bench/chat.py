@@ -5,7 +5,7 @@ A reply is counted by three rules that anybody can check by hand (`judged`):
 - English: at least LETTERS of its letters are a to z, and of its words, if there are SHORT or more, at least COMMON are
   among the commonest (COMMONEST);
 - nothing twice: no line or sentence of LEAST words or more stands in it twice;
-- nothing again: none that stood in an earlier reply.
+- nothing again: none that stood in an earlier reply, or that the user has said.
 They say nothing of whether it is right, or of use. Not here: how words are drawn (kernel/sampling.py).
 """
 
@@ -120,7 +120,7 @@ def english(text: str) -> bool:
 
 
 def judged(said: str, reply: str, earlier: Collection[tuple[str, ...]]) -> Turn:
-    """A reply by the three rules; `earlier`: the lines of those before it."""
+    """A reply by the three rules; `earlier`: the lines that were said before it, by either."""
     found = lines(reply)
     return Turn(said, reply, english(reply), len(set(found)) == len(found), not set(found) & set(earlier))
 
@@ -128,7 +128,7 @@ def judged(said: str, reply: str, earlier: Collection[tuple[str, ...]]) -> Turn:
 def judged_all(said: Sequence[str], replies: Sequence[str]) -> list[Turn]:
     """All turns of a talk."""
     return [
-        judged(one, reply, {line for before in replies[:n] for line in lines(before)})
+        judged(one, reply, {line for before in (*replies[:n], *said[: n + 1]) for line in lines(before)})
         for n, (one, reply) in enumerate(zip(said, replies, strict=True))
     ]
 

@@ -519,7 +519,7 @@ def chat(
       llmos bench chat --seeds 1-1 --turns 2 --sample machine
 
     Say the same fifteen lines to a process as `llmos chat` makes it, and count replies that are in English, have no
-    line or sentence of four words twice, and none that stood in an earlier reply. bench/chat.py has the rules.
+    line or sentence of four words twice, and none that was said before. bench/chat.py has the rules.
     """
     from bench.chat import run, seeds_of
 

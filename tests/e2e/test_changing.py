@@ -74,7 +74,7 @@ def test_set_shows_and_changes_what_a_process_is_made_of(daemon: Path) -> None:
     found = made(daemon, "one")
     assert (found["system"], found["mask"]) == ("Be kind.", ["send_message", "yield"])
     assert (found["nice"], found["abort"]) == (5, True)
-    assert done(daemon, "set", "one").endswith("sample=machine\nsystem=Be kind.\n")
+    assert done(daemon, "set", "one").endswith("sample=machine\nthink=auto\nsystem=Be kind.\n")
     done(daemon, "set", "one", "sample=temperature=0.5,top_p=0.9")
     assert made(daemon, "one")["sampling"] == "temperature=0.5,top_p=0.9"
     done(daemon, "set", "one", "sample=machine")

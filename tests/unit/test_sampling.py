@@ -192,6 +192,7 @@ def test_replies_are_counted_by_rules_that_anybody_can_check() -> None:
         True,
         False,
     ]
+    assert [turn.new for turn in judged_all(LINES[1:2], ["My name is Nora!"])] == [False], "it says what it was told"
     assert (seeds_of("2"), seeds_of("1-3")) == ([2], [1, 2, 3])
     for wrong in ("x", "3-1", "1-", "-1"):
         with pytest.raises(BadInput, match="A-B is wanted"):
