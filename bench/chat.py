@@ -21,7 +21,6 @@ from typing import Final
 import msgspec
 import trio
 
-from bench.nested_kv import wilson
 from drivers.disk import whole
 from kernel.errors import BadInput
 from kernel.event import Message
@@ -30,6 +29,7 @@ from kernel.sampling import Sampling, read, written
 from kernel.spec import Spec
 from llmos.commands.output import print_json, show
 from llmos.init import powered
+from llmos.intervals import wilson
 
 LINES: Final = (
     "Hi! How are you today?",

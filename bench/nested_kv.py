@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import os
 import tempfile
 import time
@@ -27,6 +26,7 @@ from kernel.machine.loop import Machine
 from kernel.spec import Spec
 from llmos.commands.output import show
 from llmos.init import powered
+from llmos.intervals import wilson
 
 MASK: Final = ("send_message", "search")
 ASK: Final = "What is the final value of {key}? Search every value that you find, until there are no new results."
@@ -149,13 +149,6 @@ def _level(rows: list[tuple[bool, int, int]], seconds: float) -> Level:
         right=right,
         samples=n,
     )
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    z, p = 1.959964, right / n
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return round((middle - half) / (1 + z * z / n), 4), round((middle + half) / (1 + z * z / n), 4)
 
 
 def folder_of(data: Path | None) -> Path:

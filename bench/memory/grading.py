@@ -1,4 +1,4 @@
-"""How right a reply is: BFCL's rule for exact answers, LoCoMo's F1, and intervals of both.
+"""How right a reply is: BFCL's rule for exact answers, and LoCoMo's F1.
 
 BFCL v4 (berkeley-function-call-leaderboard): an accepted answer stands in the reply between word boundaries, both
 without `,./-_*^()`, in lower case, single quotes as double. LoCoMo (its own evaluation): F1 of stemmed words
@@ -7,7 +7,6 @@ without articles and punctuation; category 1 has several answers with commas, ca
 
 from __future__ import annotations
 
-import random
 import re
 import string
 from collections import Counter
@@ -18,8 +17,6 @@ from bench.memory.porter import stem
 
 MULTI_HOP: Final = "1"  # LoCoMo's categories
 OPEN_DOMAIN: Final = "3"
-DRAWS: Final = 1_000
-Interval = tuple[float, float]
 
 
 def contained(reply: str, answers: Sequence[str]) -> float:
@@ -52,10 +49,3 @@ def _f1(reply: str, gold: str) -> float:
 def _stems(text: str) -> list[str]:
     bare = "".join(one for one in text.lower() if one not in string.punctuation)
     return [stem(word) for word in re.sub(r"\b(a|an|the|and)\b", " ", bare).split()]
-
-
-def bootstrap(values: Sequence[float], seed: int) -> Interval:
-    """The 95 % interval of a mean over questions, from draws with replacement."""
-    rng = random.Random(f"bootstrap {seed}")
-    means = sorted(sum(rng.choices(values, k=len(values))) / len(values) for _ in range(DRAWS))
-    return round(means[int(0.025 * DRAWS)], 4), round(means[int(0.975 * DRAWS) - 1], 4)

@@ -21,14 +21,13 @@ import trio
 
 from bench.memory import rows
 from bench.memory.conversations import load
-from bench.memory.grading import Interval, bootstrap, contained, f1
+from bench.memory.grading import contained, f1
 from bench.memory.live import Asked, Spent
 from bench.memory.newest import newest
 from bench.memory.rows import Bench, Heard
 from bench.memory.shown import shown
 from bench.memory.talk import Conversation, Dataset, Question
 from bench.memory.tally import Outcome, Planted, planted
-from bench.nested_kv import wilson
 from bench.sized import Sizes
 from drivers.cpu.scripted import ScriptedCpu
 from drivers.disk import whole
@@ -36,6 +35,7 @@ from kernel.errors import BadInput
 from kernel.ports import Cpu, Job
 from kernel.settings import Settings, apply
 from llmos.commands.output import print_table, said, show
+from llmos.intervals import Interval, bootstrap, wilson
 
 SCRIPTED = "scripted"  # --sizes: three bytes a token
 DEFAULT_SIZES = "smollm2-135m"

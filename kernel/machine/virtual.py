@@ -41,7 +41,7 @@ class VirtualMachine:
     def __init__(self, start: int = 0) -> None:
         self.now = start
         self._set = 0  # by how much the wall clock was set, all in all
-        self.clock = Clock(Sources(wall=lambda: self.now + self._set, passing=lambda: self.now))
+        self.clock = Clock(Sources(wall=lambda: self.wall, passing=lambda: self.now))
         self.commit_ns = 0  # how long the disk takes for a transaction; what happens meanwhile waits
         self.steps = 0
         self.latency = Latency()
@@ -110,6 +110,11 @@ class VirtualMachine:
         """See devices.Alarms."""
         self._armed[timer] = due, wall
         self._push(self.now + max(0, self._left(due, wall)), "timer", lambda: self._fire(timer, due, wall))
+
+    @property
+    def wall(self) -> int:
+        """What the wall clock says, in ns UTC."""
+        return self.now + self._set
 
     def set_clock(self, by: int) -> None:
         """Set the wall clock ahead, or back. It may be done while the machine is off: then call nothing but `boot`."""

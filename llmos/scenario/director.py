@@ -10,15 +10,17 @@ Not here: what a verb is (verbs.py), what was seen (timeline.py), what a machine
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Protocol, assert_never
 
 from kernel.errors import KernelError
 from kernel.interrupts import Line
-from kernel.process import State
-from llmos.scenario.format import EventSpec, ProcessSpec, Scenario, ns, times
+from llmos.scenario.days import Days
+from llmos.scenario.format import EventSpec, ProcessSpec, Scenario, since, times
+from llmos.scenario.look import Looked
 from llmos.scenario.timeline import Timeline
-from llmos.scenario.verbs import AnyVerb, Clock, Cut, Fails, Kill, Raise, Say, Silence, Slow, Stall, Start
+from llmos.scenario.verbs import AnyVerb, Clock, Cut, Fails, Jump, Kill, Raise, Say, Silence, Slow, Stall, Start
 
 
 class Stage(Protocol):
@@ -44,8 +46,8 @@ class Stage(Protocol):
         """Call the director's `look` then."""
         ...
 
-    def state(self, who: str) -> State:
-        """Of a process; while the power is off, as it was."""
+    def looked(self, who: str) -> Looked:
+        """A process as it stands; while the power is off, as it stood."""
         ...
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
@@ -84,8 +86,8 @@ class Stage(Protocol):
         """The power goes, and comes back."""
         ...
 
-    async def set_clock(self, by: int) -> None:
-        """The wall clock is set, ahead or back; it may be while the power is off."""
+    async def set_clock(self, to: Callable[[int], int]) -> None:
+        """The wall clock, which says so much, is set to what `to` makes of it, in ns UTC; with the power off, too."""
         ...
 
 
@@ -94,7 +96,7 @@ class Director:
 
     def __init__(self, scenario: Scenario, seed: int, timeline: Timeline, stage: Stage) -> None:
         self._scenario, self._timeline, self._stage = scenario, timeline, stage
-        self._rng = Random(seed)
+        self._rng, self._days = Random(seed), Days(scenario.start or "")
         self._said = 0
         self._followers: dict[str, list[EventSpec]] = {}
         for event in scenario.events:
@@ -112,33 +114,33 @@ class Director:
             if event.after is None:
                 self._put(event, 0)
         for expect in self._scenario.expect:
-            if expect.state is not None and expect.at is not None and expect.process is not None:
-                self._stage.watch_for(ns(expect.at), expect.process)
+            if expect.at is not None and expect.process is not None:
+                self._stage.watch_for(since(expect.at, self._days), expect.process)
 
     async def happen(self, name: str, verb: AnyVerb) -> None:
         """An event's time has come; `name` is "" if it has none."""
-        if not self._stage.powered() and not isinstance(verb, Clock):
+        if not self._stage.powered() and not isinstance(verb, Clock | Jump):
             self._timeline.happened("refused", text=f"{name or 'an event'}: the power is off")
             return
         if name:
             self._timeline.happened("event", text=name)
         try:
-            await self._act(verb)
+            await self._act(verb, name)
         except KernelError as exc:
             self._timeline.happened("refused", text=str(exc))
         for follower in self._followers.get(name, ()):
             self._put(follower, self._stage.now())
 
     def look(self, at: int, who: str) -> None:
-        """Keep the state that a process is in at a time at which one is expected."""
-        self._timeline.look(at, who, self._stage.state(who))
+        """Keep what a process is at a time at which something is expected of it."""
+        self._timeline.look(at, who, self._stage.looked(who))
 
     def _put(self, event: EventSpec, base: int) -> None:
-        verb = event.verb
-        for when in times(event, self._rng):
-            self._stage.put(base + when, event.name or "", verb)
+        verb = event.verb(self._days)
+        for when in times(event, self._rng, self._days, base):
+            self._stage.put(when, event.name or "", verb)
 
-    async def _act(self, verb: AnyVerb) -> None:
+    async def _act(self, verb: AnyVerb, name: str) -> None:
         """Do it; of several to whom it is to happen, those after one that refuses are left out."""
         stage = self._stage
         match verb:
@@ -146,6 +148,7 @@ class Director:
                 for who in verb.to:
                     self._said += 1
                     await stage.say(who, verb.text, f"s{self._said}")
+                    self._timeline.asked(name, who, f"s{self._said}")
             case Raise():
                 for who in verb.to:
                     await stage.interrupt(who, verb.line, verb.text)
@@ -165,6 +168,10 @@ class Director:
                 self._timeline.cut(verb.length)
                 await stage.cut(verb.length)
             case Clock():
-                await stage.set_clock(verb.by)
+                by = verb.by
+                await stage.set_clock(lambda wall: wall + by)
+            case Jump():
+                to = verb.to
+                await stage.set_clock(lambda _: to)
             case _:
                 assert_never(verb)

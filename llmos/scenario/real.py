@@ -1,9 +1,9 @@
 """A stage in real time: a model, LMDB and the index in a folder of their own, and the wall clock.
 
-The model decides what the processes emit, so `plays`, `does` and what [machine] says of the hardware are left out, and
-no two runs are alike. Faults happen at the same places as in virtual time, with one difference: what a stalled CPU runs
-already it runs to its end. A power cut lets go of the machine without draining it, and boots it anew from the folder.
-The wall clock that is set is the machine's own view of it; the host's is left alone.
+The model decides what the processes emit, so `plays`, `does`, `on` and what [machine] says of the hardware are left
+out, and no two runs are alike. Faults happen at the same places as in virtual time, with one difference: what a stalled
+CPU runs already it runs to its end. A power cut lets go of the machine without draining it, and boots it anew from the
+folder. The wall clock that is set is the machine's own view of it; the host's is left alone.
 Loading the model the first time takes no time of the scenario's.
 Not here: what happens and when (director.py), the devices' faults (faulty.py), the machine itself (kernel/machine).
 """
@@ -31,13 +31,15 @@ from kernel.machine.clock import Sources
 from kernel.machine.latency import Latency
 from kernel.machine.requests import Answer
 from kernel.ports import Cpu
-from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.state import Step
 from llmos.models import find
+from llmos.scenario.days import Days
 from llmos.scenario.director import Director
 from llmos.scenario.faulty import FaultyCpu, FaultyDisk, FaultyIndex
-from llmos.scenario.format import ProcessSpec, Scenario, check, ns
+from llmos.scenario.format import ProcessSpec, Scenario, ns
+from llmos.scenario.look import Looked, looked
+from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
 from syscalls.table import Table
@@ -97,6 +99,8 @@ class Real:
         self.index = FaultyIndex(self.folder, self.disk, exact_max=settings.disk.exact_max)
         if first:
             self._start = time.monotonic_ns()
+            if self.scenario.start is not None:
+                self._set = Days(self.scenario.start).begins - time.time_ns()
         clock = Sources(wall=lambda: time.time_ns() + self._set)
         board = Board(self.cpu, self.disk, self.index, settings, clock, self._watch)
         try:
@@ -123,8 +127,8 @@ class Real:
     def watch_for(self, when: int, who: str) -> None:
         self._nursery.start_soon(_after, when - self.now(), lambda: self.director.look(when, who))
 
-    def state(self, who: str) -> State:
-        return self.machine.kernel.procs[views.find(self.machine.kernel, who)].state
+    def looked(self, who: str) -> Looked:
+        return looked(self.machine.kernel, views.find(self.machine.kernel, who), self.machine.pages.page)
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
         """Without a mask it may emit what suits the model; its system instructions are those of `llmos spawn`."""
@@ -169,9 +173,10 @@ class Real:
         await self.machine.stopped()
         self._nursery.start_soon(restore)
 
-    async def set_clock(self, by: int) -> None:
+    async def set_clock(self, to: Callable[[int], int]) -> None:
         """The machine notices by itself."""
-        self._set += by
+        wall = time.time_ns() + self._set
+        self._set += to(wall) - wall
 
     # What comes of it.
 

@@ -1,9 +1,9 @@
-"""What happened on a machine while a scenario was played, and whether it is what was expected.
+"""What happened on a machine while a scenario was played.
 
-A timeline watches the steps of a machine, virtual or real, and holds expectations against what it saw. Its entries
-can be written as a trace that Perfetto and chrome://tracing open. The watcher's duty: every step, in order, after its
-commit.
-Not here: what makes things happen (director.py), the machine (virtual.py, real.py).
+A timeline watches the steps of a machine, virtual or real. Its entries can be written as a trace that Perfetto and
+chrome://tracing open. The watcher's duty: every step, in order, after its commit.
+Not here: whether it is what was expected (verdict.py), what makes things happen (director.py), the machine (virtual.py,
+real.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -20,39 +20,36 @@ from kernel.interrupts import Line
 from kernel.limits import NS
 from kernel.machine.latency import Latency
 from kernel.memory.page import Page
-from kernel.process import State
 from kernel.state import Step
-from llmos.scenario.format import Expect, Pattern, Scenario, ns
-
-AROUND: Final = 6  # lines of the timeline shown on either side of what broke an expectation
-
-
-class Happened(msgspec.Struct, frozen=True, array_like=True):
-    """An entry of the timeline."""
-
-    at: int  # ns since the machine was switched on
-    what: str
-    process: str = ""
-    line: str = ""
-    text: str = ""
-
-    def __str__(self) -> str:
-        parts = [f"{self.at / NS:12.3f} s", f"{self.what:10}", self.process, self.line, self.text]
-        return "  ".join(part for part in parts if part)
+from llmos.scenario.days import lasted
+from llmos.scenario.format import Scenario
+from llmos.scenario.look import Looked
+from llmos.scenario.verdict import Asked, Broken, Happened, Seen
 
 
 class Ran(msgspec.Struct, frozen=True):
     """What became of a scenario."""
 
-    ok: bool
-    broken: str  # the first expectation that did not hold, with the timeline around it
+    failed: tuple[Broken, ...]  # the expectations that did not hold
     events: int
     hash: str
     virtual_s: float
     timeline: tuple[Happened, ...]
     interrupts: dict[str, dict[str, float]]
+    waited: tuple[int, ...]  # ns from each message to its first reply, in the order of the messages
+    unanswered: int  # messages without one
     slots: tuple[tuple[int, int, int, str], ...]  # (slot, start, end, process) of every run, ns
     fill: tuple[tuple[int, str, int], ...]  # (at, process, tokens in its queue)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all expectations hold."""
+        return not self.failed
+
+    @property
+    def broken(self) -> str:
+        """The first expectation that did not hold, with the entries around it; "" if all do."""
+        return str(self.failed[0]) if self.failed else ""
 
 
 class Timeline:
@@ -65,7 +62,9 @@ class Timeline:
         self._slots: list[tuple[int, int, int, str]] = []
         self._fill: list[tuple[int, str, int]] = []
         self._running: dict[int, int] = {}  # by slot: since when
-        self._states: dict[tuple[int, str], State] = {}
+        self._looked: dict[tuple[int, str], Looked] = {}
+        self._asked: list[Asked] = []
+        self._answers: dict[int, tuple[str, ...]] = {}  # by entry: ids of the messages that it replies to
 
     def happened(self, what: str, pid: int = 0, line: Line | None = None, text: str = "") -> None:
         """Add an entry of now."""
@@ -75,11 +74,15 @@ class Timeline:
     def cut(self, length: int) -> None:
         """The power goes off: nothing runs any more."""
         self._running.clear()
-        self.happened("cut", text=f"the power is off for {length / NS:g} s")
+        self.happened("cut", text=f"the power is off for {lasted(length)}")
 
-    def look(self, at: int, who: str, state: State) -> None:
-        """Keep the state of a process at a time at which one is expected."""
-        self._states[at, who] = state
+    def look(self, at: int, who: str, found: Looked) -> None:
+        """Keep what a process is at a time at which something is expected of it."""
+        self._looked[at, who] = found
+
+    def asked(self, event: str, who: str, mid: str) -> None:
+        """A message of an event has been taken, under an id."""
+        self._asked.append(Asked(event, who, mid, len(self.entries) - 1, self.now()))
 
     def watch(self, event: AnyEvent, step: Step, used: Callable[[int], int]) -> None:
         """What a step did; `used` says how many tokens are in the queue of a process."""
@@ -98,6 +101,7 @@ class Timeline:
             self.happened(note.what, note.pid, note.line, text)
         for effect in step.effects:
             if isinstance(effect, Deliver):
+                self._answers[len(self.entries)] = effect.message.answers
                 self.happened("said", effect.message.pid, text=effect.message.text)
         for effect in step.effects:
             if isinstance(effect, Run):
@@ -110,10 +114,10 @@ class Timeline:
         lines = [json.dumps(msgspec.to_builtins(one)) for one in self.entries]
         total = hashlib.blake2b("\n".join(lines).encode(), digest_size=16)
         total.update(state_hash.to_bytes(16, "little"))
-        broken = next(filter(None, map(self._broken, self.scenario.expect)), "")
+        seen = Seen(self.scenario, tuple(self.entries), self._looked, tuple(self._asked), self._answers)
+        waited = seen.waited()
         return Ran(
-            ok=not broken,
-            broken=broken,
+            failed=seen.failed(),
             events=events,
             hash=total.hexdigest(),
             virtual_s=self.now() / NS,
@@ -128,73 +132,11 @@ class Timeline:
                 for line, account in latency.lines.items()
                 if account.raised
             },
+            waited=waited,
+            unanswered=len(self._asked) - len(waited),
             slots=tuple(self._slots),
             fill=tuple(self._fill),
         )
-
-    # What was expected.
-
-    def _broken(self, expect: Expect) -> str:
-        """What is wrong with the timeline by one expectation, with the entries around; "" if it holds."""
-        if expect.never is not None:
-            found = self._first(expect.never)
-            return "" if found is None else f"never {_shown(expect.never)}, but:\n{self._around(found)}"
-        if expect.count is not None:
-            n = sum(_fits(one, expect.count) for one in self.entries)
-            low = expect.is_ if expect.is_ is not None else expect.least or 0
-            high = expect.is_ if expect.is_ is not None else expect.most
-            if n < low or (high is not None and n > high):
-                wanted = f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}"
-                return f"{wanted} of {_shown(expect.count)}, but there were {n}"
-            return ""
-        if expect.order:
-            at = 0
-            for pattern in expect.order:
-                found = self._first(pattern, at)
-                if found is None:
-                    return f"{_shown(pattern)} after the ones before it, but:\n{self._around(max(0, at - 1))}"
-                at = found + 1
-            return ""
-        if expect.state is not None:
-            state = self._states.get((ns(expect.at or "0s"), expect.process or ""))
-            if state != expect.state:
-                return f"{expect.process} {expect.state} at {expect.at}, but it was {state or 'not looked at'}"
-            return ""
-        assert expect.see is not None
-        if expect.after is None:
-            return "" if self._first(expect.see) is not None else f"to see {_shown(expect.see)}, but it never happened"
-        within = ns(expect.within or "0s")
-        seen = False
-        for at, one in enumerate(self.entries):
-            if _fits(one, expect.after):
-                seen = True
-                found = self._first(expect.see, at + 1)
-                if found is None or self.entries[found].at - one.at > within:
-                    when = "never" if found is None else f"{(self.entries[found].at - one.at) / NS:g} s later"
-                    return f"{_shown(expect.see)} within {expect.within}, but it came {when}:\n{self._around(at)}"
-        return "" if seen else f"to see {_shown(expect.after)}, but it never happened"
-
-    def _first(self, pattern: Pattern, start: int = 0) -> int | None:
-        return next((at for at in range(start, len(self.entries)) if _fits(self.entries[at], pattern)), None)
-
-    def _around(self, at: int) -> str:
-        first = max(0, at - AROUND)
-        rows = self.entries[first : at + AROUND + 1]
-        return "\n".join(f"{'>' if first + n == at else ' '} {row}" for n, row in enumerate(rows))
-
-
-def _fits(one: Happened, pattern: Pattern) -> bool:
-    return (
-        one.what == pattern.what
-        and (pattern.process is None or one.process == pattern.process)
-        and (pattern.line is None or one.line == pattern.line.lower())
-        and (pattern.text is None or pattern.text in one.text)
-    )
-
-
-def _shown(pattern: Pattern) -> str:
-    fields = (f"{name} {value!r}" for name, value in msgspec.to_builtins(pattern).items() if value is not None)
-    return f"({', '.join(fields)})"
 
 
 def trace(ran: Ran) -> Iterable[dict[str, Any]]:

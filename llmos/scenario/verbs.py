@@ -81,5 +81,11 @@ class Clock(Verb, frozen=True):
     by: int
 
 
-AnyVerb: TypeAlias = Say | Raise | Kill | Start | Fails | Stall | Silence | Slow | Cut | Clock
+class Jump(Verb, frozen=True):
+    """The wall clock is set to a time, in ns UTC; what passes goes on."""
+
+    to: int
+
+
+AnyVerb: TypeAlias = Say | Raise | Kill | Start | Fails | Stall | Silence | Slow | Cut | Clock | Jump
 VERBS: Final = tuple(str(verb.__struct_config__.tag) for verb in get_args(AnyVerb))

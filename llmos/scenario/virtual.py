@@ -6,10 +6,8 @@ Not here: what happens and when (director.py), the machine itself (kernel/machin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -22,11 +20,14 @@ from kernel.interrupts import Line
 from kernel.limits import NS
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
-from kernel.process import State
 from kernel.settings import Settings, apply
 from kernel.state import Step
+from llmos.scenario.days import Days
 from llmos.scenario.director import Director
-from llmos.scenario.format import MachineSpec, ProcessSpec, Scenario, check, ns
+from llmos.scenario.format import MachineSpec, ProcessSpec, Scenario, ns
+from llmos.scenario.look import Looked, looked
+from llmos.scenario.programs import Programs
+from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
 from syscalls.table import Table
@@ -60,11 +61,12 @@ class Virtual:
 
     def __init__(self, scenario: Scenario, seed: int, disk: Disk) -> None:
         self.scenario, self.disk = scenario, disk
-        self.machine = VirtualMachine(start=1_700_000_000 * NS)
+        self.machine = VirtualMachine(start=Days(scenario.start or "").begins)
         self._start = self.machine.now
         self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
         self.director = Director(scenario, seed, self.timeline, self)
         self._off = False
+        self._programs = Programs(scenario)
 
     def run(self) -> Ran:
         """From the first boot to the end."""
@@ -77,10 +79,7 @@ class Virtual:
     def _boot(self) -> None:
         """Switch the machine on, with what the disk holds."""
         spec, machine = self.scenario.machine, self.machine
-        processes = tuple(self.scenario.processes.values())  # numbered as the file has them
-        thread = ProcessSpec(does="echo")  # one of the kernel's own comes after all of them
-        each = (*processes, thread, thread)
-        self.cpu = _Cpu(lambda job: _emits(each[job.pid - 1], job), machine, spec)
+        self.cpu = _Cpu(self._programs.emits, machine, spec)
         self.index = WordIndex(self.disk)
         settings = apply(Settings(), list(spec.set))
         machine.watch = self._watch
@@ -100,8 +99,8 @@ class Virtual:
     def watch_for(self, when: int, who: str) -> None:
         self.machine.call_at(self._start + when, "watch", lambda: self.director.look(when, who))
 
-    def state(self, who: str) -> State:
-        return self.machine.kernel.procs[self._pid(who)].state
+    def looked(self, who: str) -> Looked:
+        return looked(self.machine.kernel, self.machine.kernel.names[who], self.machine.pages.page)
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
         """Without a mask it may emit every syscall; system instructions it has none, for no model reads them."""
@@ -111,13 +110,13 @@ class Virtual:
         self.machine.do(Spawned(source="user", spec=made))
 
     async def say(self, who: str, text: str, mid: str) -> None:
-        self.machine.do(self.machine.say(self._pid(who), text, mid))
+        self.machine.do(self.machine.say(self.machine.kernel.names[who], text, mid))
 
     async def interrupt(self, who: str, line: Line, text: str) -> None:
-        self.machine.do(Raised(source="scenario", pid=self._pid(who), line=line, text=text))
+        self.machine.do(Raised(source="scenario", pid=self.machine.kernel.names[who], line=line, text=text))
 
     async def kill(self, who: str) -> None:
-        self.machine.do(Killed(source="user", pid=self._pid(who)))
+        self.machine.do(Killed(source="user", pid=self.machine.kernel.names[who]))
 
     def fail(self, runs: int) -> None:
         self.cpu.failures += runs
@@ -146,38 +145,21 @@ class Virtual:
         self.machine.lose_power()
         self.machine.call_at(self.machine.now + length, "power", restore)
 
-    async def set_clock(self, by: int) -> None:
-        self.machine.set_clock(by)
+    async def set_clock(self, to: Callable[[int], int]) -> None:
+        self.machine.set_clock(to(self.machine.wall) - self.machine.wall)
         if not self._off:
             self.machine.notice()
 
     # What comes of it.
 
-    def _pid(self, name: str) -> int:
-        return self.machine.kernel.names[name]
-
     def _watch(self, event: AnyEvent, step: Step) -> None:
         self.timeline.watch(event, step, lambda pid: self.machine.kernel.procs[pid].space.used())
+        for note in step.notes:
+            self._programs.heard(note, self.machine.pages.page)
         for effect in step.effects:
             if isinstance(effect, Search) and effect.deadline_s:
                 when = self.machine.now + round(effect.deadline_s * NS)
                 self.machine.call_at(when, "index", partial(self.index.give_up, effect.pid, effect.req))
-
-
-def _emits(spec: ProcessSpec, job: Job) -> str:
-    """The instruction that a process emits when it runs."""
-    call: dict[str, Any] = {"op": "yield"}
-    if spec.plays:
-        at = job.instr - 1
-        if at < len(spec.plays) or spec.loop:
-            call = spec.plays[at % len(spec.plays)]
-    elif spec.does == "talk":
-        frame = '{"op":"send_message","text":""}'
-        call = {"op": "send_message", "text": "x" * max(1, 3 * spec.tokens - len(frame))}
-    elif spec.does == "echo":
-        said = [page.page.text for page in job.pages if page.role == "user" and not page.recalled]
-        call = {"op": "send_message", "text": f"you said: {said[-1] if said else ''}"[:400]}
-    return json.dumps(call, separators=(",", ":"), ensure_ascii=spec.does != "echo")
 
 
 def _at_once(what: Coroutine[object, object, None]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from drivers.cpu.scripted import ScriptedCpu, echo
-from llmos.scenario.format import parse
+from llmos.scenario.reading import parse
 from llmos.scenario.real import Real
 from llmos.scenario.timeline import Ran
 from llmos.scenario.virtual import play
@@ -19,6 +19,7 @@ EVERYTHING = """
 title = "Everything"
 teaches = "All verbs, on any machine."
 until = "5s"
+start = "2026-03-29 01:59:56 Europe/Berlin"
 
 [machine]
 token = "1ms"
@@ -104,9 +105,23 @@ to = ["a"]
 say = "nobody hears"
 
 [[events]]
+name = "back"
 at = "4500ms"
 to = ["a"]
 say = "are you back?"
+
+[[events]]
+name = "summer"
+at = "dst"
+jump = "dst"
+
+[[events]]
+after = "first"
+every = "60ms"
+times = 2
+to = ["b"]
+raise = "ipc"
+text = "again"
 
 [[expect]]
 state = "zombie"
@@ -117,6 +132,26 @@ at = "800ms"
 state = "idle"
 process = "a"
 at = "1300ms"
+
+[[expect]]
+view = "you said: hello"
+process = "b"
+at = "2026-03-29 01:59:57"
+
+[[expect]]
+block = { notes = "Ada" }
+process = "b"
+at = "1s"
+
+[[expect]]
+below = 400
+process = "b"
+at = "1s"
+
+[[expect]]
+answers = "back"
+see = { what = "said", process = "a", text = "are you back?" }
+within = "400ms"
 """
 SAME = ("boot", "spawn", "interrupt", "delivered", "said", "exit", "error", "event", "refused", "cut")
 
@@ -135,6 +170,8 @@ def told(ran: Ran) -> list[tuple[str, str, str, str]]:
 def test_a_scenario_with_every_verb_goes_the_same_way_in_both_times(tmp_path: Path) -> None:
     virtual, lived = play(parse(EVERYTHING)), real(EVERYTHING, tmp_path)
     assert told(lived) == told(virtual)
+    for ran in (virtual, lived):
+        assert [one.text for one in ran.timeline if one.what == "clock"] == ["set ahead by 3,600 s"]
     assert virtual.ok, virtual.broken
     assert lived.ok, lived.broken
 

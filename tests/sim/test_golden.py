@@ -26,7 +26,7 @@ from kernel.process import State
 from kernel.records import FORMAT_ROW
 from kernel.replay import Replay
 from kernel.spec import Spec
-from llmos.scenario.format import read
+from llmos.scenario.reading import read
 from llmos.scenario.virtual import play
 from syscalls.table import Table
 from tests.fakes import PowerCut, Rig

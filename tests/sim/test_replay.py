@@ -14,7 +14,7 @@ from kernel.audit import audit
 from kernel.errors import BadInput
 from kernel.event import Checkpointed
 from kernel.replay import Replay
-from llmos.scenario.format import read
+from llmos.scenario.reading import read
 from llmos.scenario.virtual import play
 from syscalls.table import Table
 from tests.fakes import Rig

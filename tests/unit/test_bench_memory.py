@@ -10,13 +10,14 @@ import pytest
 from bench import locomo
 from bench.memory import run
 from bench.memory.conversations import load
-from bench.memory.grading import bootstrap, contained, f1
+from bench.memory.grading import contained, f1
 from bench.memory.live import Asked, Spent
 from bench.memory.porter import stem
 from bench.memory.shown import Evidence, Seen, locate, shown, words
 from bench.memory.talk import Conversation, Dataset, Message, Question, Reference
 from kernel.errors import BadInput
 from kernel.limits import NS
+from llmos.intervals import bootstrap
 
 MAY_8 = 1_683_554_160 * NS  # 1:56 pm on 8 May, 2023
 

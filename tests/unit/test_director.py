@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import count
 
 import pytest
@@ -12,8 +12,11 @@ from kernel.errors import BadInput
 from kernel.interrupts import Line
 from kernel.machine.latency import Latency
 from kernel.process import State
+from llmos.scenario.days import BEGINS
 from llmos.scenario.director import Director
-from llmos.scenario.format import UNITS, EventSpec, Expect, Pattern, ProcessSpec, Scenario, check
+from llmos.scenario.format import UNITS, EventSpec, Expect, Pattern, ProcessSpec, Scenario
+from llmos.scenario.look import Looked
+from llmos.scenario.reading import check
 from llmos.scenario.timeline import Timeline
 from llmos.scenario.verbs import VERBS, AnyVerb
 
@@ -30,7 +33,13 @@ class Machine:
         told = Expect(count=Pattern(what="event"), least=0)
         processes = {name: ProcessSpec(does="yield", nice=nice) for nice, name in enumerate("abc")}
         scenario = Scenario(
-            title="", teaches="", until="1h", processes=processes, events=events, expect=expect or (told,)
+            title="",
+            teaches="",
+            until="1h",
+            start="2023-11-14 22:13:20 UTC",
+            processes=processes,
+            events=events,
+            expect=expect or (told,),
         )
         self.time, self.commit = 0, commit
         self.alive: set[str] = set()
@@ -67,8 +76,8 @@ class Machine:
     def watch_for(self, when: int, who: str) -> None:
         heapq.heappush(self._agenda, (when, next(self._number), "", None, who))
 
-    def state(self, who: str) -> State:
-        return State.IDLE if who in self.alive else State.ZOMBIE
+    def looked(self, who: str) -> Looked:
+        return Looked(State.IDLE if who in self.alive else State.ZOMBIE)
 
     def _did(self, what: str) -> None:
         self.done.append((self.time / S, what))
@@ -113,8 +122,9 @@ class Machine:
         self.dark = True
         self._did(f"cut {length / S:g}")
 
-    async def set_clock(self, by: int) -> None:
-        self._did(f"clock {by / S:g}")
+    async def set_clock(self, to: Callable[[int], int]) -> None:
+        wall = BEGINS + self.time
+        self._did(f"clock {(to(wall) - wall) / S:g}")
 
 
 def run(what: Coroutine[object, object, None]) -> None:
@@ -134,6 +144,7 @@ def test_every_verb_of_the_format_is_done_by_the_stage_with_its_lengths_in_ns() 
         "slow": EventSpec(at="8s", slow="250ms", lasts="1h"),
         "cut": EventSpec(at="9s", cut="2s"),
         "clock": EventSpec(at="10s", clock="-1h30m"),
+        "jump": EventSpec(at="11s", jump="2023-11-14 22:14:20"),
     }
     assert tuple(written) == VERBS
     machine = Machine(*written.values()).play()
@@ -141,7 +152,7 @@ def test_every_verb_of_the_format_is_done_by_the_stage_with_its_lengths_in_ns() 
     assert machine.done[3:] == [
         *((1, "s1 a hi"), (1, "s2 b hi"), (2, "DEVICE c ding"), (2, "DEVICE a ding"), (3, "kill b")),
         *((4, "spawn b 0"), (5, "fail 3"), (6, "stall 90"), (7, "silence 0.5"), (8, "slow 0.25 3600"), (9, "cut 2")),
-        (10, "clock -5400"),
+        *((10, "clock -5400"), (11, "clock 49")),
     ]
     assert machine.entries("refused") == []
     assert machine.entries("cut") == [(9, "the power is off for 2 s")]

@@ -17,7 +17,7 @@ from kernel.memory.page import Kind, Origin, Page, Role
 from kernel.ports import Job
 from kernel.process import State
 from kernel.spec import Spec
-from llmos.scenario.format import parse
+from llmos.scenario.reading import parse
 from llmos.scenario.virtual import play
 from syscalls.table import Table
 from tests.fakes import ONLY_SPEAK, PowerCut, Rig, op

@@ -157,6 +157,7 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "bench/gguf.py": "a copy of a model, in a folder that goes with the bench",
     "llmos/commands/app.py": "nowhere",
     "bench/paging/sweep.py": "rows are added to a table of hours",
+    "llmos/scenario/many.py": "outcomes are added to those of before; one that was cut off is made anew",
     "bench/paging/bounds.py": "nowhere",
     "bench/crash/run.py": "damage",
     "bench/recovery.py": "damage",

@@ -18,8 +18,8 @@ from bench.attack.mutate import mutated
 from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
 from kernel.errors import BadInput
 from kernel.event import What
-from llmos.scenario import format as module
-from llmos.scenario.format import UNITS, Scenario, ns, read
+from llmos.scenario import mistakes, reading
+from llmos.scenario.format import UNITS, Scenario, ns
 from llmos.scenario.virtual import play
 
 NAMES: Final = ("a", "b", "main", "x y", "ü")
@@ -54,7 +54,10 @@ WHATS: Final = tuple(str(what) for what in What)
 HINTS: Final[values.Hints] = {
     "until": lambda draw: draw.choice(["1s", "3s", "10s"]),
     "token": lambda draw: draw.choice(["5ms", "20ms", "1s"]),
-    "at": lambda draw: draw.choice(["0s", "100ms", "1s", "1.5s"]),
+    "at": lambda draw: draw.choice(["0s", "100ms", "1s", "1.5s", "2026-10-25 02:30", "dst"]),
+    "start": lambda draw: draw.choice(["2026-10-25 02:29:59 Europe/Berlin", "2026-10-25 02:30", "0001-01-01 00:00"]),
+    "clock": lambda draw: draw.choice(["+1h", "-2m", "+366d", "-0s"]),
+    "jump": lambda draw: draw.choice(["2026-10-25 02:30", "9999-12-31 23:59", "dst"]),
     "every": lambda draw: draw.choice(["500ms", "1s"]),
     "times": lambda draw: draw.randint(1, 5),
     "to": lambda draw: [draw.choice(NAMES[:3]) for _ in range(draw.randint(1, 2))],
@@ -122,7 +125,7 @@ class _Attack:
         raw, wrong = self._file(draw)
         self.file.write_bytes(raw)
         try:
-            scenario = read(self.file)
+            scenario = reading.read(self.file)
         except BadInput:
             return
         if wrong:
@@ -158,13 +161,13 @@ class _Attack:
             value["processes"] = {
                 name: {"does": draw.choice(["echo", "talk", "yield"])}
                 if draw.random() < 0.6
-                else {"plays": HINTS["plays"](draw) or [{"op": "yield"}], "loop": draw.random() < 0.3}
+                else {"plays": HINTS["plays"](draw) or [{"op": "yield"}], "loop": draw.random() < 0.3, "garbage": True}
                 for name in NAMES[:3]
             }
             verbs: list[dict[str, Any]] = [
                 {"to": ["a"], "say": draw.choice(values.TEXTS)},
                 {"to": ["b", "main"], "raise": draw.choice(["ipc", "child", "device"]), "text": "come"},
-                {"kill": "a"},
+                {"kill": draw.choice(["a", "a", "a", "nobody"])},
                 {"start": "a"},
                 {"fails": draw.choice([1, 4, 1_000])},
                 {"stall": draw.choice(DURATIONS[:6])},
@@ -175,7 +178,7 @@ class _Attack:
             value["events"] = [
                 draw.choice(verbs) | {"at": draw.choice(DURATIONS[:6])} for _ in range(draw.randint(0, 6))
             ]
-            value["expect"] = value["expect"] if draw.random() < 0.2 else []
+            value["expect"] = value.get("expect", []) if draw.random() < 0.2 else []
         if draw.random() < 0.1:
             value["until"] = draw.choice([*DURATIONS, *HOSTILE])
         return value
@@ -193,7 +196,7 @@ def _short(scenario: Scenario) -> bool:
     return until <= TRIAL_NS and until // ns(scenario.machine.token) <= TRIAL_TOKENS and many <= TRIAL_EVENTS
 
 
-BUILTIN: Final = Path(module.__file__).parents[1] / "scenarios"
+BUILTIN: Final = Path(reading.__file__).parents[1] / "scenarios"
 
 
 @contextmanager
@@ -204,12 +207,12 @@ def _opened(folder: Path) -> Iterator[Trial]:
 
 def _no_mistakes() -> AbstractContextManager[None]:
     """What the types admit is taken, though it does not hold together."""
-    return instead(module, "_mistakes", lambda scenario: iter(()))
+    return instead(mistakes, "mistakes", lambda scenario: iter(()))
 
 
 def _no_types() -> AbstractContextManager[None]:
     """A number's bounds are not looked at."""
-    parse = module.parse
+    parse = reading.parse
 
     def unbound(text: str, name: str = "") -> Scenario:
         try:
@@ -219,7 +222,7 @@ def _no_types() -> AbstractContextManager[None]:
                 return Scenario(title="t", teaches="t", until="1s", processes={}, events=(), expect=())
             raise
 
-    return instead(module, "parse", unbound)
+    return instead(reading, "parse", unbound)
 
 
 GUARDS: Final[dict[str, Guard]] = {"scenario-checks": _no_mistakes, "scenario-bounds": _no_types}
