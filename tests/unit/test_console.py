@@ -49,6 +49,35 @@ def finish(talk: Conversation, text: str, seq: int = 1, instr: int = 1) -> bool:
     return False
 
 
+class Thinks(Plain):
+    """Notes what it is to show of thoughts."""
+
+    def __init__(self, out: io.StringIO) -> None:
+        super().__init__(out)
+        self.thoughts: list[str] = []
+
+    def thinks(self, who: str, text: str) -> None:
+        self.thoughts.append(f"{who}: {text}")
+
+
+def test_what_is_thought_is_shown_apart_and_the_reply_after_it_from_its_beginning() -> None:
+    out = io.StringIO()
+    screen = Thinks(out)
+    talk = Conversation(screen, "main")
+    talk.pid, talk.encoding = 1, "prose"
+    for offset, text in ((1, "they "), (2, "greet\x1b[2J")):
+        talk.token(Streamed(Tag(1, 1, 1), offset, text, thought=True))
+    assert screen.thoughts == ["main: they ", f"main: they {printable('greet' + chr(27) + '[2J')}"]
+    assert "\x1b" not in screen.thoughts[-1]
+    assert out.getvalue() == ""
+    stream(talk, "Hel", "lo")
+    assert out.getvalue() == "main> Hello"
+    assert finish(talk, "Hello")
+    assert out.getvalue() == "main> Hello\n"
+    talk.token(Streamed(Tag(1, 2, 1), 0, "again", thought=True))
+    assert screen.thoughts[-1] == "main: again"
+
+
 def test_a_reply_is_shown_as_it_comes_and_has_its_end_only_when_it_is_final() -> None:
     talk, out = conversation()
     stream(talk, "Hel", "lo")
