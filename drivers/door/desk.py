@@ -22,7 +22,7 @@ from drivers.door.arriving import Arriving
 from kernel.errors import BadInput, Busy, Stopped, in_one_line
 from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
-from kernel.machine import replies, views
+from kernel.machine import replies, views, why
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
 from kernel.machine.replies import Reply, Sent, Standing
@@ -92,6 +92,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             page = views.page(kernel, machine.disk, request.proc, request.page)
             text = page.text[request.start : request.start + wire.CAT_CHARS_MAX]
             return wire.Paged(id=number, page=msgspec.structs.replace(page, text=text), chars=len(page.text))
+        case wire.Explain():
+            return await _explained(machine, request)
         case wire.Dmesg():
             lsn = kernel.counters.lsn
             entries, upto = await machine.readers(views.log_piece, machine.disk, request.since, request.limit)
@@ -208,6 +210,36 @@ async def _traced(machine: Machine, request: wire.Strace) -> wire.Traced:
     )
     calls = await machine.readers(read)
     return wire.Traced(id=request.id, calls=tuple(calls), encoding=kernel.models[kernel.model_of(proc.pid)].encoding)
+
+
+async def _explained(machine: Machine, request: wire.Explain) -> wire.Explained:
+    kernel, disk = machine.kernel, machine.disk
+    pid, number = views.find(kernel, request.proc), request.page
+    if not number:
+        number = await machine.readers(why.last_said, disk, pid, kernel.procs[pid].said)
+    page = views.page(kernel, disk, pid, number)
+    found: list[why.Because] = []
+    before = kernel.counters.lsn + 1
+    while before:  # ends: each piece ends earlier
+        happened, before = await machine.readers(why.piece, disk, page, before)
+        found += happened
+        if len(found) > why.BECAUSE_MAX:
+            break
+    for at, one in enumerate(found):
+        asked, before = one.text, one.lsn if one.why in why.FOR_A_MESSAGE else 0
+        while before and not asked:  # ends: likewise
+            asked, before = await machine.readers(why.message, disk, page.pid, before)
+        found[at] = msgspec.structs.replace(one, text=asked)
+    named = sorted({number for one in found for number in one.pages[: why.PAGES_MAX]})
+    where = {row.page: one.name for one in views.pmap(kernel, pid).segments for row in one.pages}
+    return wire.Explained(
+        id=request.id,
+        page=msgspec.structs.replace(page, text=page.text[: views.HEAD_CHARS]),
+        segment=where.get(page.id, ""),
+        because=tuple(found[: why.BECAUSE_MAX][::-1]),
+        heads=views.heads(disk, named),
+        whole=any(one.why in why.BEGINS for one in found),
+    )
 
 
 async def _history(machine: Machine, request: wire.History) -> wire.Pages:

@@ -23,6 +23,7 @@ from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
+from kernel.machine.why import Because
 from kernel.memory.page import Page
 from kernel.ports import Streamed
 from kernel.sampling import Sampling
@@ -189,6 +190,13 @@ class Cat(Request, frozen=True, kw_only=True):
     start: Number = 0
 
 
+class Explain(Request, frozen=True, kw_only=True):
+    """What happened to a page of a process (0: what it said last), as far as the journal says. Answer: Explained."""
+
+    proc: Proc
+    page: Number = 0
+
+
 class Dmesg(Request, frozen=True, kw_only=True):
     """The kernel's log after log number `since`: `limit` steps of it or fewer. Answer: Entries."""
 
@@ -288,6 +296,7 @@ AnyCommand: TypeAlias = (
     | Pmap
     | Strace
     | Cat
+    | Explain
     | Dmesg
     | Outbox
     | Wait
@@ -368,6 +377,19 @@ class Paged(Line, frozen=True, kw_only=True):
     id: int
     page: Page
     chars: int
+
+
+class Explained(Line, frozen=True, kw_only=True):
+    """Answer to Explain: how the page begins, in which segment it is in view ("": in none), and what happened, oldest
+    first. `heads`: how the pages that are named there begin. `whole`: that its making is among it.
+    """
+
+    id: int
+    page: Page
+    segment: str
+    because: tuple[Because, ...]
+    heads: dict[int, str]
+    whole: bool
 
 
 class Entries(Line, frozen=True, kw_only=True):
@@ -466,6 +488,7 @@ AnyAnswer: TypeAlias = (
     | Mapped
     | Traced
     | Paged
+    | Explained
     | Entries
     | Messages
     | Replied

@@ -42,6 +42,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "strace": ("llmos.commands.processes:strace", "Print what a process called, and what came of it."),
     "pmap": ("llmos.commands.processes:pmap", "Draw the address space of a process."),
     "cat": ("llmos.commands.processes:cat", "Print the text of a page."),
+    "why": ("llmos.commands.processes:why", "Tell what happened to a page, and what a message drew on."),
     "facts": ("llmos.commands.processes:facts", "List the facts found in what has left a process's view."),
     "stop": ("llmos.commands.machine:stop", "Drain and stop the kernel."),
     "replay": ("llmos.commands.keeping:replay", "Take a machine's journal again, and compare."),

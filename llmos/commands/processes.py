@@ -311,6 +311,32 @@ def cat(proc: str, page: int, directory: Path | None, as_json: bool) -> None:
 
 @click.command()
 @proc_argument
+@click.argument(
+    "page", metavar="[PAGE]", type=click.IntRange(min=1), required=False, help="Default: what it said last."
+)
+@dir_option
+@json_option
+def why(proc: str, page: int | None, directory: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos why main
+      llmos why main 2 --json
+
+    Tell what happened to a page of a process, as the journal has it: who brought it, what it was recalled for and how
+    likely it was wanted, which instructions drew on it, when it left and for what. Of what the process said: which
+    pages it drew on. That is a guess, by words that they share.
+    """
+    found = ask.call(socket_of(directory), wire.Explain(id=0, proc=proc, page=page or 0), wire.Explained)
+    from llmos import why as told
+
+    if as_json:
+        print_json(told.explained(found))
+    else:
+        print_lines(told.lines(found))
+
+
+@click.command()
+@proc_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on as it makes more.")
 @click.option(
     "--last", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="How many of the past."

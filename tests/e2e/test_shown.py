@@ -57,6 +57,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "rm": [["main"], [EVIL]],
     "dmesg": [["--since", "0"], ["--since", "0", "--json"]],
     "strace": [["main"], ["main", "--json"], [EVIL]],
+    "why": [["main"], ["main", "--json"], [EVIL]],
     "pmap": [["main"], ["main", "--json"], ["main", "--texts"], ["main", "--texts", "--json"], [EVIL]],
     "cat": [["main", "2"], ["main", "2", "--json"], ["main", "3"], ["main", "4"], [EVIL, "2"], ["main", EVIL]],
     "facts": [["main"], [EVIL]],

@@ -43,6 +43,7 @@ class Thought:
         self._most = granted.most if granted else 0
         self._held = b""  # the beginning of a mark, as it may be
         self._holding: list[int] = []  # bytes of the tokens that are in it, if only in part
+        self._said_last = b""  # how the instruction ends so far
         self._said = 0  # tokens between the marks, those left out
         self.count = 0
         self.text = b""  # what was thought
@@ -67,11 +68,13 @@ class Thought:
     def feed(self, token: int) -> bytes | None:
         """A token was emitted. None: it is of the instruction; else what was thought with it, without marks."""
         if self.over:
+            self._hears(token)
             return None
         assert self._marks is not None, "else it is over from the start"
         if self.choosing:
             self.choosing = False
             if token != self._marks.opens:
+                self._hears(token)
                 return None
             self.count, self.inside = 1, True
             self.forced.extend(self._marks.open[1:])
@@ -103,9 +106,21 @@ class Thought:
             self.cut()
         return sure
 
+    def _hears(self, token: int) -> None:
+        """A token of the instruction, in which no mark of ordinary text is to come up."""
+        if self._marks is not None and self._marks.text:
+            self._said_last = (self._said_last + self._piece(token))[-2 * len(self._marks.text) :]
+
     def fits(self, token: int) -> bool:
-        """Whether a token may be emitted now: none may end the thought and say more than the template then does."""
-        if not self.inside or self._marks is None or not self._marks.text:
+        """Whether a token may be emitted now: none may end the thought and say more than the template then does.
+
+        Nor may an instruction say the mark, where that is ordinary text: who has thought is tempted to.
+        """
+        if self._marks is None or not self._marks.text:
+            return True
+        if self.over:
+            return self._marks.text not in self._said_last + self._piece(token)
+        if not self.inside:
             return True
         _, found, behind = (self._held + self._piece(token)).partition(self._marks.text)
         return not found or self._marks.then_text.startswith(behind)
