@@ -7,12 +7,12 @@ Not here: the policies (scheduler/), who is let in again (turn.py).
 
 from __future__ import annotations
 
-from kernel.event import Preempt, Run, What
-from kernel.limits import SUMMARY_TOKENS_MAX
+from kernel.event import Preempt, Run, Thought, What
+from kernel.limits import MARKS_TOKENS_MAX, SUMMARY_TOKENS_MAX
 from kernel.memory import pager
 from kernel.process import SUMMARY, Move, Process, State
 from kernel.scheduler import Scheduler
-from kernel.state import Kernel, Slot, granted, small
+from kernel.state import Kernel, Slot, small
 
 
 def ready(kernel: Kernel, proc: Process) -> None:
@@ -107,11 +107,17 @@ def fill(kernel: Kernel) -> None:
                 model=slot.model,
                 apart=apart(kernel, proc),
                 sampling=proc.spec.sampling,
-                thought=None if proc.thread else granted(kernel, slot.model, proc.spec.think),
+                thought=_thought(kernel, proc),
             )
         )
     for name, lane in kernel.lanes.items():
         _displace(kernel, lane.ready, [slot for slot in kernel.slots if slot.model == name])
+
+
+def _thought(kernel: Kernel, proc: Process) -> Thought | None:
+    """What it may think before its instruction, as far as there is room kept for that."""
+    kept = kernel.budgets(proc).thought
+    return Thought(kept - MARKS_TOKENS_MAX, must=proc.spec.think != "auto") if kept else None
 
 
 def _reply(kernel: Kernel, proc: Process) -> int:

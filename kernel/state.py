@@ -14,9 +14,8 @@ import msgspec
 
 from kernel import records
 from kernel.errors import BadInput, KernelPanic, some
-from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Thought, Trapped, What
+from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Trapped, What
 from kernel.interrupts import Line, Pending
-from kernel.limits import MARKS_TOKENS_MAX
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.measure import Costs, Measure
@@ -144,9 +143,7 @@ class Kernel:
         self.lanes: dict[str, Lane] = {}  # by model
         self.slots: list[Slot] = []
         self.policies: dict[int, Policy] = {}
-        self.divided: dict[
-            tuple[str, int, int, int | None], Budgets
-        ] = {}  # by model, text, thought, place of the split
+        self.divided: dict[tuple[str, int, str, int | None], Budgets] = {}  # by model, text, think, place of the split
         self.texts: dict[str, Entry] = {}  # text segments by digest
         self.busy: set[int] = set()  # who is in a turn, the kernel's own threads excepted
         self.threads: list[int] = []  # the kernel's own
@@ -323,14 +320,13 @@ class Kernel:
         `place` is that of the split, where the share of recall is learned; with the least one, all else has most room.
         Raises BadInput if it is too small.
         """
-        thought = granted(self, model, think)
-        most = thought.most + MARKS_TOKENS_MAX if thought is not None else 0
-        found = self.divided.get((model, text, most, place))
+        think = think if self.models[model].thinks else "off"
+        found = self.divided.get((model, text, think, place))
         if found is None:
             assert self.config is not None, "set by the first event"
             costs = self.models[model].costs
-            found = pager.budgets(self.settings, costs, text, self.config.page_tokens, place, most)
-            self.divided[model, text, most, place] = found
+            found = pager.budgets(self.settings, costs, text, self.config.page_tokens, place, think)
+            self.divided[model, text, think, place] = found
         return found
 
     def policy(self, proc: Process) -> Policy:
@@ -347,12 +343,6 @@ class Kernel:
                         policy.admit(entry.page, entry.tokens, entry.kind)
             self.policies[proc.pid] = policy
         return policy
-
-
-def granted(kernel: Kernel, model: str, think: str) -> Thought | None:
-    """What a process of that model may think before an instruction; None: nothing."""
-    most = pager.thought_max(kernel.settings, think) if kernel.models[model].thinks else 0
-    return Thought(most, must=think != "auto") if most else None
 
 
 def small(kernel: Kernel, proc: Process, how: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from kernel.errors import BadInput, KernelPanic
+from kernel.limits import MARKS_TOKENS_MAX
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.measure import Costs
 from kernel.memory.page import UNRANKED, Kind
@@ -19,6 +20,7 @@ from kernel.settings import Settings
 
 HYSTERESIS = 0.1  # the pressure edge falls this share of Q below `warn`
 LEAST, MOST = 2, 12  # of STEPS: bounds of a learned share
+THOUGHT_LEAST = 32  # tokens; who could think fewer, and did not ask for that, does not think
 
 
 class Budgets(msgspec.Struct, frozen=True):
@@ -60,11 +62,17 @@ def reply_max(settings: Settings) -> int:
     return settings.cpu.reply or min(512, settings.window // 10)
 
 
-def thought_max(settings: Settings, think: str) -> int:
-    """Tokens that a process may think before an instruction, marks excluded, by its `think` (spec.py)."""
+def thought(settings: Settings, think: str, room: int) -> int:
+    """Tokens that are kept for a thought before an instruction, marks included, by a process's `think` (spec.py).
+
+    A number is kept, whatever becomes of the rest; otherwise no more than half the `room` that a queue can spare.
+    """
     if think == "off":
         return 0
-    return int(think) if think.isdigit() else settings.cpu.think or settings.window // 8
+    if think.isdigit():
+        return int(think) + MARKS_TOKENS_MAX
+    kept = min((settings.cpu.think or settings.window // 8) + MARKS_TOKENS_MAX, max(0, room) // 2)
+    return kept if kept >= THOUGHT_LEAST + MARKS_TOKENS_MAX else 0
 
 
 def places(shared: int, need: int) -> range:
@@ -84,28 +92,32 @@ def first(settings: Settings, shared: int) -> int:
 
 
 def budgets(
-    settings: Settings, costs: Costs, text: int, page_tokens: int, place: int | None = LEAST, thought: int = 0
+    settings: Settings, costs: Costs, text: int, page_tokens: int, place: int | None = LEAST, think: str = "off"
 ) -> Budgets:
     """Divide the window. Raises BadInput with the sum if what is left cannot hold two pages beside the pinned ones.
 
     Where the share of recall is learned, it is that of `place` (None: the first one), or of the nearest that may be.
+    `think`: of the process, "off" where its model does not.
     """
     window, reply = settings.window, reply_max(settings)
     data, recall = int(window * settings.memory.data), int(window * settings.memory.recall)
     frame = costs.begin + (0 if text else costs.bare) + costs.generate
     unit = max(page_tokens, reply) + max(costs.role.values())
     pinned = window // 16
+    need, shared = pinned + 2 * unit, max(0, window - text - data - reply - frame)
+    least = shared * LEAST // STEPS if learned(settings) else recall
+    kept = thought(settings, think, shared - least - need)
     if learned(settings):
-        shared = max(0, window - text - data - reply - thought - frame)
-        allowed = places(shared, pinned + 2 * unit)
+        shared = max(0, shared - kept)
+        allowed = places(shared, need)
         wanted = first(settings, shared) if place is None else place
         recall = shared * max(allowed[0], min(allowed[-1], wanted)) // STEPS
-    queue = window - text - data - recall - reply - thought - frame
-    found = Budgets(window, text, data, recall, reply, frame, queue, pinned, unit, thought)
-    if pinned + 2 * unit > queue:
-        less = "memory.recall, memory.data or cpu.reply" if not thought else "memory.recall, cpu.reply or thought"
+    queue = window - text - data - recall - reply - kept - frame
+    found = Budgets(window, text, data, recall, reply, frame, queue, pinned, unit, kept)
+    if need > queue:
+        less = "memory.recall, memory.data or cpu.reply" if not kept else "memory.recall, cpu.reply or thought"
         raise BadInput(
-            f"the window is too small: {found.low}, but pinned {pinned} + 2 x page {unit} = {pinned + 2 * unit} "
+            f"the window is too small: {found.low}, but pinned {pinned} + 2 x page {unit} = {need} "
             f"are needed; take a larger window, or less {less}"
         )
     return found

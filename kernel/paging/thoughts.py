@@ -3,7 +3,7 @@
 It is in the context of the turn alone: no message, never searched, never read again, not in an export. Templates take
 it away once the user has spoken again. Where that would have the answers behind it evaluated anew, it stays until the
 prefix breaks by itself, at the next eviction or fold, and is the first to go.
-Not here: where it comes from (transcript.py), how much of it there may be (state.py `granted`).
+Not here: where it comes from (transcript.py), how much of it there may be (memory/pager.py `thought`).
 """
 
 from __future__ import annotations

@@ -49,12 +49,21 @@ def program(job: Job) -> str:
     )
 
 
+def thinking(job: Job) -> str:
+    """The same by a model that thinks before most instructions, for longer than it may at times."""
+    rng = Random(f"{job.pid}-{job.instr}")
+    thought = " ".join(rng.choices(WORDS, k=rng.choice([0, 1, 6, 30, 300])))
+    return f"{thought}</think>{program(job)}" if thought else program(job)
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_nothing_acknowledged_is_lost_and_nothing_is_said_twice(seed: int) -> None:
     rng = Random(seed)
     drawn = ("memory.join=true", "memory.share=learned", "memory.policy=ours") if seed % 2 else ()
     left = ("memory.on_evict=summary", "memory.reflect=true") if seed % 3 else ()
-    rig = Rig(program, "sched.quantum=20", "window=3000", *drawn, *left, slots=rng.choice([1, 3]))
+    thinks, slots = seed % 4 > 1, rng.choice([1, 3])
+    asked = thinking if thinks else program
+    rig = Rig(asked, "sched.quantum=20", "window=3000", *drawn, *left, slots=slots, thinks=thinks)
     pids = [rig.spawn(f"p{n}") for n in range(3)]
     acknowledged: dict[str, str] = {}
     heard: dict[tuple[int, int], str] = {}

@@ -108,8 +108,8 @@ def test_what_was_thought_goes_first_when_something_must_go_and_counts_as_nothin
 @pytest.mark.parametrize(("think", "most"), [("auto", 256), ("on", 256), ("40", 40), ("off", 0)])
 def test_how_much_may_be_thought_is_a_choice_of_a_process_and_has_its_room(think: str, most: int) -> None:
     rig = Rig(lambda job: thinking("word " * 400), *CHANGES, thinks=True)
-    pid = rig.spawn(think=think)
-    plain = rig.spawn("plain", think="off")
+    pid = rig.spawn(mask=ONLY_SPEAK, think=think)
+    plain = rig.spawn("plain", mask=ONLY_SPEAK, think="off")
     rig.say(pid, "hello")
     job = rig.jobs[-1]
     assert (job.thought.most if job.thought else 0) == most
@@ -118,6 +118,22 @@ def test_how_much_may_be_thought_is_a_choice_of_a_process_and_has_its_room(think
     assert all(len(rig.cpu.tokenize(page.text)) <= most for page in pages)
     room = rig.kernel.budgets(rig.proc(plain)).queue - rig.kernel.budgets(rig.proc(pid)).queue
     assert room == (most + MARKS_TOKENS_MAX if most else 0)
+
+
+def test_where_room_is_short_less_is_thought_and_no_window_is_too_small_for_a_model_that_thinks() -> None:
+    for window in (1100, 1200, 1400, 1700, 2048):
+        changes = (f"window={window}", "cpu.reply=100", "memory.fault=false")
+        rig = Rig(lambda job: thinking("word " * 400), *changes, thinks=True)
+        pid = rig.spawn(mask=ONLY_SPEAK)
+        rig.say(pid, "hello")
+        thought = rig.jobs[-1].thought
+        limits = rig.kernel.budgets(rig.proc(pid))
+        plain = rig.kernel.divide("", rig.proc(pid).space.text.tokens if rig.proc(pid).space.text else 0, "off")
+        room = plain.queue - plain.pinned - 2 * plain.unit
+        assert limits.thought <= max(0, room) // 2
+        assert (thought is None) == (limits.thought == 0)
+        assert thought is None or thought.most >= 32
+    assert thought is not None
 
 
 def test_a_thought_that_no_page_holds_is_on_disk_alone() -> None:

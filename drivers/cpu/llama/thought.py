@@ -43,6 +43,7 @@ class Thought:
         self._most = granted.most if granted else 0
         self._held = b""  # the beginning of a mark, as it may be
         self._holding: list[int] = []  # bytes of the tokens that are in it, if only in part
+        self._begins = b""  # what begins a thought
         self._said_last = b""  # how the instruction ends so far
         self._said = 0  # tokens between the marks, those left out
         self.count = 0
@@ -51,6 +52,7 @@ class Thought:
         self.choosing = self.inside = False
         if marks is None:
             return
+        self._begins = b"".join(map(piece, marks.open)).strip()
         wanted = granted is not None and (granted.must or marks.first is True)
         if wanted:
             self.forced.extend(marks.open)
@@ -119,7 +121,8 @@ class Thought:
         if self._marks is None or not self._marks.text:
             return True
         if self.over:
-            return self._marks.text not in self._said_last + self._piece(token)
+            said = self._said_last + self._piece(token)
+            return self._marks.text not in said and (not self._begins or self._begins not in said)
         if not self.inside:
             return True
         _, found, behind = (self._held + self._piece(token)).partition(self._marks.text)
