@@ -154,7 +154,6 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "llmos/daemon.py": "a log",
     "llmos/console/editor.py": "lines are added to what was typed",
     "bench/daemon.py": "a log",
-    "bench/gguf.py": "a copy of a model, in a folder that goes with the bench",
     "llmos/commands/app.py": "nowhere",
     "bench/paging/sweep.py": "rows are added to a table of hours",
     "llmos/scenario/many.py": "outcomes are added to those of before; one that was cut off is made anew",
