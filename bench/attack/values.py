@@ -298,6 +298,9 @@ def _many(draw: Random, kind: Any) -> int:
     return draw.randint(kind.min_length or 0, min(ITEMS_MAX, kind.max_length or ITEMS_MAX))
 
 
+FITTING: Final = ("1s", "auto", "7", "+1s", "2026-10-25 08:00")  # what patterns take that take nothing else of ours
+
+
 def _text(draw: Random, kind: inspect.StrType) -> str:
     """A text of the type; where a pattern takes none of ours, such as its own examples are made of."""
     for _ in range(TRIES):
@@ -306,7 +309,9 @@ def _text(draw: Random, kind: inspect.StrType) -> str:
             text = text[: kind.max_length]
         if len(text) >= (kind.min_length or 0) and (kind.pattern is None or re.search(kind.pattern, text)):
             return text
-    return "1s" if kind.pattern is not None else "a" * (kind.min_length or 0)
+    if kind.pattern is None:
+        return "a" * (kind.min_length or 0)
+    return next(one for one in FITTING if re.search(kind.pattern, one))
 
 
 def _misshapen(draw: Random, structs: Sequence[inspect.StructType], found: dict[str, Any]) -> str | None:
