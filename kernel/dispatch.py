@@ -7,6 +7,7 @@ Not here: the policies (scheduler/), who is let in again (turn.py).
 
 from __future__ import annotations
 
+from kernel import manner
 from kernel.event import Preempt, Run, Thought, What
 from kernel.limits import MARKS_TOKENS_MAX, SUMMARY_TOKENS_MAX
 from kernel.memory import pager
@@ -99,7 +100,7 @@ def fill(kernel: Kernel) -> None:
                 tag=slot.tag,
                 pages=tuple(proc.space.placed(apart=apart(kernel, proc))),
                 calls=proc.spec.calls,
-                encoding=kernel.models[slot.model].encoding,
+                encoding=manner.writes(kernel, proc),
                 quantum=queue.quantum(pid),
                 reply=_reply(kernel, proc),
                 window=kernel.settings.window,

@@ -30,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=T
     n: int = 0
 
 
-class Model(msgspec.Struct, frozen=True):
+class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model of this machine's, as the kernel must know it: a CPU with slots of its own."""
 
     title: str
@@ -38,6 +38,8 @@ class Model(msgspec.Struct, frozen=True):
     encoding: str  # "json" or "prose"
     slots: int
     thinks: bool = False  # it may think before an instruction
+    calling: str = ""  # the encoding of processes that may do more than speak; "": the same
+    manual: str = ""  # the form of manual that suits it (settings.Cpu.manual); "": whole
 
 
 class Booted(Event, frozen=True, kw_only=True):
@@ -56,10 +58,13 @@ class Booted(Event, frozen=True, kw_only=True):
     anew: tuple[int, ...] = ()  # the processes of those pages
     others: dict[str, Model] = {}  # by the names that processes give them
     thinks: bool = False
+    calling: str = ""
+    manual: str = ""
 
     def models(self) -> dict[str, Model]:
         """All models by name; "" is that of processes that name none. Slots are numbered through in this order."""
-        return {"": Model(self.model, self.costs, self.encoding, self.slots, self.thinks), **self.others}
+        said = (self.model, self.costs, self.encoding, self.slots, self.thinks, self.calling, self.manual)
+        return {"": Model(*said), **self.others}
 
 
 class Spawned(Event, frozen=True, kw_only=True):

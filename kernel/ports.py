@@ -55,6 +55,13 @@ class Job(msgspec.Struct, frozen=True):
         return self.tag.instr
 
 
+class Manner(msgspec.Struct, frozen=True):
+    """How processes that may do more than speak are best spoken to, where that was measured; "": nobody knows."""
+
+    encoding: str = ""  # "json" or "prose"; "": as those that only speak
+    manual: str = ""  # a form of the manual, as the setting cpu.manual names them
+
+
 class Streamed(msgspec.Struct, frozen=True):
     """Tokens as they come, past the kernel: `offset` counts those of the instruction, or of a thought, before them."""
 
@@ -81,6 +88,7 @@ class Cpu(Protocol):
     model: str
     encoding: str  # the encoding that suits the model: "json" or "prose"
     full_mask: bool  # False: too small to choose among syscalls; send_message alone is the default mask
+    manner: Manner
     frame: Frame
 
     def measure_id(self) -> str:

@@ -113,7 +113,14 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         says("tokens of thought before an instruction at most, of models that think; 0: an eighth of the window"),
     ] = 0
     encoding: Annotated[
-        Literal["auto", "json", "prose"], says("how the model writes its syscalls; auto: as suits its size")
+        Literal["auto", "json", "prose"], says("how the model writes its syscalls; auto: by its profile, or its size")
+    ] = "auto"
+    manual: Annotated[
+        Literal["auto", "whole", "worked", "short"],
+        says(
+            "how a process is told its syscalls: with examples (whole), with when they are right, too (worked), or by "
+            "name and what they do (short); auto: short for many of them with help, else by the model's profile"
+        ),
     ] = "auto"
     threads: Annotated[int, Meta(ge=0, le=256), says("threads of the host; 0: one a core")] = 0
     min_p: Annotated[MinP, says("tokens below this share of the likeliest one's are not drawn")] = 0.0

@@ -106,8 +106,16 @@ class InstructionSet(Protocol):
         """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
         ...
 
-    def manual(self, mask: Iterable[str], encoding: str) -> str:
-        """The manual page that the model reads; empty if there is nothing to choose."""
+    def manual(self, mask: Iterable[str], encoding: str, form: str) -> str:
+        """The manual that the model reads, in a form (`form`); empty if there is nothing to choose."""
+        ...
+
+    def form(self, mask: Iterable[str], wanted: str, suits: str, window: int) -> str:
+        """The form of a manual: as the setting cpu.manual wants it, or by what suits the model and fits the window."""
+        ...
+
+    def page(self, mask: Iterable[str], encoding: str, text: str) -> str:
+        """The page of the call that an instruction was meant to be; "" if nothing says which, or none of the mask."""
         ...
 
     def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:

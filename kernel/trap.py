@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import dispatch, life, tried, turn
+from kernel import dispatch, life, manner, tried, turn
 from kernel.errors import Illegal, KernelPanic, SyscallError
 from kernel.event import NOBODY, Outcome, Trapped, What
 from kernel.limits import FAILED_MAX, ILLEGAL_MAX, ITEM_ERRORS_MAX
@@ -108,34 +108,41 @@ def _instruction(kernel: Kernel, proc: Process, event: Trapped) -> None:
     proc.space.group += 1
     proc.turn_syscalls += 1
     proc.accounts.syscalls += 1
-    encoding = kernel.models[kernel.model_of(proc.pid)].encoding
     try:
         if event.outcome is Outcome.ILLEGAL:
             raise Illegal(event.error or "nothing was emitted")
-        kernel.iset.execute(kernel, proc, event.text, encoding, event.truncated)
+        kernel.iset.execute(kernel, proc, event.text, manner.writes(kernel, proc), event.truncated)
         proc.illegal_row = 0
         if proc.in_turn:
             tried.begun(kernel, proc)
     except SyscallError as exc:
+        page = _page(kernel, proc, event.text)
         if isinstance(exc, Illegal) or not tried.known(kernel, proc):
-            _illegal(kernel, proc, str(exc))
+            _illegal(kernel, proc, str(exc), page)
         else:
-            _failed(kernel, proc, str(exc))
+            _failed(kernel, proc, str(exc), page)
     transcript.emitted(kernel, proc)
     if proc.state is State.READY:
         turn.go_on(kernel, proc)
 
 
-def _failed(kernel: Kernel, proc: Process, why: str) -> None:
+def _page(kernel: Kernel, proc: Process, text: str) -> str:
+    """The manual's page of a call that was used wrongly, as further lines; "" where it was shown the last time."""
+    again = proc.tried.get(kernel.draft.call, 0) if kernel.draft.call else proc.illegal_row
+    page = "" if again else manner.page(kernel, proc, text)
+    return f"\n{page}" if page else ""
+
+
+def _failed(kernel: Kernel, proc: Process, why: str, page: str) -> None:
     """Tell a process why its call failed; turn.go_on ends a turn that tries the same again and again."""
     proc.illegal_row = 0
     kernel.note(What.ERROR, proc, text=why)
     tried.begun(kernel, proc)
     tried.failed(kernel, proc, why)
-    transcript.answer(kernel, proc, f"error: {why}")
+    transcript.answer(kernel, proc, f"error: {why}{page}")
 
 
-def _illegal(kernel: Kernel, proc: Process, why: str) -> None:
+def _illegal(kernel: Kernel, proc: Process, why: str, page: str) -> None:
     """Tell a process what was wrong and what is allowed, or end it after too many in a row."""
     proc.illegal_row += 1
     proc.accounts.illegal += 1
@@ -148,7 +155,7 @@ def _illegal(kernel: Kernel, proc: Process, why: str) -> None:
         transcript.emitted(kernel, proc)
         life.end(kernel, proc, f"{ILLEGAL_MAX} illegal instructions in a row; the last: {why}")
         return
-    transcript.answer(kernel, proc, f"error: {why}")
+    transcript.answer(kernel, proc, f"error: {why}{page}")
 
 
 def _evaluated(event: Trapped) -> str:

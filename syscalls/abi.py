@@ -50,6 +50,8 @@ class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """Base of all syscalls; `op` on the wire is the class's name in lower case with underscores."""
 
     example: ClassVar[str]
+    when: ClassVar[str] = ""  # what the user does where it is right, behind "If the user"; "": no user asks for it
+    worked: ClassVar[tuple[tuple[str, str], ...]] = ()  # what a user says, and the call that is right then
     returns: ClassVar[bool] = True  # False: ends the turn, nothing comes back
     one_of: ClassVar[tuple[str, ...]] = ()  # of these fields a call says exactly one: another value than the default
     own: ClassVar[bool] = False  # True: of the kernel's own threads alone, and in nobody else's mask
@@ -59,6 +61,12 @@ class SendMessage(Syscall, frozen=True):
     """Say something to the user; ends the turn unless there is more to come."""
 
     example: ClassVar[str] = '{"op":"send_message","text":"Hello."}'
+    when: ClassVar[str] = "talks to you, or asks something that you know"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("Hello!", example),
+        ("What is a lake?", '{"op":"send_message","text":"A lake is water with land around it."}'),
+        ("Thanks!", '{"op":"send_message","text":"You are welcome."}'),
+    )
     returns: ClassVar[bool] = False
     text: Text
     more: bool = False
@@ -68,6 +76,8 @@ class CoreAppend(Syscall, frozen=True):
     """Add a line to a block of core memory, which is always in view."""
 
     example: ClassVar[str] = '{"op":"core_append","block":"human","text":"Likes tea."}'
+    when: ClassVar[str] = "tells you something about himself or herself that should always be in view"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (("I like tea.", example),)
     block: BlockName
     text: Text
 
@@ -76,6 +86,8 @@ class CoreReplace(Syscall, frozen=True):
     """Replace text in a block of core memory; an empty new text deletes it."""
 
     example: ClassVar[str] = '{"op":"core_replace","block":"human","old":"tea","new":"coffee"}'
+    when: ClassVar[str] = "says that something in core memory is so no longer"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (("I like coffee now, not tea.", example),)
     block: BlockName
     old: Text
     new: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
@@ -85,6 +97,12 @@ class Remember(Syscall, frozen=True):
     """Store a text in the archive, where search finds it."""
 
     example: ClassVar[str] = '{"op":"remember","text":"The user\'s cat is called Miso."}'
+    when: ClassVar[str] = "wants you to remember something"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("My cat is called Miso.", example),
+        ("Note that the lamp is broken.", '{"op":"remember","text":"The lamp is broken."}'),
+        ("Please keep in mind that Ole hates fish.", '{"op":"remember","text":"Ole hates fish."}'),
+    )
     text: Text
 
 
@@ -92,6 +110,12 @@ class Search(Syscall, frozen=True):
     """Find earlier messages (recall), the archive, or all; since and until are dates; cursor is the next page's."""
 
     example: ClassVar[str] = '{"op":"search","query":"name of the cat"}'
+    when: ClassVar[str] = "asks for something that was said earlier"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("What did I call my cat?", example),
+        ("Look up what I said about the lamp.", '{"op":"search","query":"lamp"}'),
+        ("Which fish did I tell you about?", '{"op":"search","query":"fish"}'),
+    )
     query: Query
     area: Literal["all", "recall", "archive"] = "all"
     since: Date = ""
@@ -133,6 +157,12 @@ class SetTimer(Syscall, frozen=True):
 
     one_of: ClassVar[tuple[str, ...]] = ("seconds", "at")
     example: ClassVar[str] = '{"op":"set_timer","seconds":3600,"text":"Ask about the exam."}'
+    when: ClassVar[str] = "wants to be reminded, woken or asked later"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("Ask me about the exam in an hour.", example),
+        ("Remind me in 20 seconds to stop.", '{"op":"set_timer","seconds":20,"text":"Stop."}'),
+        ("Set a timer of five minutes for the rice.", '{"op":"set_timer","seconds":300,"text":"The rice."}'),
+    )
     text: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
     seconds: Annotated[int, Meta(ge=0, le=TIMER_S_MAX)] = 0
     at: Date = ""
@@ -173,7 +203,15 @@ class Yield(Syscall, frozen=True):
     """End the turn without saying anything."""
 
     example: ClassVar[str] = '{"op":"yield"}'
+    when: ClassVar[str] = "wants nothing"
     returns: ClassVar[bool] = False
+
+
+class Help(Syscall, frozen=True):
+    """Show the manual's page of a syscall: how it is written, and within which bounds."""
+
+    example: ClassVar[str] = '{"op":"help","call":"search"}'
+    call: BlockName
 
 
 class Exit(Syscall, frozen=True):
@@ -221,6 +259,7 @@ AnySyscall: TypeAlias = (
     | Mask
     | Unmask
     | Yield
+    | Help
     | Exit
     | Fact
     | Block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,9 @@ from syscalls.abi import SYSCALLS, TEXT_CHARS_MAX, TRAP_MARK, AnySyscall, SendMe
 
 CALL_CHARS_MAX: Final = 120  # of a call in words; of a longer one the head, and a hash that tells it from its like
 
+OP_CHARS_MAX: Final = 200  # within which a call has said what it is
+
+_OP: Final = re.compile(r'"op"\s*:\s*"(\w+)"')
 _decoder: msgspec.json.Decoder[AnySyscall] = msgspec.json.Decoder(AnySyscall)  # built once; strict: "3" is no page
 
 
@@ -50,6 +54,12 @@ def allowed(call: AnySyscall, mask: tuple[str, ...]) -> None:
     """Refuse a call that the mask does not name. Raises SyscallError."""
     if name_of(call) not in mask:
         raise SyscallError(f"{name_of(call)} is not allowed here; allowed are {', '.join(mask)}")
+
+
+def meant(text: str) -> str:
+    """The name of the syscall that a text, which is perhaps none, was meant to be; "" if it names none."""
+    found = _OP.search(text[:OP_CHARS_MAX])
+    return found[1] if found and found[1] in SYSCALLS else ""
 
 
 def in_words(call: AnySyscall) -> str:

@@ -1,16 +1,27 @@
-"""The process itself: yield and exit."""
+"""The process itself: what it may do, yield and exit."""
 
 from __future__ import annotations
 
-from kernel import life, turn
+from kernel import life, manner, turn
+from kernel.errors import SyscallError
+from kernel.paging import transcript
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls.abi import Exit, Yield
+from syscalls import manual
+from syscalls.abi import Exit, Help, Yield
 
 
 def sys_yield(kernel: Kernel, proc: Process, call: Yield) -> None:
     """Nothing to do until an interrupt."""
     turn.rest(kernel, proc)
+
+
+def sys_help(kernel: Kernel, proc: Process, call: Help) -> None:
+    """The page of a call that the mask names, as the process has to write it."""
+    calls = proc.spec.calls
+    if call.call not in calls:
+        raise SyscallError(f"{call.call[:80]} is none of your calls; they are {', '.join(calls)}")
+    transcript.answer(kernel, proc, manual.page(call.call, manner.writes(kernel, proc)))
 
 
 def sys_exit(kernel: Kernel, proc: Process, call: Exit) -> None:

@@ -16,7 +16,7 @@ from kernel.process import REFLECTION, SUMMARY, Process
 from kernel.state import Kernel
 from syscalls import abi, grammar, interrupts, manual, memory, messages, process, reflection, time, words
 from syscalls.abi import Syscall
-from syscalls.decode import allowed, in_words, parse
+from syscalls.decode import allowed, in_words, meant, parse
 
 Handler = Callable[[Kernel, Process, Any], None]
 FAMILIES: Final = (messages, memory, time, interrupts, process, reflection)
@@ -80,9 +80,18 @@ class Table:
         """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
         return grammar.grammar(tuple(mask), encoding)
 
-    def manual(self, mask: Iterable[str], encoding: str) -> str:
-        """The manual page that the model reads."""
-        return manual.manual(tuple(mask), encoding)
+    def manual(self, mask: Iterable[str], encoding: str, form: str) -> str:
+        """The manual that the model reads."""
+        return manual.manual(tuple(mask), encoding, form)
+
+    def form(self, mask: Iterable[str], wanted: str, suits: str, window: int) -> str:
+        """The form of the manual."""
+        return manual.form(tuple(mask), wanted, suits, window)
+
+    def page(self, mask: Iterable[str], encoding: str, text: str) -> str:
+        """The manual's page of the call that `text` was meant to be."""
+        name = meant(text)
+        return manual.page(name, encoding) if name in mask else ""
 
     def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
         """The text of a kernel page for an occasion; "" where this mask could do nothing about it."""

@@ -28,7 +28,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     ("what memory is", ("memory/",)),
     ("the boundary, and what is on disk", ("event", "ports", "process", "scheduler/", "records", "formats", "aside")),
     ("the store", ("state",)),
-    ("who waits, who runs, what a page is", ("waiting", "tried", "dispatch", "paging/alloc")),
+    ("who waits, who runs, what a page is", ("manner", "waiting", "tried", "dispatch", "paging/alloc")),
     (
         "the segments of an address space",
         ("paging/segments", "paging/share", "paging/backlog", "paging/summary", "paging/queue", "paging/transcript"),

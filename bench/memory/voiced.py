@@ -20,6 +20,7 @@ class VoicedCpu:
         self.thread: Callable[[int], bool] = lambda pid: False
         self.slots, self.window_max, self.model = script.slots, script.window_max, script.model
         self.encoding, self.full_mask, self.frame = script.encoding, script.full_mask, script.frame
+        self.manner = script.manner
         self.measure_id, self.tokenize, self.detokenize = script.measure_id, script.tokenize, script.detokenize
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:

@@ -28,6 +28,7 @@ class WatchedCpu:
         self._inner, self._change, self._drew = inner, change, drew
         self.slots, self.window_max, self.model = inner.slots, inner.window_max, inner.model
         self.encoding, self.full_mask, self.frame = inner.encoding, inner.full_mask, inner.frame
+        self.manner = inner.manner
         self.measure_id, self.tokenize, self.detokenize = inner.measure_id, inner.tokenize, inner.detokenize
         self.expect, self.fork, self.forget = inner.expect, inner.fork, inner.forget
         self.preempt, self.close = inner.preempt, inner.close

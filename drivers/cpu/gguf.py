@@ -32,6 +32,8 @@ HEADER_MAX: Final = 128 << 20  # bytes; a vocabulary of 262,000 tokens and its m
 THINGS_MAX: Final = 2_000_000  # keys, strings, inner arrays and tensors; the same vocabulary has 800,000
 KEY_MAX: Final = 1 << 16  # bytes of a name, as the format has it
 STRING_MAX: Final = 16 << 20  # bytes of a key's text
+SAMPLES: Final = 64  # parts of a file that tell it from others
+SAMPLE: Final = 4096  # bytes each
 DIMS_MAX: Final = 4  # of a tensor, as ggml has it
 PAIR, TENSOR, INNER = 13, 24, 12  # bytes that a key with its value, a tensor, an array in an array takes at least
 # Tensor type -> (values in a block, bytes of a block); a type not listed counts as empty, and the library decides.
@@ -93,6 +95,17 @@ def read(path: Path) -> Header:
     if size < header.bytes_min:
         raise BadInput(f"model {path}: cut off, {size:,} bytes of at least {header.bytes_min:,}; pull the file again")
     return header
+
+
+def identity(path: Path) -> str:
+    """What tells a model's file from all others, wherever it lies: a hash of its size and of SAMPLES parts of it."""
+    size, hashed = path.stat().st_size, hashlib.blake2b(digest_size=16)
+    hashed.update(b"%d" % size)
+    with path.open("rb") as file:
+        for n in range(SAMPLES):
+            file.seek(size * n // SAMPLES)
+            hashed.update(file.read(SAMPLE))
+    return hashed.hexdigest()
 
 
 def _not_waiting(path: str, flags: int) -> int:

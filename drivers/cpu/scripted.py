@@ -24,7 +24,7 @@ from kernel.event import Outcome, Tag, Trapped
 from kernel.machine.clock import passing
 from kernel.memory.measure import Frame
 from kernel.memory.page import Role
-from kernel.ports import Job, Post, Streamed
+from kernel.ports import Job, Manner, Post, Streamed
 
 Program = Callable[[Job], str]
 
@@ -72,6 +72,7 @@ class ScriptedCpu:
     window_max = 1 << 20
     model = "scripted"
     full_mask = True
+    manner = Manner()
 
     def __init__(
         self,

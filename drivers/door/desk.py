@@ -19,6 +19,7 @@ import trio
 
 from drivers.door import wire
 from drivers.door.arriving import Arriving
+from kernel import manner
 from kernel.errors import BadInput, Busy, Stopped, in_one_line
 from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
@@ -209,7 +210,7 @@ async def _traced(machine: Machine, request: wire.Strace) -> wire.Traced:
         bytes_max=wire.CALLS_BYTES_MAX,
     )
     calls = await machine.readers(read)
-    return wire.Traced(id=request.id, calls=tuple(calls), encoding=kernel.models[kernel.model_of(proc.pid)].encoding)
+    return wire.Traced(id=request.id, calls=tuple(calls), encoding=manner.writes(kernel, proc))
 
 
 async def _explained(machine: Machine, request: wire.Explain) -> wire.Explained:

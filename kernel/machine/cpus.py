@@ -48,6 +48,8 @@ class Cpus:
                 cpu.encoding if wanted == "auto" else wanted,
                 cpu.slots,
                 thinks=cpu.frame.lead is not None,
+                calling=cpu.manner.encoding if wanted == "auto" else "",
+                manual=cpu.manner.manual,
             )
             for name, cpu in self.of.items()
         }

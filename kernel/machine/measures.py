@@ -52,6 +52,8 @@ def booted(
         model=first.title,
         encoding=first.encoding,
         slots=first.slots,
+        calling=first.calling,
+        manual=first.manual,
         page_tokens=page_tokens_max(settings),
         resized=resized or {},
         anew=anew,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from kernel import formats, records
+from kernel import formats, manner, records
 from kernel.errors import BadInput, some
 from kernel.event import AnyEvent, Message, Messaged, Note
 from kernel.memory.address_space import Entry as PageEntry
@@ -110,6 +110,7 @@ class ProcessView(msgspec.Struct, frozen=True):
     outbox: int
     acked: int
     timers: int
+    encoding: str  # "json" or "prose": by which what it emits is calls
     sampling: Sampling | None = None  # how its words are drawn, as far as it was chosen
 
 
@@ -188,6 +189,7 @@ def _view(kernel: Kernel, proc: Process) -> ProcessView:
         outbox=proc.said - proc.acked,
         acked=proc.acked,
         timers=len(proc.timers),
+        encoding=manner.writes(kernel, proc),
         sampling=proc.spec.sampling,
     )
 

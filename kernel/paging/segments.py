@@ -10,6 +10,7 @@ import hashlib
 
 import msgspec
 
+from kernel import manner
 from kernel.errors import BadInput, SyscallError, some
 from kernel.limits import BLOCKS_MAX
 from kernel.memory.page import Kind, Origin, Role
@@ -36,8 +37,7 @@ def data(kernel: Kernel, proc: Process) -> None:
 
 def text_of(kernel: Kernel, model: str, calls: tuple[str, ...], system: str) -> str:
     """What stands in a text segment: the manual, then the instructions: small models copy what stands last."""
-    manual = kernel.iset.manual(calls, kernel.models[model].encoding)
-    return "\n\n".join(part for part in (manual, system) if part)
+    return "\n\n".join(part for part in (manner.manual(kernel, model, calls), system) if part)
 
 
 def text(kernel: Kernel, proc: Process) -> None:

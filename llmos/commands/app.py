@@ -53,6 +53,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "export": ("llmos.commands.keeping:export", "Write a process with all its memory to a file."),
     "import": ("llmos.commands.keeping:import_", "Make a process of an exported file."),
     "pull": ("llmos.commands.machine:pull", "Bring a model into the models directory."),
+    "profile": ("llmos.commands.models:profile", "Measure how a model is best told its syscalls."),
     "models": ("llmos.commands.models:models", "The models that are here."),
     "doctor": ("llmos.commands.machine:doctor", "Look at what is installed and what is missing."),
     "settings": ("llmos.commands.machine:settings", "Name each setting, its default, range and meaning."),

@@ -173,7 +173,7 @@ class Chat:
         """Find or make the process, subscribe, and show what it has said that nobody has seen."""
         serving = await client.ask(wire.Info(id=0), wire.Serving)
         view = await self._process(client)
-        self.talk.pid, self.talk.encoding = view.pid, serving.encoding
+        self.talk.pid, self.talk.encoding = view.pid, view.encoding
         self.talk.only_speaks = view.calls == ("send_message",)
         await client.ask(wire.Subscribe(id=0, since=self._since, proc=view.pid), wire.Ok)
         if self._since is None:

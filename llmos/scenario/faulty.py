@@ -22,6 +22,7 @@ class FaultyCpu:
     def __init__(self, cpu: Cpu) -> None:
         self.slots, self.window_max, self.model = cpu.slots, cpu.window_max, cpu.model
         self.encoding, self.full_mask, self.frame = cpu.encoding, cpu.full_mask, cpu.frame
+        self.manner = cpu.manner
         self.failures = 0  # how many of the next runs fail
         self._cpu = cpu
         self._stalls = 0  # that have not ended

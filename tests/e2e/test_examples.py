@@ -63,6 +63,7 @@ MINUTES: Final = {
 MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}
 """Commands that make a file, which another example reads, and where its name stands."""
 SKIPPED: Final = {
+    "llmos profile smollm2-135m": "takes minutes; a part of it runs",
     "llmos demo --seed 3 --set cpu.drop=shift --json": "takes minutes, as `llmos demo` does, which runs",
     "llmos bench cpu --model smollm2-135m --json": "takes 5 to 20 minutes",
     "llmos bench cpu --full --check": "takes 20 to 60 minutes",

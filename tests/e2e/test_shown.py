@@ -70,6 +70,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "export": [["main", f"{EVIL}.jsonl"], [EVIL, "x"]],
     "import": [[EVIL], [f"{EVIL}.jsonl"]],
     "pull": [[EVIL], [f"./{EVIL}.gguf"]],
+    "profile": [[EVIL], ["evil", "--probes", "100"]],
     "models": [
         ["list"],
         ["list", "--json"],

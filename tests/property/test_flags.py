@@ -57,7 +57,7 @@ class World:
 
     def __init__(self, seed: int, abort: bool, slots: int, flight: int, kv: int) -> None:
         self.rng = Random(seed)
-        changes = (WINDOWS[0], "sched.quantum=8", f"sched.flight={flight}", "cpu.reply=100")
+        changes = (WINDOWS[0], "sched.quantum=8", f"sched.flight={flight}", "cpu.reply=100", "cpu.manual=whole")
         self.rig = Watched(self._emit, *changes, slots=slots, kv=kv)
         self.pids = [self.rig.spawn(f"p{n}", abort=abort) for n in range(PROCESSES)]
 

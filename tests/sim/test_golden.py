@@ -34,6 +34,7 @@ from tests.sim.test_crash import SEEDS, WORDS, program
 
 GOLDEN = Path(__file__).with_name("golden.json")
 OLDER = (2, 3, 4)  # formats; golden2.json has what the kernel that wrote format 2 came to, and so on; never made anew
+CALLS_THEN = tuple(name for name in Table.names if name != "help")  # a full mask, likewise
 THEN = ("memory.gate=likely", "memory.worth=2.2", "memory.apart=never")  # defaults, while format 4 was the last
 SCENARIOS = ("storm", "pressure", "thrashing", "mid_sentence", "stuck_index", "late_timer")
 POLICIES = ("fifo", "lru", "ours", "arc", "s3fifo", "gdsf")
@@ -60,13 +61,14 @@ def crashed(seed: int, disk: MemoryDisk | None = None) -> list[str]:
         *(THEN if disk is not None else ()),
         slots=rng.choice([1, 3]), disk=disk, upgrading=False, accessed=disk is None,
     )  # fmt: skip
-    pids = [rig.spawn(f"p{n}", nice=n, abort=n == 1, blocks={"notes": "Ada"}) for n in range(3)]
+    calls = Table.names if disk is None else CALLS_THEN
+    pids = [rig.spawn(f"p{n}", calls, nice=n, abort=n == 1, blocks={"notes": "Ada"}) for n in range(3)]
     for turn in range(40):
         rig.cut_at = rng.choice([0, 0, rng.randint(1, 12)])
         try:
             text = " ".join(rng.choices(WORDS, k=rng.randint(1, 400 if turn % 9 == 8 else 60)))
             rig.say(rng.choice(pids), text, f"m{turn}", pump=False)
-            outside(rig, rng, turn, pids)
+            outside(rig, rng, turn, pids, calls)
             rig.pump(rng.randint(1, 30))
             rig.tick(rng.choice([0, 0, 10, 100]))
         except PowerCut:
@@ -77,7 +79,7 @@ def crashed(seed: int, disk: MemoryDisk | None = None) -> list[str]:
     return [f"{rig.kernel.hash:032x}", digest(rig.disk)]
 
 
-def outside(rig: Rig, rng: Random, turn: int, pids: list[int]) -> None:
+def outside(rig: Rig, rng: Random, turn: int, pids: list[int], calls: tuple[str, ...]) -> None:
     """What else comes from outside, by turn."""
     pid = rng.choice(pids)
     match turn % 10:
@@ -92,17 +94,17 @@ def outside(rig: Rig, rng: Random, turn: int, pids: list[int]) -> None:
             if idle:
                 rig.do(Forked(source="user", pid=rng.choice(idle), name=f"fork{turn}"))
         case 5:
-            rig.do(imported(rig, f"guest{turn}"))
+            rig.do(imported(rig, f"guest{turn}", calls))
         case 6 if turn > 20:
             rig.do(Killed(source="user", pid=pids[2]))
         case 7 if turn > 20:
-            rig.do(Spawned(source="user", spec=Spec("p2", calls=Table.names)))
+            rig.do(Spawned(source="user", spec=Spec("p2", calls=calls)))
         case 8:
             rig.do(Checkpointed(source="user"))
             rig.disk.commit(checkpoint.records(rig.disk, rig.kernel))
 
 
-def imported(rig: Rig, name: str) -> Imported:
+def imported(rig: Rig, name: str, calls: tuple[str, ...]) -> Imported:
     """A process with a past."""
     where, tokenize = ("", "queue", "queue", "pending"), rig.cpu.tokenize
     pages = tuple(
@@ -110,7 +112,7 @@ def imported(rig: Rig, name: str) -> Imported:
         for n, at in enumerate(where)
         if (text := f"{WORDS[n]} of {name}")
     )
-    spec = Spec(name, calls=Table.names, blocks={"notes": "from afar"}, nice=3)
+    spec = Spec(name, calls=calls, blocks={"notes": "from afar"}, nice=3)
     return Imported(source="user", spec=spec, pages=pages, timers=(MovedTimer(rig.now + 5 * NS, 60 * NS, "tea"),))
 
 

@@ -31,8 +31,8 @@ def test_a_mask_admits_its_syscalls_and_no_others(name: str) -> None:
     lark = grammar(rest, "json")
     assert lark is not None
     assert f"\n{name}: %json" not in lark
-    assert SYSCALLS[name].example not in manual(rest, "json")
-    assert SYSCALLS[name].example in manual(NAMES, "json")
+    assert SYSCALLS[name].example not in manual(rest, "json", "whole")
+    assert SYSCALLS[name].example in manual(NAMES, "json", "whole")
 
 
 @given(st.text(), st.sampled_from(["json", "prose"]), st.booleans())
@@ -65,7 +65,7 @@ def test_strict_types() -> None:
 
 def test_a_process_that_may_only_speak_has_neither_grammar_nor_manual() -> None:
     assert grammar(("send_message",), "prose") is None
-    assert manual(("send_message",), "prose") == ""
+    assert manual(("send_message",), "prose", "whole") == ""
 
 
 def emits(text: str, mask: tuple[str, ...] = NAMES) -> bool:

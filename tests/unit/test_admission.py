@@ -89,7 +89,13 @@ def notes(rig: Rig) -> list[Note]:
 
 
 def answering(kv: int, *changes: str) -> Rig:
-    rig = Rig(lambda job: '{"op":"send_message","text":"%s"}' % ("y" * 360), "sched.quantum=8", *changes, kv=kv)
+    rig = Rig(
+        lambda job: '{"op":"send_message","text":"%s"}' % ("y" * 360),
+        "sched.quantum=8",
+        "cpu.manual=whole",
+        *changes,
+        kv=kv,
+    )
     for pid in [rig.spawn(f"p{n}") for n in range(4)]:
         rig.say(pid, "go on", pump=False)
     rig.pump()
@@ -122,7 +128,12 @@ def test_a_limit_on_tokens_in_flight_runs_them_one_after_the_other_with_less_pre
 
 
 def test_a_suspended_process_is_judged_anew_after_a_power_cut() -> None:
-    rig = Rig(lambda job: '{"op":"send_message","text":"%s"}' % ("y" * 360), "sched.quantum=8", "sched.flight=1000")
+    rig = Rig(
+        lambda job: '{"op":"send_message","text":"%s"}' % ("y" * 360),
+        "sched.quantum=8",
+        "sched.flight=1000",
+        "cpu.manual=whole",
+    )
     for pid in [rig.spawn(f"p{n}") for n in range(3)]:
         rig.say(pid, "go on", pump=False)
     rig.pump(2)

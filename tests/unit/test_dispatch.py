@@ -112,7 +112,7 @@ def test_a_slot_that_was_asked_back_and_came_back_otherwise_is_nobodys() -> None
 
 
 def test_who_waits_outside_comes_in_when_a_turn_ends_and_each_is_answered_once() -> None:
-    rig = Rig(echo, "sched.flight=700", "sched.quantum=8", slots=3)
+    rig = Rig(echo, "sched.flight=700", "sched.quantum=8", "cpu.manual=whole", slots=3)
     pids = [rig.spawn(f"p{n}") for n in range(3)]
     for pid in pids:
         rig.say(pid, "a sentence of some length", pump=False)

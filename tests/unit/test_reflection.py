@@ -139,7 +139,7 @@ def correcting(job: Job) -> str:
 
 
 def test_what_is_corrected_is_found_no_more_and_not_shown_again() -> None:
-    rig, pid = reflecting(correcting, turns=70)
+    rig, pid = reflecting(correcting, "cpu.manual=whole", turns=70)
     made = facts(rig)
     assert len(made) > 2
     assert [page.fact.corrects for page in made if page.fact] == [0, *(page.id for page in made[:-1])]

@@ -69,8 +69,10 @@ def processes(name: str, status: str) -> list[ProcessView]:
     memory = MemoryView(1234, 1620, 31, 123_456)
     accounts = Accounts(turns=1234, syscalls=12_345, faults=12_345, evictions=123_456)
     return [
-        ProcessView(1, name, State.ZOMBIE, status, ("send_message",), "smollm2", accounts, memory, 0, 12, 0, 0),
-        ProcessView(2, "b", State.RUNNING, "", ("send_message",), "smollm2", accounts, memory, 0, 0, 0, 0),
+        ProcessView(
+            1, name, State.ZOMBIE, status, ("send_message",), "smollm2", accounts, memory, 0, 12, 0, 0, "prose"
+        ),
+        ProcessView(2, "b", State.RUNNING, "", ("send_message",), "smollm2", accounts, memory, 0, 0, 0, 0, "prose"),
     ]
 
 

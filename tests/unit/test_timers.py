@@ -102,7 +102,7 @@ def test_a_timer_may_be_set_for_a_time_that_lies_ahead() -> None:
         op("set_timer", at="noon", text="what"),
         op("set_timer", text="when"),
     ]
-    rig = Rig(play([*calls, op("yield")]))
+    rig = Rig(play([*calls, op("yield")]), "cpu.manual=whole")
     pid = rig.spawn()
     rig.say(pid, "remind me")
     texts = rig.texts(pid)
@@ -193,7 +193,8 @@ def test_a_timer_of_another_process_cannot_be_cancelled() -> None:
             [op("set_timer", seconds=60, text="mine"), op("cancel_timer", timer=1)][job.pid - 1]
             if job.instr == 1
             else op("yield")
-        )
+        ),
+        "cpu.manual=whole",
     )
     one, two = rig.spawn("one"), rig.spawn("two")
     rig.say(one, "go")

@@ -173,7 +173,9 @@ def told(rig: Rig) -> list[Note]:
 
 
 def test_who_is_suspended_and_interrupted_sees_what_was_said_meanwhile_when_it_is_let_in() -> None:
-    rig = Rig(lambda job: op("send_message", text="word " * 60), "sched.quantum=8", "sched.flight=900")
+    rig = Rig(
+        lambda job: op("send_message", text="word " * 60), "sched.quantum=8", "sched.flight=900", "cpu.manual=whole"
+    )
     one, two = rig.spawn("one"), rig.spawn("two", abort=True)
     rig.say(one, "boats", pump=False)
     rig.say(two, "trains", "m1", pump=False)

@@ -102,7 +102,7 @@ def traced(rig: Rig, pid: int, **bounds: int) -> list[tuple[str, str]]:
 
 def test_what_a_process_did_is_visible_with_its_results_oldest_first() -> None:
     calls = [op("remember", text="tea"), op("cancel_timer", timer=7), op("search", query="tea"), "nonsense"]
-    rig = Rig(play([*calls, op("send_message", text="done")]), "window=3000")
+    rig = Rig(play([*calls, op("send_message", text="done")]), "window=3000", "cpu.manual=whole")
     pid, other = rig.spawn(), rig.spawn("other")
     rig.say(pid, "go")
     rig.say(other, "go")

@@ -150,6 +150,7 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "drivers/disk/lmdb.py": "LMDB copies to a descriptor, of a file in a folder of its own; locks",
     "drivers/cpu/kv/images.py": "beside and renamed, over the file of before, whose pages are in memory",
     "drivers/index/beside.py": "a lock",
+    "llmos/profile/making.py": "answers are appended as they come, a line each",
     "llmos/models.py": "downloads go on where they were cut off; beside and renamed when their hash is right",
     "llmos/daemon.py": "a log",
     "llmos/console/editor.py": "lines are added to what was typed",

@@ -38,7 +38,7 @@ from drivers.cpu.llama.slots import Slots
 from drivers.cpu.llama.steps import Steps
 from drivers.cpu.llama.turns import Turns
 from drivers.cpu.recommended import SENSIBLE
-from kernel.ports import Job, Post, Streamed
+from kernel.ports import Job, Manner, Post, Streamed
 from kernel.sampling import Drawn
 from kernel.settings import Cpu as CpuSettings
 
@@ -66,7 +66,9 @@ class LlamaCpu:
         self._loaded = loaded = Model(Path(path), settings)
         self.slots: int = settings.slots
         self.model, self.window_max, self.off = loaded.name, loaded.window_max, loaded.off
-        self.encoding, self.full_mask = "prose" if loaded.small else "json", not loaded.small
+        self.encoding, self.full_mask, self.manner = "prose" if loaded.small else "json", not loaded.small, Manner()
+        if profile := loaded.profile:
+            self.full_mask, self.manner = profile.full, Manner(profile.encoding, profile.manual)
         self.vocabulary = loaded.vocabulary
         self.frame = loaded.vocabulary.frame
         self._recommended = loaded.recommended or recommended

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import llama_cpp
 
-from drivers.cpu import gguf, recommended
+from drivers.cpu import gguf, profiles, recommended
 from drivers.cpu.llama import log, memory
 from drivers.cpu.llama.sizes import Sizes, padded
 from drivers.cpu.llama.trial import tried
@@ -25,8 +25,6 @@ from kernel.errors import BadInput
 from kernel.limits import SMALL_PARAMETERS
 from kernel.settings import Cpu as CpuSettings
 
-SAMPLES: Final = 64  # parts of a model file that go into its fingerprint
-SAMPLE: Final = 4096  # bytes each
 NOT_PARTLY: Final = (
     "this model's state cannot be cut back: a prompt that changes anywhere is evaluated from its beginning, "
     "and prefixes are shared and restored only whole"
@@ -56,6 +54,8 @@ class Model:
             recurrent = llama_cpp.llama_model_is_recurrent(self.handle)
             self.partly = not (recurrent or llama_cpp.llama_model_is_hybrid(self.handle))  # KV can be cut back
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self.handle)
+            self.identity = gguf.identity(path)
+            self.profile = profiles.of(self.identity)
             self.name = header.text("general.name") or path.stem
             self.recommended = recommended.of(header)
             self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL_PARAMETERS
@@ -76,14 +76,16 @@ class Model:
 
     def fingerprint(self, sizes: Sizes) -> bytes:
         """What a KV image depends on, tokens aside: the model's file, the library, and how KV is laid out."""
-        status = self._path.stat()
-        hashed = hashlib.blake2b(digest_size=16)
-        with self._path.open("rb") as file:
-            for n in range(SAMPLES):
-                file.seek(status.st_size * n // SAMPLES)
-                hashed.update(file.read(SAMPLE))
-        stamp, settings = (status.st_size, status.st_mtime_ns), self._settings
-        said = (*stamp, llama_cpp.__version__, sizes.window, settings.mode, settings.drop, sizes.chunk)
+        settings = self._settings
+        hashed = hashlib.blake2b(self.identity.encode(), digest_size=16)
+        said = (
+            self._path.stat().st_mtime_ns,
+            llama_cpp.__version__,
+            sizes.window,
+            settings.mode,
+            settings.drop,
+            sizes.chunk,
+        )
         hashed.update(repr(said).encode())
         return hashed.digest()
 

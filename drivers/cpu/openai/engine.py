@@ -28,7 +28,7 @@ from drivers.remote.address import Address, addresses, key
 from drivers.remote.transport import Cancelled, Fault, Patience
 from kernel.errors import BadInput, DeviceError, in_one_line
 from kernel.event import Outcome
-from kernel.ports import Job, Post, Streamed
+from kernel.ports import Job, Manner, Post, Streamed
 from kernel.settings import Cpu as CpuSettings
 
 DEFAULTS: Final = CpuSettings()
@@ -61,6 +61,7 @@ class OpenAiCpu:
         self.window_max: int = min(server.able.model.window for server in self._fleet.servers if server.able)
         self.full_mask: bool = not able.speaks
         self.encoding: str = "prose" if able.speaks else "json"
+        self.manner = Manner()
         self.frame = able.frame()
         many = min(settings.slots, able.slots or settings.slots)
         self.slots: int = min(many * len(self._fleet.servers), SLOTS_MAX)
