@@ -44,6 +44,10 @@ class Busy(BadInput):
         self.retry_after_s = retry_after_s
 
 
+class Unknown(BadInput):
+    """What is named is not there."""
+
+
 class Exists(BadInput):
     """What was to be made is there already."""
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from kernel import records
-from kernel.errors import BadInput, KernelPanic, some
+from kernel.errors import BadInput, KernelPanic, Unknown, some
 from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Trapped, What
 from kernel.interrupts import Line, Pending
 from kernel.memory import pager
@@ -293,7 +293,7 @@ class Kernel:
     def proc(self, pid: int) -> Process:
         """A process by number, for who asks from outside. Raises BadInput for none, and for a kernel's thread."""
         if pid not in self.procs:
-            raise BadInput(f"no process {pid}; processes are {some(self.names)}")
+            raise Unknown(f"no process {pid}; processes are {some(self.names)}")
         if self.procs[pid].thread:
             raise BadInput(f"process {self.procs[pid].name} is the kernel's own; nobody else has a say in it")
         return self.procs[pid]

@@ -2,8 +2,9 @@
 
 It lies in a machine's directory, or beside the directory and then is that of all machines there; the first that is
 found is read. What is given on the command line wins over it, and it wins over what the directory has recorded. It is
-settings like those of `--set`, window and tables as kernel/settings.py has them, and a table `boot` with `model` and
-`cpu`. A file that somebody else owns or may write is refused: what it names is run.
+settings like those of `--set`, window and tables as kernel/settings.py has them, a table `boot` with `model` and
+`cpu`, and a table `http` (drivers/door/http/given.py). A file that somebody else owns or may write is refused: what it
+names is run.
 Not here: what the settings are (kernel/settings.py), what is recorded (init.py).
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from drivers.door.http.given import Http, address
 from drivers.remote.address import remote
 from kernel.errors import BadInput
 from kernel.settings import Settings, apply
@@ -40,6 +42,7 @@ def over(options: Options, directory: Path) -> Options:
     unknown = [name for name in boot if name not in BOOT] if isinstance(boot, dict) else ["boot"]
     if unknown or not all(isinstance(value, str) for value in boot.values()):
         raise BadInput(f"{path}: boot has {', '.join(BOOT)}, which are texts, and nothing else")
+    http = _http(path, tree.pop("http", {}))
     changes = list(_changes(tree))
     try:
         apply(Settings(), changes)
@@ -55,7 +58,21 @@ def over(options: Options, directory: Path) -> Options:
         window=None,
         cpu=options.cpu or cpu,
         changes=(*changes, *window, *options.changes),
+        http=msgspec.structs.replace(http, listen=options.http.listen or http.listen),
     )
+
+
+def _http(path: Path, table: Any) -> Http:
+    """The table `http`, each persona with its name."""
+    try:
+        personas = dict(table.get("personas", {}).items()) if isinstance(table, dict) else {}
+        named = {name: {"name": name, **spec} for name, spec in personas.items() if isinstance(spec, dict)}
+        found = msgspec.convert({**table, "personas": {**personas, **named}} if named else table, Http)
+    except (msgspec.ValidationError, AttributeError) as exc:
+        raise BadInput(f"{path}: http: {exc}") from exc
+    if found.listen:
+        address(found.listen)
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from drivers.door import wire
+from drivers.door.http.given import Http
 from kernel.errors import BadInput, KernelError
 from llmos.ask import SOCKET, Disconnected
 from llmos.client import connect
@@ -40,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     window: int | None = None
     cpu: str | None = None
     changes: tuple[str, ...] = ()
+    http: Http = Http()
 
     def arguments(self) -> list[str]:
         """As a command line."""
@@ -50,7 +52,7 @@ class Options(msgspec.Struct, frozen=True):
             found += ["--window", str(self.window)]
         for change in self.changes:
             found += ["--set", change]
-        return found
+        return found + (["--http", self.http.listen] if self.http.listen else [])
 
 
 async def answers(directory: Path) -> bool:
@@ -240,10 +242,18 @@ async def foreground(directory: Path, options: Options) -> None:
                 f"as process {serving.os_pid}",
                 flush=True,
             )
+            for url in served:
+                show(f"llmos: serving {url}, for who has the token that `llmos token` prints", flush=True)
 
         stopping: list[bool] = []
+        served: list[str] = []
+
+        def up(urls: list[str]) -> None:
+            served[:] = urls
+            ready.set()
+
         nursery.start_soon(stop_on_signals)
         nursery.start_soon(greet)
-        await serve(directory, options.model, options.window, options.cpu, list(options.changes), ready.set)
+        await serve(directory, options.model, options.window, options.cpu, list(options.changes), up, options.http)
         nursery.cancel_scope.cancel()
     show("llmos: stopped", flush=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from drivers.door.http.given import Http
 from drivers.remote.address import embedder, remote
 from kernel import formats
 from kernel.boot import Board, boot
@@ -41,6 +42,7 @@ OWN = (
     "data.mdb*",
     "lock.mdb",
     "kernel.*",
+    "http.token",
     "llmos.toml",
     "chat.history",
     "index.*",
@@ -220,9 +222,13 @@ async def serve(
     window: int | None,
     cpu: str | None,
     changes: list[str],
-    ready: Callable[[], None],
+    ready: Callable[[list[str]], None],
+    http: Http | None = None,
 ) -> None:
-    """The daemon: a machine and its socket, until a signal or a client stops it. After a panic it boots again."""
+    """The daemon: a machine and its doors, until a signal or a client stops it. After a panic it boots again.
+
+    `ready` is called with the URLs at which it is served, if there are any.
+    """
     from drivers.door.socket import serve as serve_socket
 
     for again in range(PANICS_MAX + 1):
@@ -232,7 +238,7 @@ async def serve(
                 trio.open_nursery() as nursery,
             ):
                 await nursery.start(serve_socket, machine, directory / "kernel.sock")
-                ready()
+                ready(await _served(nursery, machine, directory, http))
                 await machine.stopped()
                 nursery.cancel_scope.cancel()
             return
@@ -240,6 +246,18 @@ async def serve(
             if again == PANICS_MAX:
                 raise
             show(f"llmos: panic: {_first(panics)}; booting again from the last commit", flush=True)
+
+
+async def _served(nursery: trio.Nursery, machine: Machine, directory: Path, http: Http | None) -> list[str]:
+    """Open the HTTP door, if one is wanted; its URLs."""
+    if http is None or not http.listen:
+        return []
+    try:
+        from drivers.door.http.site import serve as serve_http
+    except ModuleNotFoundError as exc:
+        raise BadInput(f"--http needs the package {exc.name}: pip install 'llmos[http]'") from exc
+    urls: list[str] = await nursery.start(serve_http, machine, directory, http)
+    return urls
 
 
 def _first(group: BaseExceptionGroup[KernelPanic]) -> BaseException:

@@ -319,9 +319,9 @@ def failed(number: int, error: Exception) -> wire.Failed:
     return wire.Failed(id=number, error=in_one_line(error), code=why, retry_after_s=after_s)
 
 
-def broken(number: int, exc: Exception) -> wire.Failed:
+def broken(number: int, exc: Exception, ident: str = "") -> wire.Failed:
     """The answer to a request that failed as nobody foresaw; what it was is printed, under the id that it names."""
-    ident = uuid.uuid4().hex[:8]
+    ident = ident or uuid.uuid4().hex[:8]
     print(f"llmos: request {ident} failed:", file=sys.stderr)
     print(printable("".join(traceback.format_exception(exc))), file=sys.stderr)
     return wire.Failed(id=number, error=f"the request failed in the kernel, which goes on; its log has it as {ident}")

@@ -17,7 +17,7 @@ from typing import Annotated, Final, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Meta
 
-from kernel.errors import BadInput, Busy, Exists, InUse, Stopped
+from kernel.errors import BadInput, Busy, Exists, InUse, Stopped, Unknown
 from kernel.event import Message
 from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
 from kernel.machine.latency import Account
@@ -41,7 +41,13 @@ CAT_CHARS_MAX: Final = LINE_BYTES_MAX // 8  # characters of one Paged: escaped, 
 FACTS_MAX: Final = 500  # facts of one Facts
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
 
-CODES: Final[dict[str, type[BadInput]]] = {"busy": Busy, "exists": Exists, "in-use": InUse, "stopped": Stopped}
+CODES: Final[dict[str, type[BadInput]]] = {
+    "busy": Busy,
+    "exists": Exists,
+    "in-use": InUse,
+    "stopped": Stopped,
+    "unknown": Unknown,
+}
 """Refusals that programs tell apart, by what stands in Failed."""
 PROTOCOL: Final = "protocol"
 """The code of the refusal of another protocol; daemons of protocol 1 give none."""

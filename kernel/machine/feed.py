@@ -29,7 +29,7 @@ class Feed:
 
     def __init__(self, kernel: Kernel, disk: Reads, readers: Readers) -> None:
         self._kernel, self._disk, self._readers = kernel, disk, readers
-        self._subscribers: dict[trio.MemorySendChannel[Published], None] = {}
+        self._subscribers: dict[trio.MemorySendChannel[Published], int] = {}  # each with whom it is about; 0: all
 
     @property
     def subscribers(self) -> int:
@@ -37,8 +37,12 @@ class Feed:
         return len(self._subscribers)
 
     def publish(self, item: Published) -> None:
-        """Tell all subscribers; never blocks."""
-        for channel in list(self._subscribers):
+        """Tell all subscribers whom it concerns; never blocks."""
+        about = {note.pid for note in item.notes} if isinstance(item, Entry) else {item.pid}
+        everybody = 0 in about
+        for channel, pid in list(self._subscribers.items()):
+            if pid and not everybody and pid not in about:
+                continue
             try:
                 channel.send_nowait(item)
             except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -51,14 +55,14 @@ class Feed:
             channel.close()
 
     @asynccontextmanager
-    async def subscribe(self, since: int) -> AsyncIterator[AsyncIterator[Published]]:
+    async def subscribe(self, since: int, pid: int = 0) -> AsyncIterator[AsyncIterator[Published]]:
         """What happens, in order: entries after `since` from the journal, then live ones, messages and tokens.
 
-        `since` < 0: live only.
+        `since` < 0: live only. `pid`: of live ones, no more than concerns that process; 0: all.
         """
         send, receive = trio.open_memory_channel[Published](SUBSCRIBER_QUEUE_MAX)
         upto = self._kernel.counters.lsn
-        self._subscribers[send] = None
+        self._subscribers[send] = pid
         published = self._published(receive, since, upto)
         try:
             yield published

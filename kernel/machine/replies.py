@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kernel import records
-from kernel.errors import BadInput
+from kernel.errors import Unknown
 from kernel.event import Message
 from kernel.machine.views import OUTBOX_BYTES
 from kernel.ports import Reads
@@ -68,7 +68,7 @@ def sent(kernel: Kernel, disk: Reads, mid: str) -> Sent:
     """A message by its id. Raises BadInput if there is none."""
     row = disk.get("mid", mid.encode(errors="replace"))
     if row is None:
-        raise BadInput(f"no message has the id {mid[:80]!r}")
+        raise Unknown(f"no message has the id {mid[:80]!r}")
     pid, page = records.unkey(row)
     proc = kernel.proc(pid)
     is_open = mid in proc.answers or any(mid == one.mid for one in proc.pending)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kernel import formats, manner, records
-from kernel.errors import BadInput, some
+from kernel.errors import BadInput, Unknown, some
 from kernel.event import AnyEvent, Message, Messaged, Note
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Origin, Page, Role
@@ -155,7 +155,7 @@ def find(kernel: Kernel, proc: str | int) -> int:
         return kernel.names[proc]
     if isinstance(proc, int) or (proc.isascii() and proc.isdigit()):
         return int(proc) if int(proc) in kernel.procs else kernel.proc(int(proc)).pid
-    raise BadInput(f"no process {proc!r}; processes are {some(kernel.names)}")
+    raise Unknown(f"no process {proc!r}; processes are {some(kernel.names)}")
 
 
 def processes(kernel: Kernel, after: int = 0, limit: int | None = None) -> list[ProcessView]:
@@ -381,7 +381,7 @@ def page(kernel: Kernel, disk: Reads, proc: str | int, number: int) -> Page:
     shown = records.page_of(row, disk.get) if row is not None else None
     seen = found.space.resident() | ({found.space.text.page} if found.space.text is not None else set())
     if shown is None or (shown.pid != found.pid and number not in seen):
-        raise BadInput(f"no page {number} of process {found.name}; llmos pmap lists those in view")
+        raise Unknown(f"no page {number} of process {found.name}; llmos pmap lists those in view")
     return shown
 
 

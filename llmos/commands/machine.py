@@ -35,24 +35,59 @@ from llmos.commands.output import coloured, columns, print_json, print_lines, pr
 @window_option
 @cpu_option
 @set_option
+@click.option("--http", "listen", metavar="HOST:PORT", help="Serve HTTP there, too; a port alone is this machine's.")
 def boot(
-    directory: Path | None, model: str | None, window: int | None, cpu: str | None, changes: tuple[str, ...]
+    directory: Path | None,
+    model: str | None,
+    window: int | None,
+    cpu: str | None,
+    changes: tuple[str, ...],
+    listen: str | None,
 ) -> None:
     """\b
     Examples:
       llmos boot --model smollm2-135m --window 2048
-      llmos boot --dir ~/agents --cpu scripted --set memory.policy=lru --set disk.sync=full
+      llmos boot --dir ~/agents --cpu scripted --set memory.policy=lru --http 127.0.0.1:8484
 
     Run the kernel in the foreground. SIGTERM or Ctrl-C drains and stops it. Model, CPU, window and settings are
     recorded in the directory and need not be given again. A file llmos.toml in the directory, or beside it, may have
-    them, too (docs/settings.md); what is given here wins over it.
+    them, too (docs/settings.md); what is given here wins over it. --http serves OpenAI's protocol at /v1 and a native
+    one at /api (docs/clients.md), for who has the token that `llmos token` prints.
     """
     from functools import partial
 
+    from drivers.door.http.given import Http, address
     from llmos.client import run
     from llmos.daemon import Options, foreground
 
-    run(partial(foreground, home(directory), Options(model, window, cpu, changes)))
+    if listen:
+        address(listen)
+    run(partial(foreground, home(directory), Options(model, window, cpu, changes, Http(listen or ""))))
+
+
+@click.command()
+@dir_option
+@click.option("--new", is_flag=True, help="Make another one; who has the old one is shut out at once.")
+@json_option
+def token(directory: Path | None, new: bool, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos token
+      llmos token --dir ~/agents --new
+
+    Print what lets a client in over HTTP (llmos boot --http); whoever has it may do what the machine's owner may. It is
+    made at the first such boot, or here, in a file http.token that its owner alone may read.
+    """
+    from drivers.door.http import token as door
+
+    file = home(directory) / door.FILE
+    if new:
+        door.renew(file)
+    found = door.made(file)
+    if as_json:
+        print_json({"token": found})
+    else:
+        show(found)
 
 
 @click.command()

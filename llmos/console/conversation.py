@@ -12,8 +12,6 @@ Not here: how it is drawn (screen.py), the connection and what the user types (c
 from __future__ import annotations
 
 import functools
-import json
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -24,7 +22,7 @@ from kernel.ports import Streamed
 from kernel.text import printable
 from llmos.console.screen import Screen
 from llmos.tables import describe
-from syscalls.abi import TRAP_MARK
+from syscalls.spoken import spoken
 
 HISTORY_LINES: Final = 6  # messages shown when a chat begins
 THOUGHT_CHARS: Final = 2_000  # of a thought that are shown, from its end
@@ -33,23 +31,6 @@ SHOWN_NOTES: Final = (
     *(What.INTERRUPT, What.FAULT, What.EVICT, What.FOLD, What.TURN, What.SUMMARY, What.FACT),
     *(What.SUSPEND, What.RESUME, What.THRASH, What.ERROR, What.EXIT),
 )
-
-# A JSON string as far as it has come; a half escape or half a surrogate pair is left for the next token.
-_SPOKEN = re.compile(
-    r'\s*\{\s*"op"\s*:\s*"send_message"\s*,\s*"text"\s*:\s*"'
-    r'((?:[^"\\]|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*)'
-)
-
-
-def spoken(raw: str, encoding: str, *, only_speaks: bool = False) -> str:
-    """What of an instruction, as far as it was emitted, will be said: "" for a syscall that says nothing.
-
-    Grows with `raw`: the result of a prefix is a prefix of the result.
-    """
-    if encoding == "prose" and (only_speaks or not raw.startswith(TRAP_MARK)):
-        return raw.strip()
-    found = _SPOKEN.match(raw.removeprefix(TRAP_MARK) if encoding == "prose" else raw)
-    return json.loads(f'"{found[1]}"', strict=False) if found else ""
 
 
 class Conversation:

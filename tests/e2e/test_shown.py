@@ -61,6 +61,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "pmap": [["main"], ["main", "--json"], ["main", "--texts"], ["main", "--texts", "--json"], [EVIL]],
     "cat": [["main", "2"], ["main", "2", "--json"], ["main", "3"], ["main", "4"], [EVIL, "2"], ["main", EVIL]],
     "facts": [["main"], [EVIL]],
+    "token": [["--dir", EVIL]],
     "stop": [["--dir", EVIL]],
     "replay": [["--until", "9"], ["--until", "9", "--json"]],
     "journal": [["compact", EVIL]],

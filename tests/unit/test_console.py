@@ -23,10 +23,11 @@ from kernel.ports import Streamed
 from kernel.text import printable
 from llmos.ask import Refused
 from llmos.console.chat import Chat, read_lines, started
-from llmos.console.conversation import Conversation, history, spoken
+from llmos.console.conversation import Conversation, history
 from llmos.console.editor import HISTORY_MAX, Typed
 from llmos.console.screen import Plain
 from llmos.daemon import Options
+from syscalls.spoken import spoken
 
 
 def conversation(encoding: str = "prose") -> tuple[Conversation, io.StringIO]:

@@ -1,0 +1,155 @@
+"""The site: all that is served over HTTP, behind one check of who asks, and how it is served.
+
+Guarantees: nothing but /healthz is answered to whom access.py refuses; every answer is JSON or events, errors in the
+form of errors.py, and says that it is not to be kept, framed, or taken for anything else; what nobody foresaw is a 500
+with the request's id, and the machine goes on.
+Not here: HTTP itself (server.py), the routes' own files (native.py, openai/).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from drivers.door import desk
+from drivers.door.http import errors, openapi, server, token
+from drivers.door.http.access import Access
+from drivers.door.http.errors import Refusal
+from drivers.door.http.given import Http, address
+from drivers.door.http.native import Native
+from drivers.door.http.server import Gone
+from kernel.errors import KernelPanic
+from kernel.machine.loop import Machine
+
+ALWAYS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Headers of every answer that has no such one of its own."""
+METHODS: Final = "GET, POST, DELETE, OPTIONS"
+MAY_SEND: Final = "authorization, content-type, last-event-id"
+
+
+class Site:
+    """The application, as ASGI has it."""
+
+    def __init__(self, machine: Machine, access: Access, routes: list[BaseRoute]) -> None:
+        self._machine, self._access = machine, access
+        own = [Route("/healthz", self._health), Route("/login", self._login)]
+        self._router = Router([*own, *routes], redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        request = Request(scope)
+        scope["app"] = self  # a router that stands alone would answer in plain text
+        begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                has = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in self._own(request) if one[0] not in has)]
+            await send(message)
+
+        try:
+            headers = {name: value for name, value in request.headers.items()}
+            self._access.check(scope["method"], scope["path"], headers)
+            if scope["method"] == "OPTIONS" and request.headers.get("origin") in self._access.origins:
+                await Response(status_code=204)(scope, receive, told)
+                return
+            await self._router(scope, receive, told)
+        except* (Gone, KernelPanic):
+            raise
+        except* Exception as group:
+            if begun:
+                raise Gone("the answer was given up") from group
+            await self._refused(_only(group), request)(scope, receive, told)
+
+    def _own(self, request: Request) -> list[tuple[bytes, bytes]]:
+        origin = request.headers.get("origin")
+        if origin is None or origin not in self._access.origins:
+            return list(ALWAYS)
+        more = {
+            b"access-control-allow-origin": origin.encode(),
+            b"access-control-allow-methods": METHODS.encode(),
+            b"access-control-allow-headers": MAY_SEND.encode(),
+            b"access-control-expose-headers": b"x-request-id, retry-after",
+            b"cross-origin-resource-policy": b"cross-origin",
+            b"vary": b"origin",
+        }
+        return [*(one for one in ALWAYS if one[0] not in more), *more.items()]
+
+    def _refused(self, exc: Exception, request: Request) -> Response:
+        """What went wrong, as an answer."""
+        name = errors.ident(request)
+        if isinstance(exc, HTTPException):
+            what = f"{request.method[:20]} {request.url.path[:200]}"
+            said = {404: f"there is no {what}", 405: f"{what} is not allowed"}.get(exc.status_code, exc.detail)
+            return errors.answer(Refusal(exc.status_code, said, code="no_route"), name, exc.headers)
+        try:
+            found = errors.refusal(exc)
+        except Exception:
+            return errors.answer(Refusal(500, desk.broken(0, exc, name).error, code="broken"), name)
+        return errors.answer(found, name, {"www-authenticate": "Bearer"} if found.status == 401 else None)
+
+    async def _health(self, request: Request) -> Response:
+        stopping = self._machine.stopping
+        return errors.json({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
+
+    async def _login(self, request: Request) -> Response:
+        """Let a browser in that comes with the token."""
+        if not self._access.matches(request.query_params.get("token", "")):
+            raise Refusal(401, "a token is needed, as ?token=...; `llmos token` prints it", code="token")
+        cookie = self._access.cookie(request.headers.get("host", ""))
+        return Response(status_code=303, headers={"location": "/", "set-cookie": cookie})
+
+
+def _only(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The error of a group of one: what is done for a request has one that matters."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, Exception)
+    return found
+
+
+def routes(machine: Machine) -> list[BaseRoute]:
+    """All that is served."""
+    document = msgspec.json.encode(openapi.document())
+
+    async def described(request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    return [*Native(machine).routes(), Route("/openapi.json", described)]
+
+
+async def serve(
+    machine: Machine,
+    directory: Path,
+    given: Http,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `machine` as `given` says until cancelled; started, with the URLs, once clients can connect.
+
+    Raises BadInput in one line if the host does not let us.
+    """
+    file = directory / token.FILE
+    token.made(file)
+    host, port = address(given.listen)
+    listeners = await server.listen(host, port)
+    site = Site(machine, Access(file, given.hosts, given.origins), routes(machine))
+    found = [f"http://{f'[{name}]' if ':' in name else name}:{number}" for name, number in server.addresses(listeners)]
+    task_status.started(found)
+    await server.Server(site, errors.before).serve(listeners)
