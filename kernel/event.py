@@ -114,10 +114,12 @@ class Forked(Event, frozen=True, kw_only=True):
     """A copy of process `pid`, which rests, is wanted under a new name: all that it has in view, and its core memory.
 
     Timers, masked lines and undelivered interrupts stay with the parent, and so do pages that it has on disk alone.
+    `before`: a page of it; the copy sees what stands before that, as if it had not come. 0: all.
     """
 
     pid: int
     name: str
+    before: int = 0
 
 
 class Messaged(Event, frozen=True, kw_only=True):

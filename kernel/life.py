@@ -25,7 +25,7 @@ from kernel.limits import (
     PROCESSES_MAX,
     TIMERS_MAX,
 )
-from kernel.memory.address_space import AddressSpace
+from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.measure import Part
 from kernel.paging import alloc, queue, segments, transcript
 from kernel.process import Move, Process, State
@@ -211,7 +211,8 @@ def imported(kernel: Kernel, event: Imported) -> None:
 def forked(kernel: Kernel, event: Forked) -> None:
     """Make a process that sees what its parent sees, token for token: pages that show the parent's.
 
-    Pages never change, so both may show one; what either writes is a page of its own. Search finds them for both.
+    Pages never change, so both may show one; what either writes is a page of its own. Search finds them for both. Of a
+    parent that is to be seen as before a page, what stands before it in the queue; its core memory is as it is now.
     """
     parent = kernel.proc(event.pid)
     if parent.state is not State.IDLE:
@@ -224,13 +225,19 @@ def forked(kernel: Kernel, event: Forked) -> None:
     child = _make(kernel, spec)
     space, seen = child.space, parent.space
     space.data = alloc.alias(kernel, child, seen.data) if seen.data is not None else None
-    space.queue = [alloc.alias(kernel, child, entry) for entry in seen.queue]
+    space.queue = [alloc.alias(kernel, child, entry) for entry in _before(seen.queue, event.before)]
     space.turn = len(space.queue)
     space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
     child.split = parent.split
-    assert space.used() == seen.used(), "token for token"
+    assert event.before or space.used() == seen.used(), "token for token"
     kernel.effect(Fork(parent.pid, child.pid))
     kernel.note(What.FORK, child, tokens=space.size(), text=f"{event.name} from {parent.name}")
+
+
+def _before(queue: list[Entry], page: int) -> list[Entry]:
+    """What stands before a page in a queue; where that has left, what is older than it. 0: all."""
+    place = next((at for at, entry in enumerate(queue) if entry.page == page), None)
+    return queue[:place] if place is not None else [entry for entry in queue if not page or entry.page < page]
 
 
 def killed(kernel: Kernel, event: Killed) -> None:

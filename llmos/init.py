@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from drivers.door.http.given import Http
+from drivers.door.http.given import Http, Userland
 from drivers.remote.address import embedder, remote
 from kernel import formats
 from kernel.boot import Board, boot
@@ -29,10 +29,12 @@ from kernel.records import CURRENT
 from kernel.settings import Settings, apply
 from kernel.state import InstructionSet
 from llmos.commands.output import said, show
+from syscalls.spoken import spoken
 from syscalls.table import Table
 
 if TYPE_CHECKING:
     from drivers.embed.server import Served
+    from drivers.index.ranking import Embedder
 
 PANICS_MAX = 4  # after so many in one life of the daemon a person has to look
 DEFAULT_MODEL = "smollm2-135m"
@@ -256,8 +258,25 @@ async def _served(nursery: trio.Nursery, machine: Machine, directory: Path, http
         from drivers.door.http.site import serve as serve_http
     except ModuleNotFoundError as exc:
         raise BadInput(f"--http needs the package {exc.name}: pip install 'llmos[http]'") from exc
-    urls: list[str] = await nursery.start(serve_http, machine, directory, http)
+    userland = Userland(spoken, lambda: embedding(machine.settings))
+    urls: list[str] = await nursery.start(serve_http, machine, directory, http, userland)
     return urls
+
+
+def embedding(settings: Settings) -> Embedder:
+    """An embedder like the index's, for this process."""
+    from drivers.embed.server import Served, ServerEmbedder
+
+    found = embedding_model(settings)
+    if found is None:
+        from drivers.embed.wordllama import WordLlamaEmbedder
+
+        return WordLlamaEmbedder()
+    if isinstance(found, Served):
+        return ServerEmbedder(found, tell=said)
+    from drivers.embed.gguf import GgufEmbedder
+
+    return GgufEmbedder(found)
 
 
 def _first(group: BaseExceptionGroup[KernelPanic]) -> BaseException:

@@ -193,7 +193,7 @@ class Process:
                 match push:
                     case wire.Ok():
                         self.machine.ask(wire.Send(id=0, proc=self.name, mid=mid, text=text), wire.Ok)
-                    case wire.Token(streamed=streamed):
+                    case wire.Token(streamed=streamed) if not streamed.thought:
                         begun = (streamed.tag.instr, streamed.tag.attempt)
                         raw = streamed.text if begun != attempt or streamed.offset == 0 else raw + streamed.text
                         attempt = begun

@@ -152,8 +152,11 @@ async def _import(machine: Machine, request: wire.Import, arriving: Arriving) ->
         arriving.drop()
 
 
-async def _look_up(machine: Machine, mid: str) -> tuple[Sent, Reply]:
-    """A message as the kernel knows it, and what the disk says of it, when that has the same steps."""
+async def look_up(machine: Machine, mid: str) -> tuple[Sent, Reply]:
+    """A message as the kernel knows it, and what the disk says of it, when that has the same steps.
+
+    Raises Unknown if there is none of that id.
+    """
     sent = replies.sent(machine.kernel, machine.disk, mid)
     while replies.committed(machine.disk) < sent.lsn:  # ends with the commit under way, or with the machine
         await trio.sleep(COMMIT_S)
@@ -169,7 +172,7 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
     async with machine.feed.subscribe(-1) as published:  # from here on nothing is missed
         with trio.move_on_after(request.within_s) as patience:
             while True:  # until there may be no more, or patience ends
-                sent, found = await _look_up(machine, mid)
+                sent, found = await look_up(machine, mid)
                 if found.standing is not Standing.OPEN:
                     break
                 async for item in published:
@@ -186,7 +189,7 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
                         raise Stopped("the kernel is stopping; ask again when it is up")
                     break  # too slow a reader: ask again
         if patience.cancelled_caught:
-            sent, found = await _look_up(machine, mid)
+            sent, found = await look_up(machine, mid)
     return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked)
 
 

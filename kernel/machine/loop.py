@@ -47,6 +47,7 @@ from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
 LOOK_S = 3_600.0  # a machine at rest looks as often whether the journal has become too old
+PROMPTS = 1_000  # of processes that are no more, remembered at most
 IDLE_S = 60.0  # between two looks at the clocks while nothing waits for them
 
 
@@ -138,6 +139,7 @@ class Machine:
         self._token: trio.lowlevel.TrioToken | None = None
         self._shown: dict[int, Tag] = {}  # by process, the attempt whose first tokens were streamed
         self._busy: set[int] = set()  # slots with a job
+        self.prompts: dict[int, int] = {}  # by process, tokens of the prompt of its last run
         self._expected: dict[str, int | None] = {}  # by model, whom its CPU was told to expect
         self._stopped = trio.Event()
         self.aside: set[bytes] = set()  # events that are not let in, by identity
@@ -278,6 +280,7 @@ class Machine:
             steps.append((step, event, waiter))
             if isinstance(event, Trapped):
                 self._busy.discard(event.slot)
+                self._prompted(event)
         taken = [step for step, _, _ in steps]
         await self.commit(self.devices.transaction(taken))
         self.devices.committed(taken)
@@ -294,6 +297,12 @@ class Machine:
                 failpoint.passing("answer.before")
                 waiter.give(Answer(step.lsn, step.refused, step.pid))
         self._expect()
+
+    def _prompted(self, trap: Trapped) -> None:
+        """Remember how long the prompt was that a process ran last; of those that are no more, now and then not."""
+        self.prompts[trap.pid] = trap.prompt
+        if len(self.prompts) > 2 * len(self.kernel.procs) + PROMPTS:
+            self.prompts = {pid: prompt for pid, prompt in self.prompts.items() if pid in self.kernel.procs}
 
     def _expect(self) -> None:
         """Tell each CPU who comes next."""

@@ -211,12 +211,14 @@ class Requests:
         `given`: what was chosen though it is as by default; a dead process that has another is not started.
         """
         spec = msgspec.structs.replace(spec, calls=self._mask(spec.calls, spec.model))
-        own = {"calls": self._mask(("default",), spec.model), "system": self._iset.system}
-        chosen = {field: own[field] for field in suit if not getattr(spec, field)}
         known = spec.name in self._kernel.names
         given = [name for name in OTHERWISE if known and (name in given or getattr(spec, name))]
-        spec = msgspec.structs.replace(spec, **chosen)
-        return await self.submit(Spawned(source="user", spec=spec, given=tuple(given)))
+        return await self.submit(Spawned(source="user", spec=self.suited(spec, suit), given=tuple(given)))
+
+    def suited(self, spec: Spec, suit: Collection[str] = SUIT) -> Spec:
+        """Choices, with what `suit` names and nobody chose as suits the model."""
+        own = {"calls": self._mask(("default",), spec.model), "system": self._iset.system}
+        return msgspec.structs.replace(spec, **{field: own[field] for field in suit if not getattr(spec, field)})
 
     def _mask(self, calls: tuple[str, ...], model: str) -> tuple[str, ...]:
         """A mask in names of syscalls, where it was given by one of the words of MASKS."""
@@ -295,9 +297,13 @@ class Requests:
         found = await trio.to_thread.run_sync(believed)
         return await self.submit(msgspec.structs.replace(found, source="user"))
 
-    async def fork(self, proc: str | int, name: str) -> Answer:
-        """A copy of an idle process under a new name: it sees what the parent sees, and its KV costs no prefill."""
-        return await self.submit(Forked(source="user", pid=views.find(self._kernel, proc), name=name))
+    async def fork(self, proc: str | int, name: str, before: int = 0) -> Answer:
+        """A copy of an idle process under a new name: it sees what the parent sees, and its KV costs no prefill.
+
+        `before`: a page of its queue that is to be as if it had not come, with all behind it.
+        """
+        pid = views.find(self._kernel, proc)
+        return await self.submit(Forked(source="user", pid=pid, name=name, before=before))
 
     async def kill(self, proc: str | int, status: str = "killed") -> Answer:
         """Raise KILL on a process."""

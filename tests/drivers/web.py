@@ -13,13 +13,17 @@ import trio
 from drivers.cpu.scripted import Program, ScriptedCpu, echo
 from drivers.disk.memory import MemoryDisk
 from drivers.door.http import site, token
-from drivers.door.http.given import Http
+from drivers.door.http.given import Http, Userland
+from drivers.embed.wordllama import WordLlamaEmbedder
 from kernel.boot import Board, boot
 from kernel.machine.loop import Machine
 from kernel.ports import Disk
 from kernel.settings import Settings, apply
+from syscalls.spoken import spoken
 from syscalls.table import Table
 from tests.fakes import WordIndex
+
+USERLAND = Userland(spoken, WordLlamaEmbedder)
 
 
 class Served(NamedTuple):
@@ -62,7 +66,7 @@ async def served(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(machine.run)
         try:
-            urls = await nursery.start(site.serve, machine, directory, given or Http("127.0.0.1:0"))
+            urls = await nursery.start(site.serve, machine, directory, given or Http("127.0.0.1:0"), USERLAND)
             yield Served(machine, urls[0], token.read(directory / token.FILE), driver)
         finally:
             machine.stop()

@@ -1,7 +1,8 @@
 """Answers that last: server-sent events, and waiting that ends when the client hangs up.
 
-Guarantees: a stream's head is sent at once, and a comment every PING_S, so that both ends see whether the other is
-there; what the client hangs up on is cancelled at its next await, and so is what it does not read (server.py).
+Guarantees: a stream's head is sent with its first event, so what fails before that is an answer of its own; then a
+comment every PING_S, so that both ends see whether the other is there. What the client hangs up on is cancelled at its
+next await, and so is what it does not read (server.py).
 Not here: what is told (native.py, openai/).
 """
 
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,9 +29,15 @@ T = TypeVar("T")
 class Writer:
     """Where a stream's events go."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, response: Response) -> None:
+        self._send, self._response = send, response
         self._writing = trio.Lock()
+        self.begun = False  # the head was sent
+
+    @property
+    def headers(self) -> MutableHeaders:
+        """Of the head, before it is sent."""
+        return self._response.headers
 
     async def event(self, value: Any, *, name: str = "", number: int | None = None) -> None:
         """An event: its data is JSON, or text as it is. Raises Gone if the client is."""
@@ -40,13 +48,27 @@ class Writer:
     async def raw(self, chunk: bytes) -> None:
         """Bytes of the stream, as they are."""
         async with self._writing:
+            await self._head()
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self) -> None:
+        """There will be no more."""
+        async with self._writing:
+            await self._head()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _head(self) -> None:
+        if not self.begun:
+            self.begun = True
+            status, headers = self._response.status_code, self._response.raw_headers
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def ping(self) -> None:
         """Say now and then that the server is there."""
         while True:  # until the stream ends
             await trio.sleep(PING_S)
-            await self.raw(b": \n\n")
+            if self.begun:
+                await self.raw(b": \n\n")
 
 
 class Stream(Response):
@@ -61,12 +83,10 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        writer = Writer(send)
-        await writer.raw(b"")
+        writer = Writer(send, self)
         if scope["method"] != "HEAD":
             await _while_there(receive, self._tell(writer), writer.ping)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await writer.end()
 
 
 async def while_there(request: Request, work: Awaitable[T]) -> T:

@@ -5,7 +5,8 @@ Not here: where it is written (llmos/config.py), what is done with it (site.py).
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -13,8 +14,26 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.spec import Name, Spec
 
+if TYPE_CHECKING:
+    from drivers.index.ranking import Embedder
+
 PORT_MAX = 65_535
 Words = Annotated[tuple[Name, ...], Meta(max_length=64)]
+
+
+class Spoken(Protocol):
+    """What of an instruction, as far as it was emitted, is being said; syscalls/spoken.py."""
+
+    def __call__(self, raw: str, encoding: str, *, only_speaks: bool = False) -> str:
+        """Grows with `raw`."""
+        ...
+
+
+class Userland(msgspec.Struct, frozen=True):
+    """What the door needs of those who know syscalls and models."""
+
+    spoken: Spoken
+    embedder: Callable[[], Embedder]  # as the index's; called once, in a thread
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,8 +23,12 @@ from drivers.door import desk
 from drivers.door.http import errors, openapi, server, token
 from drivers.door.http.access import Access
 from drivers.door.http.errors import Refusal
-from drivers.door.http.given import Http, address
+from drivers.door.http.given import Http, Userland, address
 from drivers.door.http.native import Native
+from drivers.door.http.openai.asking import Asking
+from drivers.door.http.openai.chat import Chat
+from drivers.door.http.openai.models import Embeddings, Models
+from drivers.door.http.openai.responses import Responses
 from drivers.door.http.server import Gone
 from kernel.errors import KernelPanic
 from kernel.machine.loop import Machine
@@ -125,20 +129,34 @@ def _only(group: BaseExceptionGroup[Exception]) -> Exception:
     return found
 
 
-def routes(machine: Machine) -> list[BaseRoute]:
+def routes(machine: Machine, asking: Asking, userland: Userland) -> list[BaseRoute]:
     """All that is served."""
     document = msgspec.json.encode(openapi.document())
 
     async def described(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    return [*Native(machine).routes(), Route("/openapi.json", described)]
+    models, responses = Models(asking), Responses(asking)
+    return [
+        *Native(machine).routes(),
+        Route("/openapi.json", described),
+        Route("/v1/models", models.list, methods=["GET"]),
+        Route("/v1/models/{id:path}", models.get, methods=["GET"]),
+        Route("/v1/chat/completions", Chat(asking).create, methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(userland).create, methods=["POST"]),
+        Route("/v1/responses", responses.create, methods=["POST"]),
+        Route("/v1/responses/{id}", responses.get, methods=["GET"]),
+        Route("/v1/conversations", responses.begin, methods=["POST"]),
+        Route("/v1/conversations/{id}", responses.conversation, methods=["GET"]),
+        Route("/v1/conversations/{id}/items", responses.items, methods=["GET"]),
+    ]
 
 
 async def serve(
     machine: Machine,
     directory: Path,
     given: Http,
+    userland: Userland,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `machine` as `given` says until cancelled; started, with the URLs, once clients can connect.
@@ -149,7 +167,9 @@ async def serve(
     token.made(file)
     host, port = address(given.listen)
     listeners = await server.listen(host, port)
-    site = Site(machine, Access(file, given.hosts, given.origins), routes(machine))
+    asking = Asking(machine, given, userland.spoken)
+    await asking.making.swept()
+    site = Site(machine, Access(file, given.hosts, given.origins), routes(machine, asking, userland))
     found = [f"http://{f'[{name}]' if ':' in name else name}:{number}" for name, number in server.addresses(listeners)]
     task_status.started(found)
     await server.Server(site, errors.before).serve(listeners)

@@ -1,0 +1,163 @@
+"""A client's message, said: how a process is told it, and what becomes of it when its client has the answer, or goes.
+
+Guarantees: a message that comes twice is applied once (past.py); what a client hangs up on is stopped, where nobody
+else waits for it; the fork of a side request is removed; a reply is acknowledged once its client has it, and with it
+those before whose clients have gone on; nothing is cut in silence.
+Not here: where a message goes (placing.py), what comes of it (talking.py), in which form that is told (chat.py,
+responses.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import msgspec
+import trio
+
+from drivers.door.http.errors import Refusal
+from drivers.door.http.given import Http, Spoken
+from drivers.door.http.openai.making import Making
+from drivers.door.http.openai.past import is_own
+from drivers.door.http.openai.placing import Memory, Place, Placing
+from drivers.door.http.openai.shapes import Wanted
+from drivers.door.http.openai.talking import Talk
+from kernel.errors import KernelError
+from kernel.machine import replies
+from kernel.machine.loop import Machine
+from kernel.process import Process
+from kernel.sampling import Sampling
+
+DRAWN: Final = ("temperature", "top_p")  # what of how words are drawn a client may say
+
+
+class Asking:
+    """What all routes of the protocol share."""
+
+    def __init__(self, machine: Machine, given: Http, spoken: Spoken) -> None:
+        self.machine, self._spoken = machine, spoken
+        self.making = Making(machine, given)
+        self.placing = Placing(self.making)
+        self._locks: dict[str, tuple[trio.Lock, int]] = {}
+        self._system = Memory()  # by process, the client's instructions that it was told last
+
+    @asynccontextmanager
+    async def talk(self, wanted: Wanted) -> AsyncIterator[Talk]:
+        """Bring a message to its process; what comes of it is followed. Raises Refusal or KernelError where it cannot.
+
+        Whoever leaves before `Talk.over` has hung up.
+        """
+        async with self._locked(self.placing.past_of(wanted)):
+            place = await self.placing.placed(wanted)
+            try:
+                talk = Talk(self.machine, self._spoken, wanted, place)
+                subscribed = self.machine.feed.subscribe(-1, place.pid)  # before it is sent: nothing is missed
+                published = await subscribed.__aenter__()
+                try:
+                    if not place.sent:
+                        await self._send(place, wanted)
+                except BaseException:
+                    await subscribed.__aexit__(None, None, None)
+                    raise
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    if place.made:
+                        await self.making.removed(place.pid)
+                raise
+        talk.published = published
+        try:
+            yield talk
+        finally:
+            with trio.CancelScope(shield=True):
+                await subscribed.__aexit__(None, None, None)
+                await self._left(talk)
+
+    async def _send(self, place: Place, wanted: Wanted) -> None:
+        proc = self.machine.kernel.procs[place.pid]
+        text = self._with_system(proc, wanted, told=bool(wanted.turns) and not place.anew)
+        await self._fits(proc, text)
+        await self._drawn(proc, wanted)
+        answer = await self.machine.requests.message(place.pid, place.mid, text)
+        if answer.refused is not None:
+            raise answer.refused
+        self._system.put(str(place.pid), wanted.system.strip())
+
+    def _with_system(self, proc: Process, wanted: Wanted, *, told: bool) -> str:
+        """A message with the client's instructions in front, where the process has not been told these.
+
+        `told`: whether it was, where nobody remembers.
+        """
+        system, last = wanted.system.strip(), self._system.get(str(proc.pid))
+        known = system in proc.spec.system or (last == system if last is not None else told)
+        return wanted.text if not system or known else f"[Instructions of the client: {system}]\n\n{wanted.text}"
+
+    async def _drawn(self, proc: Process, wanted: Wanted) -> None:
+        """Let a process draw its words as the client says, from now on. Raises Refusal for what is not a process's."""
+        own = proc.spec.sampling or Sampling()
+        given = {name: value for name in DRAWN if (value := getattr(wanted, name)) is not None}
+        new = msgspec.structs.replace(own, **given)
+        cpu = self.machine.settings.cpu
+        heat = cpu.temperature if new.temperature is None else new.temperature
+        if wanted.seed not in (None, cpu.seed) and (heat or new.model):
+            why = f"seed: all draws here are by {cpu.seed} (cpu.seed); leave it out, or take temperature 0"
+            raise Refusal(400, why, code="invalid_value", param="seed")
+        if new != own:
+            answer = await self.machine.requests.change(proc.pid, sampling=new)
+            if answer.refused is not None:
+                raise answer.refused
+
+    async def _fits(self, proc: Process, text: str) -> None:
+        """Raises Refusal for a message of which a part would be out of view at once."""
+        kernel = self.machine.kernel
+        most = kernel.budgets(proc).queue // 2
+        if len(text.encode(errors="replace")) <= most:
+            return  # a token is a byte at least
+        layout = self.machine.cpus.layouts[kernel.model_of(proc.pid)]
+        asked = len(await trio.to_thread.run_sync(layout.tokenize, text))
+        if asked > most:
+            why = f"the message has {asked} tokens; at most {most} are allowed with window {kernel.settings.window}"
+            raise Refusal(400, f"{why}: send it in parts", code="context_length_exceeded", param="messages")
+
+    async def _left(self, talk: Talk) -> None:
+        """The client has its answer, or has gone."""
+        if talk.place.side:
+            await self.making.removed(talk.place.pid)
+        elif not talk.over and not self.machine.stopping:
+            self.placing.lost.put(talk.place.mid)
+            proc = self.machine.kernel.procs.get(talk.place.pid)
+            if proc is not None and proc.answers == (talk.place.mid,):
+                with suppress(KernelError):
+                    await self.machine.requests.halt(proc.pid)
+
+    async def delivered(self, talk: Talk) -> None:
+        """The client has the reply: it is acknowledged, unless somebody else waits for one before it."""
+        mid, pid = talk.place.mid, talk.place.pid
+        talk.over = True
+        if talk.given is not None:
+            self.placing.cut.put(mid, talk.given)
+        self.placing.told.put(mid)
+        self.placing.lost.drop(mid)
+        proc = self.machine.kernel.procs.get(pid)
+        if talk.place.side or proc is None or not talk.messages or talk.messages[-1].seq <= proc.acked:
+            return
+        if talk.messages[0].seq > proc.acked + 1:
+            between, _ = await self.machine.readers(replies.said, self.machine.disk, pid, proc.acked)
+            mine = talk.messages[0].seq
+            if any(not one.answers or not all(map(is_own, one.answers)) for one in between if one.seq < mine):
+                return
+        with suppress(KernelError):
+            await self.machine.requests.acknowledge(pid, talk.messages[-1].seq)
+
+    @asynccontextmanager
+    async def _locked(self, past: str) -> AsyncIterator[None]:
+        """One at a time, of those who go on from the same past."""
+        lock, users = self._locks.get(past, (trio.Lock(), 0))
+        self._locks[past] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks.pop(past)
+            if users > 1:
+                self._locks[past] = lock, users - 1

@@ -1,0 +1,105 @@
+"""/v1/chat/completions: a message, and what the process answers, whole or as chunks.
+
+Not here: what a request says (shapes.py), what becomes of it (asking.py).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from drivers.door.http import errors
+from drivers.door.http.events import Stream, Writer, while_there
+from drivers.door.http.native import fields
+from drivers.door.http.openai import shapes
+from drivers.door.http.openai.asking import Asking
+from drivers.door.http.openai.shapes import Wanted
+from drivers.door.http.openai.talking import Answered, Usage
+from kernel.errors import KernelError
+
+
+class Chat:
+    """The route."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    async def create(self, request: Request) -> Response:
+        """Answer a request."""
+        body = fields(await errors.read(request))
+        wanted = shapes.chat(body, request.headers)
+        if wanted.stream:
+            return Stream(lambda writer: self._stream(request, wanted, writer))
+        return await while_there(request, self._whole(request, wanted))
+
+    async def _whole(self, request: Request, wanted: Wanted) -> Response:
+        async with self._asking.talk(wanted) as talk:
+            found = await talk.follow()
+            message = {"role": "assistant", "content": found.text, "refusal": None}
+            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(found)}
+            head = _head(request, "chat.completion", wanted)
+            await self._asking.delivered(talk)
+            return errors.json({**head, "choices": [choice], "usage": usage(found.usage)}, headers=_told(talk.name))
+
+    async def _stream(self, request: Request, wanted: Wanted, writer: Writer) -> None:
+        head = _head(request, "chat.completion.chunk", wanted)
+        last = {"usage": None} if wanted.usage else {}
+
+        async def chunk(delta: dict[str, str], reason: str | None = None) -> None:
+            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+            await writer.event({**head, "choices": [choice], **last})
+
+        async def tell(piece: str) -> None:
+            await chunk({"content": piece})
+
+        async def think(piece: str) -> None:
+            await chunk({"reasoning_content": piece})
+
+        async with self._asking.talk(wanted) as talk:
+            writer.headers.update(_told(talk.name))
+            await chunk({"role": "assistant", "content": ""})
+            try:
+                found = await talk.follow(tell, think)
+            except (errors.Refusal, KernelError) as exc:
+                await failed(request, writer, exc)
+                return
+            await chunk({}, _reason(found))
+            if wanted.usage:
+                await writer.event({**head, "choices": [], "usage": usage(found.usage)})
+            await writer.event("[DONE]")
+            await self._asking.delivered(talk)
+
+
+async def failed(request: Request, writer: Writer, exc: Exception) -> None:
+    """Say in a stream that it ends before its end; clients take it for an error."""
+    why = errors.refusal(exc)
+    told = errors.told(why.status, why.message, errors.ident(request), code=why.code, param=why.param)
+    await writer.event({"error": told})
+
+
+def usage(found: Usage) -> dict[str, Any]:
+    """What an answer cost, as chat completions say it."""
+    return {
+        "prompt_tokens": found.prompt,
+        "completion_tokens": found.emitted,
+        "total_tokens": found.prompt + found.emitted,
+        "prompt_tokens_details": {"cached_tokens": found.cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }
+
+
+def _head(request: Request, kind: str, wanted: Wanted) -> dict[str, Any]:
+    ident = f"chatcmpl-{errors.ident(request).removeprefix('req_')}"
+    return {"id": ident, "object": kind, "created": int(time.time()), "model": wanted.model}
+
+
+def _told(process: str) -> dict[str, str]:
+    """Which process answered: another one than was named, where the past was edited."""
+    return {"x-llmos-process": process.encode("ascii", "backslashreplace").decode()}
+
+
+def _reason(found: Answered) -> str:
+    return "length" if found.length else "stop"
