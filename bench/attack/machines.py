@@ -20,6 +20,8 @@ from bench.attack.surface import Died, Wrong, instead
 from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk.lmdb import LmdbDisk, LmdbReader
 from drivers.door import socket
+from drivers.door.http.given import Http, Userland
+from drivers.embed.wordllama import WordLlamaEmbedder
 from drivers.index.words import WordIndex
 from kernel import core
 from kernel.audit import audit
@@ -29,11 +31,13 @@ from kernel.machine.loop import Machine
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from kernel.state import Kernel, Step
+from syscalls.spoken import spoken
 from syscalls.table import Table
 
 NAMES: Final = ("main", "clerk", "other")
 SETTINGS: Final = ("disk.sync=off", "window=1024")
 STOP_S: Final = 60.0
+USERLAND: Final = Userland(spoken, WordLlamaEmbedder)
 
 
 @contextmanager
@@ -57,9 +61,13 @@ def checked() -> Iterator[list[str]]:
 class Served:
     """A machine on `folder`, in a thread of its own, with three processes that echo."""
 
-    def __init__(self, folder: Path, found: list[str]) -> None:
-        """Boot it, and wait until it serves. Raises Wrong if a disk that it was given back does not boot."""
-        self.folder, self.path, self._found = folder, folder / "kernel.sock", found
+    def __init__(self, folder: Path, found: list[str], *, web: bool = False) -> None:
+        """Boot it, and wait until it serves. Raises Wrong if a disk that it was given back does not boot.
+
+        `web`: over HTTP, too, at `url`.
+        """
+        self.folder, self.path, self._found, self._web = folder, folder / "kernel.sock", found, web
+        self.url = ""
         self._ready, self._dead = threading.Event(), list[BaseException]()
         self._machine: Machine | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -133,6 +141,10 @@ class Served:
                 if name not in machine.kernel.names:
                     await machine.requests.spawn(Spec(name, system="Be brief.", blocks={"notes": ""}))
             await nursery.start(partial(socket.serve, machine, self.path))
+            if self._web:
+                from drivers.door.http import site
+
+                (self.url,) = await nursery.start(site.serve, machine, self.folder, Http("127.0.0.1:0"), USERLAND)
             self._machine, self._token = machine, trio.lowlevel.current_trio_token()
             self._ready.set()
             await machine.stopped()
@@ -142,8 +154,8 @@ class Served:
 class Machines:
     """One served machine after the other: the same disk again, or a new one where the last has grown or died."""
 
-    def __init__(self, folder: Path, found: list[str]) -> None:
-        self._folder, self._found = folder, found
+    def __init__(self, folder: Path, found: list[str], *, web: bool = False) -> None:
+        self._folder, self._found, self._web = folder, found, web
         self._number = 0
         self.served = self._new()
 
@@ -151,13 +163,13 @@ class Machines:
         self._number += 1
         folder = self._folder / f"machine-{self._number}"
         folder.mkdir(mode=0o700)
-        return Served(folder, self._found)
+        return Served(folder, self._found, web=self._web)
 
     def again(self) -> None:
         """Stop the machine and boot its disk again. Raises Wrong or Died, and then there is a new one."""
         try:
             self.served.stop()
-            self.served = Served(self.served.folder, self._found)
+            self.served = Served(self.served.folder, self._found, web=self._web)
         except (Wrong, Died):
             self._found.clear()
             self.served = self._new()

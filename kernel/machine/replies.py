@@ -19,6 +19,7 @@ import msgspec
 from kernel import records
 from kernel.errors import Unknown
 from kernel.event import Message
+from kernel.limits import MID_CHARS_MAX
 from kernel.machine.views import OUTBOX_BYTES
 from kernel.ports import Reads
 from kernel.process import State
@@ -66,7 +67,8 @@ def committed(disk: Reads) -> int:
 
 def sent(kernel: Kernel, disk: Reads, mid: str) -> Sent:
     """A message by its id. Raises BadInput if there is none."""
-    row = disk.get("mid", mid.encode(errors="replace"))
+    can_be = 0 < len(mid) <= MID_CHARS_MAX and mid.isascii()  # any other is no key
+    row = disk.get("mid", mid.encode()) if can_be else None
     if row is None:
         raise Unknown(f"no message has the id {mid[:80]!r}")
     pid, page = records.unkey(row)

@@ -9,6 +9,7 @@ from kernel.settings import Settings
 
 PART = {
     "protocol": 300,
+    "http": 300,
     "export": 60,
     "settings": 100,
     "scenario": 120,
@@ -22,6 +23,8 @@ PART = {
 NOTICED = {  # in how many trials, and as what
     "connection": (80, "died"),
     "protocol-bounds": (150, "wrong"),
+    "http-token": (120, "wrong"),
+    "http-statuses": (60, "wrong"),
     "settings-bounds": (40, "wrong"),
     "scenario-checks": (100, "tracebacks"),
     "scenario-bounds": (100, "wrong"),

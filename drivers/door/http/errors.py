@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from drivers.door import wire
@@ -96,9 +96,11 @@ def before(status: int, why: str, ident: str) -> tuple[list[tuple[bytes, bytes]]
 
 
 async def read(request: Request) -> bytes:
-    """A request's whole body. Raises Refusal if it does not come whole, in time and in bounds."""
+    """A request's whole body. Raises Refusal if it does not come in time and in bounds, Gone if its client hangs up."""
     try:
         return await request.body()
+    except ClientDisconnect as exc:
+        raise server.Gone("the client hung up") from exc
     except (server.TooMuch, server.TooSlow, server.Malformed) as exc:
         raise refusal(exc) from exc
 

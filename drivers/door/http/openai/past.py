@@ -14,6 +14,7 @@ Not here: what is done with that (asking.py), how a request says its history (sh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
@@ -30,6 +31,7 @@ PAST_BYTES: Final = 16
 OWN_BYTES: Final = 8
 ATTEMPTS_MAX: Final = 9_999  # of one message
 CHILDREN_MAX: Final = 2_000  # messages after one past that are looked at
+_MID: Final = re.compile(r"v1\.[0-9a-f]{32}\.[0-9a-f]{16}\.[0-9]{4}")
 BETWEEN: Final = "\n\n"  # the messages of one turn, as one text
 
 
@@ -85,7 +87,7 @@ def past_of(mid: str) -> str:
 
 def is_own(mid: str) -> bool:
     """Whether a message came through this door."""
-    return mid.startswith(MARK)
+    return _MID.fullmatch(mid) is not None
 
 
 def said(reply: Reply) -> str:
@@ -139,7 +141,7 @@ class Past:
     async def _found(self, prefix: str) -> list[Known]:
         rows = await self._machine.readers(_rows, self._machine, prefix.encode())
         found = [Known(mid.decode(), *records.unkey(row)) for mid, row in rows]
-        return [known for known in found if known.pid in self._machine.kernel.procs]
+        return [known for known in found if is_own(known.mid) and known.pid in self._machine.kernel.procs]
 
 
 def _rows(machine: Machine, prefix: bytes) -> list[tuple[bytes, bytes]]:
