@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import pytest
 import trio
 
 from drivers.cpu.scripted import echo
+from drivers.disk.memory import MemoryDisk
 from drivers.door.http.given import Http
 from drivers.door.http.openai import past
 from drivers.door.http.openai.making import Making
@@ -532,6 +534,38 @@ async def test_replies_are_acknowledged_and_those_of_others_are_left_to_them(doo
     await with_openai(door, lambda client: told(client, [user("bye")]))
     await trio.sleep(0.05)
     assert (proc.acked, proc.said) == (1, 3)
+
+
+async def test_a_kernel_that_stops_says_so_to_those_who_wait_and_gives_the_answer_when_it_is_up(tmp_path: Path) -> None:
+    disk, slow, failures = MemoryDisk(), lambda job: echo(job).replace("you said", "word " * 200), []
+
+    def ask(client: openai.OpenAI, *, stream: bool) -> None:
+        asked: Any = {"model": "main", "messages": [user(f"hello, stream {stream}")], "stream": stream}
+        try:
+            found = client.chat.completions.create(**asked)
+            pieces = list(found) if stream else []
+            failures.append((stream, pieces))
+        except openai.APIError as exc:
+            failures.append((stream, getattr(exc, "status_code", None), str(exc)))
+
+    async with served(tmp_path, slow, disk=disk, token_s=0.01, slots=2) as door:
+        await door.machine.requests.spawn(Spec("main"))
+        await door.machine.requests.spawn(Spec("other"))
+        async with trio.open_nursery() as nursery:
+            for stream in (False, True):
+                nursery.start_soon(with_openai, door, partial(ask, stream=stream))
+            with trio.fail_after(10):
+                while sum(proc.accounts.turns for proc in door.machine.kernel.procs.values()) < 1:
+                    await trio.sleep(0.01)
+            await trio.sleep(0.3)
+            door.machine.stop()
+    assert len(failures) == 2
+    assert all("the kernel is stopping" in str(failure) for failure in failures), failures
+    async with served(tmp_path, echo, disk=disk) as door:
+        assert "hello, stream False" in await with_openai(
+            door, lambda client: told(client, [user("hello, stream False")])
+        )
+        assert sorted(heard(door.machine)) == ["hello, stream False", "hello, stream True"]
 
 
 def test_a_past_is_a_digest_of_what_the_client_says() -> None:

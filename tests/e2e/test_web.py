@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -20,7 +21,7 @@ from drivers.door import wire
 from drivers.door.http import token
 from kernel.memory.page import Origin
 from llmos import connect
-from tests.e2e.daemons import PATIENCE_S, command, eventually, kill_daemon, llmos
+from tests.e2e.daemons import PATIENCE_S, command, eventually, llmos
 
 ROOT = Path(__file__).parents[2]
 TURNS, CLIENTS = 6, 4
@@ -32,10 +33,10 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def boot(directory: Path, port: int) -> subprocess.Popen[bytes]:
+def boot(directory: Path, port: int, cpu: str = "scripted", *more: str) -> subprocess.Popen[bytes]:
     """A daemon that serves; it is there when this returns."""
     started = subprocess.Popen(
-        command(directory, "boot", "--cpu", "scripted", "--http", f"127.0.0.1:{port}"),
+        command(directory, "boot", "--cpu", cpu, "--http", f"127.0.0.1:{port}", *more),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -115,7 +116,7 @@ def talk(url: str, key: str, name: str, failures: list[BaseException]) -> None:
 
 
 @pytest.mark.slow
-def test_killed_under_load_clients_reconnect_and_every_message_is_applied_once(tmp_path: Path) -> None:
+def test_stopped_and_killed_under_load_clients_reconnect_and_every_message_is_applied_once(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     daemon = boot(tmp_path, port)
@@ -127,10 +128,10 @@ def test_killed_under_load_clients_reconnect_and_every_message_is_applied_once(t
     clients = [threading.Thread(target=talk, args=(f"{url}/v1", key, name, failures)) for name in names]
     for client in clients:
         client.start()
-    for _ in range(2):
+    for how in (signal.SIGTERM, signal.SIGKILL):
         time.sleep(0.7)
-        kill_daemon(tmp_path)
-        daemon.wait()
+        daemon.send_signal(how)
+        daemon.wait(PATIENCE_S)
         daemon = boot(tmp_path, port)
     for client in clients:
         client.join()

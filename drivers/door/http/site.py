@@ -8,6 +8,7 @@ Not here: HTTP itself (server.py), the routes' own files (native.py, openai/).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from drivers.door import desk
 from drivers.door.http import errors, openapi, server, token
 from drivers.door.http.access import Access
 from drivers.door.http.errors import Refusal
+from drivers.door.http.events import GOODBYE_S
 from drivers.door.http.given import Http, Userland, address
 from drivers.door.http.native import Native
 from drivers.door.http.openai.asking import Asking
@@ -30,7 +32,7 @@ from drivers.door.http.openai.chat import Chat
 from drivers.door.http.openai.models import Embeddings, Models
 from drivers.door.http.openai.responses import Responses
 from drivers.door.http.server import Gone
-from kernel.errors import KernelPanic
+from kernel.errors import KernelPanic, Stopped
 from kernel.machine.loop import Machine
 
 ALWAYS: Final = (
@@ -68,18 +70,29 @@ class Site:
             await send(message)
 
         try:
-            headers = {name: value for name, value in request.headers.items()}
-            self._access.check(scope["method"], scope["path"], headers)
-            if scope["method"] == "OPTIONS" and request.headers.get("origin") in self._access.origins:
-                await Response(status_code=204)(scope, receive, told)
-                return
-            await self._router(scope, receive, told)
-        except* (Gone, KernelPanic):
+            try:
+                await self._answered(request, receive, told)
+            except* (Gone, KernelPanic):
+                raise
+            except* Exception as group:
+                if begun:
+                    raise Gone("the answer was given up") from group
+                await self._refused(_only(group), request)(scope, receive, told)
+        except BaseException:
+            if self._machine.stopping and not begun:  # the server is cancelled when the machine has come to rest
+                stopped = Stopped("the kernel is stopping; ask again when it is up")
+                with trio.move_on_after(GOODBYE_S, shield=True), suppress(Gone):
+                    await self._refused(stopped, request)(scope, receive, told)
             raise
-        except* Exception as group:
-            if begun:
-                raise Gone("the answer was given up") from group
-            await self._refused(_only(group), request)(scope, receive, told)
+
+    async def _answered(self, request: Request, receive: Receive, send: Send) -> None:
+        """Let a request in, to its route. Raises what it is refused with."""
+        scope = request.scope
+        self._access.check(scope["method"], scope["path"], dict(request.headers.items()))
+        if scope["method"] == "OPTIONS" and request.headers.get("origin") in self._access.origins:
+            await Response(status_code=204)(scope, receive, send)
+            return
+        await self._router(scope, receive, send)
 
     def _own(self, request: Request) -> list[tuple[bytes, bytes]]:
         origin = request.headers.get("origin")

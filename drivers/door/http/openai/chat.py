@@ -6,19 +6,22 @@ Not here: what a request says (shapes.py), what becomes of it (asking.py).
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
+import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from drivers.door.http import errors
-from drivers.door.http.events import Stream, Writer, while_there
+from drivers.door.http.events import GOODBYE_S, Stream, Writer, while_there
 from drivers.door.http.native import fields
 from drivers.door.http.openai import shapes
 from drivers.door.http.openai.asking import Asking
 from drivers.door.http.openai.shapes import Wanted
-from drivers.door.http.openai.talking import Answered, Usage
-from kernel.errors import KernelError
+from drivers.door.http.openai.talking import Answered, Talk, Tell, Usage
+from drivers.door.http.server import Gone
+from kernel.errors import KernelError, Stopped
 
 
 class Chat:
@@ -61,10 +64,8 @@ class Chat:
         async with self._asking.talk(wanted) as talk:
             writer.headers.update(_told(talk.name))
             await chunk({"role": "assistant", "content": ""})
-            try:
-                found = await talk.follow(tell, think)
-            except (errors.Refusal, KernelError) as exc:
-                await failed(request, writer, exc)
+            found = await followed(request, writer, talk, tell, think)
+            if found is None:
                 return
             await chunk({}, _reason(found))
             if wanted.usage:
@@ -73,7 +74,23 @@ class Chat:
             await self._asking.delivered(talk)
 
 
-async def failed(request: Request, writer: Writer, exc: Exception) -> None:
+async def followed(
+    request: Request, writer: Writer, talk: Talk, tell: Tell, think: Tell | None = None
+) -> Answered | None:
+    """A whole answer, told piece by piece; None where the stream was told that there will be none."""
+    try:
+        return await talk.follow(tell, think)
+    except (errors.Refusal, KernelError) as exc:
+        await _failed(request, writer, exc)
+    except trio.Cancelled:
+        if talk.stopping:  # the server is cancelled when the machine has come to rest
+            with trio.move_on_after(GOODBYE_S, shield=True), suppress(Gone):
+                await _failed(request, writer, Stopped("the kernel is stopping; ask again when it is up"))
+        raise
+    return None
+
+
+async def _failed(request: Request, writer: Writer, exc: Exception) -> None:
     """Say in a stream that it ends before its end; clients take it for an error."""
     why = errors.refusal(exc)
     told = errors.told(why.status, why.message, errors.ident(request), code=why.code, param=why.param)

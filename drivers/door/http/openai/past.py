@@ -25,13 +25,15 @@ from drivers.door import desk
 from kernel import records
 from kernel.machine.loop import Machine
 from kernel.machine.replies import Reply, Sent
+from kernel.ports import Reads
 
 MARK: Final = "v1."  # of the message ids of this door
 PAST_BYTES: Final = 16
 OWN_BYTES: Final = 8
-ATTEMPTS_MAX: Final = 9_999  # of one message
+ATTEMPTS_MAX: Final = 999_999  # of one message; after that the last one is meant
 CHILDREN_MAX: Final = 2_000  # messages after one past that are looked at
-_MID: Final = re.compile(r"v1\.[0-9a-f]{32}\.[0-9a-f]{16}\.[0-9]{4}")
+LATEST: Final = 200  # attempts of one message that are looked at
+_MID: Final = re.compile(r"v1\.[0-9a-f]{32}\.[0-9a-f]{16}\.[0-9]{6}")
 BETWEEN: Final = "\n\n"  # the messages of one turn, as one text
 
 
@@ -77,7 +79,7 @@ def own(text: str) -> str:
 
 def message_id(past: str, text: str, attempt: int) -> str:
     """The id of a message."""
-    return f"{MARK}{past}.{own(text)}.{attempt:04d}"
+    return f"{MARK}{past}.{own(text)}.{min(attempt, ATTEMPTS_MAX):06d}"
 
 
 def past_of(mid: str) -> str:
@@ -106,8 +108,9 @@ class Past:
         return await self._found(f"{MARK}{past}.")
 
     async def attempts(self, past: str, text: str) -> list[Known]:
-        """A message after a past, by attempt."""
-        return await self._found(f"{MARK}{past}.{own(text)}.")
+        """The latest attempts of a message after a past, in order."""
+        found = await self._found(f"{MARK}{past}.{own(text)}.", latest=LATEST)
+        return found[::-1]
 
     async def owner(self, past: str, turns: Sequence[Turn], cut: Callable[[str, str], str]) -> tuple[str, Known] | None:
         """The past that `turns` after `past` make, and the last message of them; None if nobody knows them so.
@@ -138,14 +141,16 @@ class Past:
         """A message as the kernel knows it, and what it was answered."""
         return await desk.look_up(self._machine, known.mid)
 
-    async def _found(self, prefix: str) -> list[Known]:
-        rows = await self._machine.readers(_rows, self._machine, prefix.encode())
+    async def _found(self, prefix: str, latest: int = 0) -> list[Known]:
+        """Messages by the beginning of their ids; the `latest` so many, from the last on."""
+        rows = await self._machine.readers(_rows, self._machine.disk, prefix.encode(), latest)
         found = [Known(mid.decode(), *records.unkey(row)) for mid, row in rows]
         return [known for known in found if is_own(known.mid) and known.pid in self._machine.kernel.procs]
 
 
-def _rows(machine: Machine, prefix: bytes) -> list[tuple[bytes, bytes]]:
-    rows = machine.disk.scan("mid", prefix, limit=CHILDREN_MAX)
+def _rows(disk: Reads, prefix: bytes, latest: int) -> list[tuple[bytes, bytes]]:
+    start, most = (prefix + b"\xff", latest) if latest else (prefix, CHILDREN_MAX)
+    rows = disk.scan("mid", start, reverse=bool(latest), limit=most)
     return [(mid, row) for mid, row in rows if mid.startswith(prefix)]
 
 

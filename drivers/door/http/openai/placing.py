@@ -14,7 +14,7 @@ import msgspec
 
 from drivers.door.http.errors import Refusal
 from drivers.door.http.openai.making import Making
-from drivers.door.http.openai.past import BETWEEN, Known, Past, after, beginning, following, message_id, past_of, said
+from drivers.door.http.openai.past import BETWEEN, Known, Past, after, beginning, following, message_id, said
 from drivers.door.http.openai.shapes import NEW, Wanted
 from kernel.limits import NAME_CHARS_MAX
 from kernel.machine.replies import Standing
@@ -151,8 +151,9 @@ class Placing:
         if not wanted.model.startswith(NEW):
             return await self._making.alive(self._making.process(wanted.model).pid)
         persona = wanted.model.removeprefix(NEW)
-        name = f"{persona[: NAME_CHARS_MAX - 20]}-{past_of(mid)[:4]}{mid.split('.')[2][:8]}{int(mid[-4:]) or ''}"
-        return await self._making.spawned(self._making.persona(wanted.model.removeprefix(NEW), wanted.system, name))
+        _, past, own, attempt = mid.split(".")
+        name = f"{persona[: NAME_CHARS_MAX - 20]}-{past[:4]}{own[:8]}{int(attempt) or ''}"
+        return await self._making.spawned(self._making.persona(persona, wanted.system, name))
 
     async def _aside(self, wanted: Wanted) -> Place:
         """A fork that answers one question, of the process that the client's history is of, or that the model names."""

@@ -21,11 +21,10 @@ from drivers.door.http.events import Stream, Writer, while_there
 from drivers.door.http.native import fields
 from drivers.door.http.openai import shapes
 from drivers.door.http.openai.asking import Asking
-from drivers.door.http.openai.chat import failed
+from drivers.door.http.openai.chat import followed
 from drivers.door.http.openai.past import said
 from drivers.door.http.openai.shapes import NEW, Wanted
 from drivers.door.http.openai.talking import Answered, Talk, Usage
-from kernel.errors import KernelError
 from kernel.machine import views
 from kernel.machine.replies import Standing
 from kernel.memory.page import Origin
@@ -124,10 +123,8 @@ class Responses:
             async def tell(piece: str) -> None:
                 await event("response.output_text.delta", **place, delta=piece, logprobs=[])
 
-            try:
-                found = await talk.follow(tell)
-            except (Refusal, KernelError) as exc:
-                await failed(request, writer, exc)
+            found = await followed(request, writer, talk, tell)
+            if found is None:
                 return
             done = await self._done(body, talk, found)
             await event("response.output_text.done", **place, text=found.text, logprobs=[])

@@ -77,6 +77,11 @@ class Talk:
         """The process's name now."""
         return self._machine.kernel.procs[self.place.pid].name
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the machine is, so that no more will come."""
+        return self._machine.stopping
+
     async def follow(self, tell: Tell | None = None, think: Tell | None = None) -> Answered:
         """The whole answer; `tell` gets it piece by piece as it comes, and `think` what is thought before it.
 

@@ -1,0 +1,31 @@
+"""The OpenAPI document is what the native API does: Schemathesis asks it whatever the document admits, and more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from kernel.spec import Spec
+from tests.drivers.web import served
+
+pytest.importorskip("schemathesis", reason="Schemathesis is not installed: pip install schemathesis")
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+@pytest.mark.slow
+async def test_no_answer_is_a_5xx_or_a_status_that_the_document_lacks(tmp_path: Path) -> None:
+    async with served(tmp_path) as door:
+        for name in ("main", "0a"):
+            await door.machine.requests.spawn(Spec(name))
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{door.url}/openapi.json"]
+        command += ["--header", f"Authorization: Bearer {door.token}", "--checks", CHECKS, "--max-examples", "5"]
+        for path in ("stop", "events", "compact"):  # what ends the machine, does not end, and takes long
+            command += ["--exclude-path", f"/api/{path}"]
+        done = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT, check=False, cwd=tmp_path)
+        said = done.stdout.decode()
+        assert "Selected: 23/26" in said, said
+        assert done.returncode == 0, said
