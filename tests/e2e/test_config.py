@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from drivers.door.http.given import Http
 from kernel.errors import BadInput
+from kernel.spec import Spec
 from llmos import config, daemon
 from llmos.commands.app import CONTENTS
 from tests.e2e.daemons import PATIENCE_S, command, llmos
@@ -158,3 +160,42 @@ def test_what_a_shell_is_given_is_its_own_language(shell: str) -> None:
             ["bash", "-c", f"{done.stdout}\ncomplete -p llmos"], capture_output=True, text=True, check=True
         )
         assert re.fullmatch(r"complete .*-F _llmos_completion llmos\n", shown.stdout)
+
+
+HTTP = """
+[http]
+listen = "127.0.0.1:8484"
+hosts = ["box.lan"]
+[http.personas.tutor]
+system = "You teach chess."
+blocks = { human = "Ana" }
+"""
+
+
+def test_the_table_http_says_where_is_served_and_which_personas_there_are(tmp_path: Path) -> None:
+    (tmp_path / config.NAME).write_text(HTTP)
+    found = config.over(daemon.Options(), tmp_path).http
+    assert (found.listen, found.hosts) == ("127.0.0.1:8484", ("box.lan",))
+    assert found.personas["tutor"] == Spec("tutor", system="You teach chess.", blocks={"human": "Ana"})
+    given = config.over(daemon.Options(http=Http("127.0.0.1:1")), tmp_path).http
+    assert (given.listen, given.hosts) == ("127.0.0.1:1", ("box.lan",))  # the command line wins
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http = 5",
+        '[http]\nlisten = "nowhere"',
+        "[http]\nhosts = 5",
+        "[http]\nport = 5",
+        '[http]\npersonas = "x"',
+        "[http.personas]\ntutor = 5",
+        "[http.personas.tutor]\nsystem = 5",
+        "[http.personas.tutor]\ncolour = 5",
+    ],
+)
+def test_a_table_http_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / config.NAME).write_text(text)
+    with pytest.raises(BadInput, match=r"http") as refused:
+        config.over(daemon.Options(), tmp_path)
+    assert "\n" not in str(refused.value)

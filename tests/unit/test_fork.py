@@ -128,3 +128,40 @@ def test_the_audit_sees_a_page_that_shows_a_later_one() -> None:
     page = msgspec.structs.replace(msgspec.msgpack.decode(row, type=Page), of=number + 1)
     rig.disk.commit([Record("page", key(number), msgspec.msgpack.encode(page))])
     assert f"page {number}: it shows page {number + 1}, which is not older" in audit(rig.disk).findings
+
+
+def test_a_child_of_before_a_page_sees_what_stood_in_front_of_it_and_its_kv_serves() -> None:
+    rig = Rig(echo, "memory.fault=false")
+    pid = rig.spawn(blocks={"human": "likes tea"})
+    rig.say(pid, "one")
+    rig.say(pid, "two")
+    (second,) = [entry.page for entry in rig.proc(pid).space.queue if rig.page(entry.page).text == "two"]
+    rig.say(pid, "three")
+    step = rig.do(Forked(source="user", pid=pid, name="child", before=second))
+    assert not step.error
+    texts = [rig.page(entry.page).of for entry in rig.proc(step.pid).space.queue]
+    assert texts == [entry.page for entry in rig.proc(pid).space.queue][: len(texts)]
+    assert second not in texts
+    assert len(texts) == 2
+    rig.jobs.clear()
+    rig.say(step.pid, "two, otherwise")
+    (job,) = rig.jobs
+    assert [page.page.text for page in job.pages if page.page.text.startswith(("one", "two", "three"))] == [
+        "one",
+        "two, otherwise",
+    ]
+    assert rig.proc(step.pid).accounts.prefill < 60 < len(job.prompt)
+    assert audit(rig.disk).findings == []
+
+
+def test_a_child_of_before_a_page_that_has_left_sees_what_is_older() -> None:
+    rig = Rig(echo, "window=2048", "cpu.reply=100", "memory.fault=false")
+    pid = rig.spawn()
+    for number in range(40):
+        rig.say(pid, f"filler {number}: bread, weather, trains and again the weather")
+    space = rig.proc(pid).space
+    gone = min(entry.page for entry in space.queue if entry.kind is Kind.MESSAGE) - 1
+    step = rig.do(Forked(source="user", pid=pid, name="child", before=gone))
+    assert not step.error
+    assert all(rig.page(entry.page).of < gone for entry in rig.proc(step.pid).space.queue)
+    assert len(rig.proc(step.pid).space.queue) < len(space.queue)
