@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
@@ -86,27 +87,29 @@ def test_the_readmes_lines_for_clients_run(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "web" / token.FILE).stat().st_mode) == 0o600
 
 
-def talk(url: str, key: str, name: str, failures: list[BaseException]) -> None:
+def answered(client: openai.OpenAI, name: str, messages: list[dict[str, str]], *, stream: bool) -> str | None:
+    """A whole answer, or None where it broke off."""
+    asked: Any = {"model": name, "messages": messages}
+    try:
+        if not stream:
+            return str(client.chat.completions.create(**asked).choices[0].message.content)
+        chunks = list(client.chat.completions.create(**asked, stream=True))
+    except openai.APIError:
+        return None
+    whole = bool(chunks) and chunks[-1].choices[0].finish_reason == "stop"
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks) if whole else None
+
+
+def talk(url: str, key: str, name: str, failures: list[BaseException], *, stream: bool) -> None:
     """A conversation that sends everything again each time, and sends it until it is answered."""
     messages: list[dict[str, str]] = []
+    http = httpx2.Client(trust_env=False, timeout=PATIENCE_S)
     try:
-        with openai.OpenAI(
-            base_url=url, api_key=key, max_retries=0, http_client=httpx2.Client(trust_env=False)
-        ) as client:
+        with openai.OpenAI(base_url=url, api_key=key, max_retries=0, http_client=http) as client:
             for number in range(TURNS):
                 messages.append({"role": "user", "content": f"{name} says {number}"})
                 deadline = time.monotonic() + PATIENCE_S
-                while True:  # until it is answered
-                    try:
-                        pieces = client.chat.completions.create(model=name, messages=messages, stream=True)  # type: ignore[call-overload]
-                        text, reason = "", None
-                        for chunk in pieces:
-                            text += chunk.choices[0].delta.content or ""
-                            reason = chunk.choices[0].finish_reason
-                        if reason is not None:
-                            break
-                    except openai.APIError:
-                        pass
+                while (text := answered(client, name, messages, stream=stream)) is None:
                     assert time.monotonic() < deadline
                     time.sleep(0.05)
                 assert text == f"you said: {name} says {number}"
@@ -125,7 +128,10 @@ def test_stopped_and_killed_under_load_clients_reconnect_and_every_message_is_ap
     for name in names:
         assert llmos(tmp_path, "spawn", name).returncode == 0
     failures: list[BaseException] = []
-    clients = [threading.Thread(target=talk, args=(f"{url}/v1", key, name, failures)) for name in names]
+    clients = [
+        threading.Thread(target=talk, args=(f"{url}/v1", key, name, failures), kwargs={"stream": at % 2 == 0})
+        for at, name in enumerate(names)
+    ]
     for client in clients:
         client.start()
     for how in (signal.SIGTERM, signal.SIGKILL):

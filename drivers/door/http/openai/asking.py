@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 import trio
+from starlette.background import BackgroundTask
+from starlette.responses import Response
 
 from drivers.door.http.errors import Refusal
 from drivers.door.http.given import Http, Spoken
@@ -129,6 +131,12 @@ class Asking:
             if proc is not None and proc.answers == (talk.place.mid,):
                 with suppress(KernelError):
                     await self.machine.requests.halt(proc.pid)
+
+    def answered(self, talk: Talk, response: Response) -> Response:
+        """A whole answer as a response, which is delivered once it is written."""
+        talk.over = True
+        response.background = BackgroundTask(self.delivered, talk)
+        return response
 
     async def delivered(self, talk: Talk) -> None:
         """The client has the reply: it is acknowledged, unless somebody else waits for one before it."""

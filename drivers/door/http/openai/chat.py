@@ -44,8 +44,8 @@ class Chat:
             message = {"role": "assistant", "content": found.text, "refusal": None}
             choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(found)}
             head = _head(request, "chat.completion", wanted)
-            await self._asking.delivered(talk)
-            return errors.json({**head, "choices": [choice], "usage": usage(found.usage)}, headers=_told(talk.name))
+            made = errors.json({**head, "choices": [choice], "usage": usage(found.usage)}, headers=_told(talk.name))
+            return self._asking.answered(talk, made)
 
     async def _stream(self, request: Request, wanted: Wanted, writer: Writer) -> None:
         head = _head(request, "chat.completion.chunk", wanted)

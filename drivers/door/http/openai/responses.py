@@ -99,8 +99,7 @@ class Responses:
         async with self._asking.talk(wanted) as talk:
             found = await talk.follow()
             done = await self._done(body, talk, found)
-            await self._asking.delivered(talk)
-            return errors.json(done)
+            return self._asking.answered(talk, errors.json(done))
 
     async def _stream(self, request: Request, body: Mapping[str, Any], wanted: Wanted, writer: Writer) -> None:
         number = 0
