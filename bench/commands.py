@@ -156,17 +156,17 @@ def clients(clients: int, messages: int, kills: int, seed: int, as_json: bool) -
 
 @bench.command("http", short_help="The HTTP door under load.")
 @click.option("--processes", type=click.IntRange(min=1, max=1_000), default=100, show_default=True)
-@click.option("--followers", type=click.IntRange(min=0, max=760), default=500, show_default=True, help="Of events.")
+@click.option("--listeners", type=click.IntRange(min=0, max=760), default=500, show_default=True, help="Of events.")
 @click.option(
     "--rate", type=click.FloatRange(min=1, max=10_000), default=200.0, show_default=True, help="Messages a second."
 )
 @click.option("--seconds", type=click.FloatRange(min=1, max=86_400), default=60.0, show_default=True)
 @json_option
-def http(processes: int, followers: int, rate: float, seconds: float, as_json: bool) -> int:
+def http(processes: int, listeners: int, rate: float, seconds: float, as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench http --processes 10 --followers 20 --rate 50 --seconds 2
-      llmos bench http --processes 5 --followers 10 --rate 20 --seconds 2 --json
+      llmos bench http --processes 10 --listeners 20 --rate 50 --seconds 2
+      llmos bench http --processes 5 --listeners 10 --rate 20 --seconds 2 --json
 
     Messages at a fixed rate to processes whose CPUs answer at once, every other one over the control socket, with
     clients that follow what happens. Counted is what a follower was not told, or twice; and kept how long an
@@ -175,7 +175,7 @@ def http(processes: int, followers: int, rate: float, seconds: float, as_json: b
     """
     from bench.web import run
 
-    return run(processes, followers, rate, seconds, as_json)
+    return run(processes, listeners, rate, seconds, as_json)
 
 
 @bench.command("soak", short_help="Whether file and memory level off.")

@@ -1,7 +1,7 @@
 """The HTTP door under load: many who follow, many who send, and what the door costs over the socket.
 
 A machine with scripted CPUs that answer at once and a memory index is served in this process; the load comes from one
-of its own. Each process has its share of followers (server-sent events), each of whom must get every message of its
+of its own. Each process has its share of listeners (server-sent events), each of whom must get every message of its
 process once. Messages go out at a fixed rate, every other one over the control socket, and the time to each
 acknowledgement is kept by door; between them streams of chat completions are begun, and the time to their first byte
 kept. Memory is read once a second: it must be level.
@@ -51,10 +51,10 @@ class Told(msgspec.Struct, frozen=True):
     """What came of a run; times in milliseconds, of the acknowledgement but for `first_byte`."""
 
     processes: int
-    followers: int
+    listeners: int
     sent: int
     seconds: float
-    followed: int  # messages that followers were to get
+    followed: int  # messages that listeners were to get
     lost: int  # of them, those that they did not get
     twice: int  # those that they got a second time over one connection
     http_p50: float
@@ -105,17 +105,17 @@ def _resident() -> float:
     return pages * resource.getpagesize() / MIB
 
 
-def _loaded(pipe: Connection, folder: Path, processes: int, followers: int, rate: float, seconds: float) -> None:
+def _loaded(pipe: Connection, folder: Path, processes: int, listeners: int, rate: float, seconds: float) -> None:
     """The other process: what it saw goes into the pipe."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))
     url, key = pipe.recv()
-    found = trio.run(_load, pipe, folder, url, key, processes, followers, rate, seconds)
+    found = trio.run(_load, pipe, folder, url, key, processes, listeners, rate, seconds)
     pipe.send(msgspec.msgpack.encode(found))
 
 
 async def _load(
-    pipe: Connection, folder: Path, url: str, key: str, processes: int, followers: int, rate: float, seconds: float
+    pipe: Connection, folder: Path, url: str, key: str, processes: int, listeners: int, rate: float, seconds: float
 ) -> _Load:
     load = _Load(said={f"p{number}": 0 for number in range(processes)})
     bearer = {"authorization": f"Bearer {key}"}
@@ -126,7 +126,7 @@ async def _load(
     ):
         plain = [await stack.enter_async_context(connect(folder / "kernel.sock")) for _ in range(CONNECTIONS)]
         async with trio.open_nursery() as nursery:
-            for number in range(followers):
+            for number in range(listeners):
                 load.got.append(Counter())
                 await nursery.start(_follow, url, key, f"p{number % processes}", load.got[-1])
             pipe.send("ready")
@@ -196,19 +196,19 @@ async def _follow(
                 got[int(json.loads(line.removeprefix(b"data: "))["message"]["seq"])] += 1
 
 
-def measured(processes: int, followers: int, rate: float, seconds: float) -> Told:
+def measured(processes: int, listeners: int, rate: float, seconds: float) -> Told:
     """Run it."""
     here, there = multiprocessing.Pipe()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o700)
-        given = (there, folder, processes, followers, rate, seconds)
+        given = (there, folder, processes, listeners, rate, seconds)
         other = multiprocessing.get_context("spawn").Process(target=_loaded, args=given, daemon=True)
         other.start()
         first, last, raw = trio.run(_served, folder, processes, here)
         other.join()
     load = msgspec.msgpack.decode(raw, type=_Load)
-    wanted = [load.said[f"p{at % processes}"] for at in range(followers)]
+    wanted = [load.said[f"p{at % processes}"] for at in range(listeners)]
     lost = sum(max(0, many - len(got)) for many, got in zip(wanted, load.got, strict=True))
     twice = sum(count - 1 for got in load.got for count in got.values())
     times = {kind: sorted(found) or [0.0] for kind, found in load.times.items()}
@@ -218,16 +218,16 @@ def measured(processes: int, followers: int, rate: float, seconds: float) -> Tol
         return round(found[min(len(found) - 1, int(share * len(found)))], 2)
 
     return Told(
-        *(processes, followers, load.sent, round(load.seconds, 1), sum(wanted), lost, twice),
+        *(processes, listeners, load.sent, round(load.seconds, 1), sum(wanted), lost, twice),
         *(at("http", 0.5), at("http", 0.99), at("socket", 0.5), at("socket", 0.99)),
         *(at("stream", 0.5), at("stream", 0.99), round(first, 1), round(last, 1)),
     )
 
 
-def run(processes: int, followers: int, rate: float, seconds: float, as_json: bool) -> int:
+def run(processes: int, listeners: int, rate: float, seconds: float, as_json: bool) -> int:
     """`llmos bench http`: exit status 0 if nothing was lost."""
     began = time.monotonic()
-    told = measured(processes, followers, rate, seconds)
+    told = measured(processes, listeners, rate, seconds)
     if as_json:
         show(msgspec.json.encode(told).decode())
     else:
