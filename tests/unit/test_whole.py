@@ -155,7 +155,6 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "llmos/daemon.py": "a log",
     "llmos/console/editor.py": "lines are added to what was typed",
     "bench/daemon.py": "a log",
-    "bench/gguf.py": "a model of a run's, in the run's folder",
     "llmos/commands/app.py": "nowhere",
     "bench/paging/sweep.py": "rows are added to a table of hours",
     "llmos/scenario/many.py": "outcomes are added to those of before; one that was cut off is made anew",
