@@ -37,7 +37,21 @@ WAIT_S: Final = 30.0  # of one question for a reply
 PATIENCE_S: Final = 60.0  # how long a daemon that is away is looked for
 RETRY_S: Final = 0.2
 READS: Final = frozenset(
-    ("describe", "ps", "irqs", "pmap", "strace", "cat", "dmesg", "outbox", "wait", "history", "facts", "info")
+    (
+        "describe",
+        "ps",
+        "irqs",
+        "pmap",
+        "strace",
+        "cat",
+        "explain",
+        "dmesg",
+        "outbox",
+        "wait",
+        "history",
+        "facts",
+        "info",
+    )
 )
 """What is asked with GET."""
 

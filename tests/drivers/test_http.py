@@ -176,6 +176,7 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
             "pmap": {"proc": "main", "texts": "true"},
             "strace": {"proc": "main", "limit": 5},
             "cat": {"proc": "main", "page": 2},
+            "explain": {"proc": "main", "page": 2},
             "dmesg": {"since": 0},
             "outbox": {"proc": "main"},
             "wait": {"mid": "m1"},

@@ -42,6 +42,7 @@ READS: Final[dict[type[wire.AnyCommand], type[wire.AnyAnswer]]] = {
     wire.Pmap: wire.Mapped,
     wire.Strace: wire.Traced,
     wire.Cat: wire.Paged,
+    wire.Explain: wire.Explained,
     wire.Dmesg: wire.Entries,
     wire.Outbox: wire.Messages,
     wire.Wait: wire.Replied,
