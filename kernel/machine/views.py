@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kernel import formats, manner, records
-from kernel.errors import BadInput, Unknown, some
+from kernel.errors import Unknown, some
 from kernel.event import AnyEvent, Message, Messaged, Note
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import Kind, Origin, Page, Role
