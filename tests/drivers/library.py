@@ -60,6 +60,9 @@ class Library:
             del row[at]
         return True
 
+    def first(self, seat: int) -> int:
+        return min(self.rows[seat], default=-1)
+
     def copy(self, source: int, seat: int, start: int, end: int) -> None:
         assert not self.streams, "between streams a copy waits for the next decode"
         row = {at: name for at, name in self.rows[source].items() if start <= at and (end == END or at < end)}

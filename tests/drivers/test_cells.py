@@ -105,3 +105,25 @@ def test_a_state_that_cannot_be_written_leaves_nothing() -> None:
     library, cells = rig(exact=True)
     assert not cells.write(0, np.array([5, 6, -1], "<i4").tobytes())
     assert library.content(0) == []
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_where_layers_slide_nothing_is_cut_back_to_what_would_see_what_is_gone(exact: bool) -> None:
+    library = Library(SEATS if exact else SEATS + 1, streams=exact)
+    cells = KvCells(library, Buffers(), exact=exact, aside=SEATS, sliding=4)
+    for upto, whole in ((9, True), (8, True), (7, False), (1, False), (0, True)):
+        library.rows[0].clear()
+        assert library.decode([Part(0, 0, list(range(10)))]) == 0
+        for gone in range(5):
+            del library.rows[0][gone]  # as the library does by itself
+        assert cells.trim(0, upto) is whole
+        assert sorted(library.rows[0]) == (list(range(5, upto)) if whole else [])
+    for upto in (9, 3):
+        library.rows[0].clear()
+        library.rows[1].clear()
+        assert library.decode([Part(0, 0, list(range(10)))]) == 0
+        if not exact:
+            for gone in range(5):
+                del library.rows[0][gone]
+            assert cells.share(0, 1, upto) is (upto == 9)
+            assert bool(library.rows[1]) is (upto == 9)

@@ -125,10 +125,16 @@ class Seats:
         exact: bool,
         capacity: int = 0,
         partly: bool = True,
+        whole: bool = False,
         shift: bool = False,
     ) -> None:
-        """`capacity`: cells that the seats share; 0: each has its own. `partly`: False for a cache without trimming."""
+        """`capacity`: cells that the seats share; 0: each has its own. `partly`: False for a cache without trimming.
+
+        `whole`: a state that was read, written and then cut back is of no use, though a sequence may be cut back.
+        """
         self._shift = shift
+        self._images_partly = partly and not whole
+        self._copies_partly = self._images_partly or (partly and capacity > 0)  # shared cells are not read
         self.seats = [Seat(n) for n in range(number)]
         self._cells, self._images = cells, images
         self._grain, self._exact, self._capacity, self._partly = grain, exact, capacity, partly
@@ -155,7 +161,7 @@ class Seats:
             self._move(seat, wanted)
         kept = 0 if seat is None else self._usable(seat, common(seat.tokens, wanted))
         restored = self._images.match(pid, wanted) if kept < len(wanted) else 0
-        if not self._partly:
+        if not self._images_partly:
             image = self._images.load(pid) if restored else None
             restored = restored if image is not None and len(image.tokens) == restored else 0
         source, shared = self._source(seat, wanted) if not (self._exact and max(kept, restored)) else (None, 0)
@@ -283,7 +289,8 @@ class Seats:
             upto = common(seat.tokens, wanted)
             if self._exact:
                 upto = min(upto, seat.common) // self._grain * self._grain
-            upto = self._usable(seat, upto)
+            if not self._copies_partly and upto < len(seat.tokens):
+                continue
             if upto > most:
                 best, most = seat, upto
         return best, most

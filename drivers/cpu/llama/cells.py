@@ -35,6 +35,10 @@ class Sequences(Protocol):
         """Drop positions. False: a part cannot be dropped, and nothing was; the whole always can, from 0 to END."""
         ...
 
+    def first(self, seat: int) -> int:
+        """The first position from which on all of a sequence is there; -1: it is empty."""
+        ...
+
     def copy(self, source: int, seat: int, start: int, end: int) -> None:
         """Have `seat` hold the cells of `source` at some positions, too; both of one stream."""
         ...
@@ -63,12 +67,14 @@ class Sequences(Protocol):
 class KvCells:
     """A `seats.Cells`. `exact`: each seat has a stream of its own; else `aside` is a sequence of nobody's."""
 
-    def __init__(self, sequences: Sequences, buffers: Buffers, *, exact: bool, aside: int) -> None:
+    def __init__(self, sequences: Sequences, buffers: Buffers, *, exact: bool, aside: int, sliding: int = 0) -> None:
+        """`sliding`: tokens that a layer sees which does not see all; 0: all see all."""
         self._sequences, self._buffers, self._exact, self._aside = sequences, buffers, exact, aside
+        self._sliding = sliding
 
     def trim(self, seat: int, upto: int) -> bool:
         """Remove positions from `upto` on; False if only all of them could be."""
-        if self._sequences.remove(seat, upto, END):
+        if self._seen(seat, upto) and self._sequences.remove(seat, upto, END):
             return True
         self._empty(seat)
         return False
@@ -77,7 +83,10 @@ class KvCells:
         """Give an empty seat the first positions of another: the same cells, or a copy where each has its own."""
         if not self._exact:
             self._sequences.copy(source, seat, 0, upto)
-            return True
+            if self._seen(seat, upto):
+                return True
+            self._empty(seat)
+            return False
         # Between streams llama.cpp copies with the next decode; until then the state of the copy reads as another.
         if not self.write(seat, self.read(source)):
             return False
@@ -90,6 +99,9 @@ class KvCells:
         their own have no such sequence: `tokens` is empty there.
         """
         sequences, aside, moved = self._sequences, self._aside, len(tokens) - (end - start)
+        if not self._seen(seat, start):
+            self._empty(seat)
+            return False
         if not tokens:
             sequences.remove(seat, start, end)
             sequences.move(seat, end, END, moved)
@@ -123,6 +135,16 @@ class KvCells:
             return True
         self._empty(seat)
         return False
+
+    def _seen(self, seat: int, upto: int) -> bool:
+        """Whether all is there that a token at position `upto` looks at.
+
+        Llama.cpp lets go of what no layer will see that slides, and a state that was read never has it; a sequence that
+        is cut back would see it again.
+        """
+        if not self._sliding or not upto:
+            return True
+        return 0 <= self._sequences.first(seat) <= max(0, upto - self._sliding + 1)
 
     def _empty(self, seat: int) -> None:
         self._sequences.remove(seat, 0, END)

@@ -32,6 +32,7 @@ class Context:
         params.n_ctx = sizes.context
         params.n_seq_max = sizes.sequences
         params.kv_unified = not sizes.exact
+        params.swa_full = True  # sliding layers have cells for the whole window, or nothing could be cut back
         params.n_batch = params.n_ubatch = sizes.batch
         params.n_threads = params.n_threads_batch = threads
         # strlen in place of a callback: see slots.py. Kept, for llama.cpp goes on calling it.
@@ -80,6 +81,11 @@ class Context:
     def remove(self, seat: int, start: int, end: int) -> bool:
         """See cells.Sequences, as all that follow."""
         return bool(llama_cpp.llama_memory_seq_rm(self._memory, seat, start, end))
+
+    def first(self, seat: int) -> int:
+        """Of the layers that keep the least."""
+        position: int = llama_cpp.llama_memory_seq_pos_min(self._memory, seat)
+        return position
 
     def copy(self, source: int, seat: int, start: int, end: int) -> None:
         """Both hold the same cells."""

@@ -99,7 +99,7 @@ class LlamaCpu:
         self.images: ImageStore | NoImages = NoImages()
         if self._folder is not None and settings.images:
             self.images = ImageStore(self._folder, loaded.fingerprint(planned), settings.images << 20)
-        self.cells = KvCells(self.context, Buffers(), exact=planned.exact, aside=planned.seats)
+        self.cells = KvCells(self.context, Buffers(), exact=planned.exact, aside=planned.seats, sliding=loaded.sliding)
         self.seats = Seats(
             planned.seats,
             self.cells,
@@ -108,6 +108,7 @@ class LlamaCpu:
             exact=planned.exact,
             capacity=planned.cells,
             partly=loaded.partly,
+            whole=loaded.sliding > 0,
             shift=shift,
         )
         self.steps = Steps(self.context, self.cells, self.seats, self._slots, partly=loaded.partly)

@@ -30,6 +30,11 @@ NOT_PARTLY: Final = (
     "and prefixes are shared and restored only whole"
 )
 
+SLIDING: Final = (
+    "some of this model's layers see the last tokens alone: what is brought back from an image is of use where the "
+    "prompt goes on as it was, and evaluated anew where it has changed"
+)
+
 
 class Model:
     """A loaded model. `handle` is llama.cpp's."""
@@ -53,6 +58,7 @@ class Model:
         try:
             recurrent = llama_cpp.llama_model_is_recurrent(self.handle)
             self.partly = not (recurrent or llama_cpp.llama_model_is_hybrid(self.handle))  # KV can be cut back
+            self.sliding: int = llama_cpp.llama_model_n_swa(self.handle)  # tokens that some layers see; 0: all see all
             self.window_max: int = llama_cpp.llama_model_n_ctx_train(self.handle)
             self.identity = gguf.identity(path)
             self.profile = profiles.of(self.identity)
@@ -60,7 +66,8 @@ class Model:
             self.recommended = recommended.of(header)
             self.small = llama_cpp.llama_model_n_params(self.handle) < SMALL_PARAMETERS
             self.vocabulary = Vocabulary(self.handle, header, path, verdict)
-            self.off = (*(() if self.partly else (NOT_PARTLY,)), *self.vocabulary.off)
+            off = [line for line, applies in ((NOT_PARTLY, not self.partly), (SLIDING, self.sliding > 0)) if applies]
+            self.off = (*off, *self.vocabulary.off)
         except BaseException:
             self.close()
             raise

@@ -41,8 +41,7 @@ class Steps:
         finally:
             self._slots.end()
         if code == ABORTED:
-            self._undo(batch)
-            return []
+            return self._undo(batch)
         if code:
             error = DeviceError(f"llama_decode gives {code}: {log.first('no reason')}")
             return [(run, error) for run, _ in batch.parts]
@@ -59,11 +58,14 @@ class Steps:
             and not any(run.retried or self._seats.seats[run.seat].moved for run, _ in batch.parts)
         )
 
-    def _undo(self, batch: Batch[Run]) -> None:
+    def _undo(self, batch: Batch[Run]) -> list[Failed]:
         self.aborted += 1
+        failed: list[Failed] = []
         for run, _ in batch.parts:
             run.retried = True
-            self._cells.trim(run.seat, run.kv)
+            if not self._cells.trim(run.seat, run.kv):
+                failed.append((run, DeviceError("what was evaluated was lost when a batch was cut off")))
+        return failed
 
     def _go_on(self, batch: Batch[Run]) -> list[Failed]:
         failed: list[Failed] = []

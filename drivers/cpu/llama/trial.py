@@ -138,7 +138,7 @@ def main(path: Path) -> Verdict:
     import llama_cpp
 
     from drivers.cpu.llama import log
-    from drivers.cpu.llama.vocabulary import text_of
+    from drivers.cpu.llama.vocabulary import bos_of, text_of
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -154,7 +154,7 @@ def main(path: Path) -> Verdict:
             return Verdict(broken=f"llama.cpp cannot load it ({log.first('it gives no reason')})")
         vocabulary = llama_cpp.llama_model_get_vocab(model)
         _say(TEMPLATE)
-        bos, eos = llama_cpp.llama_vocab_bos(vocabulary), llama_cpp.llama_vocab_eos(vocabulary)
+        bos, eos = bos_of(vocabulary, header), llama_cpp.llama_vocab_eos(vocabulary)
         texts = text_of(vocabulary, bos), text_of(vocabulary, eos)
         found = framed(header.text("tokenizer.chat_template"), *texts)
         _say(VOCABULARY)

@@ -41,6 +41,7 @@ class Vocabulary:
         """Raises BadInput if the model has no end-of-turn token, or no chat template that can be used."""
         self._path = path
         self.handle = llama_cpp.llama_model_get_vocab(model)
+        self._bos = bos_of(self.handle, header)
         self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
         self._pieces: dict[int, bytes] = {}
         self.off: tuple[str, ...] = ()
@@ -132,8 +133,8 @@ class Vocabulary:
 
     def _begun(self, text: str) -> tuple[int, ...]:
         """What comes once, in tokens: BOS in front where the vocabulary wants it there."""
-        begin, bos = self.encode(text, special=True), llama_cpp.llama_vocab_bos(self.handle)
-        wanted = llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,)
+        begin, bos = self.encode(text, special=True), self._bos
+        wanted = bos >= 0 and llama_cpp.llama_vocab_get_add_bos(self.handle) and begin[:1] != (bos,)
         return (bos, *begin) if wanted else begin
 
     def _marked(self, text: TextFrame, used: set[int]) -> Marks:
@@ -183,6 +184,13 @@ class Vocabulary:
         """The bytes of `ids` as a text of their own."""
         raw = b"".join(map(self.piece, ids))
         return raw[1:] if self.leading_space and raw.startswith(b" ") else raw
+
+
+def bos_of(vocabulary: Any, header: gguf.Header) -> int:
+    """The token that begins all; -1 where there is none: the library gives some ordinary one then."""
+    bos: int = llama_cpp.llama_vocab_bos(vocabulary)
+    named = "tokenizer.ggml.bos_token_id" in header.meta
+    return bos if named or (bos >= 0 and llama_cpp.llama_vocab_is_control(vocabulary, bos)) else -1
 
 
 def text_of(vocabulary: Any, token: int) -> str:
