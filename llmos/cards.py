@@ -80,22 +80,22 @@ def card(path: Path) -> Card:
     try:
         header = gguf.read(path)
     except BadInput as exc:
-        return Card(path.stem, True, path.stat().st_size, source=source, sha256=sha256, broken=str(exc))
-    size = path.stat().st_size
+        there = models.size_of(path)
+        return Card(models.name_of(path), True, there, source=source, sha256=sha256, broken=str(exc))
     token = _token(header)
     said = recommended.of(header)
     how = said or (entry.drawn if entry is not None else recommended.SENSIBLE)
     return Card(
-        name=path.stem,
+        name=models.name_of(path),
         here=True,
-        bytes=size,
+        bytes=header.size,
         title=header.text("general.name"),
         architecture=header.text("general.architecture"),
         size=header.text("general.size_label"),
         quantisation=QUANTISATIONS.get(header.meta.get("general.file_type"), ""),
         context=header.context,
         licence=header.text("general.license") or (entry.licence if entry is not None else ""),
-        memory=Needs(size, token).of(WINDOW, 1) if token else 0,
+        memory=Needs(header.size, token).of(WINDOW, 1) if token else 0,
         template=bool(header.text("tokenizer.chat_template")),
         good_for=entry.good_for if entry is not None else "",
         sampling=told(how),

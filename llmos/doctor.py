@@ -143,7 +143,7 @@ def _model(llama: Sequence[Check]) -> Check:
             broken.append(str(exc))
     if broken:
         return Check("model", State.WARN, broken[0], "remove the file, or pull it again")
-    return Check("model", State.OK, ", ".join(path.stem for path in there))
+    return Check("model", State.OK, ", ".join(map(models.name_of, there)))
 
 
 def _cores() -> Check:

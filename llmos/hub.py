@@ -1,7 +1,8 @@
 """Models of the Hugging Face hub, by its own library: which file of a repository is meant, and where its bytes are.
 
-`hf:OWNER/REPO` is the repository's file of the first quantisation in PREFERRED that it has, `hf:OWNER/REPO:QUANT` that
-of QUANT, or of a file name. The library waits, tries again, and knows tokens (HF_TOKEN) and mirrors (HF_ENDPOINT).
+`hf:OWNER/REPO` is the repository's model of the first quantisation in PREFERRED that it has, `hf:OWNER/REPO:QUANT` that
+of QUANT, or of a file name: one file, or all parts of it. The library waits, tries again, and knows tokens (HF_TOKEN)
+and mirrors (HF_ENDPOINT).
 Not here: the download (models.py), for the library's own begins anew when it is broken off. The library is imported
 when a model is pulled from the hub.
 """
@@ -15,12 +16,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from drivers.cpu import gguf
 from kernel.errors import BadInput
 
 SCHEME: Final = "hf:"
 PREFERRED: Final = ("Q4_K_M", "Q4_0", "Q4_1", "Q5_K_M", "Q8_0", "F16", "BF16")
 SPEC: Final = re.compile(r"hf:([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
-PART: Final = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+PARTS_MAX: Final = 1_000  # of a model
 SHOWN: Final = 12  # quantisations that a refusal names
 
 
@@ -34,8 +36,8 @@ class Chosen(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def choose(spec: str) -> Chosen:
-    """The file that a name like `hf:OWNER/REPO:QUANT` means. Asks the hub. Raises BadInput."""
+def choose(spec: str) -> list[Chosen]:
+    """The files of the model that a name like `hf:OWNER/REPO:QUANT` means, in order. Asks the hub. Raises BadInput."""
     found = SPEC.fullmatch(spec)
     if found is None:
         raise BadInput(f"pull {spec}: hf:OWNER/REPO or hf:OWNER/REPO:QUANT is wanted")
@@ -46,17 +48,34 @@ def choose(spec: str) -> Chosen:
     except Exception as exc:  # of requests, of the library, of what the hub sent
         raise _refusal(spec, exc) from exc
     files = {one.rfilename: one for one in info.siblings or () if one.rfilename.lower().endswith(".gguf")}
-    whole = [name for name in files if not PART.search(name) and "mmproj" not in name.lower()]
-    one = files[_meant(spec, whole, wanted, len(files))]
-    lfs = getattr(one, "lfs", None)
-    return Chosen(repository, one.rfilename, info.sha or "main", one.size or 0, lfs.sha256 if lfs else "")
+    known = _models([name for name in files if "mmproj" not in name.lower()])
+    chosen = known[_meant(spec, list(known), wanted)]
+    if missing := [name for name in chosen if name not in files]:
+        raise BadInput(f"pull {spec}: the repository lacks {missing[0]}, of {len(chosen)} parts; it is of no use")
+    found = []
+    for one in map(files.__getitem__, chosen):
+        lfs = getattr(one, "lfs", None)
+        sha256 = lfs.sha256 if lfs else ""
+        found.append(Chosen(repository, one.rfilename, info.sha or "main", one.size or 0, sha256))
+    return found
 
 
-def _meant(spec: str, names: list[str], wanted: str, files: int) -> str:
+def _models(names: list[str]) -> dict[str, list[str]]:
+    """The files of each model among `names`, by the name of its one file, or by what those of its parts share."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        part = gguf.PART.fullmatch(name)
+        if part is None or int(part[3]) < 2:
+            found[name] = [name]
+        elif 0 < int(part[2]) <= int(part[3]) <= PARTS_MAX:
+            found[f"{part[1]}.gguf"] = [gguf.part(name, number) for number in range(1, int(part[3]) + 1)]
+    return found
+
+
+def _meant(spec: str, names: list[str], wanted: str) -> str:
     """The name among `names` that is wanted, or preferred. Raises BadInput if there is none."""
     if not names:
-        parts = "; its GGUF comes in parts, which llmos does not read" if files else ""
-        raise BadInput(f"pull {spec}: the repository has no GGUF file{parts}")
+        raise BadInput(f"pull {spec}: the repository has no GGUF file")
     for quantisation in (wanted,) if wanted else PREFERRED:
         if wanted in names:
             return wanted

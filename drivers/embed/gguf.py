@@ -115,11 +115,13 @@ class GgufEmbedder:
 
 
 def _digest(path: Path) -> str:
-    """A few bytes that tell this file from another model's."""
-    size, hashed = path.stat().st_size, hashlib.blake2b(digest_size=6)
-    hashed.update(str(size).encode())
-    with path.open("rb") as file:
-        for n in range(SAMPLES):
-            file.seek(size * n // SAMPLES)
-            hashed.update(file.read(SAMPLE))
+    """A few bytes that tell this model from another one."""
+    hashed = hashlib.blake2b(digest_size=6)
+    for one in gguf.files(path):
+        size = one.stat().st_size
+        hashed.update(str(size).encode())
+        with one.open("rb") as file:
+            for n in range(SAMPLES):
+                file.seek(size * n // SAMPLES)
+                hashed.update(file.read(SAMPLE))
     return hashed.hexdigest()

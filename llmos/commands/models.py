@@ -87,9 +87,10 @@ def rm(name: str, yes: bool) -> None:
     from llmos import tables
 
     path = shelf.own(name)
-    what = f"model {one_line(path.stem)} ({tables.megabytes(path.stat().st_size)})"
+    called = one_line(shelf.name_of(path))
+    what = f"model {called} ({tables.megabytes(shelf.size_of(path))})"
     if not yes and not click.confirm(f"Remove {what}?", err=True):
-        raise BadInput(f"model {path.stem} is kept; --yes removes it without a question")
+        raise BadInput(f"model {called} is kept; --yes removes it without a question")
     shelf.remove(path)
     show(f"removed {what}")
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.tiny import mamba
+from bench.tiny import hybrid, mamba
+from drivers.cpu import gguf
 from kernel.errors import BadInput
 from llmos import cards, catalogue, models
 
@@ -22,9 +23,10 @@ FILES = ("tiny-F16.gguf", "tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf", "mmproj-Q4_K_M.g
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Repositories by name, each a list of files that are all `body`; may hang up once, may lie about the hash."""
+    """Repositories by name, each a list of files that are all `body`, or theirs of `bodies`; may hang up, may lie."""
 
     body: ClassVar[bytes]
+    bodies: ClassVar[dict[str, bytes]]
     repositories: ClassVar[dict[str, tuple[str, ...]]]
     hang_up_at: ClassVar[int]  # 0: never
     lies: ClassVar[bool]
@@ -54,9 +56,12 @@ class Hub(BaseHTTPRequestHandler):
         if name not in cls.repositories:
             self.send_error(404)
             return
-        sha256 = hashlib.sha256(cls.body + (b"lie" if cls.lies else b"")).hexdigest()
-        lfs = {"sha256": sha256, "size": len(cls.body), "pointerSize": 134}
-        siblings = [{"rfilename": file, "size": len(cls.body), "lfs": lfs} for file in cls.repositories[name]]
+        siblings = []
+        for file in cls.repositories[name]:
+            body = cls.bodies.get(file, cls.body)
+            sha256 = hashlib.sha256(body + (b"lie" if cls.lies else b"")).hexdigest()
+            lfs = {"sha256": sha256, "size": len(body), "pointerSize": 134}
+            siblings.append({"rfilename": file, "size": len(body), "lfs": lfs})
         raw = json.dumps({"id": name, "sha": VERSION, "siblings": [{"rfilename": "README.md"}, *siblings]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(raw)))
@@ -65,26 +70,27 @@ class Hub(BaseHTTPRequestHandler):
 
     def _file(self, head: bool) -> None:
         cls = type(self)
+        body = cls.bodies.get(self.path.partition("?")[0].partition(f"/resolve/{VERSION}/")[2], cls.body)
         wanted = self.headers.get("Range", "")
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
         if not head:
             cls.got.append(wanted)
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(cls.body) - 1}/{len(cls.body)}")
-        self.send_header("ETag", f'"{hashlib.sha256(cls.body).hexdigest()}"')
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("X-Repo-Commit", VERSION)
-        self.send_header("Content-Length", str(len(cls.body) - start))
+        self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         if head:
             return
         if cls.hang_up_at:
-            self.wfile.write(cls.body[start : cls.hang_up_at])
+            self.wfile.write(body[start : cls.hang_up_at])
             self.wfile.flush()
             self.close_connection = True
             self.connection.close()
             return
-        self.wfile.write(cls.body[start:])
+        self.wfile.write(body[start:])
 
     def log_message(self, *args: Any) -> None:
         """Nothing."""
@@ -95,6 +101,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     mamba(tmp_path / "tiny.gguf")
     Hub.body = (tmp_path / "tiny.gguf").read_bytes()
     Hub.repositories = {"owner/tiny": FILES, "owner/parts": FILES[-1:], "owner/one": ("only.gguf",), "owner/none": ()}
+    Hub.bodies = {}
     Hub.hang_up_at, Hub.lies, Hub.status, Hub.got = 0, False, 0, []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -152,6 +159,18 @@ def test_a_known_name_is_pulled_from_the_hub_and_lies_here_under_that_name(hub: 
         models.pull("qwen3-4b", name="again")
 
 
+def test_a_model_of_the_hub_in_parts_is_pulled_whole(hub: type[Hub], tmp_path: Path) -> None:
+    parts = hybrid(tmp_path / "split-Q4_K_M.gguf", parts=2)
+    hub.bodies = {f"Q4/{file.name}": file.read_bytes() for file in parts}
+    hub.repositories["owner/split"] = ("other-Q8_0.gguf", *hub.bodies)
+    path = models.pull("hf:owner/split")
+    assert [file.read_bytes() for file in gguf.files(path)] == list(hub.bodies.values())
+    assert models.find("split-Q4_K_M") == path
+    gets = len(hub.got)
+    assert models.pull("hf:owner/split:q4_k_m") == path
+    assert len(hub.got) == gets == 2, "what is here already stays"
+
+
 def test_a_download_that_was_broken_off_goes_on(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     half = len(hub.body) // 2
     hub.hang_up_at = half
@@ -167,8 +186,8 @@ def test_a_download_that_was_broken_off_goes_on(hub: type[Hub], monkeypatch: pyt
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("hf:owner/tiny:Q2_K", "has no file of Q2_K; it has tiny-F16.gguf, tiny-Q4_K_M.gguf, tiny-Q8_0.gguf"),
-        ("hf:owner/parts", "has no GGUF file; its GGUF comes in parts"),
+        ("hf:owner/tiny:Q2_K", "has no file of Q2_K; it has big.gguf, tiny-F16.gguf, tiny-Q4_K_M.gguf, tiny-Q8_0.gguf"),
+        ("hf:owner/parts", "the repository lacks big-00002-of-00002.gguf, of 2 parts"),
         ("hf:owner/none", "the repository has no GGUF file"),
         ("hf:owner/gone", "knows no such repository"),
         ("hf:owner", "hf:OWNER/REPO or hf:OWNER/REPO:QUANT is wanted"),

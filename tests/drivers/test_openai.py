@@ -335,10 +335,15 @@ async def test_a_call_that_the_server_cuts_off_is_no_call(fake: Fake) -> None:
     assert not any(one.truncated for one in rig.messages)
 
 
-@pytest.mark.parametrize("inline", [False, True])
-async def test_what_it_thinks_is_no_part_of_a_message(fake: Fake, inline: bool) -> None:
+@pytest.mark.parametrize("how", ["reasoning_content", "reasoning", "between marks", "in front of a mark"])
+async def test_what_it_thinks_is_no_part_of_a_message(fake: Fake, how: str) -> None:
     thought = "the user wants an echo, I think"
-    fake.inline, fake.reasoning = (f"<think>{thought}</think>\n\n", "") if inline else ("", thought)
+    if how == "between marks":
+        fake.inline = f"<think>{thought}</think>\n\n"
+    elif how == "in front of a mark":  # the template has opened it
+        fake.inline = f"{thought}\n</think>\n\n"
+    else:
+        fake.reasoning, fake.reasons_as = thought, how
     fake.schema = fake.tools = False
     async with running(made(fake), "memory.fault=false") as rig:
         await rig.spawn("p")
@@ -346,8 +351,9 @@ async def test_what_it_thinks_is_no_part_of_a_message(fake: Fake, inline: bool) 
             await rig.say("p", f"m{n}", "tea")
             await rig.answered(f"m{n}")
     assert [one.text for one in rig.messages] == ["you said: tea"] * 2
-    assert not any("think" in one.text for one in rig.streamed if not one.thought)
-    assert "".join(one.text for one in rig.streamed if one.thought) == 2 * thought
+    if how != "in front of a mark":  # which is known when it has come
+        assert not any("think" in one.text for one in rig.streamed if not one.thought)
+        assert "".join(one.text for one in rig.streamed if one.thought) == 2 * thought
     assert "think" not in json.dumps([chat["messages"] for chat in fake.chats])
     assert fake.chats[-1]["max_tokens"] > 2048 // 8, "it has room to think"
 
@@ -362,6 +368,37 @@ async def test_a_server_that_thinks_is_told_whether_that_is_wanted(fake: Fake, t
     wanted = fake.chats[-1].get("chat_template_kwargs")
     assert wanted == (None if asked is None else {"enable_thinking": asked})
     assert think != "300" or fake.chats[-1]["max_tokens"] == 300 + reply_max(rig.machine.kernel.settings)
+
+
+def test_a_text_that_speaks_of_marks_is_no_thought() -> None:
+    answer = Answer()
+    said = "Close it with </think> and go on; or with </think>\nif you like."
+    answer.add({"choices": [{"delta": {"content": said}, "finish_reason": "stop"}]})
+    assert (answer.instruction(), answer.thought) == (said, "")
+
+
+async def test_a_server_that_says_when_to_come_back_is_not_asked_before(fake: Fake) -> None:
+    fake.retry_after = "600"
+    async with running(made(fake, retry_s=(0.2, 0.2, 0.2))) as rig:
+        pid = await rig.spawn("p")
+        fake.fault = lambda n: "429"
+        await rig.say("p", "m0", "tea")
+        await rig.until(lambda: rig.machine.kernel.procs[pid].state is State.ZOMBIE)
+    assert "429 Too Many Requests: too many (to be tried again in 600 s)" in rig.errors[-1]
+    assert len(fake.chats) == 1
+
+
+async def test_a_server_that_comes_back_with_a_smaller_window_is_a_trap_that_names_it(fake: Fake) -> None:
+    fake.window = WINDOW
+    told: list[str] = []
+    async with running(made(fake, told=told, retry_s=(0.1, 0.1, 0.1))) as rig:
+        pid = await rig.spawn("p")
+        fake.fault = lambda n: "500"
+        await rig.say("p", "m0", "tea")
+        await rig.until(lambda: bool(told))
+        fake.window = 1024
+        await rig.until(lambda: rig.machine.kernel.procs[pid].state is State.ZOMBIE)
+    assert f"its window is 1024 tokens, and that of this machine {WINDOW}" in rig.errors[-1]
 
 
 async def test_words_of_what_was_recalled_are_not_penalised(fake: Fake) -> None:

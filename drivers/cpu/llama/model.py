@@ -43,9 +43,10 @@ class Model:
         """Raises BadInput, with what to do, if the model is missing, broken or not understood."""
         self._path, self._settings = path, settings
         header = gguf.read(path)
+        self._bytes = header.size
         log.listen()
         log.clear()
-        if why := memory.refusal(memory.Needs(path.stat().st_size, 0), 0, 0, self._free()):
+        if why := memory.refusal(memory.Needs(header.size, 0), 0, 0, self._free()):
             raise BadInput(f"model {path}: {why}")
         verdict = tried(path, header)
         params = llama_cpp.llama_model_default_params()
@@ -86,7 +87,7 @@ class Model:
         settings = self._settings
         hashed = hashlib.blake2b(self.identity.encode(), digest_size=16)
         said = (
-            self._path.stat().st_mtime_ns,
+            *(file.stat().st_mtime_ns for file in gguf.files(self._path)),
             llama_cpp.__version__,
             sizes.window,
             settings.mode,
@@ -105,7 +106,7 @@ class Model:
         model = self.handle
         width = llama_cpp.llama_model_n_embd(model) // max(1, llama_cpp.llama_model_n_head(model))
         token = 2 * 2 * llama_cpp.llama_model_n_layer(model) * llama_cpp.llama_model_n_head_kv(model) * width
-        return memory.Needs(self._path.stat().st_size, token, memory.COMPUTE + 4 * self.vocabulary.size * slots)
+        return memory.Needs(self._bytes, token, memory.COMPUTE + 4 * self.vocabulary.size * slots)
 
     def _free(self) -> int | None:
         """Bytes of memory that are free; None where it is unknown, or an accelerator has some of its own."""

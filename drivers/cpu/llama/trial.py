@@ -75,7 +75,7 @@ def tried(path: Path, header: gguf.Header) -> Verdict:
     if kept := verdicts.get(key):
         with contextlib.suppress(msgspec.DecodeError):
             return msgspec.json.decode(kept, type=Verdict)
-    found = _try(path)
+    found = _try(path, header.size)
     if found.broken:
         raise BadInput(f"model {path}: {found.broken}; pull the file again, or another")
     verdicts.put(key, msgspec.json.encode(found))
@@ -83,17 +83,19 @@ def tried(path: Path, header: gguf.Header) -> Verdict:
 
 
 def _key(path: Path, header: gguf.Header) -> str:
-    seen, hashed = path.stat(), hashlib.blake2b(digest_size=16)
-    hashed.update(path.read_bytes() if seen.st_size <= WHOLE_BYTES else repr((seen.st_mtime_ns, header)).encode())
-    hashed.update(repr([seen.st_size, *map(importlib.metadata.version, LIBRARIES)]).encode())
+    hashed = hashlib.blake2b(digest_size=16)
+    for file in gguf.files(path):
+        small, changed = header.size <= WHOLE_BYTES, file.stat().st_mtime_ns
+        hashed.update(file.read_bytes() if small else repr((changed, header)).encode())
+    hashed.update(repr([header.size, *map(importlib.metadata.version, LIBRARIES)]).encode())
     for code in (*(Path(__file__).parent / name for name in HERE), Path(measure.__file__)):
         hashed.update(code.read_bytes())
     return hashed.hexdigest()
 
 
-def _try(path: Path) -> Verdict:
+def _try(path: Path, size: int) -> Verdict:
     command = [sys.executable, "-P", "-m", "drivers.cpu.llama.trial", os.fspath(path)]
-    patience_s = TRIAL_S + path.stat().st_size / BYTES_S
+    patience_s = TRIAL_S + size / BYTES_S
     try:
         done = subprocess.run(  # noqa: S603
             command,
@@ -143,7 +145,7 @@ def main(path: Path) -> Verdict:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     header = gguf.read(path)
-    with _limited(space(2 * path.stat().st_size + SPARE_BYTES)):
+    with _limited(space(2 * header.size + SPARE_BYTES)):
         _say(LOADING)
         log.listen()
         params = llama_cpp.llama_model_default_params()

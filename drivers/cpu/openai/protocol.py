@@ -1,13 +1,15 @@
 """What a server streams, from bytes to an answer: server-sent events, and the chunks of a chat completion. Sans-IO.
 
 Guarantees: whatever the bytes are, the result is an Answer or a Malformed with one line; fields that are missing or of
-another type than the protocol has count as not said. Reasoning is counted and dropped: it is never part of a message.
+another type than the protocol has count as not said. Reasoning is kept apart, in `thought`: it is never part of the
+text, be it told apart by the server, between marks, or in front of the mark that ends it (templates may open it).
 Not here: where the bytes come from (remote/transport.py), what is asked for (asking.py), whether a usage is believed
 (counting.py).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ import msgspec
 LINE_BYTES_MAX: Final = 8 << 20
 WHOLE: Final = ("stop", "tool_calls", "function_call")  # finish reasons of an answer that was not cut off
 THINKS, THOUGHT = "<think>", "</think>"  # of a server that does not tell thoughts apart
+ENDED: Final = re.compile(r"(?:^|\n)[ \t]*</think>[ \t]*(?:\n|$)")  # on a line of its own: not what a text speaks of
 REASONING: Final = ("reasoning_content", "reasoning")
 
 
@@ -106,16 +109,16 @@ class Answer:
         self.thought += max((_text(said.get(name)) for name in REASONING), key=len)
         self._call(said.get("tool_calls"))
         self._raw += _text(said.get("content"))
-        seen = self._seen()
-        added, self.text = seen[len(self.text) :], seen
-        return added
+        seen, last = self._seen(), self.text
+        self.text = seen
+        return seen.removeprefix(last) if seen.startswith(last) else seen  # else it was a thought
 
     def _seen(self) -> str:
         """The text so far, without white space in front and without a thought that the server left in it."""
         raw = self._raw.lstrip()
         if not self.finish and THINKS.startswith(raw):
             return ""  # it may become the mark of a thought
-        if not raw.startswith(THINKS):
+        if not raw.startswith(THINKS) and ENDED.search(raw) is None:
             return raw
         thought, mark, rest = raw.removeprefix(THINKS).partition(THOUGHT)
         if len(thought) > len(self.thought):  # its end may be the beginning of the mark
