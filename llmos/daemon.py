@@ -78,7 +78,7 @@ async def start(directory: Path, options: Options, progress: Callable[[float], N
     began = trio.current_time()
     with log:
         offset = log.tell()
-        command = [sys.executable, "-m", "llmos", "boot", "--dir", str(directory), *options.arguments()]
+        command = [sys.executable, "-P", "-m", "llmos", "boot", "--dir", str(directory), *options.arguments()]
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )

@@ -38,10 +38,10 @@ class Chosen(msgspec.Struct, frozen=True):
 
 def choose(spec: str) -> list[Chosen]:
     """The files of the model that a name like `hf:OWNER/REPO:QUANT` means, in order. Asks the hub. Raises BadInput."""
-    found = SPEC.fullmatch(spec)
-    if found is None:
+    named = SPEC.fullmatch(spec)
+    if named is None:
         raise BadInput(f"pull {spec}: hf:OWNER/REPO or hf:OWNER/REPO:QUANT is wanted")
-    repository, wanted = found[1], found[2] or ""
+    repository, wanted = named[1], named[2] or ""
     hub = _library(spec)
     try:
         info = hub.HfApi(endpoint=_endpoint()).model_info(repository, files_metadata=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +109,11 @@ def test_dmesg_says_in_one_line_that_the_server_of_vectors_is_gone(tmp_path: Pat
         assert llmos(machine, "stop").returncode == 0
         _, told = process.communicate(timeout=60)
     assert [one.partition(fake.url)[0] for one in told.splitlines()] == ["llmos: index: "]
+
+
+def test_a_file_in_the_current_folder_is_no_module_of_the_daemons(tmp_path: Path, fake: Fake) -> None:
+    (tmp_path / "re.py").write_text("raise SystemExit('not this one')\n")
+    chat = [sys.executable, "-P", "-m", "llmos", "chat", "--dir", str(tmp_path / "m"), "--cpu", fake.url]
+    said = subprocess.run(chat, cwd=tmp_path, input="hello\n", capture_output=True, text=True, timeout=60, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "main> you said: hello" in said.stdout
