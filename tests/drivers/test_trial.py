@@ -87,7 +87,7 @@ def test_a_hostile_template_is_one_line_at_boot_and_nothing_in_doctor_and_pull(t
 def test_a_model_is_tried_once_and_again_when_it_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[Path] = []
     real = trial._try
-    monkeypatch.setattr(trial, "_try", lambda path: (tries.append(path), real(path))[1])
+    monkeypatch.setattr(trial, "_try", lambda path, size: (tries.append(path), real(path, size))[1])
     one, two = tmp_path / "one.gguf", tmp_path / "two.gguf"
     mamba(one)
     first = tried(one)
