@@ -30,7 +30,7 @@ from kernel import (
     turn,
     waiting,
 )
-from kernel.errors import BadInput, KernelPanic
+from kernel.errors import BadInput, KernelPanic, in_one_line
 from kernel.event import (
     Acked,
     AnyEvent,
@@ -108,8 +108,12 @@ def _step(kernel: Kernel, event: AnyEvent) -> Step:
 def broken(exc: Exception) -> str:
     """What broke, for a panic's one line: the file and line, and what it says; a failed assert says so."""
     where = traceback.extract_tb(exc.__traceback__)[-1]
-    kind = "what cannot be false is" if isinstance(exc, AssertionError) else type(exc).__name__
-    return f"{kind}, at {Path(where.filename).name}:{where.lineno}: {str(exc) or where.line}"
+    failed = isinstance(exc, AssertionError)
+    kind = "what cannot be false is" if failed else type(exc).__name__
+    said = str(exc).partition("\n")[0] if failed else in_one_line(exc)
+    if failed and said.startswith("assert "):  # pytest's words for one that has none of its own
+        said = ""
+    return f"{kind}, at {Path(where.filename).name}:{where.lineno}: {said or where.line}"
 
 
 def _handle(kernel: Kernel, event: AnyEvent) -> None:
