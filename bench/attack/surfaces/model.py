@@ -62,7 +62,7 @@ def _at_once() -> AbstractContextManager[None]:
 
     from drivers.cpu.llama import trial
 
-    def load(path: Path) -> trial.Verdict:
+    def load(path: Path, _size: int) -> trial.Verdict:
         params = llama_cpp.llama_model_default_params()
         return trial.Verdict(why=str(llama_cpp.llama_model_load_from_file(os.fsencode(path), params)))
 
