@@ -133,11 +133,9 @@ def judged_all(said: Sequence[str], replies: Sequence[str]) -> list[Turn]:
     ]
 
 
-async def talked(
-    machine: Machine, said: Sequence[str], sampling: Sampling | None, progress: Callable[[str], None]
-) -> list[str]:
-    """The replies of a process of its own."""
-    pid = (await machine.requests.spawn(Spec("main", sampling=sampling))).pid
+async def talked(machine: Machine, spec: Spec, said: Sequence[str], progress: Callable[[str, str], None]) -> list[str]:
+    """The replies of a process of its own; `progress` gets each line with its reply."""
+    pid = (await machine.requests.spawn(spec)).pid
     replies = []
     async with machine.feed.subscribe(-1) as published:
         for number, line in enumerate(said):
@@ -146,7 +144,7 @@ async def talked(
                 if isinstance(item, Message) and f"line-{number}" in item.answers and item.ends:
                     replies.append(item.text)
                     await machine.requests.acknowledge(pid, item.seq)
-                    progress(f"{line}\n  > {item.text}")
+                    progress(line, item.text)
                     break
     return replies
 
@@ -166,7 +164,12 @@ async def measure(
         with tempfile.TemporaryDirectory(prefix="llmos-chat-") as folder:
             async with powered(Path(folder), model=model, changes=[*changes, f"cpu.seed={seed}"]) as machine:
                 title = machine.kernel.models[""].title
-                replies = await talked(machine, LINES[:turns], sampling, progress)
+                replies = await talked(
+                    machine,
+                    Spec("main", sampling=sampling),
+                    LINES[:turns],
+                    lambda line, reply: progress(f"{line}\n  > {reply}"),
+                )
         talks.append(Talk(seed, judged_all(LINES[:turns], replies), round(time.perf_counter() - began, 1)))
     return summed(title, written(sampling), changes, talks)
 

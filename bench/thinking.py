@@ -13,21 +13,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
+from bench.chat import talked
 from bench.gguf import retemplated
 from drivers.cpu import gguf
-from kernel import records
 from kernel.errors import BadInput
-from kernel.event import Message, What
-from kernel.machine.loop import Machine
-from kernel.machine.views import Entry
-from kernel.memory.page import Kind, Page
+from kernel.event import What
+from kernel.machine import views
+from kernel.memory.page import Kind
 from kernel.spec import Spec
 from llmos import models
 from llmos.commands.output import print_json, print_table, show
@@ -68,44 +67,21 @@ def lines(seed: int, turns: int) -> list[str]:
     return [next(asked) if n % ASK_EVERY == ASK_EVERY - 1 else next(told) for n in range(turns)]
 
 
-async def _talked(
-    machine: Machine, pid: int, said: Sequence[str], progress: Callable[[str], None]
-) -> tuple[int, list[str]]:
-    """The replies, and how many pages of thought were recalled for them."""
-    replies: list[str] = []
-    faults: set[int] = set()
-    async with machine.feed.subscribe(-1) as published:
-        for number, line in enumerate(said):
-            await machine.requests.message(pid, f"line-{number}", line)
-            async for item in published:  # ends with the reply
-                if isinstance(item, Entry):
-                    faults |= {page for note in item.notes if note.what is What.FAULT for page in note.pages}
-                if isinstance(item, Message) and f"line-{number}" in item.answers and item.ends:
-                    replies.append(item.text)
-                    await machine.requests.acknowledge(pid, item.seq)
-                    break
-            progress(f"turn {number + 1} of {len(said)}")
-    pages = [_page(machine, number) for number in faults]
-    return sum(page.kind is Kind.THOUGHT for page in pages), replies
-
-
-def _page(machine: Machine, number: int) -> Page:
-    row = machine.disk.get("page", records.key(number))
-    assert row is not None, "it was in view"
-    return records.page_of(row, machine.disk.get)
-
-
 async def _row(
     model: Path, think: str, said: Sequence[str], changes: Sequence[str], progress: Callable[[str], None]
 ) -> Row:
     with tempfile.TemporaryDirectory(prefix="llmos-bench-") as folder:
         async with powered(Path(folder), model=str(model), changes=list(changes)) as machine:
-            pid = (await machine.requests.spawn(Spec("main", think=think))).pid
-            recalled, replies = await _talked(machine, pid, said, progress)
-            counts, last = machine.kernel.procs[pid].accounts, machine.kernel.counters.page
-            granted = machine.kernel.budgets(machine.kernel.procs[pid]).thought
-            tokens = machine.cpus.of[""].tokenize
-            pages = [page for page in (_page(machine, n) for n in range(1, last + 1)) if page.kind is Kind.THOUGHT]
+            turn = count(1)
+            spec = Spec("main", think=think)
+            replies = await talked(machine, spec, said, lambda *_: progress(f"turn {next(turn)} of {len(said)}"))
+            kernel, tokens = machine.kernel, machine.cpus.of[""].tokenize
+            proc = kernel.procs[kernel.names[spec.name]]
+            counts, granted = proc.accounts, kernel.budgets(proc).thought
+            every = (machine.pages.page(number) for number in range(1, kernel.counters.page + 1))
+            pages = [page for page in every if page is not None and page.kind is Kind.THOUGHT]
+            notes = [note for entry in views.log(machine.disk, 0, kernel.counters.lsn) for note in entry.notes]
+            faults = {page for note in notes if note.what is What.FAULT for page in note.pages}
             sizes, told = [len(tokens(page.text)) for page in pages], sum(len(tokens(reply)) for reply in replies)
     new = counts.entered + counts.emitted
     return Row(
@@ -121,7 +97,7 @@ async def _row(
         longest=max(sizes, default=0),
         too_long=sum(size > granted for size in sizes),
         indexed=sum(page.area != "" for page in pages),
-        recalled=recalled,
+        recalled=sum(page.id in faults for page in pages),
         in_messages=sum("think>" in reply for reply in replies),
     )
 

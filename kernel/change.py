@@ -44,7 +44,6 @@ def changed(kernel: Kernel, event: Changed) -> None:
         spec = msgspec.structs.replace(spec, sampling=settled(event.sampling))
     if event.think is not None:
         spec = msgspec.structs.replace(spec, think=event.think)
-        within(spec)
         life.check_think(kernel, kernel.model_of(proc.pid), event.think)
     within(spec)
     if (spec.system, spec.calls, spec.think) != (proc.spec.system, proc.spec.calls, proc.spec.think):

@@ -28,31 +28,13 @@ from kernel.errors import BadInput
 from kernel.event import Message
 from kernel.machine.replies import Standing
 from kernel.spec import Spec
-from llmos.ask import Disconnected, Refused, new_mid
+from llmos.ask import RETRY_S, WAIT_S, Disconnected, Refused, new_mid
 from syscalls.spoken import spoken
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 120.0  # a daemon that takes longer to answer is stuck
-WAIT_S: Final = 30.0  # of one question for a reply
 PATIENCE_S: Final = 60.0  # how long a daemon that is away is looked for
-RETRY_S: Final = 0.2
-READS: Final = frozenset(
-    (
-        "describe",
-        "ps",
-        "irqs",
-        "pmap",
-        "strace",
-        "cat",
-        "explain",
-        "dmesg",
-        "outbox",
-        "wait",
-        "history",
-        "facts",
-        "info",
-    )
-)
+READS: Final = frozenset(map(wire.op, wire.READS))
 """What is asked with GET."""
 
 A = TypeVar("A", bound=wire.AnyAnswer)
@@ -147,7 +129,7 @@ class Machine:
             time.sleep(RETRY_S)
 
     def _ask(self, request: wire.AnyCommand, answer: type[A]) -> A:
-        op = str(request.__struct_config__.tag)
+        op = wire.op(type(request))
         given = msgspec.to_builtins(request)
         given = {name: value for name, value in given.items() if name not in ("op", "id") and value is not None}
         until = time.monotonic() + self.patience_s

@@ -11,8 +11,9 @@ from random import Random
 from typing import Final
 
 from drivers.cpu.llama.engine import LlamaCpu
-from kernel.event import AnyEvent, Tag, Trapped
+from kernel.event import AnyEvent, Tag, Thought, Trapped
 from kernel.ports import Job, Streamed
+from kernel.sampling import Sampling
 from kernel.settings import Cpu as CpuSettings
 
 WAIT_S: Final = 900.0
@@ -53,6 +54,8 @@ class Rig:
         reply: int = 48,
         instr: int = 1,
         attempt: int = 1,
+        sampling: Sampling | None = None,
+        thought: Thought | None = None,
     ) -> None:
         """Start a job of a process."""
         self.cpu.start(
@@ -66,6 +69,8 @@ class Rig:
                 quantum=quantum,
                 reply=reply,
                 window=self.window,
+                sampling=sampling,
+                thought=thought,
             )
         )
 

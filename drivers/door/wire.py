@@ -315,7 +315,14 @@ AnyCommand: TypeAlias = (
     | Stop
 )
 AnyRequest: TypeAlias = Hello | Subscribe | AnyCommand
-OPS: Final = tuple(str(request.__struct_config__.tag) for request in get_args(AnyRequest))
+
+
+def op(line: type[Line]) -> str:
+    """The name of a request, or of what is pushed, as the protocol has it."""
+    return str(line.__struct_config__.tag)
+
+
+OPS: Final = tuple(op(request) for request in get_args(AnyRequest))
 
 
 class Ok(Line, frozen=True, kw_only=True):
@@ -502,6 +509,22 @@ AnyAnswer: TypeAlias = (
     | Found
     | Serving
 )
+READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
+    Describe: Made,
+    Ps: Processes,
+    Irqs: Interrupts,
+    Pmap: Mapped,
+    Strace: Traced,
+    Cat: Paged,
+    Explain: Explained,
+    Dmesg: Entries,
+    Outbox: Messages,
+    Wait: Replied,
+    History: Pages,
+    Facts: Found,
+    Info: Serving,
+}
+"""By request that only reads, what it is answered; over HTTP those are asked with GET."""
 AnyPush: TypeAlias = Logged | Said | Token | Ended
 AnyReply: TypeAlias = Hello | AnyAnswer | AnyPush
 

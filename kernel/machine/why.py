@@ -9,6 +9,7 @@ Not here: what stands in view now (views.py `pmap`), how it is told (llmos/table
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -67,9 +68,8 @@ def piece(disk: Reads, page: Page, before: int) -> tuple[list[Because], int]:
     """
     found: list[Because] = []
     size, lsn = 0, before
-    for _, row in disk.scan("journal", records.key(before - 1), reverse=True, limit=LOG_PIECE) if before > 1 else ():
-        entry = formats.entry(row)
-        lsn, size = entry.lsn, size + len(row)
+    for entry, read in _backwards(disk, before):
+        lsn, size = entry.lsn, size + read
         at = entry.event.at + entry.event.ahead
         if at < page.at:
             return found, 0
@@ -82,12 +82,17 @@ def piece(disk: Reads, page: Page, before: int) -> tuple[list[Because], int]:
 def message(disk: Reads, pid: int, before: int) -> tuple[str, int]:
     """How the last message to a process before log number `before` begins; else where to go on, 0 for nowhere."""
     lsn = before
-    for _, row in disk.scan("journal", records.key(before - 1), reverse=True, limit=LOG_PIECE) if before > 1 else ():
-        entry = formats.entry(row)
+    for entry, _ in _backwards(disk, before):
         lsn = entry.lsn
         if isinstance(entry.event, Messaged) and entry.event.pid == pid:
             return _text(entry.event), 0
     return "", lsn if lsn < before else 0
+
+
+def _backwards(disk: Reads, before: int) -> Iterator[tuple[records.JournalEntry, int]]:
+    """The entries of a piece that ends before log number `before`, newest first, each with its bytes."""
+    for _, row in disk.scan("journal", records.key(before - 1), reverse=True, limit=LOG_PIECE) if before > 1 else ():
+        yield formats.entry(row), len(row)
 
 
 def _happened(entry: records.JournalEntry, page: Page, at: int) -> list[Because]:

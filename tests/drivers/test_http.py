@@ -61,8 +61,8 @@ async def raw(door: Served, sent: bytes, patience_s: float = 5.0) -> bytes:
     return got
 
 
-ROUTES = [("get", f"/api/{native.op(kind)}") for kind in native.READS]
-ROUTES += [("post", f"/api/{native.op(kind)}") for kind in native.CHANGES]
+ROUTES = [("get", f"/api/{wire.op(kind)}") for kind in wire.READS]
+ROUTES += [("post", f"/api/{wire.op(kind)}") for kind in native.CHANGES]
 ROUTES += [("get", "/api/events"), ("get", "/openapi.json"), ("get", "/nowhere"), ("get", "/login"), ("delete", "/")]
 
 
@@ -159,8 +159,8 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 
 def test_everything_that_the_socket_can_be_asked_has_a_route() -> None:
-    assert {*native.READS, *native.CHANGES} == set(get_args(wire.AnyCommand))
-    assert {native.op(kind) for kind in native.READS} == READS
+    assert {*wire.READS, *native.CHANGES} == set(get_args(wire.AnyCommand))
+    assert {wire.op(kind) for kind in wire.READS} == READS
     assert set(openapi.document()["paths"]) == {*(path for _, path in ROUTES if path.startswith("/api/"))}
 
 
@@ -187,7 +187,7 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
         assert set(asked) == READS
         for name, query in asked.items():
             response = await client.get(f"/api/{name}", params=query)
-            answer = native.READS[next(kind for kind in native.READS if native.op(kind) == name)]
+            answer = wire.READS[next(kind for kind in wire.READS if wire.op(kind) == name)]
             assert isinstance(wire.decode_reply(response.content), answer)
         unread = (await client.get("/api/outbox", params={"proc": "main"})).json()["messages"]
         await client.post("/api/ack", json={"pid": 1, "upto": unread[-1]["seq"]})

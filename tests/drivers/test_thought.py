@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import msgspec
 import pytest
 
 from bench.gguf import retemplated
-from kernel.event import AnyEvent, Outcome, Tag, Thought, Trapped
+from kernel.event import Outcome, Thought, Trapped
 from kernel.memory.page import Role
-from kernel.ports import Job, Streamed
+from kernel.ports import Streamed
 from kernel.sampling import Sampling
 from kernel.settings import Cpu as CpuSettings
 from llmos import models
@@ -21,7 +19,8 @@ from syscalls.grammar import grammar
 
 pytest.importorskip("llama_cpp", reason="the llama CPU is an extra")
 
-from drivers.cpu.llama.engine import LlamaCpu  # noqa: E402  (after importorskip: it imports llama_cpp)
+from bench.cpu.rig import Rig  # noqa: E402  (after importorskip: it imports llama_cpp)
+from drivers.cpu.llama.engine import LlamaCpu  # noqa: E402
 from drivers.cpu.llama.thought import Marks  # noqa: E402
 
 WINDOW = 1024
@@ -29,36 +28,17 @@ TEMPLATE = (Path(__file__).parent / "templates" / "thinks.jinja").read_text()
 CALLS = grammar(("send_message", "search", "remember"), "json")
 
 
-class Bench:
-    """A CPU that thinks, as a test drives it."""
-
-    def __init__(self, path: Path, **settings: object) -> None:
-        self.cpu = LlamaCpu(path, msgspec.convert({"threads": 1, **settings}, CpuSettings))
-        self.traps: queue.SimpleQueue[AnyEvent] = queue.SimpleQueue()
-        self.streamed: list[Streamed] = []
-        self.on_token = threading.Event()
-        self.cpu.open(WINDOW, self.traps.put, self._stream)
-
-    def _stream(self, one: Streamed) -> None:
-        self.streamed.append(one)
-        self.on_token.set()
+class Bench(Rig):
+    """A CPU that thinks."""
 
     def prompt(self, text: str) -> tuple[int, ...]:
         frame = msgspec.structs.replace(self.cpu.frame, generate=self.cpu.frame.lead)
         before, after = frame.around([Role.USER])
         return (*before, *self.cpu.tokenize(text), *after)
 
-    def run(self, prompt: Sequence[int], most: int | None, **more: object) -> Trapped:
+    def asked(self, prompt: Sequence[int], most: int | None, **more: object) -> Trapped:
         self.streamed.clear()
-        self.on_token.clear()
-        job = Job(
-            slot=0, tag=Tag(1, 1, 1), pages=(), prompt=tuple(prompt), ids=(), grammar=None,
-            quantum=4096, reply=32, window=WINDOW, thought=None if most is None else Thought(most, must=True),
-        )  # fmt: skip
-        self.cpu.start(msgspec.structs.replace(job, **more))
-        trap = self.traps.get(timeout=300)
-        assert isinstance(trap, Trapped)
-        return trap
+        return self.run(1, prompt, reply=32, thought=None if most is None else Thought(most, must=True), **more)
 
     def marks(self) -> Marks:
         assert self.cpu.vocabulary.thought is not None
@@ -68,16 +48,16 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     path = retemplated(models.find("smollm2-135m"), tmp_path_factory.mktemp("models") / "thinks.gguf", TEMPLATE)
-    bench = Bench(path)
-    yield bench
-    bench.cpu.close()
+    cpu = LlamaCpu(path, CpuSettings(threads=1))
+    yield Bench(cpu, WINDOW)
+    cpu.close()
 
 
 @pytest.mark.gguf
 @pytest.mark.parametrize("most", [1, 8, 40])
 @pytest.mark.parametrize("rules", [None, CALLS])
 def test_a_thought_is_bounded_and_the_instruction_follows_it(bench: Bench, most: int, rules: str | None) -> None:
-    trap = bench.run(bench.prompt("What is 6 * 7?"), most, grammar=rules)
+    trap = bench.asked(bench.prompt("What is 6 * 7?"), most, grammar=rules)
     marks = bench.marks()
     assert trap.ids[: len(marks.open)] == marks.open
     thought, said = trap.ids[: trap.thought], trap.ids[trap.thought :]
@@ -100,12 +80,12 @@ def test_a_stop_at_any_token_of_a_thought_resumes_bit_for_bit(
 ) -> None:
     drawn = Sampling(temperature=temperature)
     prompt = bench.prompt("Tell me about rivers.")
-    whole = bench.run(prompt, 24, grammar=rules, sampling=drawn)
+    whole = bench.asked(prompt, 24, grammar=rules, sampling=drawn)
     for quantum in (1, 3, 7):
         ids: tuple[int, ...] = ()
         streamed: list[Streamed] = []
         while True:
-            trap = bench.run(prompt, 24, grammar=rules, ids=ids, quantum=quantum, sampling=drawn)
+            trap = bench.asked(prompt, 24, grammar=rules, ids=ids, quantum=quantum, sampling=drawn)
             streamed += bench.streamed
             if trap.outcome is not Outcome.PREEMPTED:
                 break
@@ -123,7 +103,7 @@ def test_a_stop_at_any_token_of_a_thought_resumes_bit_for_bit(
 
 @pytest.mark.gguf
 def test_who_is_not_to_think_has_the_templates_words_for_that_in_its_mouth(bench: Bench) -> None:
-    trap = bench.run(bench.prompt("What is 6 * 7?"), None)
+    trap = bench.asked(bench.prompt("What is 6 * 7?"), None)
     assert trap.ids[: trap.thought] == bench.marks().off
     assert trap.thinking == ""
     assert trap.text

@@ -29,8 +29,8 @@ from bench.attack.surfaces.protocol import AGAIN, ANEW, HINTS
 from drivers.door import wire
 from drivers.door.http import errors, server, token
 from drivers.door.http.access import Access
-from drivers.door.http.native import READS, op
 from drivers.door.http.openapi import REFUSED
+from drivers.door.wire import READS, op
 from kernel.text import printable
 
 SLOW_MAX: Final = 400  # connections that were begun and left

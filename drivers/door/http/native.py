@@ -25,6 +25,7 @@ from drivers.door.http import errors, server
 from drivers.door.http.errors import STATUSES, Refusal
 from drivers.door.http.events import GOODBYE_S, Stream, Writer, while_there
 from drivers.door.http.server import Gone
+from drivers.door.wire import READS, op
 from kernel.errors import BadInput, Busy
 from kernel.limits import IMPORT_BYTES_MAX, IMPORT_PART_BYTES_MAX
 from kernel.machine import views
@@ -35,21 +36,6 @@ from kernel.spec import Name
 FOLLOWERS_MAX: Final = 768  # who follow what happens: connections are left for requests
 IMPORT_S: Final = 600.0  # for the body of an import
 
-READS: Final[dict[type[wire.AnyCommand], type[wire.AnyAnswer]]] = {
-    wire.Describe: wire.Made,
-    wire.Ps: wire.Processes,
-    wire.Irqs: wire.Interrupts,
-    wire.Pmap: wire.Mapped,
-    wire.Strace: wire.Traced,
-    wire.Cat: wire.Paged,
-    wire.Explain: wire.Explained,
-    wire.Dmesg: wire.Entries,
-    wire.Outbox: wire.Messages,
-    wire.Wait: wire.Replied,
-    wire.History: wire.Pages,
-    wire.Facts: wire.Found,
-    wire.Info: wire.Serving,
-}
 CHANGES: Final[tuple[type[wire.AnyCommand], ...]] = (
     *(wire.Send, wire.Spawn, wire.Fork, wire.Set, wire.Core, wire.Rename, wire.Kill, wire.Remove, wire.Halt),
     *(wire.Ack, wire.Compact, wire.Import, wire.Stop),
@@ -69,11 +55,6 @@ class Follow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: wire.Number | None = None
     proc: wire.Proc | None = None
     log: bool = False
-
-
-def op(request: type[wire.AnyCommand]) -> str:
-    """The name of a request."""
-    return str(request.__struct_config__.tag)
 
 
 class Native:
@@ -170,7 +151,7 @@ class Native:
                     push = desk.pushed(item, asked, pid)
                     if push is not None:
                         number = since if isinstance(push, wire.Logged) else None
-                        await writer.event(push, name=op(type(push)), number=number)  # type: ignore[arg-type]
+                        await writer.event(push, name=op(type(push)), number=number)
             await self._ended(writer, since)
         except trio.Cancelled:
             if machine.stopping:  # the server is cancelled when the machine has come to rest

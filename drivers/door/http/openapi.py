@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from drivers.door import wire
-from drivers.door.http.native import CHANGES, READS, Follow, Incoming, op
+from drivers.door.http.native import CHANGES, Follow, Incoming
+from drivers.door.wire import READS, op
 
 REFUSED: Final = {
     400: "It cannot be: `error.message` says why.",

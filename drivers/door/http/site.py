@@ -117,7 +117,7 @@ class Site:
             return errors.answer(Refusal(exc.status_code, said, code="no_route"), name, exc.headers)
         try:
             found = errors.refusal(exc)
-        except Exception:
+        except Exception:  # a bug: it is logged with the request's name, and told as one
             return errors.answer(Refusal(500, desk.broken(0, exc, name).error, code="broken"), name)
         return errors.answer(found, name, {"www-authenticate": "Bearer"} if found.status == 401 else None)
 
