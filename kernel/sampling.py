@@ -2,7 +2,7 @@
 
 Guarantee: a choice that is not made is the machine's (`cpu.*`), or with `model` what is recommended for the model, and
 nothing else; what a CPU draws is a function of `Drawn`, the logits, and keys that the machine has.
-Not here: what is recommended for a model (drivers/cpu/gguf.py, llmos/catalogue.py), the draw
+Not here: what is recommended for a model (drivers/cpu/recommended.py, llmos/catalogue.py), the draw
 (drivers/cpu/llama/sampler.py).
 """
 
