@@ -55,6 +55,7 @@ class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     returns: ClassVar[bool] = True  # False: ends the turn, nothing comes back
     one_of: ClassVar[tuple[str, ...]] = ()  # of these fields a call says exactly one: another value than the default
     own: ClassVar[bool] = False  # True: of the kernel's own threads alone, and in nobody else's mask
+    granted: ClassVar[bool] = False  # True: only who was given it by name may emit it
 
 
 class SendMessage(Syscall, frozen=True):
@@ -268,3 +269,5 @@ AnySyscall: TypeAlias = (
 SYSCALLS: Final[dict[str, type[Syscall]]] = {_wire(call.__name__): call for call in get_args(AnySyscall)}
 NAMES: Final = tuple(name for name, call in SYSCALLS.items() if not call.own)
 """What a process may be given; the kernel's own threads have the others, too."""
+FULL: Final = tuple(name for name in NAMES if not SYSCALLS[name].granted)
+"""What a full mask has: a manual that is longer by a call costs every process a part of its window."""

@@ -142,6 +142,8 @@ def document() -> str:
             lines += [f"It needs {' or '.join(f'`{field}`' for field in call.one_of)}, and not both.", ""]
         if call.own:
             lines += ["Of the kernel's own threads alone.", ""]
+        if call.granted:
+            lines += ["Of processes that were given it by name alone.", ""]
         lines += ["Continues the turn with its result." if call.returns else "Ends the turn.", ""]
     return "\n".join(lines)
 

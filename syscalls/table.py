@@ -73,8 +73,8 @@ class Table:
     }
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
-        """All syscalls, or speech alone for a model too small to choose: it always calls, or never."""
-        return abi.NAMES if full else ("send_message",)
+        """All that need not be given by name, or speech alone for a model too small to choose: it always calls, or never."""
+        return abi.FULL if full else ("send_message",)
 
     def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
         """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
