@@ -73,7 +73,7 @@ class Table:
     }
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
-        """All that need not be given by name, or speech alone for a model too small to choose: it always calls, or never."""
+        """All but what is given by name, or speech alone for a model too small to choose: it always calls, or never."""
         return abi.FULL if full else ("send_message",)
 
     def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
