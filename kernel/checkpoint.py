@@ -132,8 +132,9 @@ def _state(disk: Reads) -> Iterator[Record]:
                 yield Record(table, row, value)
 
 
-def _kept(disk: Reads, head: Base) -> Iterator[Record]:
-    for table in STATE:
+def kept(disk: Reads, head: Base, tables: Sequence[str] = STATE) -> Iterator[Record]:
+    """The rows of a checkpoint, of some tables."""
+    for table in tables:
         prefix = start = head.prefix + table.encode() + b"/"
         while rows := [one for one in disk.scan("base", start, limit=COPIED) if one[0].startswith(prefix)]:
             yield from (Record(table, row.removeprefix(prefix), value) for row, value in rows)
@@ -145,7 +146,7 @@ def load(kernel: Kernel, disk: Reads, which: bytes = HEAD) -> Base | None:
     head = base(disk, which)
     if head is None:
         return None
-    kernel.load(_kept(disk, head), head.hash, formats.at(disk, head.lsn))
+    kernel.load(kept(disk, head), head.hash, formats.at(disk, head.lsn))
     if head.booted is not None:
         restart.from_checkpoint(kernel, head.booted, head.slots)
     return head

@@ -7,7 +7,7 @@ Not here: what an event does (core.py is the table of contents), what a boot der
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -97,6 +97,7 @@ class InstructionSet(Protocol):
     names: tuple[str, ...]
     system: str  # system instructions of a process for which nobody gave others
     threads: dict[str, tuple[tuple[str, ...], str]]  # of the kernel's own: by what for, its syscalls and instructions
+    writers: tuple[str, ...]  # syscalls that write core memory
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
@@ -120,6 +121,13 @@ class InstructionSet(Protocol):
 
     def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
         """The text of a kernel page for an occasion, or "" where this mask could do nothing about it."""
+        ...
+
+    def written(self, text: str, blocks: Mapping[str, str]) -> tuple[str, str]:
+        """The block that a call of `writers`, which was carried out, wrote on `blocks`, and what it says since.
+
+        Raises SyscallError if it cannot have written on these.
+        """
         ...
 
     def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:

@@ -22,7 +22,7 @@ from drivers.disk.lmdb import LmdbDisk, LmdbReader, held
 from drivers.disk.walk import Walked, walk_apart
 from kernel import checkpoint, formats
 from kernel.audit import Audit, audit
-from kernel.errors import BadInput, InUse
+from kernel.errors import BadInput, InUse, some
 from kernel.ports import Reads
 from kernel.records import rows
 
@@ -95,6 +95,15 @@ def processes(disk: Reads) -> dict[str, int]:
     form = formats.of(disk)
     found = [form.proc(value) for _, value in rows(disk, "proc")]
     return {proc.name: proc.pid for proc in found}
+
+
+def process(disk: Reads, proc: str) -> int:
+    """The number of a process by name or number. Raises BadInput naming those that are there."""
+    names = processes(disk)
+    found = names.get(proc) or next((number for number in names.values() if str(number) == proc), 0)
+    if not found:
+        raise BadInput(f"no process {proc!r}; processes are {some(names)}")
+    return found
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 
 from kernel.errors import SyscallError
 from kernel.limits import DAY_NS, NS, TIME_MAX
@@ -19,25 +20,33 @@ AREAS = {
 }
 
 
+def wrote_core_append(blocks: Mapping[str, str], call: CoreAppend) -> tuple[str, str]:
+    """The block, and what it says then; one that does not exist is made."""
+    return call.block, f"{blocks.get(call.block, '')}\n{call.text}".strip()
+
+
 def sys_core_append(kernel: Kernel, proc: Process, call: CoreAppend) -> None:
-    """A block that does not exist is made."""
-    old = proc.spec.blocks.get(call.block, "")
-    segments.core_write(kernel, proc, call.block, f"{old}\n{call.text}".strip())
+    """The process has it in view at once."""
+    segments.core_write(kernel, proc, *wrote_core_append(proc.spec.blocks, call))
     transcript.answer(kernel, proc, f"ok: appended to {call.block}", delta=True)
 
 
-def sys_core_replace(kernel: Kernel, proc: Process, call: CoreReplace) -> None:
-    """Every occurrence of the old text is replaced; there must be one."""
-    blocks = proc.spec.blocks
+def wrote_core_replace(blocks: Mapping[str, str], call: CoreReplace) -> tuple[str, str]:
+    """Likewise: every occurrence of the old text is replaced. Raises SyscallError if there is none."""
     if call.block not in blocks:
         raise SyscallError(f"no block {call.block}; blocks are {', '.join(blocks) or 'none'}")
     if call.old not in blocks[call.block]:
         raise SyscallError(
             f"{call.old[:80]!r} does not stand in {call.block}, which reads {blocks[call.block][:200]!r}"
         )
-    new = blocks[call.block].replace(call.old, call.new).strip()
-    segments.core_write(kernel, proc, call.block, new)
-    transcript.answer(kernel, proc, f"ok: {call.block} now reads: {new}", delta=True)
+    return call.block, blocks[call.block].replace(call.old, call.new).strip()
+
+
+def sys_core_replace(kernel: Kernel, proc: Process, call: CoreReplace) -> None:
+    """Likewise."""
+    block, text = wrote_core_replace(proc.spec.blocks, call)
+    segments.core_write(kernel, proc, block, text)
+    transcript.answer(kernel, proc, f"ok: {block} now reads: {text}", delta=True)
 
 
 def sys_remember(kernel: Kernel, proc: Process, call: Remember) -> None:

@@ -1,17 +1,17 @@
 """The syscall table, handed to `boot`: state.InstructionSet over the ABI.
 
 A handler is a function `sys_NAME(kernel, proc, call)` of a family's module; which syscall it carries out is said by the
-annotation of its `call`, and nothing lists it. The table is total or is not imported: a syscall without a handler, or
-with two, is a panic before anything boots.
+annotation of its `call`, and nothing lists it. One that writes core memory has a `wrote_NAME(blocks, call)` beside it.
+The table is total or is not imported: a syscall without a handler, or with two, is a panic before anything boots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final, get_type_hints
 
-from kernel.errors import KernelPanic
+from kernel.errors import KernelPanic, SyscallError
 from kernel.process import REFLECTION, SUMMARY, Process
 from kernel.state import Kernel
 from syscalls import abi, grammar, interrupts, manual, memory, messages, process, reflection, time, words
@@ -41,16 +41,22 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
 }
 
 
-def handlers(families: Iterable[ModuleType], calls: Iterable[type[Syscall]]) -> dict[type[Syscall], Handler]:
-    """The handler of each of `calls`, out of the modules `families`. Raises KernelPanic unless each has exactly one."""
-    found: dict[type[Syscall], Handler] = {}
+def by_call(families: Iterable[ModuleType], prefix: str) -> dict[type[Syscall], Callable[..., Any]]:
+    """Functions of modules whose names begin so, by the syscall that each is of. Raises KernelPanic for two of one."""
+    found: dict[type[Syscall], Callable[..., Any]] = {}
     for family in families:
         for name, function in vars(family).items():
-            if name.startswith("sys_"):
+            if name.startswith(prefix):
                 call = get_type_hints(function)["call"]
                 if call in found:
                     raise KernelPanic(f"syscall {call.__name__} has two handlers: {found[call].__name__}, {name}")
                 found[call] = function
+    return found
+
+
+def handlers(families: Iterable[ModuleType], calls: Iterable[type[Syscall]]) -> dict[type[Syscall], Handler]:
+    """The handler of each of `calls`, out of the modules `families`. Raises KernelPanic unless each has exactly one."""
+    found: dict[type[Syscall], Handler] = by_call(families, "sys_")
     for call in calls:
         if call not in found:
             raise KernelPanic(
@@ -60,6 +66,7 @@ def handlers(families: Iterable[ModuleType], calls: Iterable[type[Syscall]]) -> 
 
 
 HANDLERS: Final = handlers(FAMILIES, abi.SYSCALLS.values())
+WRITES: Final[dict[type[Syscall], Callable[[Mapping[str, str], Any], tuple[str, str]]]] = by_call(FAMILIES, "wrote_")
 
 
 class Table:
@@ -71,6 +78,8 @@ class Table:
         SUMMARY: (("send_message",), words.SUMS_UP),
         REFLECTION: (("fact", "block", "yield"), words.REFLECTS),
     }
+
+    writers = tuple(name for name, call in abi.SYSCALLS.items() if call in WRITES)
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """All but what is given by name, or speech alone for a model too small to choose: it always calls, or never."""
@@ -96,6 +105,13 @@ class Table:
     def alert(self, what: str, mask: Iterable[str], **numbers: Any) -> str:
         """The text of a kernel page for an occasion; "" where this mask could do nothing about it."""
         return WORDS[what](tuple(mask), **numbers)
+
+    def written(self, text: str, blocks: Mapping[str, str]) -> tuple[str, str]:
+        """The block that an instruction wrote, and what it says since. Raises SyscallError for one that did not."""
+        call = parse(text, "prose" if text.startswith(abi.TRAP_MARK) else "json", abi.NAMES, truncated=False)
+        if type(call) not in WRITES:
+            raise SyscallError(f"{in_words(call)} writes no block")
+        return WRITES[type(call)](blocks, call)
 
     def execute(self, kernel: Kernel, proc: Process, text: str, encoding: str, truncated: bool) -> None:
         """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""

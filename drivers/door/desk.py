@@ -20,10 +20,11 @@ import trio
 from drivers.door import wire
 from drivers.door.arriving import Arriving
 from kernel import manner
-from kernel.errors import BadInput, Busy, Stopped, in_one_line
+from kernel.errors import BadInput, Busy, Stopped, in_one_line, some
 from kernel.event import Message
 from kernel.limits import MESSAGE_BYTES_MAX
 from kernel.machine import replies, views, why
+from kernel.machine.chronicle import Chronicle, newest
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
 from kernel.machine.replies import Reply, Sent, Standing
@@ -32,6 +33,7 @@ from kernel.machine.views import Entry
 from kernel.memory.page import Page
 from kernel.ports import Reads
 from kernel.process import State
+from kernel.spec import digest
 from kernel.text import printable
 
 COMMIT_S: Final = 0.002  # between two looks at whether a commit is done: it takes milliseconds
@@ -60,6 +62,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
         case wire.Core():
             check_size(request.text)
             return done(number, await asked.write_core(request.proc, request.block, request.text, request.seen))
+        case wire.Revert():
+            return done(number, await _reverted(machine, request))
         case wire.Rename():
             return done(number, await asked.rename(request.proc, request.name))
         case wire.Kill():
@@ -116,6 +120,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return await _history(machine, request)
         case wire.Facts():
             return await _facts(machine, request)
+        case wire.Mem():
+            return await _remembered(machine, request)
         case wire.Info():
             return _serving(machine, number)
         case _:
@@ -268,6 +274,42 @@ async def _facts(machine: Machine, request: wire.Facts) -> wire.Found:
     pid = views.find(machine.kernel, request.proc)
     facts = await machine.readers(views.facts, machine.disk, pid, request.limit)
     return wire.Found(id=request.id, facts=tuple(facts))
+
+
+async def _chronicle(machine: Machine, proc: str | int, upto: int) -> Chronicle:
+    """What the journal says of a process's core memory and facts, read to step `upto` (0: to the last one)."""
+    kernel = machine.kernel
+    if upto > kernel.counters.lsn:
+        raise BadInput(f"log number {upto} is yet to come; the last is {kernel.counters.lsn}")
+    found = await machine.readers(Chronicle, machine.disk, kernel.iset, views.find(kernel, proc), upto)
+    while await machine.readers(found.piece):  # ends: each piece is later, and a journal is cut now and then
+        pass
+    return found
+
+
+async def _remembered(machine: Machine, request: wire.Mem) -> wire.Memories:
+    upto = request.upto or machine.kernel.counters.lsn
+    found = await _chronicle(machine, request.proc, upto)
+    return memories(request.id, views.find(machine.kernel, request.proc), upto, found, request.limit)
+
+
+def memories(number: int, pid: int, upto: int, found: Chronicle, limit: int) -> wire.Memories:
+    """What a journal that was read to step `upto` says, for a client."""
+    changes, more = newest(found.changes, limit, wire.PAGES_BYTES_MAX)
+    return wire.Memories(
+        id=number, pid=pid, upto=upto, blocks=found.blocks, changes=changes, more=more, whole=found.whole
+    )
+
+
+async def _reverted(machine: Machine, request: wire.Revert) -> Answer:
+    if not request.lsn:
+        raise BadInput("at log number 0 there was nothing; `llmos mem log` has those of each version")
+    text = (await _chronicle(machine, request.proc, request.lsn)).blocks.get(request.block, "")
+    blocks = views.described(machine.kernel, request.proc).spec.blocks
+    if not text and request.block not in blocks:
+        raise BadInput(f"no block {request.block}, neither at {request.lsn} nor now; blocks are {some(blocks)}")
+    seen = digest(blocks.get(request.block, ""))
+    return await machine.requests.write_core(request.proc, request.block, text, seen)
 
 
 def _serving(machine: Machine, number: int) -> wire.Serving:

@@ -3,8 +3,8 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Fork, Set, Core, Rename, Kill, Remove, Halt, Ack, Compact and Import comes after the commit; that to Wait when there is
-one, or its time is over. After Subscribe, pushes come between answers, without `id`.
+Fork, Set, Core, Revert, Rename, Kill, Remove, Halt, Ack, Compact and Import comes after the commit; that to Wait when
+there is one, or its time is over. After Subscribe, pushes come between answers, without `id`.
 Importing this costs a client next to nothing: no trio, no machine.
 Not here: what a request does (desk.py), how lines are read (lines.py, socket.py), how a client connects
 (llmos/client.py).
@@ -22,7 +22,7 @@ from kernel.event import Message
 from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
-from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
+from kernel.machine.views import REMEMBERED_MAX, Called, Described, Entry, FactView, Map, ProcessView, Remembered
 from kernel.machine.why import Because
 from kernel.memory.page import Page
 from kernel.ports import Streamed
@@ -133,6 +133,14 @@ class Core(Request, frozen=True, kw_only=True):
     block: Name
     text: Text
     seen: Name
+
+
+class Revert(Request, frozen=True, kw_only=True):
+    """Write a core block anew as it was after log number `lsn`, as far as the journal says; else as Core."""
+
+    proc: Proc
+    block: Name
+    lsn: Number
 
 
 class Rename(Request, frozen=True, kw_only=True):
@@ -250,6 +258,17 @@ class Facts(Request, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=FACTS_MAX)] = FACTS_MAX
 
 
+class Mem(Request, frozen=True, kw_only=True):
+    """Core memory of a process after log number `upto` (0: now), and what changed it and its facts until then.
+
+    Answer: Memories. Where there is `more`, ask `upto` the step before the first.
+    """
+
+    proc: Proc
+    upto: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=REMEMBERED_MAX)] = 200
+
+
 class Info(Request, frozen=True, kw_only=True):
     """What is served. Answer: Serving."""
 
@@ -293,6 +312,7 @@ AnyCommand: TypeAlias = (
     | Describe
     | Set
     | Core
+    | Revert
     | Rename
     | Kill
     | Remove
@@ -309,6 +329,7 @@ AnyCommand: TypeAlias = (
     | Ack
     | History
     | Facts
+    | Mem
     | Info
     | Compact
     | Import
@@ -446,6 +467,21 @@ class Found(Line, frozen=True, kw_only=True):
     facts: tuple[FactView, ...]
 
 
+class Memories(Line, frozen=True, kw_only=True):
+    """Answer to Mem: core memory by block after step `upto`, and the last changes until then, oldest first.
+
+    `more`: there are older ones that can be asked for. `whole`: the journal has all since the process was made.
+    """
+
+    id: int
+    pid: int
+    upto: int
+    blocks: dict[str, str]
+    changes: tuple[Remembered, ...]
+    more: bool
+    whole: bool
+
+
 class Serving(Line, frozen=True, kw_only=True):
     """Answer to Info: the daemon's process id, its last log number, what it runs and how."""
 
@@ -507,6 +543,7 @@ AnyAnswer: TypeAlias = (
     | Replied
     | Pages
     | Found
+    | Memories
     | Serving
 )
 READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
@@ -522,6 +559,7 @@ READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
     Wait: Replied,
     History: Pages,
     Facts: Found,
+    Mem: Memories,
     Info: Serving,
 }
 """By request that only reads, what it is answered; over HTTP those are asked with GET."""

@@ -9,6 +9,7 @@ Not here: what changes anything (requests.py), what is told as it happens (feed.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,7 @@ LOG_PIECE: Final = 200  # steps of a piece at most
 PROCESSES_PIECE: Final = 200  # processes of a piece: likewise
 OUTBOX_BYTES: Final = 256 << 10  # of messages in a piece: likewise, and no more than a line holds
 HEAD_CHARS: Final = 200  # of a page's text where many are shown
+REMEMBERED_MAX: Final = 1_000  # changes of what is remembered that are told at once, the newest of them
 HISTORY_PAGES: Final = 1_024  # in one reading of the table of pages: some 10 ms
 
 
@@ -147,6 +149,33 @@ class FactView(msgspec.Struct, frozen=True):
     corrects: int  # the fact that it takes the place of; 0: none
     corrected: int  # the fact that takes its place; 0: none
     origin: Origin
+
+
+class By(enum.StrEnum):
+    """Who changed what is remembered."""
+
+    BEFORE = "before"  # it stood there where the journal begins
+    BEGUN = "begun"  # the process was made with it
+    FORK = "fork"  # its parent's
+    OUTSIDE = "outside"  # a client wrote it
+    PROCESS = "process"  # an instruction did
+    REFLECTION = "reflection"  # a thread of the kernel's did
+
+
+class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A core block from step `lsn` on (`text` "": it is gone), or, with a page, a fact that was found in it.
+
+    `at` is ns UTC; of what stood there before, 0.
+    """
+
+    lsn: int
+    at: int
+    by: By
+    block: str = ""
+    text: str = ""
+    page: int = 0
+    subject: str = ""  # of a fact
+    corrects: int = 0  # the fact, by its page, that it takes the place of
 
 
 def find(kernel: Kernel, proc: str | int) -> int:

@@ -35,6 +35,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "fork": ("llmos.commands.processes:fork", "Copy a process as it stands."),
     "set": ("llmos.commands.changing:set_", "Show or change what a process is made of."),
     "core": ("llmos.commands.changing:core", "Show or write a process's core memory."),
+    "mem": ("llmos.commands.memory:mem", "What core memory and facts were, and bring it back."),
     "rename": ("llmos.commands.changing:rename", "Give a process another name."),
     "kill": ("llmos.commands.processes:kill", "Kill a process; its memory is kept."),
     "rm": ("llmos.commands.changing:rm", "Remove a dead process for good, with its memory."),

@@ -205,11 +205,7 @@ def export(proc: str, file: Path, directory: Path | None) -> None:
     from llmos import storage
 
     with storage.reader(home(directory)) as disk:
-        names = storage.processes(disk)
-        pid = names.get(proc) or next((number for number in names.values() if str(number) == proc), 0)
-        if not pid:
-            raise BadInput(f"no process {proc!r}; processes are {', '.join(list(names)[:12]) or 'none'}")
-        count = parcel.write(disk, pid, file, time.time_ns())
+        count = parcel.write(disk, storage.process(disk, proc), file, time.time_ns())
     show(f"{file}: {count} pages")
 
 

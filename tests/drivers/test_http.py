@@ -182,6 +182,7 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
             "wait": {"mid": "m1"},
             "history": {"proc": "main"},
             "facts": {"proc": "main"},
+            "mem": {"proc": "main", "upto": 2, "limit": 5},
             "info": {},
         }
         assert set(asked) == READS
@@ -201,6 +202,7 @@ async def test_a_process_is_made_changed_forked_and_removed_over_http(door: Serv
             ("spawn", {"spec": spec}),
             ("set", {"proc": "p", "nice": 3}),
             ("core", {"proc": "p", "block": "mood", "text": "calm", "seen": "cae66941d9efbd404e4d88758ea67670"}),
+            ("revert", {"proc": "p", "block": "human", "lsn": 3}),
             ("rename", {"proc": "p", "name": "q"}),
             ("fork", {"proc": "q", "name": "r"}),
             ("kill", {"proc": "q"}),

@@ -19,6 +19,7 @@ import pytest
 from drivers.disk.lmdb import LmdbReader
 from kernel.records import TABLES
 from llmos.commands.app import main
+from llmos.storage import backup, restore
 from syscalls.abi import NAMES
 from tests.e2e.daemons import PATIENCE_S, command, eventually
 
@@ -204,3 +205,41 @@ def test_rm_is_for_good_after_a_question_and_the_journal_forgets_when_it_is_cut(
     done(daemon, "spawn", "seven")
     done(daemon, "kill", "seven")
     done(daemon, "rm", "seven", "--yes")
+
+
+def test_mem_tells_what_core_memory_was_and_writes_it_anew_on_a_machine_that_runs_and_reads_one_that_does_not(
+    daemon: Path, tmp_path: Path
+) -> None:
+    done(daemon, "spawn", "minded", "--block", "human=Likes tea.")
+    done(daemon, "core", "minded", "human", "Likes coffee.\nHas a dog.")
+    done(daemon, "core", "minded", "plans", "Lisbon")
+    found = json.loads(done(daemon, "mem", "log", "minded", "--json"))
+    first, second, third = found["changes"]
+    assert [(one["by"], one["block"]) for one in (first, second, third)] == [
+        ("begun", "human"),
+        ("outside", "human"),
+        ("outside", "plans"),
+    ]
+    assert found["whole"]
+    head, row, *_ = done(daemon, "mem", "log", "minded").splitlines()
+    assert head.split("\t") == ["VERSION", "WHEN", "BY", "WHAT", "TEXT"]
+    assert row.split("\t")[0::4] == [str(first["lsn"]), "Likes tea."]
+    assert len(done(daemon, "mem", "log", "minded", "--before", str(second["lsn"])).splitlines()) == 2
+    assert "+Lisbon" in done(daemon, "mem", "diff", "minded")
+    changed = done(daemon, "mem", "diff", "minded", str(first["lsn"]), str(second["lsn"]))
+    assert changed.splitlines()[3:] == ["-Likes tea.", "+Likes coffee.", "+Has a dog."]
+    assert done(daemon, "mem", "restore", "minded", str(first["lsn"])) == f"as at {first['lsn']}: human, plans\n"
+    assert made(daemon, "minded")["blocks"] == {"human": "Likes tea."}
+    again = json.loads(done(daemon, "mem", "restore", "minded", str(second["lsn"]), "--block", "human", "--json"))
+    assert again["changed"] == ["human"]
+    assert made(daemon, "minded")["blocks"] == {"human": "Likes coffee.\nHas a dog."}
+    assert done(daemon, "mem", "restore", "minded", str(second["lsn"])) == "not changed\n"
+    assert "no block x" in refused(daemon, "mem", "restore", "minded", str(second["lsn"]), "--block", "x")
+    assert "is yet to come" in refused(daemon, "mem", "restore", "minded", "999999999")
+    assert "no process 'nobody'" in refused(daemon, "mem", "log", "nobody")
+    backup(daemon, tmp_path / "b.mdb", lambda _: None)
+    restore(tmp_path / "b.mdb", tmp_path / "still", False, lambda _: None)
+    for arguments in (["log", "minded", "--json"], ["diff", "minded", str(first["lsn"])], ["log", "minded"]):
+        assert done(tmp_path / "still", "mem", *arguments) == done(daemon, "mem", *arguments)
+    assert "no llmos runs in" in refused(tmp_path / "still", "mem", "restore", "minded", "1")
+    assert "no process 'nobody'" in refused(tmp_path / "still", "mem", "diff", "nobody")

@@ -50,7 +50,7 @@ ASKS: Final = {
         "dmesg",
         "strace",
     ),
-    *("pmap", "cat", "why", "facts", "stop"),
+    *("pmap", "cat", "why", "facts", "mem restore", "stop"),
 }
 """Commands for which kernels run."""
 BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory", "bench chat", "bench thinking"}
@@ -230,6 +230,7 @@ def _template(path: Path) -> Path:
             for name in names:
                 home.run(f"llmos spawn {name} --dir {directory}")
             home.run(f"llmos send {names[0]} 'The boat lies in the harbour.' --wait --dir {directory}")
+            home.run(f"llmos core {names[0]} human 'Ana, of Lyon.' --dir {directory}")
             home.run(f"llmos send {names[-1]} 'Marta was born in Lisbon.' --wait --dir {directory}")
             home.run(f"llmos stop --dir {directory}")
             daemon.wait(PATIENCE_S)

@@ -37,8 +37,19 @@ FOLLOWERS_MAX: Final = 768  # who follow what happens: connections are left for 
 IMPORT_S: Final = 600.0  # for the body of an import
 
 CHANGES: Final[tuple[type[wire.AnyCommand], ...]] = (
-    *(wire.Send, wire.Spawn, wire.Fork, wire.Set, wire.Core, wire.Rename, wire.Kill, wire.Remove, wire.Halt),
-    *(wire.Ack, wire.Compact, wire.Import, wire.Stop),
+    *(
+        wire.Send,
+        wire.Spawn,
+        wire.Fork,
+        wire.Set,
+        wire.Core,
+        wire.Revert,
+        wire.Rename,
+        wire.Kill,
+        wire.Remove,
+        wire.Halt,
+    ),
+    *(wire.Halt, wire.Ack, wire.Compact, wire.Import, wire.Stop),
 )
 """Answered Ok. Import is not an object: its body is the export's file."""
 
