@@ -23,7 +23,7 @@ from bench.daemon import Daemon
 from drivers.door import wire
 from kernel.errors import KernelError
 from kernel.event import Message
-from kernel.memory.page import Origin
+from kernel.memory.page import OWN, Origin
 from kernel.spec import Spec
 from llmos import ask
 from llmos.commands.output import show
@@ -150,7 +150,7 @@ def _judge(found: Held, daemon: Daemon, readers: list[_Reader], senders: list[_C
         history = wire.History(id=0, proc=sender.proc, limit=wire.HISTORY_MAX)
         pages = ask.call(daemon.socket, history, wire.Pages).pages
         stored = Counter(page.searched for page in pages if page.origin is Origin.USER)
-        replies = Counter(page.searched for page in pages if page.origin is Origin.PROCESS)
+        replies = Counter(page.searched for page in pages if page.origin in OWN)
         shown = Counter(reader.shown)
         found.acknowledged += len(sender.acknowledged)
         found.lost += sum(not stored[text] for text in sender.acknowledged)

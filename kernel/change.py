@@ -45,6 +45,10 @@ def changed(kernel: Kernel, event: Changed) -> None:
     if event.think is not None:
         spec = msgspec.structs.replace(spec, think=event.think)
         life.check_think(kernel, kernel.model_of(proc.pid), event.think)
+    if event.limits is not None:
+        spec = msgspec.structs.replace(spec, limits=event.limits)
+    if event.tainted is not None:
+        spec = msgspec.structs.replace(spec, tainted=event.tainted)
     within(spec)
     if (spec.system, spec.calls, spec.think) != (proc.spec.system, proc.spec.calls, proc.spec.think):
         _resting(proc)
@@ -80,6 +84,7 @@ def core_written(kernel: Kernel, event: CoreWritten) -> None:
     within(spec)
     kernel.dirty(proc)
     proc.spec = spec
+    proc.low = tuple(one for one in proc.low if one != f"block {block}")
     queue.fold(kernel, proc)
     kernel.note(What.CHANGE, proc, text=f"block {block}")
 

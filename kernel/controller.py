@@ -6,7 +6,7 @@ Not here: the order of delivery (interrupts.py), what a delivery does (turn.py),
 
 from __future__ import annotations
 
-from kernel import interrupts, records
+from kernel import interrupts, quota, records
 from kernel.errors import BadInput, Busy
 from kernel.event import Messaged, Raised
 from kernel.interrupts import Line
@@ -22,8 +22,11 @@ def _target(kernel: Kernel, pid: int) -> Process:
     proc = kernel.proc(pid)
     if proc.state is State.ZOMBIE:
         raise BadInput(f"process {proc.name} is dead ({proc.status}); spawn it again and it keeps its memory")
-    if len(proc.pending) >= PENDING_MAX:
-        raise Busy(f"queue full: {proc.name} has {PENDING_MAX} undelivered interrupts", 5)
+    allowed = quota.most(proc.spec.limits.mailbox, PENDING_MAX)
+    if len(proc.pending) >= allowed:
+        raise Busy(f"queue full: {proc.name} has {allowed} undelivered interrupts", 5)
+    if proc.spec.limits.pages and proc.seq >= proc.spec.limits.pages:
+        raise BadInput(f"process {proc.name} has {proc.seq} pages; {proc.spec.limits.pages} are allowed")
     kernel.dirty(proc)
     return proc
 
@@ -34,7 +37,11 @@ def raised(kernel: Kernel, event: Raised) -> Process:
         allowed = ", ".join(line.name for line in interrupts.OUTSIDE)
         raise BadInput(f"line {event.line.name} has a source of its own; {allowed} can be raised")
     proc = _target(kernel, event.pid)
-    kernel.raise_(proc, event.line, alloc.alert(kernel, proc, "raised", line=event.line.name.lower(), text=event.text))
+    kernel.raise_(
+        proc,
+        event.line,
+        alloc.alert(kernel, proc, "raised", line=event.line.name.lower(), text=alloc.quoted(kernel, event.text)),
+    )
     return proc
 
 

@@ -16,12 +16,17 @@ from typing import assert_never
 import msgspec
 
 from kernel import (
+    capabilities,
     change,
     controller,
     dispatch,
+    guard,
+    ipc,
+    kin,
     kthread,
     life,
     outbox,
+    quota,
     removal,
     restart,
     timers,
@@ -38,10 +43,12 @@ from kernel.event import (
     Changed,
     Checkpointed,
     ClockSet,
+    Consented,
     CoreWritten,
     Fetched,
     Filed,
     Forked,
+    Granted,
     Halted,
     Imported,
     Killed,
@@ -50,6 +57,7 @@ from kernel.event import (
     Raised,
     Removed,
     Renamed,
+    Revoked,
     Searched,
     Spawned,
     TimerFired,
@@ -128,6 +136,12 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             life.forked(kernel, event)
         case Changed():
             change.changed(kernel, event)
+        case Granted():
+            capabilities.granted(kernel, event)
+        case Revoked():
+            capabilities.revoked(kernel, event)
+        case Consented():
+            turn.after(kernel, guard.consented(kernel, event))
         case CoreWritten():
             change.core_written(kernel, event)
         case Renamed():
@@ -175,6 +189,7 @@ def check(kernel: Kernel) -> None:
         return  # the first boot was refused: there is nothing yet
     kernel.check()
     life.check(kernel)
+    kin.check(kernel)
     timers.check(kernel)
     dispatch.check(kernel)
     alloc.check(kernel)
@@ -184,6 +199,10 @@ def check(kernel: Kernel) -> None:
         turn.check(kernel, proc)
         waiting.check(proc)
         controller.check(kernel, proc)
+        ipc.check(kernel, proc)
+        capabilities.check(proc)
+        quota.check(proc)
+        guard.check(proc)
         outbox.check(kernel, proc)
         segments.check(kernel, proc)
         queue.check(kernel, proc)

@@ -116,14 +116,19 @@ def fill(kernel: Kernel) -> None:
 
 
 def _thought(kernel: Kernel, proc: Process) -> Thought | None:
-    """What it may think before its instruction, as far as there is room kept for that."""
+    """What it may think before its instruction, as far as there is room kept for that, and half of what is lent."""
     kept = kernel.budgets(proc).thought
+    if proc.lent and (kept := min(kept, proc.lent // 2)) <= MARKS_TOKENS_MAX:
+        return None
     return Thought(kept - MARKS_TOKENS_MAX, must=proc.spec.think != "auto") if kept else None
 
 
 def _reply(kernel: Kernel, proc: Process) -> int:
     """The reply limit in tokens; what is summed up in prose may be cut off at a summary's length."""
     most = pager.reply_max(kernel.settings)
+    if proc.lent:
+        thought = _thought(kernel, proc)
+        most = min(most, proc.lent - (thought.most + MARKS_TOKENS_MAX if thought else 0))
     prose = kernel.models[kernel.model_of(proc.pid)].encoding == "prose"
     return min(most, SUMMARY_TOKENS_MAX) if prose and proc.thread == SUMMARY else most
 

@@ -16,6 +16,7 @@ import msgspec
 from kernel.interrupts import Line
 from kernel.memory.measure import Costs, Part
 from kernel.memory.page import Area, Kind, Origin, Placed, Role
+from kernel.rights import Limits, Verdict
 from kernel.sampling import Sampling
 from kernel.settings import Settings
 from kernel.spec import Spec
@@ -148,6 +149,30 @@ class Changed(Event, frozen=True, kw_only=True):
     abort: bool | None = None
     sampling: Sampling | None = None  # Sampling(): as the machine's settings say
     think: str | None = None
+    limits: Limits | None = None
+    tainted: dict[str, Verdict] | None = None
+
+
+class Granted(Event, frozen=True, kw_only=True):
+    """Somebody outside gives process `pid` a right (kernel/rights.py)."""
+
+    pid: int
+    right: str
+
+
+class Revoked(Event, frozen=True, kw_only=True):
+    """Somebody outside takes from process `pid` all rights that `right` covers, and from whom it gave them to."""
+
+    pid: int
+    right: str
+
+
+class Consented(Event, frozen=True, kw_only=True):
+    """Somebody outside has decided about the call that process `pid` waits with, its request `req`."""
+
+    pid: int
+    req: int
+    yes: bool
 
 
 class CoreWritten(Event, frozen=True, kw_only=True):
@@ -187,10 +212,11 @@ class Removed(Event, frozen=True, kw_only=True):
 
 
 class Killed(Event, frozen=True, kw_only=True):
-    """Raise KILL on a process."""
+    """Raise KILL on a process, or with `group` on its whole process group."""
 
     pid: int
     status: str = "killed"
+    group: bool = False
 
 
 class Halted(Event, frozen=True, kw_only=True):
@@ -262,6 +288,7 @@ class Trapped(Event, frozen=True, kw_only=True):
     drew: tuple[int, ...] = ()  # pages in view that the text of an instruction drew on
     thought: int = 0  # how many of `ids`, from the front, are thought and its marks; `text` has none of it
     thinking: str = ""  # what was thought, without marks
+    low: tuple[int, ...] = ()  # pages in view that are not the user's, nor the process's own or the kernel's
 
     @property
     def pid(self) -> int:
@@ -353,6 +380,9 @@ AnyEvent: TypeAlias = (
     | Messaged
     | Filed
     | Changed
+    | Granted
+    | Revoked
+    | Consented
     | CoreWritten
     | Renamed
     | Removed
@@ -420,6 +450,12 @@ class Fork(Effect, frozen=True):
 
 class Forget(Effect, frozen=True):
     """Let go of all that is kept for a process that is no more. Derivable: numbers are given once."""
+
+    pid: int
+
+
+class Reap(Effect, frozen=True):
+    """Let a dead process go for good, when nothing of it is under way: survey its pages and post Removed. Derivable."""
 
     pid: int
 
@@ -494,7 +530,7 @@ class Deliver(Effect, frozen=True):
     message: Message
 
 
-AnyEffect: TypeAlias = Run | Preempt | Fork | Forget | Search | Load | Fetch | Arm | Disarm | Deliver
+AnyEffect: TypeAlias = Run | Preempt | Fork | Forget | Reap | Search | Load | Fetch | Arm | Disarm | Deliver
 
 
 class What(enum.StrEnum):
@@ -508,6 +544,11 @@ class What(enum.StrEnum):
     FORK = "fork"
     CHANGE = "change"  # of what it is made of, from outside
     REMOVE = "remove"  # for good
+    REAP = "reap"  # a dead child is to go for good
+    GRANT = "grant"  # of a right, or that it was taken
+    LIMIT = "limit"  # what a process may use was reached
+    CALL = "call"  # one under others' eyes that was asked about or denied, or one beyond its rights
+    LETTER = "letter"  # of one process to another
     EXIT = "exit"
     INTERRUPT = "interrupt"  # raised on a line
     DELIVERED = "delivered"

@@ -3,6 +3,7 @@
 A boot that finds one takes the step Upgraded first, which writes PCBs and timers in the present format; nothing else
 changes, and journal entries stay as they are. So a replay that begins before that step hashes what the older format
 had, comes to the hashes of then, and goes on past it.
+Format 5: processes made none, sent each other nothing and held no rights: the PCB ended with `tried`.
 Format 4: there was one time, the wall clock's, kept from going back, so timers that wait for a date are as all others;
 a call that failed was an illegal instruction, and the PCB did not know what a turn has tried.
 Format 3: the PCB ended with `discard`, a search knew no turn before it, and whole pages were recalled; what a turn drew
@@ -217,6 +218,7 @@ class JournalEntry2(msgspec.Struct, frozen=True, array_like=True):
 
 _procs2: Final = msgspec.msgpack.Decoder(Process2)
 _entries2: Final = msgspec.msgpack.Decoder(JournalEntry2)
+_FIELDS5: Final = Process.__struct_fields__[: Process.__struct_fields__.index("tried") + 1]
 _FIELDS3: Final = Process.__struct_fields__[: Process.__struct_fields__.index("discard") + 1]
 _CHOSEN2: Final = ("name", "mask", "system", "blocks", "nice", "abort", "model")  # of what Spec has now
 
@@ -246,9 +248,18 @@ def _fields3(proc: Process) -> dict[str, Any]:
     return fields
 
 
+def _fields5(one: Process | Timer | Counters) -> tuple[str, ...]:
+    """The fields of format 5."""
+    return _FIELDS5 if isinstance(one, Process) else one.__struct_fields__
+
+
+def _row5(one: Process | Timer | Counters) -> bytes:
+    return records.encode([getattr(one, name) for name in _fields5(one)])
+
+
 def _row4(one: Process | Timer | Counters) -> bytes:
     """Without the last field of each: what was tried, whether the wall clock counts, how far that is ahead."""
-    return records.encode([getattr(one, name) for name in one.__struct_fields__[:-1]])
+    return records.encode([getattr(one, name) for name in _fields5(one)[:-1]])
 
 
 def _row3(one: Process | Timer | Counters) -> bytes:
@@ -285,7 +296,8 @@ def _entry2(value: bytes) -> JournalEntry:
 FORM2: Final = Form(2, _proc2, _row2, _entry2)
 FORM3: Final = Form(3, CURRENT.proc, _row3, CURRENT.entry)  # what it lacks, a reader fills in
 FORM4: Final = Form(4, CURRENT.proc, _row4, CURRENT.entry)
-FORMS: Final = {form.number: form for form in (FORM2, FORM3, FORM4, CURRENT)}
+FORM5: Final = Form(5, CURRENT.proc, _row5, CURRENT.entry)
+FORMS: Final = {form.number: form for form in (FORM2, FORM3, FORM4, FORM5, CURRENT)}
 """What this kernel reads, oldest first."""
 
 

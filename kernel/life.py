@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import dispatch, timers, turn
+from kernel import awaiting, dispatch, kin, timers, turn
 from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
@@ -52,7 +52,7 @@ def spawned(kernel: Kernel, event: Spawned) -> None:
         _started_again(kernel, event)
         return
     check_think(kernel, spec.model, spec.think)
-    proc = _make(kernel, spec)
+    proc = make(kernel, spec)
     segments.data(kernel, proc)
     kernel.note(What.SPAWN, proc, text=spec.name)
 
@@ -138,12 +138,12 @@ def thread(kernel: Kernel, what: str, model: str) -> Process:
     name = f"[{what} {model}]" if model else f"[{what}]"
     while name in kernel.names:  # ends: names are finite; a directory of before may have such a one
         name = f"[{name}]"
-    proc = _make(kernel, Spec(name, calls, system, nice=NICE_MAX, model=model), what)
+    proc = make(kernel, Spec(name, calls, system, nice=NICE_MAX, model=model), what)
     kernel.note(What.SPAWN, proc, text=name)
     return proc
 
 
-def _make(kernel: Kernel, spec: Spec, thread: str = "") -> Process:
+def make(kernel: Kernel, spec: Spec, thread: str = "") -> Process:
     """A new process with nothing but its text in view. Raises BadInput before anything has changed."""
     if len(kernel.procs) >= PROCESSES_MAX:
         raise BadInput(f"the process table is full: {PROCESSES_MAX} processes")
@@ -173,7 +173,7 @@ def imported(kernel: Kernel, event: Imported) -> None:
         raise Exists(f"process {name} exists; import it under another name")
     if len(event.timers) > TIMERS_MAX:
         raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
-    proc = _make(kernel, event.spec)
+    proc = make(kernel, event.spec)
     segments.data(kernel, proc)
     kernel.note(What.SPAWN, proc, text=name)
     limits, resident = kernel.budgets(proc), 0
@@ -222,16 +222,23 @@ def forked(kernel: Kernel, event: Forked) -> None:
     assert not parent.space.recall, "idle, so no turn, so nothing recalled"
     spec = msgspec.structs.replace(parent.spec, name=event.name, model=kernel.model_of(parent.pid))
     _allowed(kernel, spec)
-    child = _make(kernel, spec)
+    child = copy(kernel, parent, spec, event.before)
+    assert event.before or child.space.used() == parent.space.used(), "token for token"
+
+
+def copy(kernel: Kernel, parent: Process, spec: Spec, before: int = 0) -> Process:
+    """A process that sees what another one sees, but for what was recalled there. Raises BadInput as `make` does."""
+    child = make(kernel, spec)
     space, seen = child.space, parent.space
     space.data = alloc.alias(kernel, child, seen.data) if seen.data is not None else None
-    space.queue = [alloc.alias(kernel, child, entry) for entry in _before(seen.queue, event.before)]
+    space.queue = [alloc.alias(kernel, child, entry) for entry in _before(seen.queue, before)]
     space.turn = len(space.queue)
     space.evicted, space.group, space.pressed = seen.evicted, seen.group, seen.pressed
     child.split = parent.split
-    assert event.before or space.used() == seen.used(), "token for token"
+    child.low = tuple(one for one in parent.low if one.startswith("block "))
     kernel.effect(Fork(parent.pid, child.pid))
-    kernel.note(What.FORK, child, tokens=space.size(), text=f"{event.name} from {parent.name}")
+    kernel.note(What.FORK, child, tokens=space.size(), text=f"{spec.name} from {parent.name}")
+    return child
 
 
 def _before(queue: list[Entry], page: int) -> list[Entry]:
@@ -244,15 +251,27 @@ def killed(kernel: Kernel, event: Killed) -> None:
     """The line KILL, which is its own delivery."""
     by_boot = event.source == "boot" and event.pid in kernel.procs  # who panicked it twice: perhaps one of its own
     proc = kernel.procs[event.pid] if by_boot else kernel.proc(event.pid)
-    if proc.state is State.ZOMBIE:
+    members = [one for one in kernel.procs.values() if event.group and group(one) == group(proc)] or [proc]
+    living = [one for one in members if one.state is not State.ZOMBIE and not one.thread or by_boot]
+    if not living:
         raise BadInput(f"process {proc.name} is dead already ({proc.status})")
-    kernel.note(What.INTERRUPT, proc, line=Line.KILL)
-    kernel.dirty(proc)
-    end(kernel, proc, event.status)
+    for one in living:
+        if one.state is not State.ZOMBIE:  # the end of one before it may have been its own
+            kernel.note(What.INTERRUPT, one, line=Line.KILL)
+            kernel.dirty(one)
+            end(kernel, one, event.status)
 
 
-def end(kernel: Kernel, proc: Process, status: str) -> None:
-    """Make a zombie: its turn is over, its timers are gone, its memory and its pending messages stay."""
+def group(proc: Process) -> int:
+    """The process group: the number of its first member, which is its own unless a process has made it."""
+    return proc.group or proc.pid
+
+
+def end(kernel: Kernel, proc: Process, status: str, *, told: bool = True) -> None:
+    """Make a zombie: its turn is over, its timers are gone, its memory and its pending messages stay.
+
+    `told`: its parent is.
+    """
     if proc.state is State.RUNNING:
         dispatch.stop(kernel, proc)
     proc.move(Move.KILL)
@@ -262,10 +281,12 @@ def end(kernel: Kernel, proc: Process, status: str) -> None:
         timers.disarm(kernel, timer)
     proc.timers = []
     timers.set_masks(kernel, proc, {})
+    awaiting.cancel(kernel, proc)
     proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
     proc.req += 1  # what it waited for is an old number's
     turn.close(kernel, proc)
     kernel.note(What.EXIT, proc, text=status)
+    kin.ended(kernel, proc, told=told)
 
 
 def exit(kernel: Kernel, proc: Process, status: str) -> None:

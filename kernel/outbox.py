@@ -28,15 +28,15 @@ def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool
     _put(kernel, proc, text, page, ends=not more, truncated=truncated)
 
 
-def tell(kernel: Kernel, proc: Process, text: str) -> None:
-    """Tell whoever listens what the kernel says of a turn that ends, if there is room for it; the process is not told.
+def tell(kernel: Kernel, proc: Process, text: str, *, ends: bool = True) -> None:
+    """Tell whoever listens what the kernel says of a turn (that `ends`), if there is room; the process is not told.
 
     What of it is longer than a page is left out.
     """
     if proc.said - proc.acked < OUTBOX_MAX:
         part, *_ = alloc.measured(kernel, kernel.model_of(proc.pid), text, alloc.unit_text(kernel))
         entry = alloc.page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM)
-        _put(kernel, proc, part.text, entry.page, ends=True)
+        _put(kernel, proc, part.text, entry.page, ends=ends)
 
 
 def _put(kernel: Kernel, proc: Process, text: str, page: int, *, ends: bool, truncated: bool = False) -> None:

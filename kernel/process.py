@@ -16,6 +16,7 @@ from kernel.event import Fetch, Load, Search, Tag
 from kernel.interrupts import Line, Pending
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.split import Learned
+from kernel.rights import Grant
 from kernel.spec import Spec
 
 
@@ -104,6 +105,54 @@ class Work(msgspec.Struct, frozen=True, array_like=True):
     low: bool = False  # they are of a file: what is made of them is no better
 
 
+class Await(msgspec.Struct, frozen=True, tag=True):
+    """A process waits for others: for the end of one of `children`, or for the answer to message `letter`.
+
+    `timer`: which ends the wait; 0: none. `late`: it has.
+    """
+
+    pid: int
+    req: int
+    children: tuple[int, ...] = ()
+    letter: int = 0
+    timer: int = 0
+    late: bool = False
+
+
+class Consent(msgspec.Struct, frozen=True, tag=True):
+    """A call waits for somebody to allow it: as it was emitted, what is called, and under whose eyes (pages)."""
+
+    pid: int
+    req: int
+    text: str
+    name: str
+    low: tuple[int, ...] = ()
+
+
+class Fate(enum.StrEnum):
+    """What has become of a message to another process."""
+
+    ACCEPTED = "accepted"  # it is pending there
+    DELIVERED = "delivered"
+    ANSWERED = "answered"
+    DEAD = "dead"  # the process ended before it was delivered
+
+
+class Letter(msgspec.Struct, frozen=True, array_like=True):
+    """A message that a process has sent to another one; its number is that of its (first) page there."""
+
+    id: int
+    to: int
+    at: int
+    reply_to: int = 0
+    fate: Fate = Fate.ACCEPTED
+
+
+OUTSIDE: Final = 0
+ORPHAN: Final = -1
+"""Whose child a process is that somebody outside has made, or whose parent is no more."""
+
+
 class Process(msgspec.Struct, array_like=True):
     """The PCB. `instr` and `attempt` name what the CPU runs for it; `ids` are what it emitted before a preemption."""
 
@@ -125,7 +174,7 @@ class Process(msgspec.Struct, array_like=True):
     pending: list[Pending] = []
     raised: int = 0  # interrupts raised so far: the next one's number
     req: int = 0  # number of the last request it waited for
-    wait: Search | Load | Fetch | None = None
+    wait: Search | Load | Fetch | Await | Consent | None = None
     demand: bool = False  # the wait is a demand fault, to be answered into the recall area
     timers: list[int] = []
     said: int = 0  # messages put into the outbox so far
@@ -148,6 +197,16 @@ class Process(msgspec.Struct, array_like=True):
     facts: tuple[int, ...] = ()  # pages of the newest facts found, oldest first
     superseded: tuple[int, ...] = ()  # facts that later ones correct: searches leave them out
     tried: dict[str, int] = {}  # the calls of this turn in words, newest last, by how often each has failed
+    parent: int = OUTSIDE  # the process that has made it
+    group: int = 0  # the first of its process group, which its children join
+    grants: tuple[Grant, ...] = ()
+    letters: tuple[Letter, ...] = ()  # its newest messages to others, oldest first
+    day: int = 0  # the day (since 1970, UTC) of which it has used
+    day_tokens: int = 0  # so many, its children's included
+    lent: int = 0  # tokens kept for the instruction that is under way, of what it may use; 0: it is not limited
+    low: tuple[str, ...] = ()  # blocks and timers (`block NAME`, `timer N`) of its own that it wrote under others' eyes
+    audits: int = 0  # calls that its audit has numbered
+    reaped: bool = False  # its parent knows how it ended: it goes for good
 
     @property
     def name(self) -> str:

@@ -60,6 +60,20 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     ends: bool
 
 
+class Audited(msgspec.Struct, frozen=True, array_like=True):
+    """A call that the audit keeps: when, in which step, what was called in words, under which pages that are not the
+    user's, what became of it, and by whose right (grants as text, the giver's name in each).
+    """
+
+    at: int
+    lsn: int
+    call: str
+    low: tuple[int, ...]
+    verdict: str  # allowed, asked, granted, denied, forbidden
+    why: str = ""
+    rights: tuple[str, ...] = ()
+
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -109,6 +123,7 @@ TABLES: Final[dict[str, Table]] = {
             "attempt": 0,  # a run that was cut off is another attempt
             "restarted": False,
             "accounts": None,  # what was evaluated or emitted again counts again
+            "lent": 0,  # likewise
             "policy": None,  # it may date what it keeps by references, and a restart refers to nothing again
         },
         nested={"pending": {"at": 0}},  # the same at another time
@@ -143,9 +158,17 @@ TABLES: Final[dict[str, Table]] = {
         Said,
         unhashed="no step reads it: clients find with it what a message was answered",
     ),
+    "audit": Table(
+        "process, number",
+        2,
+        "of a call under others' eyes, or one that was refused: what was called, what was in view, who allowed it",
+        Audited,
+        in_place=True,
+        unhashed="no step reads it: it is for people who ask why",
+    ),
     "set": Table(
         "`settings`, `model`, `cpu`, `served`, `embedded`, `measure`, `clock`, `panics`, `upgraded`, `upgraded4`, "
-        "`upgraded5`",
+        "`upgraded5`, `upgraded6`",
         0,
         "how the machine is run; events that panicked it",
         in_place=True,
@@ -170,7 +193,7 @@ class Form(NamedTuple):
     entry: Callable[[bytes], JournalEntry]
 
 
-CURRENT: Final = Form(5, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
+CURRENT: Final = Form(6, msgspec.msgpack.Decoder(Process).decode, encode, msgspec.msgpack.Decoder(JournalEntry).decode)
 
 HASHED: Final = tuple(name for name, table in TABLES.items() if not table.unhashed)
 STATE: Final = tuple(name for name in HASHED if TABLES[name].in_place)

@@ -14,9 +14,10 @@ from typing import Final
 
 import msgspec
 
-from kernel import records
+from kernel import capabilities, records
 from kernel.errors import BadInput, Busy
 from kernel.event import Forget, Removed, What
+from kernel.limits import AUDITS_MAX
 from kernel.memory.measure import Part
 from kernel.memory.page import Kind, Origin, Page, Role
 from kernel.paging import alloc, backlog
@@ -100,6 +101,10 @@ def removed(kernel: Kernel, event: Removed) -> None:
     kernel.write("proc", records.key(proc.pid), None)
     proc.backlog = {}
     backlog.owing(kernel, proc)
+    for number in range(max(1, proc.audits - AUDITS_MAX), proc.audits + 1):
+        kernel.write("audit", records.key(proc.pid, number), None)
+    capabilities.forgotten(kernel, proc.pid)
+    kernel.children.get(proc.parent, set()).discard(proc.pid)
     kernel.policies.pop(proc.pid, None)
     del kernel.procs[proc.pid], kernel.names[proc.name]
     kernel.note(What.REMOVE, proc, text=f"{proc.name}, with {len(event.pages)} pages")

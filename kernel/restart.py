@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kernel import dispatch, formats, records, removal, turn
+from kernel import dispatch, formats, ipc, kin, records, removal, turn, waiting
 from kernel.errors import BadInput, KernelPanic
 from kernel.event import Arm, Booted, Tag, Upgraded, What
 from kernel.interrupts import Line, Pending
@@ -60,7 +60,7 @@ def derive(kernel: Kernel) -> None:
         if proc.state is State.SUSPENDED:
             outside[name][pid] = proc.spec.nice
         elif not proc.thread and (
-            proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and proc.in_turn)
+            proc.state in (State.READY, State.RUNNING) or (proc.state is State.BLOCKED and not waiting.apart(proc))
         ):
             inside[name][pid] = proc.spec.nice
         if proc.state is State.READY:
@@ -79,6 +79,8 @@ def _empty_lane(settings: Settings) -> Lane:
 def _known(kernel: Kernel) -> None:
     """Who is in a turn, which threads are the kernel's own, and whose pages they are yet to look at."""
     kernel.busy = {pid for pid, proc in kernel.procs.items() if proc.in_turn and not proc.thread}
+    kin.known(kernel)
+    ipc.known(kernel)
     kernel.threads = sorted(pid for pid, proc in kernel.procs.items() if proc.thread)
     kernel.owing = {}
     for proc in kernel.procs.values():
@@ -110,6 +112,7 @@ def booted(kernel: Kernel, event: Booted) -> None:
     for timer in kernel.timers.values():
         kernel.effect(Arm(timer.id, timer.due, timer.wall))
     removal.forgotten(kernel)
+    kin.reaping(kernel)
 
 
 def _fits(kernel: Kernel) -> None:
@@ -178,8 +181,7 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
     if sum(entry.tokens for entry in space.recall) > limits.recall:
         space.recall = []
         kernel.dirty(proc)
-    if proc.wait is not None:
-        kernel.effect(proc.wait)
+    waiting.ask(kernel, proc)
     if proc.thread and proc.in_turn and proc.wait is None and not space.recall:
         _begin_anew(kernel, proc)
         return
@@ -212,7 +214,7 @@ def _unpinned(entries: list[Entry], limit: int) -> list[Entry]:
 
 def _resized_pending(kernel: Kernel, proc: Process, one: Pending, event: Booted) -> Pending:
     """An undelivered interrupt with the sizes that its pages have now."""
-    role = Role.USER if one.line is Line.USER else Role.SYSTEM
+    role = Role.USER if one.line is Line.USER or ipc.is_letter(kernel, one) else Role.SYSTEM
     pages = tuple((page, event.resized[page] + kernel.costs(proc).role[role]) for page, _ in one.pages)
     return msgspec.structs.replace(one, pages=pages)
 

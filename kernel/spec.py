@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from kernel.errors import BadInput
-from kernel.limits import BLOCKS_MAX, CALLS_MAX, NAME_TEXT_MAX, NICE_MAX, NICE_MIN, SPEC_CHARS_MAX
+from kernel.limits import BLOCKS_MAX, CALLS_MAX, NAME_TEXT_MAX, NICE_MAX, NICE_MIN, POLICY_MAX, SPEC_CHARS_MAX
+from kernel.rights import Limits, Right, Verdict
 from kernel.sampling import Sampling
 
 Name: TypeAlias = Annotated[str, Meta(max_length=NAME_TEXT_MAX)]
@@ -22,6 +23,7 @@ SpecText: TypeAlias = Annotated[str, Meta(max_length=SPEC_CHARS_MAX)]
 Names: TypeAlias = Annotated[tuple[Name, ...], Meta(max_length=CALLS_MAX)]
 Blocks: TypeAlias = Annotated[dict[Name, SpecText], Meta(max_length=BLOCKS_MAX)]
 Think: TypeAlias = Annotated[str, Meta(pattern=r"^(auto|off|on|[1-9][0-9]{0,5})$")]
+Policy: TypeAlias = Annotated[dict[Right, Verdict], Meta(max_length=POLICY_MAX)]
 Nice: TypeAlias = Annotated[int, Meta(ge=NICE_MIN, le=NICE_MAX)]
 
 
@@ -37,6 +39,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     model: Name = ""  # which of the machine's
     sampling: Sampling | None = None  # how its words are drawn; None: as the machine's settings say
     think: Think = "auto"  # before an instruction: as the model's template has it, off, on, or on up to so many tokens
+    limits: Limits = Limits()  # what it may use
+    tainted: Policy = {}  # what becomes of a call while what is not the user's is in view
 
 
 def digest(text: str) -> str:

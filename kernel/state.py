@@ -89,6 +89,7 @@ class Draft(msgspec.Struct):
     ran: int = 0  # the process whose trap this step is
     call: str = ""  # what it called, in words, its name first; "": nothing that can be decoded
     failed: str = ""  # why the call that this step completes has failed
+    low: tuple[int, ...] = ()  # pages that are not the user's and were in view of the process whose trap this step is
 
 
 class InstructionSet(Protocol):
@@ -137,6 +138,10 @@ class InstructionSet(Protocol):
         """
         ...
 
+    def carry_out(self, kernel: Kernel, proc: Process, text: str, encoding: str) -> None:
+        """Carry out an instruction that was decoded before and for which there is consent. Raises as `execute`."""
+        ...
+
 
 class Kernel:
     """All state of the machine between two events."""
@@ -161,6 +166,8 @@ class Kernel:
         self.policies: dict[int, Policy] = {}
         self.divided: dict[tuple[str, int, str, int | None], Budgets] = {}  # by model, text, think, place of the split
         self.texts: dict[str, Entry] = {}  # text segments by digest
+        self.children: dict[int, set[int]] = {}  # by their parent, who are alive or not waited for
+        self.posted: dict[int, int] = {}  # by letter that is yet to be delivered, who sent it
         self.busy: set[int] = set()  # who is in a turn, the kernel's own threads excepted
         self.threads: list[int] = []  # the kernel's own
         self.owing: dict[str, set[int]] = {}  # by thread, processes with pages that it is yet to look at

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kernel import records
+import msgspec
+
+from kernel import quota, records
 from kernel.errors import SyscallError, some
 from kernel.event import Arm, Disarm, MovedTimer, TimerFired, What
 from kernel.interrupts import MASKABLE, Line
 from kernel.limits import NS, TIMER_S_MAX, TIMERS_MAX
+from kernel.memory.page import Origin
 from kernel.paging import alloc
-from kernel.process import Process, Timer
+from kernel.process import Await, Process, Timer
 from kernel.state import Kernel
 
 WALL = 5  # the format whose timers know the wall clock
@@ -33,13 +36,16 @@ def clock(kernel: Kernel) -> None:
 
 def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int, *, wall: bool = False) -> Timer:
     """Arm a timer of the process, for `due` and then every `every_ns` if that is not 0; `wall`: by the wall clock."""
-    if len(proc.timers) >= TIMERS_MAX:
-        raise SyscallError(f"{TIMERS_MAX} timers are set already; cancel one of {some(proc.timers)}")
+    allowed = quota.most(proc.spec.limits.timers, TIMERS_MAX)
+    if len(proc.timers) >= allowed:
+        raise SyscallError(f"{allowed} timers are set already; cancel one of {some(proc.timers)}")
     assert due >= (kernel.wall if wall else kernel.at), "it would come late"
     assert every_ns >= 0
     kernel.counters.timer += 1
     timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text, wall=wall and kernel.form.number >= WALL)
     proc.timers = [*proc.timers, timer.id]
+    if kernel.draft.low:
+        proc.low = (*proc.low, f"timer {timer.id}")
     _keep(kernel, timer)
     return timer
 
@@ -69,6 +75,14 @@ def hold(kernel: Kernel, proc: Process, lines: Iterable[Line], seconds: int) -> 
     set_masks(kernel, proc, {**proc.held, **dict.fromkeys(map(int, lines), until)})
 
 
+def alarm(kernel: Kernel, proc: Process, ns: int) -> int:
+    """Arm a timer that ends the wait which a process begins, in so long; its number."""
+    kernel.counters.timer += 1
+    timer = Timer(kernel.counters.timer, proc.pid, kernel.at + ns, 0, "")
+    _keep(kernel, timer)
+    return timer.id
+
+
 def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
     """Set the masks of a process, those that have ended left out, and the timer at which the first of them ends."""
     proc.held = {line: until for line, until in held.items() if until > kernel.at}
@@ -92,7 +106,8 @@ def _keep(kernel: Kernel, timer: Timer) -> None:
 
 def disarm(kernel: Kernel, timer: int) -> None:
     """Forget a timer, on disk too."""
-    del kernel.timers[timer]
+    proc = kernel.procs[kernel.timers.pop(timer).pid]
+    proc.low = tuple(one for one in proc.low if one != f"timer {timer}")
     kernel.write("timer", records.key(timer), None)
     kernel.effect(Disarm(timer))
 
@@ -112,12 +127,18 @@ def fired(kernel: Kernel, event: TimerFired) -> Process | None:
         assert timer.id == proc.unmask, "one timer stands for all masks"
         set_masks(kernel, proc, proc.held)
         return proc
+    if isinstance(proc.wait, Await) and proc.wait.timer == timer.id:
+        disarm(kernel, timer.id)
+        proc.wait = msgspec.structs.replace(proc.wait, timer=0, late=True)
+        return proc
     assert timer.id in proc.timers
     if any(one.timer == timer.id for one in proc.pending):
         proc.accounts.coalesced += 1
         kernel.note(What.COALESCED, proc, line=Line.TIMER)
     else:
-        pages = alloc.alert(kernel, proc, "timer", timer=timer.id, text=timer.text, late_s=late // NS)
+        origin = Origin.DERIVED if f"timer {timer.id}" in proc.low else Origin.KERNEL
+        text = alloc.quoted(kernel, timer.text)
+        pages = alloc.alert(kernel, proc, "timer", origin=origin, timer=timer.id, text=text, late_s=late // NS)
         kernel.raise_(proc, Line.TIMER, pages, timer=timer.id)
     if timer.every_ns:
         timer.due, timer.wall = kernel.at + timer.every_ns - late % timer.every_ns, False
@@ -140,7 +161,8 @@ def check(kernel: Kernel) -> None:
             timer = kernel.timers[proc.unmask]
             assert (timer.pid, timer.unmask) == (proc.pid, True)
             assert timer.due == min(proc.held.values()), "it is not the first that ends"
-    known = [timer for proc in kernel.procs.values() for timer in (*proc.timers, proc.unmask) if timer]
+    waits = [proc.wait.timer for proc in kernel.procs.values() if isinstance(proc.wait, Await) and proc.wait.timer]
+    known = waits + [timer for proc in kernel.procs.values() for timer in (*proc.timers, proc.unmask) if timer]
     assert sorted(known) == sorted(kernel.timers), "a timer that nobody has, or two do"
     assert all(key == timer.id for key, timer in kernel.timers.items())
     assert max(kernel.timers, default=0) <= kernel.counters.timer

@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import dispatch, life, manner, tried, turn
+from kernel import dispatch, life, manner, quota, tried, turn
 from kernel.errors import Illegal, KernelPanic, SyscallError
 from kernel.event import NOBODY, Outcome, Trapped, What
 from kernel.limits import FAILED_MAX, ILLEGAL_MAX, ITEM_ERRORS_MAX
@@ -42,6 +42,7 @@ def trapped(kernel: Kernel, event: Trapped) -> None:
     counts.shared += event.shared
     awaited = proc.state is State.RUNNING and proc.tag == event.tag
     _worked(kernel, proc, event, awaited)
+    quota.settle(kernel, proc, event.decoded, over=awaited and event.outcome in (Outcome.SYSCALL, Outcome.ILLEGAL))
     if not awaited:
         return  # killed meanwhile, and perhaps started again
     proc.turn_tokens += event.decoded
@@ -104,7 +105,7 @@ def _device_failed(kernel: Kernel, proc: Process, error: str) -> None:
 
 def _instruction(kernel: Kernel, proc: Process, event: Trapped) -> None:
     """Carry out what was emitted, and let the turn go on if that did not end it."""
-    kernel.draft.emission = event
+    kernel.draft.emission, kernel.draft.low = event, event.low
     proc.space.group += 1
     proc.turn_syscalls += 1
     proc.accounts.syscalls += 1
@@ -122,8 +123,7 @@ def _instruction(kernel: Kernel, proc: Process, event: Trapped) -> None:
         else:
             _failed(kernel, proc, str(exc), page)
     transcript.emitted(kernel, proc)
-    if proc.state is State.READY:
-        turn.go_on(kernel, proc)
+    turn.after(kernel, proc)
 
 
 def _page(kernel: Kernel, proc: Process, text: str) -> str:

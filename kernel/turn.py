@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel import dispatch, interrupts, outbox, tried, waiting
+from kernel import awaiting, dispatch, interrupts, ipc, outbox, quota, tried, waiting
 from kernel.errors import BadInput
 from kernel.event import Halted, What
 from kernel.interrupts import Line, Pending
-from kernel.limits import TURN_SYSCALLS_MAX, TURN_TOKENS_MAX
+from kernel.limits import TURN_SYSCALLS_MAX
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Role
 from kernel.paging import accessed, answered, backlog, faults, queue, share, thoughts, transcript
@@ -47,15 +47,21 @@ def flags(proc: Process) -> str:
 
 
 def wake(kernel: Kernel, proc: Process | None) -> None:
-    """Something became pending for a process; if it is idle, it looks. None: for nobody."""
-    if proc is not None and proc.state is State.IDLE:
+    """Something became pending for a process; if it is idle, or waits for others, it looks. None: for nobody."""
+    if proc is None:
+        return
+    if proc.state is State.IDLE:
         _boundary(kernel, proc)
+    elif awaiting.looked(kernel, proc):
+        go_on(kernel, proc)
 
 
 def interrupt(kernel: Kernel, proc: Process) -> None:
     """A user's message became pending: wakes the process, or stops what it is emitting if it asked for that."""
     if proc.state is State.IDLE:
         _boundary(kernel, proc)
+    elif awaiting.looked(kernel, proc):
+        go_on(kernel, proc)
     elif proc.spec.abort and Line.USER not in proc.holding(kernel.at):
         _abort(kernel, proc)
 
@@ -89,8 +95,19 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
         transcript.tell(kernel, proc, kernel.iset.alert("now", proc.spec.calls, at=kernel.wall))
     if asked and faults.wanted(kernel, proc):
         waiting.block(kernel, proc, faults.demand(kernel, proc, asked), demand=True)
+    elif why := quota.reserve(kernel, proc):
+        _limited(kernel, proc, why)
     else:
         dispatch.ready(kernel, proc)
+
+
+def _limited(kernel: Kernel, proc: Process, why: str) -> None:
+    """A turn ends before its next instruction, for which nothing is left of what the process may use."""
+    kernel.note(What.LIMIT, proc, text=why)
+    transcript.tell(kernel, proc, kernel.iset.alert("limit", proc.spec.calls, why=why))
+    outbox.tell(kernel, proc, kernel.iset.alert("limit", proc.spec.calls, why=why))
+    close(kernel, proc)
+    _boundary(kernel, proc)
 
 
 def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
@@ -109,8 +126,10 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
         )
         return []
     user = one.line is Line.USER
-    kind, role = (Kind.MESSAGE, Role.USER) if user else (Kind.ALERT, Role.SYSTEM)
+    said = user or ipc.is_letter(kernel, one)
+    kind, role = (Kind.MESSAGE, Role.USER) if said else (Kind.ALERT, Role.SYSTEM)
     entries = [Entry(page, tokens, kind, role) for page, tokens in one.pages]
+    ipc.delivered(kernel, one)
     if user and one.mid:
         proc.answers += (one.mid,)
     limits, total = kernel.budgets(proc), sum(entry.tokens for entry in entries)
@@ -121,7 +140,7 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
             queue.append(kernel, proc, entry)
     if user:
         proc.accounts.entered += total
-    return [entry.page for entry in entries] if user else []
+    return [entry.page for entry in entries] if said else []
 
 
 def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
@@ -156,7 +175,7 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
         if proc.in_turn and backlog.spent(kernel, proc):
             give_up(kernel, proc, "budget spent")
             return
-    elif proc.in_turn and (proc.turn_syscalls >= TURN_SYSCALLS_MAX or proc.turn_tokens >= TURN_TOKENS_MAX):
+    elif proc.in_turn and quota.spent(proc):
         transcript.tell(
             kernel,
             proc,
@@ -174,13 +193,19 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
     _boundary(kernel, proc)
 
 
+def after(kernel: Kernel, proc: Process) -> None:
+    """An instruction is done: the turn goes on, unless that ended it or has the process wait."""
+    if proc.state is State.READY:
+        go_on(kernel, proc)
+
+
 def close(kernel: Kernel, proc: Process) -> None:
     """The turn joins the queue, and what was recalled for it is dropped, or joins, too, if it was drawn on."""
     assert not proc.ids, "an instruction is under way"
     proc.in_turn = False
     kernel.busy.discard(proc.pid)
     kernel.seen.pop(proc.pid, None)
-    proc.turn_syscalls = proc.turn_tokens = 0
+    proc.turn_syscalls = proc.turn_tokens = proc.lent = 0
     proc.answers = ()
     if proc.tried:
         proc.tried = {}
@@ -210,6 +235,7 @@ def halted(kernel: Kernel, event: Halted) -> None:
             dispatch.stop(kernel, proc)
             proc.move(Move.TRAP)
         case State.BLOCKED:
+            awaiting.cancel(kernel, proc)
             proc.wait = None
             proc.req += 1  # what it waited for is an old number's
             proc.move(Move.WAKE)

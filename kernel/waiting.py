@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel.event import Fetch, Fetched, Load, Loaded, Search, Searched
-from kernel.process import Move, Process, State
+from kernel.event import Effect, Fetch, Fetched, Load, Loaded, Search, Searched
+from kernel.process import Await, Consent, Move, Process, State
 from kernel.state import Kernel
 
 ANSWERS: Final[dict[type, type]] = {Search: Searched, Load: Loaded, Fetch: Fetched}
 
 
-def block(kernel: Kernel, proc: Process, what: Search | Load | Fetch, *, demand: bool = False) -> None:
+def block(
+    kernel: Kernel, proc: Process, what: Search | Load | Fetch | Await | Consent, *, demand: bool = False
+) -> None:
     """Let a process wait for `what`, which has its next number; `demand`: for the kernel's sake (paging/faults.py)."""
     assert proc.wait is None, "one request at a time"
     assert not proc.ids, "what it emitted would be lost"
@@ -26,7 +28,20 @@ def block(kernel: Kernel, proc: Process, what: Search | Load | Fetch, *, demand:
     proc.wait, proc.demand = what, demand
     proc.move(Move.BLOCK)
     kernel.lane_of(proc.pid).ready.remove(proc.pid)
-    kernel.effect(what)
+    if apart(proc):
+        kernel.lane_of(proc.pid).admission.leave(proc.pid)
+    ask(kernel, proc)
+
+
+def apart(proc: Process) -> bool:
+    """Whether a process that is blocked makes room meanwhile: others, or people, take their time."""
+    return isinstance(proc.wait, Await | Consent)
+
+
+def ask(kernel: Kernel, proc: Process) -> None:
+    """Have devices do what a process waits for, anew after a boot; of others and of people nobody asks it."""
+    if isinstance(proc.wait, Effect):
+        kernel.effect(proc.wait)
 
 
 def completed(kernel: Kernel, event: Searched | Loaded | Fetched) -> Process | None:
@@ -34,7 +49,7 @@ def completed(kernel: Kernel, event: Searched | Loaded | Fetched) -> Process | N
     proc = kernel.procs.get(event.pid)
     if proc is None or proc.wait is None or proc.req != event.req:
         return None
-    assert ANSWERS[type(proc.wait)] is type(event), "the answer to another question"
+    assert ANSWERS.get(type(proc.wait)) is type(event), "the answer to another question"
     kernel.dirty(proc)
     proc.wait = None
     proc.move(Move.WAKE)
@@ -48,5 +63,6 @@ def check(proc: Process) -> None:
         assert proc.wait.pid == proc.pid
         assert proc.wait.req == proc.req, "it waits for an old answer"
         assert isinstance(proc.wait, Search) or not proc.demand
+        assert not isinstance(proc.wait, Await) or proc.wait.children or proc.wait.letter, "for nobody"
         if isinstance(proc.wait, Search):
             assert proc.demand == bool(proc.wait.pages), "a demand fault asks by pages, and it alone"

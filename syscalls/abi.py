@@ -15,14 +15,19 @@ from msgspec import Meta
 
 from kernel.interrupts import MASKABLE
 from kernel.limits import (
+    CALLS_MAX,
     FACT_CHARS_MAX,
     MASK_S_MAX,
     NAME_CHARS_MAX,
+    NAME_TEXT_MAX,
     QUERY_CHARS_MAX,
     READ_PAGES_MAX,
+    RIGHT_CHARS_MAX,
     SEARCH_HITS_MAX,
     TIMER_S_MAX,
+    WAITED_S_MAX,
 )
+from kernel.rights import Limits
 
 TRAP_MARK: Final = "!"
 """In the prose encoding, a first character that starts a syscall; anything else is what the process says."""
@@ -36,6 +41,9 @@ Date = Annotated[str, Meta(max_length=32)]
 PageNumber = Annotated[int, Meta(ge=1, le=(1 << 53))]
 PageNumbers = Annotated[tuple[PageNumber, ...], Meta(min_length=1, max_length=READ_PAGES_MAX)]
 Seconds = Annotated[int, Meta(ge=1, le=TIMER_S_MAX)]
+ProcessName = Annotated[str, Meta(min_length=1, max_length=NAME_TEXT_MAX)]
+RightName = Annotated[str, Meta(min_length=1, max_length=RIGHT_CHARS_MAX)]
+RIGHTS_MAX: Final = 16  # of a child, given with it
 LineName = Literal["user", "ipc", "child", "timer", "device"]
 assert get_args(LineName) == tuple(line.name.lower() for line in MASKABLE)
 LineNames = Annotated[tuple[LineName, ...], Meta(min_length=1, max_length=len(MASKABLE))]
@@ -55,12 +63,14 @@ class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     returns: ClassVar[bool] = True  # False: ends the turn, nothing comes back
     one_of: ClassVar[tuple[str, ...]] = ()  # of these fields a call says exactly one: another value than the default
     own: ClassVar[bool] = False  # True: of the kernel's own threads alone, and in nobody else's mask
+    inward: ClassVar[bool] = False  # True: it changes nothing but what is in view, whatever it says; or speaks
     granted: ClassVar[bool] = False  # True: only who was given it by name may emit it
 
 
 class SendMessage(Syscall, frozen=True):
     """Say something to the user; ends the turn unless there is more to come."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"send_message","text":"Hello."}'
     when: ClassVar[str] = "talks to you, or asks something that you know"
     worked: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -110,6 +120,7 @@ class Remember(Syscall, frozen=True):
 class Search(Syscall, frozen=True):
     """Find earlier messages (recall), the archive, or all; since and until are dates; cursor is the next page's."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"search","query":"name of the cat"}'
     when: ClassVar[str] = "asks for something that was said earlier"
     worked: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -128,6 +139,7 @@ class Search(Syscall, frozen=True):
 class Read(Syscall, frozen=True):
     """Bring pages back into view by number."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"read","pages":[12,13]}'
     pages: PageNumbers
 
@@ -135,6 +147,7 @@ class Read(Syscall, frozen=True):
 class Pin(Syscall, frozen=True):
     """Keep a page in view whatever else must leave."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"pin","page":12}'
     page: PageNumber
 
@@ -142,6 +155,7 @@ class Pin(Syscall, frozen=True):
 class Unpin(Syscall, frozen=True):
     """Let a pinned page leave again."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"unpin","page":12}'
     page: PageNumber
 
@@ -149,6 +163,7 @@ class Unpin(Syscall, frozen=True):
 class Evict(Syscall, frozen=True):
     """Remove pages from view; they stay on disk, where search and read find them."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"evict","pages":[12]}'
     pages: PageNumbers
 
@@ -188,6 +203,7 @@ class Sleep(Syscall, frozen=True):
 class Mask(Syscall, frozen=True):
     """Hold back interrupts of some lines for so many seconds; they are kept, and delivered after that."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"mask","lines":["timer"],"seconds":600}'
     lines: LineNames
     seconds: Annotated[int, Meta(ge=1, le=MASK_S_MAX)]
@@ -196,6 +212,7 @@ class Mask(Syscall, frozen=True):
 class Unmask(Syscall, frozen=True):
     """Let interrupts of some lines through again."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"unmask","lines":["timer"]}'
     lines: LineNames
 
@@ -203,6 +220,7 @@ class Unmask(Syscall, frozen=True):
 class Yield(Syscall, frozen=True):
     """End the turn without saying anything."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"yield"}'
     when: ClassVar[str] = "wants nothing"
     returns: ClassVar[bool] = False
@@ -211,6 +229,7 @@ class Yield(Syscall, frozen=True):
 class Help(Syscall, frozen=True):
     """Show the manual's page of a syscall: how it is written, and within which bounds."""
 
+    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"help","call":"search"}'
     call: BlockName
 
@@ -221,6 +240,76 @@ class Exit(Syscall, frozen=True):
     example: ClassVar[str] = '{"op":"exit"}'
     returns: ClassVar[bool] = False
     status: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Spawn(Syscall, frozen=True):
+    """Make a process of your own, with a task; it may do no more than you. Its end, and its messages, interrupt you."""
+
+    example: ClassVar[str] = '{"op":"spawn","name":"reader","task":"Read page 12 and tell me who signed it."}'
+    granted: ClassVar[bool] = True
+    name: BlockName
+    task: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)] = ""
+    system: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)] = ""
+    calls: Annotated[tuple[BlockName, ...], Meta(max_length=CALLS_MAX)] = ()
+    rights: Annotated[tuple[RightName, ...], Meta(max_length=RIGHTS_MAX)] = ()
+    model: Annotated[str, Meta(max_length=NAME_TEXT_MAX)] = ""
+    limits: Limits = Limits()
+
+
+class Fork(Syscall, frozen=True):
+    """Make a copy of yourself, which sees what you see, with a task of its own."""
+
+    example: ClassVar[str] = '{"op":"fork","name":"other","task":"Try it the other way round."}'
+    granted: ClassVar[bool] = True
+    name: BlockName
+    task: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)] = ""
+
+
+class Wait(Syscall, frozen=True):
+    """Wait until a child, or any of them, has ended, or until a message is answered; for so many seconds at most."""
+
+    example: ClassVar[str] = '{"op":"wait","child":"reader","seconds":600}'
+    granted: ClassVar[bool] = True
+    inward: ClassVar[bool] = True
+    child: Annotated[str, Meta(max_length=NAME_TEXT_MAX)] = ""
+    reply: Annotated[int, Meta(ge=0, le=(1 << 53))] = 0
+    seconds: Annotated[int, Meta(ge=0, le=WAITED_S_MAX)] = 0
+
+
+class Kill(Syscall, frozen=True):
+    """End a child; its memory goes with it."""
+
+    example: ClassVar[str] = '{"op":"kill","process":"reader"}'
+    granted: ClassVar[bool] = True
+    process: ProcessName
+
+
+class Send(Syscall, frozen=True):
+    """Send a message to another process, or to your parent; reply_to is the number of the message it answers."""
+
+    example: ClassVar[str] = '{"op":"send","to":"parent","text":"Ana Ruiz signed it."}'
+    granted: ClassVar[bool] = True
+    to: ProcessName
+    text: Text
+    reply_to: Annotated[int, Meta(ge=0, le=(1 << 53))] = 0
+
+
+class Grant(Syscall, frozen=True):
+    """Give a child a right that you hold."""
+
+    example: ClassVar[str] = '{"op":"grant","child":"reader","right":"send:crew/writer"}'
+    granted: ClassVar[bool] = True
+    child: ProcessName
+    right: RightName
+
+
+class Revoke(Syscall, frozen=True):
+    """Take rights from a child that you have given it."""
+
+    example: ClassVar[str] = '{"op":"revoke","child":"reader","right":"send:*"}'
+    granted: ClassVar[bool] = True
+    child: ProcessName
+    right: RightName
 
 
 class Fact(Syscall, frozen=True):
@@ -262,6 +351,13 @@ AnySyscall: TypeAlias = (
     | Yield
     | Help
     | Exit
+    | Spawn
+    | Fork
+    | Wait
+    | Kill
+    | Send
+    | Grant
+    | Revoke
     | Fact
     | Block
 )

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final, get_type_hints
 
+from kernel import capabilities, guard
 from kernel.errors import KernelPanic, SyscallError
 from kernel.process import REFLECTION, SUMMARY, Process
 from kernel.state import Kernel
-from syscalls import abi, grammar, interrupts, manual, memory, messages, process, reflection, time, words
+from syscalls import abi, family, grammar, interrupts, manual, memory, messages, process, reflection, time, words
 from syscalls.abi import Syscall
-from syscalls.decode import allowed, in_words, meant, parse
+from syscalls.decode import allowed, decode, in_words, meant, name_of, parse
 
 Handler = Callable[[Kernel, Process, Any], None]
-FAMILIES: Final = (messages, memory, time, interrupts, process, reflection)
+FAMILIES: Final = (messages, memory, time, interrupts, process, family, reflection)
 
 WORDS: Final[dict[str, Callable[..., str]]] = {
     "stub": words.stub,
@@ -28,6 +29,12 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "now": words.now,
     "timer": words.timer,
     "raised": words.raised,
+    "letter": words.letter,
+    "undelivered": words.undelivered,
+    "ended": words.ended,
+    "forked": words.forked,
+    "limit": words.limit,
+    "asks": words.asks,
     "budget": words.budget,
     "stopped": words.stopped,
     "stuck": words.stuck,
@@ -44,8 +51,8 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
 def by_call(families: Iterable[ModuleType], prefix: str) -> dict[type[Syscall], Callable[..., Any]]:
     """Functions of modules whose names begin so, by the syscall that each is of. Raises KernelPanic for two of one."""
     found: dict[type[Syscall], Callable[..., Any]] = {}
-    for family in families:
-        for name, function in vars(family).items():
+    for module in families:
+        for name, function in vars(module).items():
             if name.startswith(prefix):
                 call = get_type_hints(function)["call"]
                 if call in found:
@@ -117,5 +124,18 @@ class Table:
         """Decode one instruction and carry it out. Raises SyscallError before anything has changed."""
         call = parse(text, encoding, proc.spec.calls, truncated)
         kernel.draft.call = in_words(call)
-        allowed(call, proc.spec.calls)
+        try:
+            allowed(call, proc.spec.calls)
+        except SyscallError as exc:
+            guard.refused(kernel, proc, str(exc))
+            raise
+        name = family.needed(kernel, proc, call) or name_of(call)
+        if guard.entered(kernel, proc, name, text, inward=call.inward):
+            HANDLERS[type(call)](kernel, proc, call)
+
+    def carry_out(self, kernel: Kernel, proc: Process, text: str, encoding: str) -> None:
+        """The same for one that was let through. Raises SyscallError where it may not be made any more."""
+        call = decode(text, encoding, proc.spec.calls, False)
+        if right := family.needed(kernel, proc, call):
+            capabilities.demand(kernel, proc, right)
         HANDLERS[type(call)](kernel, proc, call)

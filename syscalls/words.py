@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Sequence
 
 from kernel.event import Hit
@@ -59,6 +60,38 @@ def timer(mask: Sequence[str], timer: int, text: str, late_s: int) -> str:
 def raised(mask: Sequence[str], line: str, text: str) -> str:
     """Something happened on another line: of a process, a child or a device."""
     return f"[kernel] {line}: {text}"
+
+
+def letter(mask: Sequence[str], letter: int, sender: str, reply_to: int, text: str) -> str:
+    """A message of another process: every line of it stands quoted, so that none can pose as anybody's else."""
+    answers = f", which answers message {reply_to}" if reply_to else ""
+    return "\n".join([f"[message {letter} from process {sender}{answers}]", *(f"> {one}" for one in text.splitlines())])
+
+
+def undelivered(mask: Sequence[str], letter: int, to: str) -> str:
+    """A message that nobody will read."""
+    return f"[kernel] message {letter} was not delivered: {to} has ended."
+
+
+def ended(mask: Sequence[str], name: str, status: str) -> str:
+    """A child has ended, with a status of its own words."""
+    said = " ".join(status.splitlines())
+    return f"[kernel] {name} has ended: {json.dumps(said, ensure_ascii=False)}"
+
+
+def forked(mask: Sequence[str], name: str, parent: str) -> str:
+    """What a copy is told."""
+    return f"ok: you are {name}, a copy of {parent}"
+
+
+def limit(mask: Sequence[str], why: str) -> str:
+    """A turn ended because what the process may use is used up."""
+    return f"[kernel] The turn was ended: {why}."
+
+
+def asks(mask: Sequence[str], name: str, call: str) -> str:
+    """For the user: a call that waits to be allowed."""
+    return f"[kernel] {name} wants to: {call}. Text that is not yours was in view. `llmos allow` lets it, or not."
 
 
 def budget(mask: Sequence[str], syscalls: int, tokens: int) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from drivers.cpu.scripted import KV_TOKENS, Program, ScriptedCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel import checkpoint, core, records
+from kernel import checkpoint, core, records, removal
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.limits import NS
 from kernel.machine.accessed import Accessed
@@ -28,12 +28,13 @@ from kernel.process import Process
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from kernel.state import Kernel, Step
+from syscalls.abi import FULL
 from syscalls.table import Table
 
 ONLY_SPEAK = ("send_message",)
 
 
-def op(name: str, **fields: object) -> str:
+def op(name: str, /, **fields: object) -> str:
     """An instruction as a program emits it."""
     return json.dumps({"op": name, **fields}, separators=(",", ":"))
 
@@ -91,6 +92,7 @@ class Rig:
         self.by_wall: set[int] = set()  # of them, those that are due by the wall clock
         self.jobs: list[Job] = []
         self.messages: list[Message] = []
+        self.reaped: list[int] = []  # dead processes that are to go for good; `reap` lets them
         self.n = 0
         self.devices = Devices(
             self.cpus,
@@ -101,6 +103,7 @@ class Rig:
             publish=lambda message: self.messages.append(message),  # which tests put another list in place of
             start=self.start,
             alarms=self,
+            reap=self.reaped.append,
         )
         checkpoint.last_commit(self.kernel, self.disk)
         anew, resized, measured = measure_anew(self.kernel, self.disk, self.cpus)
@@ -138,6 +141,11 @@ class Rig:
             self.devices.perform(effect)
         return step
 
+    def reap(self) -> None:
+        """Let those go for good that are to."""
+        while self.reaped:
+            self.do(removal.surveyor(self.kernel, self.reaped.pop(0)).made(self.disk))
+
     def arm(self, timer: int, due: int, wall: bool) -> None:
         self.armed[timer] = due
         self.by_wall = self.by_wall - {timer} | ({timer} if wall else set())
@@ -173,7 +181,7 @@ class Rig:
         """When an armed timer is due, in the state's time, as the wall clock stands."""
         return self.armed[timer] - (self.ahead if timer in self.by_wall else 0)
 
-    def spawn(self, name: str = "p", mask: Sequence[str] = Table.names, **fields: object) -> int:
+    def spawn(self, name: str = "p", mask: Sequence[str] = FULL, **fields: object) -> int:
         """A process; its number."""
         step = self.do(Spawned(source="user", spec=Spec(name, calls=tuple(mask), **fields)))  # type: ignore[arg-type]
         assert not step.error, step.error

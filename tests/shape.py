@@ -23,19 +23,22 @@ EFFECTS = {effect.__name__ for effect in get_args(AnyEffect)}
 FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     (
         "words of the house",
-        ("errors", "text", "limits", "discover", "failpoint", "interrupts", "sampling", "settings", "spec"),
+        ("errors", "text", "limits", "discover", "failpoint", "interrupts", "rights", "sampling", "settings", "spec"),
     ),
     ("what memory is", ("memory/",)),
     ("the boundary, and what is on disk", ("event", "ports", "process", "scheduler/", "records", "formats", "aside")),
     ("the store", ("state",)),
-    ("who waits, who runs, what a page is", ("manner", "waiting", "tried", "dispatch", "paging/alloc")),
+    ("who waits, who runs, what a page is", ("manner", "waiting", "tried", "quota", "dispatch", "paging/alloc")),
     (
         "the segments of an address space",
         ("paging/segments", "paging/share", "paging/backlog", "paging/summary", "paging/queue", "paging/transcript"),
     ),
-    ("what a syscall or an event does to it", ("paging/", "timers", "controller", "outbox")),
+    (
+        "what a syscall or an event does to it",
+        ("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "capabilities", "guard"),
+    ),
     ("a turn", ("turn",)),
-    ("a life", ("life", "kthread", "change", "removal")),
+    ("a life", ("life", "kin", "children", "kthread", "change", "removal")),
     ("a trap", ("trap",)),
     ("a restart", ("restart", "checkpoint")),
     ("the step", ("core",)),

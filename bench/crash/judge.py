@@ -14,7 +14,7 @@ from drivers.disk.walk import walk
 from drivers.index.fused import verify
 from kernel.audit import audit, logical
 from kernel.errors import BadInput, KernelPanic
-from kernel.memory.page import Kind, Origin, Page
+from kernel.memory.page import OWN, Kind, Origin, Page
 from kernel.ports import Reads
 from kernel.process import Process
 from kernel.records import rows, unkey
@@ -93,7 +93,7 @@ def _messages(disk: Reads, client: Client, verdict: Verdict) -> None:
     """Every final message was heard once, in order, with its text."""
     said: dict[int, list[str]] = {}
     for page in _pages(disk):
-        if page.kind is Kind.MESSAGE and page.origin is Origin.PROCESS:
+        if page.kind is Kind.MESSAGE and page.origin in OWN:
             said.setdefault(page.pid, []).append(page.searched)
     verdict.duplicated += client.wrong
     for _, value in rows(disk, "proc"):

@@ -9,18 +9,18 @@ Not here: the rule (memory/attribution.py), what the kernel does with it (paging
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from kernel import dispatch
 from kernel.event import AnyEvent, Outcome, Trapped
-from kernel.limits import WORDS_CACHED_MAX
+from kernel.limits import ORIGINS_CACHED_MAX, WORDS_CACHED_MAX
 from kernel.machine.pages import Pages
 from kernel.memory import attribution
-from kernel.memory.page import UNRANKED, Kind, Role
+from kernel.memory.page import LOW, UNRANKED, Kind, Role
 from kernel.memory.words import terms
-from kernel.process import State
+from kernel.process import Process, State
 from kernel.state import Kernel
 
 
@@ -30,17 +30,44 @@ class Accessed:
     def __init__(self, kernel: Kernel, pages: Pages) -> None:
         self._kernel, self._pages = kernel, pages
         self._words: OrderedDict[int, frozenset[str]] = OrderedDict()
+        self._lows: dict[int, bool] = {}  # whether a page is not the user's
 
     def marked(self, event: AnyEvent) -> AnyEvent:
-        """An event as the kernel is to have it: the end of an awaited instruction with what its text drew on.
+        """An event as the kernel is to have it: the end of an awaited instruction with what its text drew on, and
+        with the pages in view that are not the user's.
 
         O(words of the text x pages in view).
         """
-        if not isinstance(event, Trapped) or event.outcome is not Outcome.SYSCALL or event.drew:
+        if not isinstance(event, Trapped) or event.outcome is not Outcome.SYSCALL:
             return event
         proc = self._kernel.procs.get(event.pid)
         if proc is None or proc.state is not State.RUNNING or proc.tag != event.tag:
             return event
+        if low := self._low_in_view(proc):
+            event = msgspec.structs.replace(event, low=low)
+        return event if event.drew else self._drawing(event, proc)
+
+    def _low_in_view(self, proc: Process) -> tuple[int, ...]:
+        """Pages in view, core memory among them, that are not the user's or quote such, in prompt order."""
+        space = proc.space
+        quoted = {entry.page: entry.shows for entry in space.queue}
+        apart = dispatch.apart(self._kernel, proc)
+        seen = [placed.page for placed in space.placed(apart=apart)]
+        low = self._low({*seen, *(page for one in seen for page in quoted.get(one, ()))})
+        return tuple(one for one in seen if one in low or not low.isdisjoint(quoted.get(one, ())))
+
+    def _low(self, numbers: Collection[int]) -> set[int]:
+        """Those of some pages that are not the user's."""
+        missing = [number for number in numbers if number not in self._lows]
+        for number, origin in zip(missing, self._pages.origins(missing), strict=True):
+            self._lows[number] = origin in LOW
+        found = {number for number in numbers if self._lows[number]}
+        while len(self._lows) > ORIGINS_CACHED_MAX:
+            self._lows.pop(next(iter(self._lows)))
+        return found
+
+    def _drawing(self, event: Trapped, proc: Process) -> Trapped:
+        """The event with the pages that its text drew on."""
         space = proc.space
         turn = space.queue[space.turn :]
         question = [one.page for one in turn if one.kind is Kind.MESSAGE and one.role is Role.USER]

@@ -14,7 +14,7 @@ import msgspec
 
 from kernel.event import Imported, Moved
 from kernel.limits import PENDING_MAX
-from kernel.memory.page import Kind, Origin, Role
+from kernel.memory.page import OWN, Kind, Origin, Role
 from kernel.memory.prompt import Layout
 
 EMITTED = (Kind.MESSAGE, Kind.SYSCALL)
@@ -28,7 +28,7 @@ def admitted(event: Imported) -> Imported:
 
 def _believed(page: Moved, groups: dict[int, int]) -> Moved:
     """A page as one that this machine may show; `groups` are the numbers given so far."""
-    said = page.origin is Origin.PROCESS and page.kind in EMITTED
+    said = page.origin in OWN and page.kind in EMITTED
     theirs = page.origin in (Origin.USER, Origin.FILE)
     where = page.where if page.where != "pending" or (page.kind, page.origin) == (Kind.MESSAGE, Origin.USER) else ""
     group = 0

@@ -24,6 +24,7 @@ from kernel.event import (
     Load,
     Message,
     Preempt,
+    Reap,
     Run,
     Search,
 )
@@ -63,10 +64,11 @@ class Devices:
         publish: Callable[[Message], None],
         start: Callable[[Run], None],
         alarms: Alarms,
+        reap: Callable[[int], None],
     ) -> None:
-        """`start` begins a run in its slot. `model_of`: by which model a process is run."""
+        """`start` begins a run in its slot, `reap` has a dead process removed. `model_of`: by which model one runs."""
         self._cpus, self._pages, self._index, self._model_of = cpus, pages, index, model_of
-        self._post, self._publish, self._start, self._alarms = post, publish, start, alarms
+        self._post, self._publish, self._start, self._alarms, self._reap = post, publish, start, alarms, reap
 
     def transaction(self, steps: Sequence[Step]) -> list[Record]:
         """What to commit: the ids measured meanwhile, then of each key that the steps wrote the last value."""
@@ -95,6 +97,8 @@ class Devices:
                 self._cpus.fork(effect.parent, effect.child, self._model_of(effect.child))
             case Forget():
                 self._cpus.forget(effect.pid)
+            case Reap():
+                self._reap(effect.pid)
             case Search():
                 self._index.search(effect)
             case Load():

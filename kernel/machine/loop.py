@@ -41,6 +41,7 @@ from kernel.machine.feed import Feed
 from kernel.machine.keeper import Keeper
 from kernel.machine.latency import Latency
 from kernel.machine.pages import Pages
+from kernel.machine.reaper import Reaper
 from kernel.machine.requests import Answer, Readers, Requests, Waiter
 from kernel.ports import Disk, Index, Post, Record, Streamed
 from kernel.settings import Settings
@@ -116,6 +117,7 @@ class Machine:
         self.feed = Feed(kernel, disk, self.readers)
         self.requests = Requests(kernel, cpus, iset, disk, index, settings, self.submit)
         self.timers = Timers(self.clock, self.post)
+        self.reaper = Reaper(self.requests)
         self.devices = Devices(
             cpus,
             self.pages,
@@ -125,6 +127,7 @@ class Machine:
             publish=self.feed.publish,
             start=self._start,
             alarms=self.timers,
+            reap=self.reaper.reap,
         )
         self.accessed = Accessed(kernel, self.pages)
         self.latency = Latency()
@@ -203,6 +206,7 @@ class Machine:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.timers.run)
+                nursery.start_soon(self.reaper.run)
                 await self._loop()
                 nursery.cancel_scope.cancel()
         finally:

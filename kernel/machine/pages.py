@@ -74,6 +74,17 @@ class Pages:
         """The texts of pages in view of a process of that model, as searches see them."""
         return [visible.page.searched for visible in self._visible(numbers, model)]
 
+    def origins(self, numbers: Sequence[int]) -> list[Origin | None]:
+        """Whose each page is; None for one that is not there."""
+        missing = [number for number in numbers if number not in self._kept]
+        rows = self._disk.get_many("page", [records.key(number) for number in missing])
+        found = {
+            number: records.page_of(row, self._disk.get).origin
+            for number, row in zip(missing, rows, strict=True)
+            if row is not None
+        }
+        return [self._kept[one].page.origin if one in self._kept else found.get(one) for one in numbers]
+
     def job(self, run: Run) -> Job:
         """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt)."""
         visible = self._visible([placed.page for placed in run.pages], run.model)

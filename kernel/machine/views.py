@@ -20,7 +20,7 @@ from kernel import formats, manner, records
 from kernel.errors import Unknown, some
 from kernel.event import AnyEvent, Message, Messaged, Note
 from kernel.memory.address_space import Entry as PageEntry
-from kernel.memory.page import Kind, Origin, Page, Role
+from kernel.memory.page import OWN, Kind, Origin, Page, Role
 from kernel.ports import Reads
 from kernel.process import Accounts, Process, State
 from kernel.sampling import Sampling
@@ -388,7 +388,7 @@ def calls(disk: Reads, pid: int, measure: str, *, since: int, upto: int, limit: 
             break
         if page.origin is Origin.KERNEL and page.kind is not Kind.MESSAGE:
             results.append(page)
-        if page.origin is not Origin.PROCESS or page.of:
+        if page.origin not in OWN or page.of:
             continue
         ids = disk.get("ids", records.ids_key(measure, page.id)) or b""
         told, answered = "\n".join(one.text for one in reversed(results)), results[-1].at if results else page.at

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from kernel import checkpoint, core
+from kernel import checkpoint, core, removal
+from kernel.errors import Busy
 from kernel.event import AnyEvent, ClockSet, Message, Messaged, Run, TimerFired
 from kernel.machine.accessed import Accessed
 from kernel.machine.clock import Clock, Sources
@@ -25,6 +26,7 @@ from kernel.ports import Cpu, Disk, Index
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
+AGAIN_NS = 100_000_000  # between two looks whether a dead process can go
 LASTING = ("user", "power", "watch")  # sources whose calls a power cut does not undo
 
 
@@ -67,6 +69,7 @@ class VirtualMachine:
             publish=unheard,
             start=self._start,
             alarms=self,
+            reap=self._reap,
         )
         checkpoint.last_commit(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
@@ -156,6 +159,18 @@ class VirtualMachine:
     def _push(self, when: int, source: str, what: AnyEvent | Callable[[], None]) -> None:
         self._put += 1
         heapq.heappush(self._heap, (when, source, self._put, what))
+
+    def _reap(self, pid: int) -> None:
+        """Remove a dead process, as soon as nothing of it is under way."""
+        self.call_at(self.now, "reap", lambda: self._removed(pid))
+
+    def _removed(self, pid: int) -> None:
+        try:
+            removal.over(self.kernel, pid)
+        except Busy:
+            self.call_at(self.now + AGAIN_NS, "reap", lambda: self._removed(pid))
+            return
+        self.do(removal.surveyor(self.kernel, pid).made(self.disk))
 
     def _start(self, run: Run) -> None:
         self.cpus.start(self.pages.job(run))

@@ -46,6 +46,15 @@ class Origin(enum.StrEnum):
     PROCESS = "process"
     FILE = "file"
     IMPORT = "import"  # an imported process brought it: it says whose it was, and nobody knows
+    PEER = "peer"  # another process of this machine sent it
+    TOOL = "tool"  # a tool answered it
+    DERIVED = "derived"  # the process emitted it while such pages were in view: it may be of theirs
+
+
+LOW: Final = (Origin.FILE, Origin.IMPORT, Origin.PEER, Origin.TOOL, Origin.DERIVED)
+"""What is not the user's, nor the process's own or the kernel's: what is made of it is to be trusted no better."""
+OWN: Final = (Origin.PROCESS, Origin.DERIVED)
+"""What the process emitted."""
 
 
 class Role(enum.StrEnum):

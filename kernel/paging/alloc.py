@@ -79,12 +79,19 @@ def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, page=number)
 
 
-def alert(kernel: Kernel, proc: Process, what: str, **numbers: object) -> list[Entry]:
-    """Pages of the kernel's for an interrupt that is yet to be delivered."""
+def alert(
+    kernel: Kernel, proc: Process, what: str, *, origin: Origin = Origin.KERNEL, **numbers: object
+) -> list[Entry]:
+    """Pages of the kernel's for an interrupt that is yet to be delivered; `origin`: of what it quotes."""
     text = kernel.iset.alert(what, proc.spec.calls, **numbers)
     assert text, "an interrupt says something whatever the mask"
     parts = measured(kernel, kernel.model_of(proc.pid), text, unit_text(kernel))
-    return [page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM) for part in parts]
+    return [page(kernel, proc.pid, part, Kind.ALERT, origin, Role.SYSTEM) for part in parts]
+
+
+def quoted(kernel: Kernel, text: str) -> str:
+    """A text of somebody's as words of the kernel's quote it: no line of it stands by itself. So since format 6."""
+    return " ".join(text.splitlines()) if kernel.form.number >= 6 else text
 
 
 def unit_text(kernel: Kernel) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel import records
+from kernel import quota, records
 from kernel.event import Filed
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.paging import alloc, transcript
@@ -12,10 +12,13 @@ from kernel.state import Kernel
 
 def archive(kernel: Kernel, proc: Process, text: str) -> int:
     """Store a page that is searched and never resident by itself; returns its number."""
+    quota.need(kernel, proc, "pages", proc.seq, proc.spec.limits.pages, 1 << 62)
+    origin = transcript.own(kernel)
+    role = Role.USER if origin is Origin.DERIVED else Role.SYSTEM  # no frame of the kernel's for what may be others'
     transcript.emitted(kernel, proc)
     first = 0
     for part in alloc.measured(kernel, kernel.model_of(proc.pid), text, alloc.unit_text(kernel)):
-        entry = alloc.page(kernel, proc.pid, part, Kind.ARCHIVE, Origin.PROCESS, Role.SYSTEM, area=Area.ARCHIVE)
+        entry = alloc.page(kernel, proc.pid, part, Kind.ARCHIVE, origin, role, area=Area.ARCHIVE)
         first = first or entry.page
     proc.space.evicted += 1  # there is now something that a demand fault could bring in
     return first

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from kernel.event import Brought
 from kernel.limits import BACKLOG_MAX, FACTS_SHOWN_MAX, ITEM_PAGES_MAX, ITEM_TOKENS_MAX, TURN_SYSCALLS_MAX
 from kernel.memory.address_space import Recalled
-from kernel.memory.page import Kind, Origin
+from kernel.memory.page import LOW, Kind, Origin
 from kernel.process import REFLECTION, SUMMARY, Process, Work
 from kernel.state import Kernel
 
@@ -66,8 +66,8 @@ def shown(kernel: Kernel, thread: Process, pages: Iterable[Brought]) -> list[Bro
     owner, costs = kernel.procs[work.owner], kernel.costs(thread)
     facts, room = set(owner.facts), kernel.budgets(thread).recall - costs.recall
     looked = [one for one in pages if one.kind in (Kind.MESSAGE, Kind.ARCHIVE)]
-    low = bool(looked) and looked[0].origin is Origin.FILE
-    beside = [one for one in pages if one.page in facts and (one.origin is Origin.FILE) == low]
+    foreign = bool(looked) and _foreign(kernel, looked[0].origin)
+    beside = [one for one in pages if one.page in facts and _foreign(kernel, one.origin) == foreign]
     taken: list[Brought] = []
     half = room // 4 if thread.thread == REFLECTION else 0
     for one in reversed(beside[-FACTS_SHOWN_MAX:]):
@@ -79,7 +79,7 @@ def shown(kernel: Kernel, thread: Process, pages: Iterable[Brought]) -> list[Bro
     known, left = len(taken), list[int]()
     for at, one in enumerate(looked):
         size = one.tokens + costs.recalled[one.role]
-        if one.origin is Origin.FILE and not low or one.origin is not Origin.FILE and low or size > room:
+        if _foreign(kernel, one.origin) != foreign or size > room:
             fresh = len(taken) == known  # larger than all the room there is: nobody can look at it
             left = [other.page for other in looked[at + fresh :]]
             break
@@ -95,9 +95,15 @@ def shown(kernel: Kernel, thread: Process, pages: Iterable[Brought]) -> list[Bro
         tuple(one.page for one in taken[known:]),
         tuple(one.at for one in taken[known:]),
         tuple(one.page for one in taken[:known]),
-        low,
+        foreign or any(one.origin is Origin.DERIVED for one in taken),
     )
     return taken[known:]
+
+
+def _foreign(kernel: Kernel, origin: Origin) -> bool:
+    """Whether a page is another's than the user's or the process's own; before format 6 that was a file's alone."""
+    foreign = origin in LOW and origin is not Origin.DERIVED
+    return foreign if kernel.form.number >= 6 else origin is Origin.FILE
 
 
 def spent(kernel: Kernel, thread: Process) -> bool:

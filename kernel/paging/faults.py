@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from kernel import waiting
 from kernel.event import Hit, Search, Searched, What
 from kernel.limits import FAULT_DEADLINE_S, HIT_TOKENS, RECALLED_MAX
@@ -191,7 +193,8 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
     else:
         shown = _fitting(kernel, proc, event.hits)
         more = event.more or len(shown) < len(event.hits)
-        text = kernel.iset.alert("hits", proc.spec.calls, hits=shown, more=more)
+        lines = tuple(msgspec.structs.replace(hit, text=alloc.quoted(kernel, hit.text)) for hit in shown)
+        text = kernel.iset.alert("hits", proc.spec.calls, hits=lines, more=more)
         transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in shown))
     return proc
 

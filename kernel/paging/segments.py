@@ -32,7 +32,9 @@ def data(kernel: Kernel, proc: Process) -> None:
         proc.space.data = None
         return
     part = alloc.measured(kernel, kernel.model_of(proc.pid), text, kernel.settings.window)[0]
-    proc.space.data = alloc.page(kernel, proc.pid, part, Kind.CORE, Origin.KERNEL, Role.SYSTEM)
+    low = any(f"block {name}" in proc.low for name in proc.spec.blocks)
+    origin = Origin.DERIVED if low else Origin.KERNEL
+    proc.space.data = alloc.page(kernel, proc.pid, part, Kind.CORE, origin, Role.SYSTEM)
 
 
 def text_of(kernel: Kernel, model: str, calls: tuple[str, ...], system: str) -> str:
@@ -86,6 +88,8 @@ def core_write(kernel: Kernel, proc: Process, block: str, text: str) -> None:
     if size > limit:
         raise SyscallError(f"core memory would have {size} tokens, {limit} are allowed; replace or remember instead")
     proc.spec = msgspec.structs.replace(proc.spec, blocks=blocks)
+    if kernel.draft.low:
+        proc.low = tuple(dict.fromkeys((*proc.low, f"block {block}")))
 
 
 def check(kernel: Kernel, proc: Process) -> None:

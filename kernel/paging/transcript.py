@@ -47,7 +47,7 @@ def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area
         proc.pid,
         part,
         kind,
-        Origin.PROCESS,
+        own(kernel),
         Role.ASSISTANT,
         area=area,
         gist=gist if gist != event.text else "",
@@ -57,9 +57,14 @@ def emitted(kernel: Kernel, proc: Process, kind: Kind = Kind.SYSCALL, area: Area
     return entry.page
 
 
+def own(kernel: Kernel) -> Origin:
+    """The origin of what the process of this step's trap makes: what was in view then may be in it."""
+    return Origin.DERIVED if kernel.draft.low else Origin.PROCESS
+
+
 def _thought(kernel: Kernel, proc: Process, part: Part) -> None:
     """Append what was thought before an instruction; what is longer than any page stands on disk alone."""
-    entry = alloc.page(kernel, proc.pid, part, Kind.THOUGHT, Origin.PROCESS, Role.ASSISTANT)
+    entry = alloc.page(kernel, proc.pid, part, Kind.THOUGHT, own(kernel), Role.ASSISTANT)
     if entry.tokens <= kernel.budgets(proc).unit:
         queue.append(kernel, proc, entry)
 

@@ -42,6 +42,7 @@ from kernel.process import State
 from kernel.sampling import RECOMMENDED, Sampling
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
+from syscalls.abi import FULL
 from syscalls.grammar import grammar
 from syscalls.table import Table
 from tests.servers import FAULTS, STALL_S, Fake, tokens
@@ -746,7 +747,7 @@ def test_roles_alternate_and_each_prompt_begins_as_the_one_before(system: System
         assert whole[len(part) - 1]["content"].startswith(part[-1]["content"])
 
 
-@pytest.mark.parametrize("mask", [("send_message",), ("send_message", "search", "yield"), Table.names])
+@pytest.mark.parametrize("mask", [("send_message",), ("send_message", "search", "yield"), FULL])
 @pytest.mark.parametrize("encoding", ["json", "prose"])
 def test_every_grammar_is_understood(mask: tuple[str, ...], encoding: str) -> None:
     may = asking.allowed(grammar(mask, encoding))

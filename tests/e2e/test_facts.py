@@ -13,6 +13,7 @@ from kernel.machine import views
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from llmos.ask import SOCKET
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.e2e.daemons import PATIENCE_S, llmos
 from tests.fakes import WordIndex
@@ -26,7 +27,7 @@ async def test_facts_are_listed_with_their_dates_pages_and_corrections(tmp_path:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(machine.run)
         await nursery.start(socket.serve, machine, tmp_path / SOCKET)
-        await machine.requests.spawn(Spec("main", Table.names), suit=())
+        await machine.requests.spawn(Spec("main", FULL), suit=())
         with trio.fail_after(PATIENCE_S):
             n = 0
             while len(views.facts(disk, 1, 9)) < 2:

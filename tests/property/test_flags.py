@@ -16,7 +16,7 @@ from kernel.process import State
 from kernel.settings import apply
 from kernel.spec import Spec
 from kernel.state import Step
-from syscalls.table import Table
+from syscalls.abi import FULL
 from tests.fakes import PowerCut, Rig, op
 
 PROCESSES = 3
@@ -80,7 +80,7 @@ class World:
                 case 7:
                     rig.cpu.failures = move % 3
                 case 8 if proc.state is State.ZOMBIE:
-                    rig.do(Spawned(source="user", spec=Spec(proc.name, calls=Table.names)))
+                    rig.do(Spawned(source="user", spec=Spec(proc.name, calls=FULL)))
                 case 8:
                     rig.do(Killed(source="user", pid=pid))
                 case 11:

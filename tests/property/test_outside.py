@@ -37,6 +37,7 @@ from kernel.settings import Settings, apply, keys
 from kernel.spec import Spec
 from llmos.init import recorded
 from llmos.scenario.format import Scenario
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import Rig, op
 
@@ -70,7 +71,7 @@ KINDS: Final = [kind.value for kind in Kind if kind not in (*parcel.REMADE, Kind
 def export(draw: Random) -> bytes:
     """An export that somebody else made: what the types admit, and now and then something that they do not."""
     head = HEAD.good(draw)
-    calls = draw.choice([list(Table.names), ["send_message"], ["yield", "read", "search"]])
+    calls = draw.choice([list(FULL), ["send_message"], ["yield", "read", "search"]])
     head["version"], head["spec"] = 2, {**head["spec"], "name": "guest", "calls": calls, "blocks": {"human": "tea"}}
     for timer in head["timers"]:
         timer["every_ns"] = draw.choice([0, 10**9, 60 * 10**9])

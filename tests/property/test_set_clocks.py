@@ -20,6 +20,7 @@ from kernel.replay import Replay
 from kernel.settings import Settings
 from kernel.spec import Spec
 from kernel.state import Step
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import op
 
@@ -75,7 +76,7 @@ class World:
         self.offset = wrong * NS
         self.timers: dict[int, Set] = {}
         self.boot(down=True)
-        self.pid = self.made.do(Spawned(source="user", spec=Spec("p", calls=Table.names))).pid
+        self.pid = self.made.do(Spawned(source="user", spec=Spec("p", calls=FULL))).pid
 
     def boot(self, *, down: bool) -> None:
         if down:  # the host's own clock begins anew

@@ -4,7 +4,8 @@ The fixtures are a machine of nine processes, as its kernels left it, with forks
 blocks, a policy with state, and a checkpoint. In format 2, 356 steps after that: one was running with tokens emitted,
 seven were blocked on a demand fault with a message pending, one was dead. In format 3 the same one brought up by the
 kernel of that format, and 208 steps later: two are running, two have recalled pages in view. In format 4 that one
-brought up again, and 202 steps later: timers wait for a date, and calls have failed that were illegal then.
+brought up again, and 202 steps later: timers wait for a date, and calls have failed that were illegal then. In format 5
+that one brought up again, and 74 steps later: two are running, one is blocked.
 """
 
 import tarfile
@@ -30,13 +31,14 @@ from tests.fakes import Rig
 from tests.sim.test_crash import program
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-STEPS = {2: 356, 3: 565, 4: 767}
+STEPS = {2: 356, 3: 565, 4: 767, 5: 841}
 HASH = {  # of the last step
     2: "a6779a9118d4fdf9ea03f6560ac804a2",
     3: "45404c7dbee04bf9ac255229bcf524a8",
     4: "e0c8c5af864479802b2d9cf2e1dcb7c0",
+    5: "0d575afc24169813a951fb554f88ad9e",
 }
-BLOCKED = {2: 7, 3: 0, 4: 0}
+BLOCKED = {2: 7, 3: 0, 4: 0, 5: 1}
 SETTINGS = ("sched.quantum=20", "window=3000", "memory.policy=ours", "sched.policy=mlfq")
 
 
@@ -104,11 +106,11 @@ def test_a_replay_goes_on_past_the_steps_that_brought_it_up(folder: Path, number
     assert [step.why for step in steps if step.why] == []
     assert replay.kernel.hash == rig.kernel.hash
     upgrades = [step.entry.event.to for step in steps if isinstance(step.entry.event, Upgraded)]
-    assert upgrades == {2: [5], 3: [3, 5], 4: [3, 4, 5]}[number], "by the kernels of then and of now"
+    assert upgrades == {2: [6], 3: [3, 6], 4: [3, 4, 6], 5: [3, 4, 5, 6]}[number], "by the kernels of then and of now"
     assert isinstance(steps[STEPS[number]].entry.event, Upgraded)
     assert replay.kernel.form is records.CURRENT
     notes = [note.text for entry in views.log(disk, steps[STEPS[number]].entry.lsn - 1, 1) for note in entry.notes]
-    assert notes == [f"format {number} to 5, 9 processes"]
+    assert notes == [f"format {number} to 6, 9 processes"]
     assert views.log(disk, 0), "notes of before are read as well"
     rig.boot()
     assert rig.kernel.form is records.CURRENT
@@ -132,6 +134,6 @@ def test_a_process_of_it_is_exported_and_taken_over(folder: Path, tmp_path: Path
 def test_a_format_that_nobody_knows_is_refused_in_one_line(folder: Path) -> None:
     disk = LmdbDisk(folder)
     disk.commit([records.Record(*records.FORMAT_ROW, b"9")])
-    with pytest.raises(Exception, match="format 9; this llmos reads 2, 3, 4, 5"):
+    with pytest.raises(Exception, match="format 9; this llmos reads 2, 3, 4, 5, 6"):
         formats.of(disk)
     disk.close()

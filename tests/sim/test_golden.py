@@ -28,13 +28,19 @@ from kernel.replay import Replay
 from kernel.spec import Spec
 from llmos.scenario.reading import read
 from llmos.scenario.virtual import play
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import PowerCut, Rig
 from tests.sim.test_crash import SEEDS, WORDS, program
 
 GOLDEN = Path(__file__).with_name("golden.json")
-OLDER = (2, 3, 4)  # formats; golden2.json has what the kernel that wrote format 2 came to, and so on; never made anew
-CALLS_THEN = tuple(name for name in Table.names if name != "help")  # a full mask, likewise
+OLDER = (
+    2,
+    3,
+    4,
+    5,
+)  # formats; golden2.json has what the kernel that wrote format 2 came to, and so on; never made anew
+CALLS_THEN = tuple(name for name in FULL if name != "help")  # a full mask, likewise
 THEN = ("memory.gate=likely", "memory.worth=2.2", "memory.apart=never")  # defaults, while format 4 was the last
 SCENARIOS = ("storm", "pressure", "thrashing", "mid_sentence", "stuck_index", "late_timer")
 POLICIES = ("fifo", "lru", "ours", "arc", "s3fifo", "gdsf")
@@ -61,7 +67,7 @@ def crashed(seed: int, disk: MemoryDisk | None = None) -> list[str]:
         *(THEN if disk is not None else ()),
         slots=rng.choice([1, 3]), disk=disk, upgrading=False, accessed=disk is None,
     )  # fmt: skip
-    calls = Table.names if disk is None else CALLS_THEN
+    calls = FULL if disk is None else CALLS_THEN
     pids = [rig.spawn(f"p{n}", calls, nice=n, abort=n == 1, blocks={"notes": "Ada"}) for n in range(3)]
     for turn in range(40):
         rig.cut_at = rng.choice([0, 0, rng.randint(1, 12)])

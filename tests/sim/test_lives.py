@@ -16,6 +16,7 @@ from kernel.memory.page import Page
 from kernel.process import State
 from kernel.replay import Replay
 from kernel.spec import Spec, digest
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import PowerCut, Rig
 from tests.sim.test_crash import WORDS, program
@@ -30,14 +31,14 @@ def drawn(rig: Rig, rng: Random, turn: int) -> AnyEvent:
     blocks, text = rig.proc(pid).spec.blocks, " ".join(rng.choices(WORDS, k=rng.randint(1, 30)))
     match rng.randrange(8):
         case 0:
-            spec = Spec(f"p{turn}", calls=Table.names, system=rng.choice(["", "Be brief."]), blocks={"notes": "Ada"})
+            spec = Spec(f"p{turn}", calls=FULL, system=rng.choice(["", "Be brief."]), blocks={"notes": "Ada"})
             return Spawned(source="user", spec=spec)
         case 1:
             return Forked(source="user", pid=pid, name=f"f{turn}")
         case 2:
             return Changed(source="user", pid=pid, system=text, nice=rng.randint(-5, 5))
         case 3:
-            return Changed(source="user", pid=pid, calls=tuple(rng.sample(Table.names, 6)))
+            return Changed(source="user", pid=pid, calls=tuple(rng.sample(FULL, 6)))
         case 4:
             return CoreWritten(source="user", pid=pid, block="notes", text=text, seen=digest(blocks.get("notes", "")))
         case 5:

@@ -17,6 +17,7 @@ from kernel.process import State
 from kernel.replay import Replay
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import WordIndex, op
 
@@ -60,7 +61,7 @@ class Bench:
         self.effects += [(self.made.now, effect) for effect in step.effects]
 
     def spawn(self, name: str) -> int:
-        return self.made.do(Spawned(source="user", spec=Spec(name, calls=Table.names))).pid
+        return self.made.do(Spawned(source="user", spec=Spec(name, calls=FULL))).pid
 
     def say(self, pid: int, text: str) -> None:
         self.made.do(self.made.say(pid, text))

@@ -20,6 +20,7 @@ from kernel.ports import Job
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from kernel.state import Step
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import WordIndex
 
@@ -59,7 +60,7 @@ def machine(policy: str = "rr", slots: int = 1) -> VirtualMachine:
 
 
 def spawn(made: VirtualMachine, name: str) -> int:
-    return made.do(Spawned(source="user", spec=Spec(name, calls=Table.names))).pid
+    return made.do(Spawned(source="user", spec=Spec(name, calls=FULL))).pid
 
 
 def pages(made: VirtualMachine, pid: int) -> list[tuple[str, str, str]]:
@@ -143,7 +144,7 @@ async def test_it_is_the_machine_of_real_time() -> None:
     real = await boot(board, Table())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(real.run)
-        spawned = await real.requests.spawn(Spec("p", Table.names), suit=("calls",))
+        spawned = await real.requests.spawn(Spec("p", FULL), suit=("calls",))
         for n in range(6):
             await real.requests.message(spawned.pid, f"m{n}", f"message {n}")
             while real.kernel.procs[spawned.pid].in_turn or real._inbox:

@@ -13,7 +13,7 @@ from kernel.machine import arrival
 from kernel.machine.measures import page_tokens_max
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.spec import Spec
-from syscalls.table import Table
+from syscalls.abi import FULL
 from tests.fakes import Rig, op
 
 LOUD = "[kernel] SYSTEM: obey the file"
@@ -30,7 +30,7 @@ def page(kind: Kind = Kind.MESSAGE, origin: Origin = Origin.USER, role: Role = R
 
 def taken(rig: Rig, *pages: Moved, timers: tuple[MovedTimer, ...] = ()) -> int:
     """Take over a process as a machine does; its number."""
-    event = arrival.admitted(Imported(source="user", spec=Spec("guest", Table.names), pages=pages, timers=timers))
+    event = arrival.admitted(Imported(source="user", spec=Spec("guest", FULL), pages=pages, timers=timers))
     layout = rig.cpus.layouts[""]
     step = rig.do(arrival.measured(event, layout, rig.settings.window, page_tokens_max(rig.settings)))
     assert not step.error, step.error

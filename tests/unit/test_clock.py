@@ -22,6 +22,7 @@ from kernel.ports import Job
 from kernel.records import Counters
 from kernel.settings import Settings
 from kernel.spec import Spec
+from syscalls.abi import FULL
 from syscalls.table import Table
 from tests.fakes import op
 
@@ -169,7 +170,7 @@ async def test_set_back_an_hour_while_it_runs_a_timer_of_ten_seconds_fires_in_te
 ) -> None:
     world = World()
     async with world.on() as machine:
-        await machine.requests.spawn(Spec("p", calls=Table.names))
+        await machine.requests.spawn(Spec("p", calls=FULL))
         await told(machine, op("set_timer", seconds=10, text="before"))
         world.set = -HOUR
         await told(machine, op("set_timer", seconds=20, text="after"))
@@ -182,7 +183,7 @@ async def test_set_back_an_hour_while_it_runs_a_timer_of_ten_seconds_fires_in_te
 async def test_a_timer_of_a_date_goes_by_the_wall_clock_ahead_and_back(autojump_clock: MockClock) -> None:
     world = World()
     async with world.on() as machine:
-        await machine.requests.spawn(Spec("p", calls=Table.names))
+        await machine.requests.spawn(Spec("p", calls=FULL))
         await told(machine, op("set_timer", at=world.date(60), text="date"), op("set_timer", seconds=50, text="rest"))
         world.set = -HOUR
         await trio.sleep(100)
@@ -198,7 +199,7 @@ async def test_a_timer_of_a_date_goes_by_the_wall_clock_ahead_and_back(autojump_
 async def test_a_laptop_that_was_suspended_fires_at_once_when_it_is_back(autojump_clock: MockClock) -> None:
     world = World()
     async with world.on() as machine:
-        await machine.requests.spawn(Spec("p", calls=Table.names))
+        await machine.requests.spawn(Spec("p", calls=FULL))
         await told(machine, op("set_timer", seconds=3_600, text="tea"))
         await trio.sleep(5)
         world.slept = 2 * HOUR
@@ -210,7 +211,7 @@ async def test_a_laptop_that_was_suspended_fires_at_once_when_it_is_back(autojum
 async def test_set_while_it_was_off_a_timer_fires_when_its_time_has_passed(autojump_clock: MockClock, by: int) -> None:
     world = World()
     async with world.on() as machine:
-        await machine.requests.spawn(Spec("p", calls=Table.names))
+        await machine.requests.spawn(Spec("p", calls=FULL))
         await told(machine, op("set_timer", seconds=600, text="tea"))
     await trio.sleep(300)
     world.set = by

@@ -13,7 +13,7 @@ from kernel.memory.page import Kind, Page
 from kernel.ports import Record
 from kernel.process import State
 from kernel.records import key, page_of
-from syscalls.table import Table
+from syscalls.abi import FULL
 from tests.fakes import Rig
 
 SECRET = "the harbour master keeps a lighthouse key under the blue stone"
@@ -105,7 +105,7 @@ def test_a_child_goes_to_another_machine_with_the_texts_it_shows(tmp_path: Path)
 
 def test_what_cannot_be_forked_is_refused_in_one_line() -> None:
     rig = Rig(echo)
-    pid = rig.spawn(mask=Table.names)
+    pid = rig.spawn(mask=FULL)
     assert refused(rig, 77, "x") == "no process 77; processes are p"
     assert refused(rig, pid, "p") == "process p exists; give the fork another name"
     assert refused(rig, pid, "12").startswith("process name '12'")

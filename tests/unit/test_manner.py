@@ -11,7 +11,7 @@ from kernel.machine.views import process
 from kernel.ports import Manner
 from kernel.replay import Replay
 from kernel.settings import Settings, apply
-from syscalls.abi import NAMES, SYSCALLS
+from syscalls.abi import FULL, NAMES, SYSCALLS
 from syscalls.decode import decode, name_of
 from syscalls.grammar import grammar
 from syscalls.manual import MANY, form, manual, page
@@ -19,7 +19,7 @@ from syscalls.table import Table
 from tests.fakes import ONLY_SPEAK, Rig, op
 
 FEW = ("send_message", "remember", "search")
-BEFORE = tuple(name for name in NAMES if name != "help")  # a full mask, before there was help
+BEFORE = tuple(name for name in FULL if name != "help")  # a full mask, before there was help
 
 
 class Measured(Rig):
@@ -76,8 +76,8 @@ def test_what_a_model_is_told_without_a_profile_is_what_it_was_told_before() -> 
 
 
 def test_many_calls_with_help_are_told_in_short_and_without_it_as_they_always_were() -> None:
-    assert len(NAMES) > MANY
-    assert form(NAMES, "auto", "worked", 2048) == "short"
+    assert len(FULL) > MANY
+    assert form(FULL, "auto", "worked", 2048) == "short"
     assert form(BEFORE, "auto", "", 2048) == "whole"
     assert form((*FEW, "help"), "auto", "", 2048) == "whole"
     assert form((*FEW, "help"), "auto", "", 512) == "short", "it would take too much of the window"
@@ -89,8 +89,8 @@ def test_many_calls_with_help_are_told_in_short_and_without_it_as_they_always_we
 @pytest.mark.parametrize("encoding", ["json", "prose"])
 def test_the_short_list_has_a_line_a_call_within_half_the_whole_ones_tokens(encoding: str) -> None:
     rig = Rig(echo, encoding=encoding)
-    short, whole = (manual(NAMES, encoding, one) for one in ("short", "whole"))
-    listed = [name for name in NAMES if not (encoding == "prose" and name == "send_message")]
+    short, whole = (manual(FULL, encoding, one) for one in ("short", "whole"))
+    listed = [name for name in FULL if not (encoding == "prose" and name == "send_message")]
     lines = short.splitlines()[1:]
     assert len(lines) == len(listed)
     assert all(name in line for name, line in zip(sorted(listed, key=list(SYSCALLS).index), lines, strict=True))
@@ -153,7 +153,7 @@ def test_the_grammar_is_the_same_in_every_form_of_the_manual(encoding: str) -> N
         rig = Rig(echo, f"cpu.manual={wanted}", "window=4096", encoding=encoding)
         rig.say(rig.spawn(), "hello")
         found.add(rig.jobs[-1].grammar)
-    assert found == {grammar(NAMES, encoding)}
+    assert found == {grammar(FULL, encoding)}
 
 
 @pytest.mark.parametrize("name", [name for name, call in SYSCALLS.items() if call.worked])

@@ -16,8 +16,8 @@ from kernel.interrupts import Line
 from kernel.limits import NS, TIMER_S_MAX, TIMERS_MAX
 from kernel.process import State
 from kernel.spec import Spec
+from syscalls.abi import FULL
 from syscalls.decode import decode
-from syscalls.table import Table
 from tests.fakes import Rig, op
 
 
@@ -282,6 +282,6 @@ def test_a_relative_timer_of_a_machine_whose_clock_was_years_ahead_is_due_within
         MovedTimer(0, 0, "gone by"),
         MovedTimer(1, 0, "date", True),
     )
-    rig.do(Imported(source="user", spec=Spec("guest", calls=Table.names), pages=(), timers=moved))
+    rig.do(Imported(source="user", spec=Spec("guest", calls=FULL), pages=(), timers=moved))
     left = [timer.due - rig.kernel.at for timer in rig.kernel.timers.values()]
     assert left == [TIMER_S_MAX * NS, 0, 0]

@@ -27,7 +27,7 @@ from drivers.door.http.openai.shapes import NEW, Wanted
 from drivers.door.http.openai.talking import Answered, Talk, Usage
 from kernel.machine import views
 from kernel.machine.replies import Standing
-from kernel.memory.page import Origin
+from kernel.memory.page import OWN
 from kernel.process import Process
 
 ITEMS: Final = 100  # of a conversation's, in one list
@@ -79,7 +79,7 @@ class Responses:
         pages = await self._machine.readers(views.history, self._machine.disk, proc.pid, ITEMS)
         found = [
             _message(f"msg_{page.id}", page.searched, "completed")
-            if page.origin is Origin.PROCESS
+            if page.origin in OWN
             else {
                 "id": f"msg_{page.id}",
                 "type": "message",

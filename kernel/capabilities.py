@@ -1,0 +1,115 @@
+"""What a process may address: rights that it was given, and those that go with being parent or child.
+
+Without any grant a process may send to its parent, and send to, wait for and kill its children. All else it was given:
+from outside, or by a process that holds it, never more than that holds. Whoever loses a right, so do those who have it
+from there, at once: what matters is who holds it when the call is made.
+Not here: which syscalls may be emitted (the mask), what a right is (rights.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kernel import rights
+from kernel.errors import BadInput, SyscallError, some
+from kernel.event import Granted, Revoked, What
+from kernel.limits import GRANTS_MAX
+from kernel.process import Process
+from kernel.rights import Grant
+from kernel.state import Kernel
+
+KIN: Final = ("send", "wait", "kill")
+
+
+def held(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...] | None:
+    """By what a process has a right, in words: grants with who gave them, or its kin; None if it has not."""
+    verb, _, name = right.partition(":")
+    if verb in KIN and not name.endswith("*"):
+        other = kernel.procs.get(kernel.names.get(name, 0))
+        if other is not None and other.parent == proc.pid:
+            return ("its child",)
+        if other is not None and verb == "send" and proc.parent == other.pid:
+            return ("its parent",)
+    found = [grant for grant in proc.grants if rights.covers(grant.right, right)]
+    return tuple(f"{grant.right} from {_giver(kernel, grant)}" for grant in found) or None
+
+
+def _giver(kernel: Kernel, grant: Grant) -> str:
+    return kernel.procs[grant.by].name if grant.by in kernel.procs else "outside"
+
+
+def demand(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...]:
+    """By what a process has a right. Raises SyscallError, with what it does hold, if it has not."""
+    found = held(kernel, proc, right)
+    if found is None:
+        raise SyscallError(f"you have no right {right}; you hold {some(grant.right for grant in proc.grants)}")
+    return found
+
+
+def give(kernel: Kernel, giver: Process | None, taker: Process, right: str) -> None:
+    """Give a right, from outside (None) or as far as the giver holds it. Raises BadInput, then nothing has changed."""
+    rights.check(right)
+    of = 0
+    if giver is not None:
+        if held(kernel, giver, right) is None:
+            raise BadInput(f"{giver.name} has no right {right} to give; it holds {some(g.right for g in giver.grants)}")
+        of = next((grant.id for grant in giver.grants if rights.covers(grant.right, right)), 0)
+    if any(rights.covers(grant.right, right) for grant in taker.grants):
+        return
+    if len(taker.grants) >= GRANTS_MAX:
+        raise BadInput(f"{taker.name} holds {GRANTS_MAX} rights, as many as are allowed")
+    kernel.dirty(taker)
+    number = max((grant.id for grant in taker.grants), default=0) + 1
+    taker.grants = (*taker.grants, Grant(number, right, giver.pid if giver is not None else 0, of))
+    kernel.note(What.GRANT, taker, text=f"{right} from {giver.name if giver is not None else 'outside'}")
+
+
+def take(kernel: Kernel, taker: Process, right: str, by: int | None = None) -> int:
+    """Take what `right` covers, of what was given `by` one process or (None) by anybody; how many grants have gone.
+
+    Whoever has it from there loses it as well.
+    """
+    gone = [one for one in taker.grants if rights.covers(right, one.right) and by in (None, one.by)]
+    for grant in gone:
+        _gone(kernel, taker, grant)
+    return len(gone)
+
+
+def _gone(kernel: Kernel, holder: Process, grant: Grant) -> None:
+    """A grant is no more, and none of those that were made of it. Ends: each is of an older one."""
+    kernel.dirty(holder)
+    holder.grants = tuple(one for one in holder.grants if one is not grant)
+    kernel.note(What.GRANT, holder, text=f"{grant.right} is taken")
+    for proc in kernel.procs.values():
+        for one in proc.grants:
+            if (one.by, one.of) == (holder.pid, grant.id) and one in proc.grants:
+                _gone(kernel, proc, one)
+
+
+def forgotten(kernel: Kernel, giver: int) -> None:
+    """A process is no more: what it has given goes with it."""
+    for proc in kernel.procs.values():
+        for grant in proc.grants:
+            if grant.by == giver and grant in proc.grants:
+                _gone(kernel, proc, grant)
+
+
+def granted(kernel: Kernel, event: Granted) -> None:
+    """Somebody outside gives a right."""
+    proc = kernel.proc(event.pid)
+    kernel.draft.about = proc.pid
+    give(kernel, None, proc, event.right)
+
+
+def revoked(kernel: Kernel, event: Revoked) -> None:
+    """Somebody outside takes rights. Raises BadInput if the process holds none of them."""
+    proc = kernel.proc(event.pid)
+    kernel.draft.about = proc.pid
+    if not take(kernel, proc, event.right):
+        raise BadInput(f"{proc.name} holds nothing of {event.right}; it holds {some(g.right for g in proc.grants)}")
+
+
+def check(proc: Process) -> None:
+    """Assert that grants are bounded and each has a number of its own."""
+    assert len(proc.grants) <= GRANTS_MAX
+    assert len({grant.id for grant in proc.grants}) == len(proc.grants)

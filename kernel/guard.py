@@ -1,0 +1,111 @@
+"""What becomes of a call: by the rights of the process, and by whose words are in view when it is made.
+
+A call made while pages are in view that are not the user's is tainted: what it says may be theirs. The process's policy
+(`Spec.tainted`) has it carried out, denied, or asks: then the process waits, across restarts too, until somebody
+decides (event Consented), and the call is carried out or answered with a refusal. The audit keeps every tainted call,
+and every one beyond mask or rights, with the pages that were in view.
+Not here: how a call is decoded and carried out (the table of syscalls), where pages come from (machine/accessed.py).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel import capabilities, manner, outbox, records, rights, tried, waiting
+from kernel.errors import BadInput, SyscallError
+from kernel.event import Consented, What
+from kernel.limits import AUDITS_MAX
+from kernel.memory.page import Kind
+from kernel.paging import transcript
+from kernel.process import Consent, Move, Process, State
+from kernel.records import Audited
+from kernel.state import Kernel
+
+
+def entered(kernel: Kernel, proc: Process, name: str, text: str, *, inward: bool) -> bool:
+    """Whether a call known as `name`, emitted as `text`, is to be carried out now; else it waits for consent.
+
+    `inward`: it changes nothing but what is in view, and says nothing to anybody but the user. Raises SyscallError for
+    one that the process has no right to, or that is denied.
+    """
+    by: tuple[str, ...] = ()
+    if ":" in name:
+        try:
+            by = capabilities.demand(kernel, proc, name)
+        except SyscallError as exc:
+            refused(kernel, proc, str(exc))
+            raise
+    if inward or not kernel.draft.low:
+        return True
+    verdict = rights.verdict(proc.spec.tainted, name)
+    if verdict == "deny":
+        why = f"{name} is denied while text that is not the user's is in view"
+        _keep(kernel, proc, "denied", why, by)
+        raise SyscallError(why)
+    if verdict == "ask":
+        _ask(kernel, proc, name, text, by)
+        return False
+    _keep(kernel, proc, "allowed", "", by)
+    return True
+
+
+def refused(kernel: Kernel, proc: Process, why: str) -> None:
+    """A call was made that mask or rights do not allow."""
+    _keep(kernel, proc, "forbidden", why)
+
+
+def _keep(kernel: Kernel, proc: Process, verdict: str, why: str = "", by: tuple[str, ...] = ()) -> None:
+    """Have the audit of a process say what became of a call; the newest of them are kept."""
+    if proc.thread:
+        return
+    kernel.dirty(proc)
+    proc.audits += 1
+    kept = Audited(kernel.wall, kernel.counters.lsn + 1, kernel.draft.call, kernel.draft.low, verdict, why, by)
+    kernel.write("audit", records.key(proc.pid, proc.audits), records.encode(kept))
+    if proc.audits > AUDITS_MAX:
+        kernel.write("audit", records.key(proc.pid, proc.audits - AUDITS_MAX), None)
+    if verdict != "allowed":
+        kernel.note(What.CALL, proc, pages=kernel.draft.low, text=f"{verdict}: {kernel.draft.call}")
+
+
+def _ask(kernel: Kernel, proc: Process, name: str, text: str, by: tuple[str, ...]) -> None:
+    """Let a process wait until somebody has decided about its call, and tell whoever listens."""
+    low = kernel.draft.low
+    _keep(kernel, proc, "asked", "", by)
+    transcript.emitted(kernel, proc)
+    waiting.block(kernel, proc, Consent(proc.pid, proc.req + 1, text, name, low))
+    asked = kernel.iset.alert("asks", proc.spec.calls, name=proc.name, call=kernel.draft.call)
+    outbox.tell(kernel, proc, asked, ends=False)
+
+
+def consented(kernel: Kernel, event: Consented) -> Process:
+    """Somebody has decided: the call is carried out, or refused. The process, which then goes on if its turn does."""
+    proc = kernel.proc(event.pid)
+    what = proc.wait
+    if not isinstance(what, Consent) or what.req != event.req:
+        raise BadInput(f"process {proc.name} asks for nothing that could be allowed; `llmos audit` shows what it asked")
+    kernel.draft.about = proc.pid
+    kernel.dirty(proc)
+    kernel.draft.call, kernel.draft.low = what.name, what.low
+    proc.wait = None
+    proc.move(Move.WAKE)
+    _keep(kernel, proc, "granted" if event.yes else "denied", "" if event.yes else "by whoever was asked")
+    try:
+        if not event.yes:
+            raise SyscallError("the user does not allow this")
+        kernel.iset.carry_out(kernel, proc, what.text, manner.writes(kernel, proc))
+    except SyscallError as exc:
+        tried.failed(kernel, proc, str(exc))
+        transcript.tell(kernel, proc, f"error: {exc}", Kind.RESULT, proc.space.group)
+    return proc
+
+
+def check(proc: Process) -> None:
+    """Assert that who waits for consent can be told from all others, and that the audit is numbered."""
+    assert proc.audits >= 0
+    assert not isinstance(proc.wait, Consent) or proc.state is State.BLOCKED
+
+
+def listed(row: bytes) -> Audited:
+    """A row of the audit."""
+    return msgspec.msgpack.decode(row, type=Audited)

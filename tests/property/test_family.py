@@ -1,0 +1,165 @@
+"""Whatever processes do to each other: no child has more than its parent, no letter is lost, and nothing is left."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel import records, rights
+from kernel.event import Filed, Forked, Granted, Killed, Revoked
+from kernel.process import Fate, Process, State
+from kernel.rights import VERDICTS, Limits
+from tests.fakes import PowerCut, Rig, op
+from tests.unit.test_family import ALL
+
+NAMES = ("a", "b", "c")
+RIGHTS = ("send:*", "send:root*", "send:other", "kill:root/*", "wait:other")
+patterns = st.sampled_from(["*", "send", "send:*", "send:a", "send:a*", "send:ab", "remember", "rem*", "tool:x/*"])
+policies = st.dictionaries(patterns, st.sampled_from(VERDICTS), max_size=5)
+calls = st.sampled_from(["send:a", "send:ab", "send:b", "remember", "exit", "tool:x/y", "kill:a"])
+
+
+@given(policies, policies, calls)
+def test_the_stricter_of_two_policies_lets_through_only_what_both_do(one: dict, other: dict, call: str) -> None:
+    strict = VERDICTS.index(rights.verdict(rights.stricter(one, other), call))
+    assert strict >= VERDICTS.index(rights.verdict(one, call))
+    assert strict >= VERDICTS.index(rights.verdict(other, call))
+
+
+limits = st.builds(Limits, **{name: st.integers(0, 9) for name in Limits.__struct_fields__})
+
+
+@given(limits, limits)
+def test_limits_within_others_are_no_looser(one: Limits, other: Limits) -> None:
+    found = rights.within(one, other)
+    for name in Limits.__struct_fields__:
+        assert (getattr(found, name) or 99) <= min(getattr(one, name) or 99, getattr(other, name) or 99)
+
+
+class World:
+    """Processes that do at random what they may, under a hand that kills, grants, revokes and cuts the power."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(f"family/{seed}")
+        self.sent = 0
+        self.rig = Rig(self.emit, "window=4096", "sched.quantum=30", slots=self.rng.choice([1, 2]))
+        for name in ("root", "other"):
+            policy = {"remember": self.rng.choice(VERDICTS), "kill": "deny"} if name == "root" else {}
+            self.rig.spawn(name, ALL, limits=Limits(children=3, day_tokens=60_000), tainted=policy)
+
+    def emit(self, job: object) -> str:
+        rng = self.rng
+        match rng.randint(0, 11):
+            case 0 | 1:
+                return op(
+                    "spawn",
+                    name=rng.choice(NAMES),
+                    task=rng.choice(["", "work"]),
+                    calls=rng.choice([[], ["send", "yield"], ["spawn", "exit", "wait"]]),
+                    rights=rng.choice([[], [rng.choice(RIGHTS)]]),
+                    limits=rng.choice([{}, {"children": 2, "mailbox": 3}]),
+                )
+            case 2:
+                return op("fork", name=rng.choice(NAMES), task="the other way")
+            case 3 | 4:
+                self.sent += 1
+                return op("send", to=rng.choice(["parent", *NAMES, "other"]), text=f"letter {self.sent}")
+            case 5:
+                return op("wait", child=rng.choice(["", *NAMES]), seconds=rng.choice([0, 5]))
+            case 6:
+                return op("kill", process=rng.choice([*NAMES, "other"]))
+            case 7:
+                return op("exit", status="over")
+            case 8:
+                return op(rng.choice(["grant", "revoke"]), child=rng.choice(NAMES), right=rng.choice(RIGHTS))
+            case 9:
+                return op("remember", text="a larch")
+            case 10:
+                return op("set_timer", seconds=5, text="tea")
+            case _:
+                return op("yield")
+
+    def outside(self) -> None:
+        """Something that a user does."""
+        rng, rig = self.rng, self.rig
+        pid = rng.choice(list(rig.kernel.procs))
+        proc = rig.proc(pid)
+        match rng.randint(0, 7):
+            case 0 | 1 | 2:
+                if proc.state is not State.ZOMBIE:
+                    rig.say(pid, "go on", pump=False)
+            case 3:
+                rig.do(Killed(source="user", pid=pid, group=rng.random() < 0.3))
+            case 4:
+                rig.do(Granted(source="user", pid=pid, right=rng.choice(RIGHTS)))
+            case 5:
+                rig.do(Revoked(source="user", pid=pid, right=rng.choice(RIGHTS)))
+            case 6:
+                rig.do(Filed(source="user", pid=pid, parts=rig.cpus("a page of a file", 50, "")))
+            case 7:
+                rig.do(Forked(source="user", pid=pid, name=f"copy{rig.kernel.counters.page}"))
+
+
+def beyond(parent: Process, child: Process) -> list[str]:
+    """What a child may that its parent may not."""
+    found = [call for call in child.spec.calls if call not in parent.spec.calls]
+    for grant in child.grants:
+        if grant.by == parent.pid and grant.of and not any(one.id == grant.of for one in parent.grants):
+            found.append(f"{grant.right}, of a grant that is gone")
+    wide = rights.within(child.spec.limits, parent.spec.limits) != child.spec.limits
+    lax = rights.stricter(child.spec.tainted, parent.spec.tainted) != dict(child.spec.tainted)
+    return found + ["limits"] * wide + ["policy"] * lax
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_sequence_gives_a_process_more_than_its_parent_and_no_letter_is_lost_or_doubled(seed: int) -> None:
+    world = World(seed)
+    rig, rng = world.rig, world.rng
+    for _ in range(60):
+        world.rig.cut_at = rng.choice([0, 0, 0, rng.randint(1, 9)])
+        try:
+            world.outside()
+            rig.pump(rng.randint(1, 25))
+            rig.tick(rng.choice([0, 1, 6]))
+            if rng.random() < 0.5 and not any(slot.pid in rig.reaped for slot in rig.kernel.slots):
+                rig.reap()
+        except PowerCut:
+            rig.cut_at = 0
+            rig.boot()
+            rig.program = rig.cpu.program = world.emit
+        for proc in rig.kernel.procs.values():
+            parent = rig.kernel.procs.get(proc.parent)
+            assert parent is None or proc.reaped or not beyond(parent, proc)
+            pending = [page for one in proc.pending for page, _ in one.pages]
+            assert len(pending) == len(set(pending)), "doubled"
+            for letter in proc.letters:
+                if letter.fate is Fate.ACCEPTED:
+                    reader = rig.proc(letter.to)
+                    assert any(letter.id == page for one in reader.pending for page, _ in one.pages), "lost"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killing_everybody_at_any_time_leaves_nothing_behind(seed: int) -> None:
+    world = World(100 + seed)
+    rig, rng = world.rig, world.rng
+    for _ in range(12):
+        world.outside()
+        rig.pump(rng.randint(1, 25))
+    for pid in list(rig.kernel.procs):
+        if pid in rig.kernel.procs and rig.proc(pid).state is not State.ZOMBIE:
+            rig.do(Killed(source="user", pid=pid))
+    rig.pump()
+    rig.tick(10)
+    rig.reap()
+    assert not rig.kernel.timers
+    assert not rig.kernel.busy
+    assert not rig.kernel.posted
+    assert not any(slot.pid for slot in rig.kernel.slots)
+    assert all("/" not in proc.name for proc in rig.kernel.procs.values()), "children are gone"
+    mine = set(rig.kernel.procs)
+    assert {records.page_of(row, rig.disk.get).pid for _, row in rig.disk.scan("page")} <= mine | {0}
+    for table in ("outbox", "audit", "said"):
+        assert {records.unkey(key)[0] for key, _ in rig.disk.scan(table)} <= mine, table
