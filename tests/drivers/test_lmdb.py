@@ -165,7 +165,7 @@ def test_a_directory_of_another_format_is_refused_and_left_alone(tmp_path):
     disk = LmdbDisk(tmp_path)
     disk.commit([Record("meta", b"format", b"7")])
     disk.close()
-    with pytest.raises(BadInput, match="format version 7; this llmos reads versions 1 to 5"):
+    with pytest.raises(BadInput, match="format version 7; this llmos reads versions 1 to 6"):
         LmdbDisk(tmp_path)
     with pytest.raises(BadInput, match="format version 7"):  # the refusal let go of the directory
         LmdbDisk(tmp_path)

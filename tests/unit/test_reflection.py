@@ -189,8 +189,11 @@ def test_what_is_made_of_a_file_is_a_files_and_stands_beside_nothing_else() -> N
     assert not any(one.page.kind is Kind.FACT for one in job.pages), "facts of what was said stand elsewhere"
     (made,) = [one for one in facts(rig) if one.fact and page in one.fact.rests]
     assert (made.origin, made.role) == (Origin.FILE, Role.USER)
-    others = [one for one in facts(rig) if one.id != made.id]
-    assert {one.origin for one in others} <= {Origin.PROCESS}
+    said = [job for job in rig.jobs if reflects(job) and page not in {one.id for one in above(job)}]
+    seen = {one.id: one.origin for job in said for one in above(job)}
+    for one in facts(rig):
+        rests = {seen[rest] for rest in one.fact.rests} if one.fact and one.id != made.id else set()
+        assert one.id == made.id or (one.origin is Origin.FILE) >= (Origin.DERIVED in rests), "of the file, by a detour"
 
 
 def test_core_memory_is_never_written_of_a_file() -> None:
