@@ -9,8 +9,6 @@ Not here: how a call is decoded and carried out (the table of syscalls), where p
 
 from __future__ import annotations
 
-import msgspec
-
 from kernel import capabilities, manner, outbox, records, rights, tried, waiting
 from kernel.errors import BadInput, SyscallError
 from kernel.event import Consented, What
@@ -104,8 +102,3 @@ def check(proc: Process) -> None:
     """Assert that who waits for consent can be told from all others, and that the audit is numbered."""
     assert proc.audits >= 0
     assert not isinstance(proc.wait, Consent) or proc.state is State.BLOCKED
-
-
-def listed(row: bytes) -> Audited:
-    """A row of the audit."""
-    return msgspec.msgpack.decode(row, type=Audited)

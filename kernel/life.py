@@ -41,6 +41,8 @@ OTHERWISE: Final = {
     "abort": "`llmos set PROC abort=...`",
     "sampling": "`llmos set PROC sample=...`",
     "think": "`llmos set PROC think=...`",
+    "limits": "`llmos set PROC limit.NAME=...`",
+    "tainted": "`llmos set PROC tainted.CALL=...`",
 }  # what may be chosen of a process, and how it is chosen anew
 
 

@@ -20,6 +20,7 @@ import msgspec
 from kernel.errors import SyscallError
 from kernel.event import Note, What
 from kernel.limits import NS
+from kernel.machine.held import AuditView, Edge, Rights
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
 from kernel.process import State
@@ -256,6 +257,8 @@ def described(made: Described) -> dict[str, object]:
         "abort": spec.abort,
         "sampling": written(spec.sampling),
         "think": spec.think,
+        "limits": msgspec.to_builtins(spec.limits),
+        "tainted": spec.tainted,
         "system": spec.system,
         "blocks": spec.blocks,
     }
@@ -265,7 +268,10 @@ def choices(made: Described) -> str:
     """What a process is made of, as `llmos set` takes it; its instructions last."""
     spec = made.spec
     head = [f"model {made.model}", f"mask={','.join(spec.calls)}", f"nice={spec.nice}", f"abort={spec.abort}".lower()]
-    return "\n".join([*head, f"sample={written(spec.sampling)}", f"think={spec.think}", f"system={spec.system}"])
+    rules = [f"limit.{name}={most}" for name, most in msgspec.to_builtins(spec.limits).items()]
+    rules += [f"tainted.{call}={verdict}" for call, verdict in spec.tainted.items()]
+    words = [f"sample={written(spec.sampling)}", f"think={spec.think}"]
+    return "\n".join([*head, *words, *rules, f"system={spec.system}"])
 
 
 def fact(one: FactView) -> dict[str, object]:
@@ -281,6 +287,54 @@ def fact(one: FactView) -> dict[str, object]:
         "corrects": one.corrects or None,
         "corrected_by": one.corrected or None,
     }
+
+
+def rights(found: Rights, *, colour: bool = False, width: int = 0) -> list[str]:
+    """What a process may do, a line each."""
+    limits, used = msgspec.to_builtins(found.limits), msgspec.to_builtins(found.used)
+    rows: list[list[Cell]] = [["calls", ", ".join(found.calls)]]
+    if found.parent:
+        rows.append(["parent", found.parent])
+    rows += [["right", f"{one.right} from {one.by or 'outside'}"] for one in found.grants]
+    rows += [["limit", f"{name} {used.get(name, 0):,} of {most:,}"] for name, most in limits.items()]
+    rows += [["tainted", f"{call}: {verdict}"] for call, verdict in found.tainted.items()]
+    if found.asks is not None:
+        pages = ", ".join(map(str, found.asks.low))
+        rows.append(["asks", Styled(f"{found.asks.text}, with pages {pages} in view", YELLOW)])
+    return aligned(("", ""), rows, left=("",), colour=colour, width=width, wrap=True)
+
+
+def audited(one: AuditView) -> dict[str, object]:
+    """A call of the audit, for JSON."""
+    return {**msgspec.to_builtins(one), "at": _moment(one.at, "seconds")}
+
+
+def audit(found: Iterable[AuditView], *, colour: bool = False, width: int = 0) -> list[str]:
+    """One line a call."""
+    rows: list[list[Cell]] = [
+        [
+            str(one.n),
+            _moment(one.at, "seconds"),
+            Styled(one.verdict, GREEN if one.verdict in ("allowed", "granted") else YELLOW),
+            ",".join(map(str, one.low)),
+            one.call,
+            "; ".join(filter(None, (one.why, *one.rights))),
+        ]
+        for one in found
+    ]
+    names = ("N", "AT", "VERDICT", "PAGES", "CALL", "WHY")
+    return aligned(names, rows, left=names[1:], spare=("PAGES", "N"), colour=colour, width=width)
+
+
+def graph(found: Iterable[Edge], *, colour: bool = False, width: int = 0) -> list[str]:
+    """One line an edge."""
+    words = {"parent": "made", "waits": "waits for", "letter": "wrote to"}
+    rows = [
+        [one.of, words[one.kind], one.to, f"message {one.letter} {one.fate or ''}".strip() if one.letter else ""]
+        for one in found
+    ]
+    names = ("PROCESS", "", "PROCESS", "MESSAGE")
+    return aligned(names, rows, left=names, colour=colour, width=width)
 
 
 def _day(at: int) -> str:

@@ -21,9 +21,9 @@ from drivers.door import wire
 from drivers.door.arriving import Arriving
 from kernel import manner
 from kernel.errors import BadInput, Busy, Stopped, in_one_line, some
-from kernel.event import Message
-from kernel.limits import MESSAGE_BYTES_MAX
-from kernel.machine import replies, views, why
+from kernel.event import Consented, Granted, Message, Revoked
+from kernel.limits import AUDITS_MAX, MESSAGE_BYTES_MAX
+from kernel.machine import held, replies, views, why
 from kernel.machine.chronicle import Chronicle, newest
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
@@ -36,6 +36,7 @@ from kernel.process import State
 from kernel.spec import digest
 from kernel.text import printable
 
+CHANGES: Final = ("system", "calls", "nice", "abort", "sampling", "think", "limits", "tainted")  # of a process
 COMMIT_S: Final = 0.002  # between two looks at whether a commit is done: it takes milliseconds
 
 
@@ -57,8 +58,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return wire.Made(id=number, process=views.described(kernel, request.proc))
         case wire.Set():
             check_size(request.system or "")
-            changes = (request.system, request.calls, request.nice, request.abort, request.sampling, request.think)
-            return done(number, await asked.change(request.proc, *changes))
+            changes = {name: getattr(request, name) for name in CHANGES}
+            return done(number, await asked.change(request.proc, **changes))
         case wire.Core():
             check_size(request.text)
             return done(number, await asked.write_core(request.proc, request.block, request.text, request.seen))
@@ -67,7 +68,17 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
         case wire.Rename():
             return done(number, await asked.rename(request.proc, request.name))
         case wire.Kill():
-            return done(number, await asked.kill(request.proc))
+            return done(number, await asked.kill(request.proc, group=request.group))
+        case wire.Grant():
+            pid = views.find(kernel, request.proc)
+            return done(number, await asked.submit(Granted(source="user", pid=pid, right=request.right)))
+        case wire.Revoke():
+            pid = views.find(kernel, request.proc)
+            return done(number, await asked.submit(Revoked(source="user", pid=pid, right=request.right)))
+        case wire.Allow():
+            pid = views.find(kernel, request.proc)
+            req = request.req or kernel.procs[pid].req
+            return done(number, await asked.submit(Consented(source="user", pid=pid, req=req, yes=request.yes)))
         case wire.Remove():
             return done(number, await _remove(machine, request))
         case wire.Halt():
@@ -122,6 +133,16 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return await _facts(machine, request)
         case wire.Mem():
             return await _remembered(machine, request)
+        case wire.Caps():
+            return wire.Held(id=number, rights=held.rights(kernel, request.proc))
+        case wire.Graph():
+            return wire.Edges(id=number, edges=tuple(held.graph(kernel)))
+        case wire.Audit():
+            proc = kernel.procs[views.find(kernel, request.proc)]
+            since = max(request.since, proc.audits - AUDITS_MAX)
+            calls = await machine.readers(held.audit, machine.disk, proc.pid, proc.audits, since, request.limit)
+            more = bool(calls) and calls[-1].n < proc.audits
+            return wire.Audited(id=number, calls=tuple(calls), more=more)
         case wire.Info():
             return _serving(machine, number)
         case _:

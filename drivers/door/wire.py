@@ -3,8 +3,8 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Fork, Set, Core, Revert, Rename, Kill, Remove, Halt, Ack, Compact and Import comes after the commit; that to Wait when
-there is one, or its time is over. After Subscribe, pushes come between answers, without `id`.
+Fork, Set, Core, Revert, Rename, Kill, Remove, Halt, Grant, Revoke, Allow, Ack, Compact and Import comes after the
+commit; that to Wait when there is one, or its time is over. After Subscribe, pushes come between answers, without `id`.
 Importing this costs a client next to nothing: no trio, no machine.
 Not here: what a request does (desk.py), how lines are read (lines.py, socket.py), how a client connects
 (llmos/client.py).
@@ -20,15 +20,17 @@ from msgspec import Meta
 from kernel.errors import BadInput, Busy, Exists, InUse, Stopped, Unknown
 from kernel.event import Message
 from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
+from kernel.machine.held import AUDIT_MAX, AuditView, Edge, Rights
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
 from kernel.machine.views import REMEMBERED_MAX, Called, Described, Entry, FactView, Map, ProcessView, Remembered
 from kernel.machine.why import Because
 from kernel.memory.page import Page
 from kernel.ports import Streamed
+from kernel.rights import Limits, Right
 from kernel.sampling import Sampling
 from kernel.settings import Settings
-from kernel.spec import Name, Names, Spec, Think
+from kernel.spec import Name, Names, Policy, Spec, Think
 
 VERSION: Final = 2
 LINE_BYTES_MAX: Final = 3 * 1024 * 1024 // 2  # 1.5 MiB: a message of 256 KiB has room even if all of it is escaped
@@ -58,7 +60,7 @@ Proc: TypeAlias = Number | Name
 """A process by number or by name."""
 
 
-Given: TypeAlias = Literal["calls", "system", "blocks", "nice", "abort", "sampling", "think"]
+Given: TypeAlias = Literal["calls", "system", "blocks", "nice", "abort", "sampling", "think", "limits", "tainted"]
 """What may be chosen of a process."""
 
 
@@ -95,7 +97,7 @@ class Spawn(Request, frozen=True, kw_only=True):
 
     spec: Spec
     suit: Annotated[tuple[Literal["calls", "system"], ...], Meta(max_length=2)] = ("calls", "system")
-    given: Annotated[tuple[Given, ...], Meta(max_length=7)] = ()
+    given: Annotated[tuple[Given, ...], Meta(max_length=9)] = ()
 
 
 class Fork(Request, frozen=True, kw_only=True):
@@ -121,6 +123,8 @@ class Set(Request, frozen=True, kw_only=True):
     abort: bool | None = None
     sampling: Sampling | None = None  # Sampling(): as the machine's settings say
     think: Think | None = None
+    limits: Limits | None = None
+    tainted: Policy | None = None
 
 
 class Core(Request, frozen=True, kw_only=True):
@@ -151,9 +155,32 @@ class Rename(Request, frozen=True, kw_only=True):
 
 
 class Kill(Request, frozen=True, kw_only=True):
-    """Kill a process; its memory is kept."""
+    """Kill a process, or with `group` all of its process group; its memory is kept, its children's is not."""
 
     proc: Proc
+    group: bool = False
+
+
+class Grant(Request, frozen=True, kw_only=True):
+    """Give a process a right (kernel/rights.py)."""
+
+    proc: Proc
+    right: Right
+
+
+class Revoke(Request, frozen=True, kw_only=True):
+    """Take from a process all rights that `right` covers; whoever has them from there loses them as well."""
+
+    proc: Proc
+    right: Right
+
+
+class Allow(Request, frozen=True, kw_only=True):
+    """Decide about the call that a process asks for; `req` is the number of its request, 0: whichever it is."""
+
+    proc: Proc
+    yes: bool
+    req: Number = 0
 
 
 class Remove(Request, frozen=True, kw_only=True):
@@ -269,6 +296,24 @@ class Mem(Request, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=REMEMBERED_MAX)] = 200
 
 
+class Caps(Request, frozen=True, kw_only=True):
+    """What a process may do, and has used. Answer: Held."""
+
+    proc: Proc
+
+
+class Graph(Request, frozen=True, kw_only=True):
+    """Who is whose parent, who waits for whom, which letters are without an answer. Answer: Edges."""
+
+
+class Audit(Request, frozen=True, kw_only=True):
+    """Calls that the audit of a process keeps, of numbers after `since`. Answer: Audited."""
+
+    proc: Proc
+    since: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=AUDIT_MAX)] = AUDIT_MAX
+
+
 class Info(Request, frozen=True, kw_only=True):
     """What is served. Answer: Serving."""
 
@@ -315,6 +360,9 @@ AnyCommand: TypeAlias = (
     | Revert
     | Rename
     | Kill
+    | Grant
+    | Revoke
+    | Allow
     | Remove
     | Halt
     | Ps
@@ -330,6 +378,9 @@ AnyCommand: TypeAlias = (
     | History
     | Facts
     | Mem
+    | Caps
+    | Graph
+    | Audit
     | Info
     | Compact
     | Import
@@ -482,6 +533,28 @@ class Memories(Line, frozen=True, kw_only=True):
     whole: bool
 
 
+class Held(Line, frozen=True, kw_only=True):
+    """Answer to Caps."""
+
+    id: int
+    rights: Rights
+
+
+class Edges(Line, frozen=True, kw_only=True):
+    """Answer to Graph."""
+
+    id: int
+    edges: tuple[Edge, ...]
+
+
+class Audited(Line, frozen=True, kw_only=True):
+    """Answer to Audit, oldest first; where there are `more`, ask after the last."""
+
+    id: int
+    calls: tuple[AuditView, ...]
+    more: bool = False
+
+
 class Serving(Line, frozen=True, kw_only=True):
     """Answer to Info: the daemon's process id, its last log number, what it runs and how."""
 
@@ -544,6 +617,9 @@ AnyAnswer: TypeAlias = (
     | Pages
     | Found
     | Memories
+    | Held
+    | Edges
+    | Audited
     | Serving
 )
 READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
@@ -560,6 +636,9 @@ READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
     History: Pages,
     Facts: Found,
     Mem: Memories,
+    Caps: Held,
+    Graph: Edges,
+    Audit: Audited,
     Info: Serving,
 }
 """By request that only reads, what it is answered; over HTTP those are asked with GET."""
@@ -578,13 +657,15 @@ class _Numbered(msgspec.Struct):
 _numbers: msgspec.json.Decoder[_Numbered] = msgspec.json.Decoder(_Numbered)
 
 
-def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | Cat | History | None:
+def onward(request: AnyCommand | Subscribe, answer: AnyAnswer) -> Ps | Outbox | Cat | History | Audit | None:
     """What to ask next for the rest of an answer that came in parts; None if that is all."""
     match request, answer:
         case Ps(), Processes(processes=found, more=True):
             return msgspec.structs.replace(request, after=found[-1].pid)
         case Outbox(), Messages(messages=said, more=True):
             return msgspec.structs.replace(request, after=said[-1].seq)
+        case Audit(), Audited(calls=kept, more=True):
+            return msgspec.structs.replace(request, since=kept[-1].n)
         case History(), Pages(pages=last, more=True):
             return msgspec.structs.replace(request, upto=last[0].id - 1, limit=request.limit - len(last))
         case Cat(), Paged(page=page, chars=chars) if page.text and request.start + len(page.text) < chars:
@@ -600,6 +681,8 @@ def joined(first: AnyAnswer, rest: AnyAnswer) -> AnyAnswer:
             return Processes(id=first.id, processes=first.processes + rest.processes, more=rest.more)
         case Messages(), Messages():
             return Messages(id=first.id, messages=first.messages + rest.messages, more=rest.more)
+        case Audited(), Audited():
+            return Audited(id=first.id, calls=first.calls + rest.calls, more=rest.more)
         case Pages(), Pages():
             return Pages(id=first.id, pages=rest.pages + first.pages, more=rest.more)
         case Paged(), Paged():

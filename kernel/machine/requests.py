@@ -38,6 +38,7 @@ from kernel.machine.cpus import Cpus
 from kernel.machine.measures import page_tokens_max
 from kernel.memory.measure import Part
 from kernel.ports import Disk, Index
+from kernel.rights import Limits, Verdict
 from kernel.sampling import Sampling
 from kernel.settings import Settings
 from kernel.spec import Spec
@@ -221,10 +222,12 @@ class Requests:
         return msgspec.structs.replace(spec, **{field: own[field] for field in suit if not getattr(spec, field)})
 
     def _mask(self, calls: tuple[str, ...], model: str) -> tuple[str, ...]:
-        """A mask in names of syscalls, where it was given by one of the words of MASKS."""
-        if len(calls) != 1 or calls[0] not in MASKS:
-            return calls
-        return self._iset.default_mask(MASKS[calls[0]] or self._cpus.of.get(model, self._cpus.of[""]).full_mask)
+        """A mask in names of syscalls, of which some may be given by the words of MASKS."""
+        found: list[str] = []
+        for call in calls:
+            full = call in MASKS and (MASKS[call] or self._cpus.of.get(model, self._cpus.of[""]).full_mask)
+            found += self._iset.default_mask(full) if call in MASKS else (call,)
+        return tuple(dict.fromkeys(found))
 
     async def change(
         self,
@@ -235,12 +238,24 @@ class Requests:
         abort: bool | None = None,
         sampling: Sampling | None = None,
         think: str | None = None,
+        limits: Limits | None = None,
+        tainted: dict[str, Verdict] | None = None,
     ) -> Answer:
         """Change what a process is made of: all that is not None, at once. Waits for a turn to end, PATIENCE_S."""
         pid = views.find(self._kernel, proc)
         mask = None if calls is None else self._mask(calls, self._kernel.model_of(pid))
-        changes = {"system": system, "calls": mask, "nice": nice, "abort": abort, "sampling": sampling, "think": think}
-        wanted = Changed(source="user", pid=pid, **changes)  # type: ignore[arg-type]  # by name
+        wanted = Changed(
+            source="user",
+            pid=pid,
+            system=system,
+            calls=mask,
+            nice=nice,
+            abort=abort,
+            sampling=sampling,
+            think=think,
+            limits=limits,
+            tainted=tainted,
+        )
         return await self._patiently(wanted)
 
     async def write_core(self, proc: str | int, block: str, text: str, seen: str) -> Answer:
@@ -305,9 +320,10 @@ class Requests:
         pid = views.find(self._kernel, proc)
         return await self.submit(Forked(source="user", pid=pid, name=name, before=before))
 
-    async def kill(self, proc: str | int, status: str = "killed") -> Answer:
-        """Raise KILL on a process."""
-        return await self.submit(Killed(source="user", pid=views.find(self._kernel, proc), status=status))
+    async def kill(self, proc: str | int, status: str = "killed", *, group: bool = False) -> Answer:
+        """Raise KILL on a process, or on its whole process group."""
+        pid = views.find(self._kernel, proc)
+        return await self.submit(Killed(source="user", pid=pid, status=status, group=group))
 
     async def halt(self, proc: str | int) -> Answer:
         """End the turn that a process is in."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
 from kernel.process import State
+from kernel.rights import VERDICTS, Limits, Verdict
 from kernel.sampling import Sampling, read
 from kernel.spec import digest
 from kernel.text import one_line
@@ -48,12 +50,35 @@ SETTABLE: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {  # by name: the
     "sample": ("sampling", lambda text: read(text) or Sampling()),
     "think": ("think", think_of),
 }
+LIMIT: Final = "limit."
+TAINTED: Final = "tainted."
+
+
+def _limited(limits: Limits, name: str, text: str) -> Limits:
+    """Limits with another one of that name."""
+    if name not in Limits.__struct_fields__:
+        raise BadInput(f"limit {name}: limits are {', '.join(Limits.__struct_fields__)}")
+    try:
+        return msgspec.convert(msgspec.to_builtins(limits) | {name: int(text)}, Limits)
+    except (ValueError, msgspec.ValidationError) as exc:
+        raise BadInput(f"{LIMIT}{name}={text}: a whole number is wanted, 0 for the machine's own bound") from exc
+
+
+def _judged(policy: Mapping[str, Verdict], call: str, text: str) -> dict[str, Verdict]:
+    """A policy with another verdict on a call; what is allowed, as all is that nobody names, is left out."""
+    verdict = next((one for one in VERDICTS if one == text), None)
+    if verdict is None or not call:
+        raise BadInput(f"{TAINTED}{call}={text}: a call and {', '.join(VERDICTS)} are wanted")
+    return {**policy, call: verdict}
 
 
 @click.command("set")
 @proc_argument
 @click.argument(
-    "changes", metavar="[KEY=VALUE]...", nargs=-1, help="system, mask, nice, abort, sample, think; none: show them."
+    "changes",
+    metavar="[KEY=VALUE]...",
+    nargs=-1,
+    help="system, mask, nice, abort, sample, think, limit.NAME, tainted.CALL; none: show them.",
 )
 @dir_option
 @json_option
@@ -67,15 +92,24 @@ def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: b
     input), the syscalls that it may emit (a list, all, or default: as suits its model), its share of the CPU, whether a
     new message stops what it is saying, how its words are drawn (as --sample of `llmos spawn`), whether it thinks
     before it answers, if its model can (auto, off, on, or up to so many tokens). Instructions and mask stand first in
-    the prompt, which is evaluated anew.
+    the prompt, which is evaluated anew. limit.day_tokens=5000 and its like bound what it may use; tainted.remember=ask
+    says what becomes of a call while text that is not yours is in view: allow, ask, deny (* is every call).
     """
     path = socket_of(directory)
     if changes:
         fields: dict[str, Any] = {}
+        merged = any(change.startswith((LIMIT, TAINTED)) for change in changes)
+        spec = ask.call(path, wire.Describe(id=0, proc=proc), wire.Made).process.spec if merged else None
         for change in changes:
             key, found, value = change.partition("=")
+            if spec is not None and found and key.startswith(LIMIT):
+                fields["limits"] = _limited(fields.get("limits", spec.limits), key.removeprefix(LIMIT), value)
+                continue
+            if spec is not None and found and key.startswith(TAINTED):
+                fields["tainted"] = _judged(fields.get("tainted", spec.tainted), key.removeprefix(TAINTED), value)
+                continue
             if not found or key not in SETTABLE:
-                raise BadInput(f"{change}: KEY=VALUE is wanted, of {', '.join(SETTABLE)}")
+                raise BadInput(f"{change}: KEY=VALUE is wanted, of {', '.join(SETTABLE)}, {LIMIT}NAME, {TAINTED}CALL")
             name, value_of = SETTABLE[key]
             fields[name] = value_of(value)
         ask.call(path, wire.Set(id=0, proc=proc, **fields), wire.Ok)

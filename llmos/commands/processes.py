@@ -230,16 +230,18 @@ def fork(proc: str, name: str, directory: Path | None) -> None:
 
 @click.command()
 @proc_argument
+@click.option("--group", is_flag=True, help="And all that it has made, and they.")
 @dir_option
-def kill(proc: str, directory: Path | None) -> None:
+def kill(proc: str, group: bool, directory: Path | None) -> None:
     """\b
     Examples:
       llmos kill main
-      llmos kill 3
+      llmos kill 3 --group
 
-    Kill a process. Its memory is kept: `spawn` or `chat` of the same name start it again.
+    Kill a process. Its memory is kept: `spawn` or `chat` of the same name start it again. That of processes which it
+    has made goes with them.
     """
-    ask.call(socket_of(directory), wire.Kill(id=0, proc=proc), wire.Ok)
+    ask.call(socket_of(directory), wire.Kill(id=0, proc=proc, group=group), wire.Ok)
 
 
 @click.command()

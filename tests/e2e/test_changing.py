@@ -20,7 +20,7 @@ from drivers.disk.lmdb import LmdbReader
 from kernel.records import TABLES
 from llmos.commands.app import main
 from llmos.storage import backup, restore
-from syscalls.abi import NAMES
+from syscalls.abi import FULL
 from tests.e2e.daemons import PATIENCE_S, command, eventually
 
 
@@ -70,7 +70,7 @@ def made(directory: Path, proc: str) -> dict[str, object]:
 
 def test_set_shows_and_changes_what_a_process_is_made_of(daemon: Path) -> None:
     done(daemon, "spawn", "one", "--system", "Be brief.", "--mask", "all")
-    assert made(daemon, "one")["mask"] == list(NAMES)
+    assert made(daemon, "one")["mask"] == list(FULL)
     done(daemon, "set", "one", "system=Be kind.", "mask=yield,send_message", "nice=5", "abort=true")
     found = made(daemon, "one")
     assert (found["system"], found["mask"]) == ("Be kind.", ["send_message", "yield"])
@@ -82,7 +82,7 @@ def test_set_shows_and_changes_what_a_process_is_made_of(daemon: Path) -> None:
     assert "temperature=9: Expected `float` <= 2.0" in refused(daemon, "set", "one", "sample=temperature=9")
     done(daemon, "set", "one", "system=-", "mask=all", text="Be both.\nAlways.\n")
     found = made(daemon, "one")
-    assert (found["system"], found["mask"]) == ("Be both.\nAlways.", list(NAMES))
+    assert (found["system"], found["mask"]) == ("Be both.\nAlways.", list(FULL))
     assert "KEY=VALUE is wanted, of system, mask, nice, abort, sample" in refused(daemon, "set", "one", "model=x")
     assert "nice=x: a whole number is wanted" in refused(daemon, "set", "one", "nice=x")
     assert "syscalls are" in refused(daemon, "set", "one", "mask=fly")
@@ -243,3 +243,31 @@ def test_mem_tells_what_core_memory_was_and_writes_it_anew_on_a_machine_that_run
         assert done(tmp_path / "still", "mem", *arguments) == done(daemon, "mem", *arguments)
     assert "no llmos runs in" in refused(tmp_path / "still", "mem", "restore", "minded", "1")
     assert "no process 'nobody'" in refused(tmp_path / "still", "mem", "diff", "nobody")
+
+
+def test_limits_and_what_becomes_of_calls_are_set_one_by_one(daemon: Path) -> None:
+    done(daemon, "spawn", "bound", "--mask", "all")
+    done(daemon, "set", "bound", "limit.day_tokens=5000", "tainted.remember=ask")
+    done(daemon, "set", "bound", "limit.children=2", "tainted.*=deny")
+    found = made(daemon, "bound")
+    assert found["limits"] == {"day_tokens": 5000, "children": 2}
+    assert found["tainted"] == {"remember": "ask", "*": "deny"}
+    assert "limit.children=2\n" in done(daemon, "set", "bound")
+    done(daemon, "set", "bound", "limit.children=0")
+    assert made(daemon, "bound")["limits"] == {"day_tokens": 5000}
+    assert "limits are turn_tokens, turn_syscalls" in refused(daemon, "set", "bound", "limit.larches=1")
+    assert "a whole number is wanted" in refused(daemon, "set", "bound", "limit.pages=many")
+    assert "allow, ask, deny are wanted" in refused(daemon, "set", "bound", "tainted.send=perhaps")
+
+
+def test_rights_are_given_taken_and_shown(daemon: Path) -> None:
+    done(daemon, "spawn", "clerk", "--mask", "default,send,spawn")
+    assert {"send", "spawn"} <= set(made(daemon, "clerk")["mask"])  # type: ignore[call-overload]
+    found = json.loads(done(daemon, "caps", "clerk", "--grant", "send:*", "--grant", "kill:crew/*", "--json"))
+    assert [one["right"] for one in found["grants"]] == ["send:*", "kill:crew/*"]
+    assert "right\tsend:* from outside" in done(daemon, "caps", "clerk", "--revoke", "kill:crew/*")
+    assert "holds nothing of wait:x" in refused(daemon, "caps", "clerk", "--revoke", "wait:x")
+    assert "verbs are send, wait, kill, tool" in refused(daemon, "caps", "clerk", "--grant", "eat:cake")
+    assert "asks for nothing" in refused(daemon, "allow", "clerk")
+    assert json.loads(done(daemon, "audit", "clerk", "--json")) == {"calls": []}
+    assert json.loads(done(daemon, "graph", "--json")) == {"edges": []}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from kernel import guard, records
+from kernel import records
 from kernel.event import Changed, Consented, CoreWritten, Filed, Halted, Killed
 from kernel.memory.page import LOW, Origin, Role
 from kernel.process import Consent, State
@@ -16,7 +17,7 @@ from tests.unit.test_family import ALL, machine, named, told
 
 
 def audit(rig: Rig) -> list[Audited]:
-    return [guard.listed(row) for _, row in rig.disk.scan("audit")]
+    return [msgspec.msgpack.decode(row, type=Audited) for _, row in rig.disk.scan("audit")]
 
 
 def tainted(rig: Rig, name: str = "p", **policy: str) -> tuple[int, int]:

@@ -47,7 +47,9 @@ CHANGES: Final[tuple[type[wire.AnyCommand], ...]] = (
         wire.Rename,
         wire.Kill,
         wire.Remove,
-        wire.Halt,
+        wire.Grant,
+        wire.Revoke,
+        wire.Allow,
     ),
     *(wire.Halt, wire.Ack, wire.Compact, wire.Import, wire.Stop),
 )
