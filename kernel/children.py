@@ -14,6 +14,7 @@ import msgspec
 
 from kernel import awaiting, capabilities, ipc, kin, life, quota, rights, turn
 from kernel.errors import BadInput, SyscallError, some
+from kernel.event import What
 from kernel.limits import CHILDREN_MAX, WAITED_S_MAX
 from kernel.memory.page import Kind
 from kernel.paging import transcript
@@ -117,6 +118,8 @@ def _made(
     except BadInput as exc:
         raise SyscallError(str(exc)) from exc
     child.parent, child.group = proc.pid, life.group(proc)
+    if not copied:
+        kernel.note(What.SPAWN, child, text=child.name)
     kernel.children.setdefault(proc.pid, set()).add(child.pid)
     kernel.dirty(proc)
     for right in given:

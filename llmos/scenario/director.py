@@ -20,7 +20,23 @@ from llmos.scenario.days import Days
 from llmos.scenario.format import EventSpec, ProcessSpec, Scenario, since, times
 from llmos.scenario.look import Looked
 from llmos.scenario.timeline import Timeline
-from llmos.scenario.verbs import AnyVerb, Clock, Cut, Fails, Jump, Kill, Raise, Say, Silence, Slow, Stall, Start
+from llmos.scenario.verbs import (
+    Allow,
+    AnyVerb,
+    Clock,
+    Cut,
+    Fails,
+    Grant,
+    Jump,
+    Kill,
+    Raise,
+    Revoke,
+    Say,
+    Silence,
+    Slow,
+    Stall,
+    Start,
+)
 
 
 class Stage(Protocol):
@@ -66,6 +82,18 @@ class Stage(Protocol):
         """End a process."""
         ...
 
+    async def grant(self, who: str, right: str) -> None:
+        """Give a right."""
+        ...
+
+    async def revoke(self, who: str, right: str) -> None:
+        """Take a right."""
+        ...
+
+    async def allow(self, who: str, yes: bool) -> None:
+        """Decide about the call that a process asks for."""
+        ...
+
     def fail(self, runs: int) -> None:
         """The CPU's next runs fail, until the power is cut."""
         ...
@@ -109,7 +137,10 @@ class Director:
         Raises BadInput for a process that cannot be.
         """
         for name, spec in self._scenario.processes.items():
-            await self._stage.spawn(name, spec)
+            if not spec.child:
+                await self._stage.spawn(name, spec)
+            for right in spec.rights:
+                await self._stage.grant(name, right)
         for event in self._scenario.events:
             if event.after is None:
                 self._put(event, 0)
@@ -154,6 +185,15 @@ class Director:
                     await stage.interrupt(who, verb.line, verb.text)
             case Kill():
                 await stage.kill(verb.who)
+            case Grant():
+                for who in verb.to:
+                    await stage.grant(who, verb.right)
+            case Revoke():
+                for who in verb.to:
+                    await stage.revoke(who, verb.right)
+            case Allow():
+                for who in verb.to:
+                    await stage.allow(who, verb.yes)
             case Start():  # all but the mask, which every spawn gives, it still has
                 await stage.spawn(verb.who, ProcessSpec(mask=self._scenario.processes[verb.who].mask))
             case Fails():

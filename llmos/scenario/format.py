@@ -18,16 +18,20 @@ from msgspec import Meta
 from kernel.event import What
 from kernel.interrupts import Line
 from kernel.limits import DAY_NS, NS
-from kernel.spec import Spec
+from kernel.rights import Limits
+from kernel.spec import Policy, Spec
 from llmos.scenario.days import CALENDAR, Days
 from llmos.scenario.verbs import (
+    Allow,
     AnyVerb,
     Clock,
     Cut,
     Fails,
+    Grant,
     Jump,
     Kill,
     Raise,
+    Revoke,
     Say,
     Silence,
     Slow,
@@ -111,10 +115,22 @@ class ProcessSpec(_Strict, frozen=True, kw_only=True):
     blocks: dict[str, str] = {}
     nice: Annotated[int, Meta(ge=-20, le=19)] = 0
     abort: bool = False
+    child: bool = False  # another process makes it; what it is made of that one says, and this what it plays
+    rights: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    tainted: Policy = {}
 
     def spec(self, name: str) -> Spec:
         """What the kernel makes of it; without a mask the stage says what it may emit."""
-        return Spec(name, self.mask or (), blocks=self.blocks, nice=self.nice, abort=self.abort)
+        return Spec(
+            name,
+            self.mask or (),
+            blocks=self.blocks,
+            nice=self.nice,
+            abort=self.abort,
+            limits=self.limits,
+            tainted=self.tainted,
+        )
 
 
 class EventSpec(_Strict, frozen=True, kw_only=True):
@@ -133,6 +149,9 @@ class EventSpec(_Strict, frozen=True, kw_only=True):
     text: str = ""  # what the raised line brings
     kill: Name | None = None
     start: Name | None = None
+    grant: str | None = None  # a right, of those whom it is given to
+    revoke: str | None = None
+    allow: bool | None = None  # of those who ask for a call
     fails: Annotated[int, Meta(ge=1, le=1_000)] | None = None  # the CPU's next runs
     stall: Duration | None = None  # of the CPU
     silence: Duration | None = None  # of the index
@@ -153,6 +172,12 @@ class EventSpec(_Strict, frozen=True, kw_only=True):
                 return Kill(who)
             case EventSpec(start=str(who)):
                 return Start(who)
+            case EventSpec(grant=str(right)):
+                return Grant(self.to, right)
+            case EventSpec(revoke=str(right)):
+                return Revoke(self.to, right)
+            case EventSpec(allow=bool(yes)):
+                return Allow(self.to, yes)
             case EventSpec(fails=int(runs)):
                 return Fails(runs)
             case EventSpec(stall=str(length)):
@@ -277,6 +302,6 @@ def draws(scenario: Scenario) -> bool:
 
 
 WHATS: Final = (
-    *(what for what in What if what not in (What.IMPORT, What.FORK, What.CHECKPOINT, What.UPGRADE)),  # no verb
+    *(what for what in What if what not in (What.IMPORT, What.CHECKPOINT, What.UPGRADE)),  # no verb
     *("said", "event", "refused", "cut"),  # the timeline's own
 )

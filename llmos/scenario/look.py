@@ -25,9 +25,16 @@ class Looked(msgspec.Struct, frozen=True):
     tokens: int = 0  # of its queue
 
 
-def looked(kernel: Kernel, pid: int, page: Callable[[int], Page | None]) -> Looked:
-    """A process as it stands. O(pages in view)."""
-    proc = kernel.procs[pid]
+def used(kernel: Kernel, pid: int) -> int:
+    """Tokens in the queue of a process; of one that is no more, 0."""
+    return kernel.procs[pid].space.used() if pid in kernel.procs else 0
+
+
+def looked(kernel: Kernel, who: str, page: Callable[[int], Page | None]) -> Looked:
+    """A process as it stands; one that is not there, or no more, as a dead one. O(pages in view)."""
+    if who not in kernel.names:
+        return Looked(State.ZOMBIE)
+    proc = kernel.procs[kernel.names[who]]
     pages = (page(number) for number in dict.fromkeys(entry.page for entry in (*proc.space.queue, *proc.space.recall)))
     return Looked(
         proc.state,

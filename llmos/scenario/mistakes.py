@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, g
 
 import msgspec
 
+from kernel import rights
 from kernel.errors import BadInput, Illegal
 from kernel.interrupts import MASKABLE, Line
 from kernel.machine.clock import STEP_NS
@@ -42,6 +43,7 @@ from llmos.scenario.format import (
     since,
 )
 from llmos.scenario.places import Path
+from llmos.scenario.programs import emitted
 from llmos.scenario.verbs import VERBS
 from syscalls.abi import SYSCALLS
 from syscalls.decode import parse
@@ -243,9 +245,11 @@ def _of_process(where: Path, process: ProcessSpec, reply: int) -> Iterator[Mista
     if process.does == "talk" and process.tokens > reply:
         yield (*where, "tokens"), f"{process.tokens}: at most cpu.reply, {reply} here"
     for call in process.mask or ():
-        if call not in Table.names:
+        if call not in (*Table.names, "all"):
             yield (*where, "mask"), f"{call} is no syscall; {near(call, Table.names, what='they are')}"
-    mask = process.mask or Table.names
+    for right in process.rights:
+        yield from _right((*where, "rights"), right)
+    mask = Table.names if process.child else emitted(process.mask or None)
     lists: list[tuple[Path, tuple[dict[str, Any], ...]]] = [((*where, "plays"), process.plays)]
     for n, on in enumerate(process.on):
         at = (*where, "on", n)
@@ -308,8 +312,11 @@ def _of_events(scenario: Scenario, days: Days) -> Iterator[Mistake]:
         verbs = [verb for verb in VERBS if getattr(event, "raise_" if verb == "raise" else verb) is not None]
         if len(verbs) != 1:
             yield where, f"one of {', '.join(VERBS)}; given are {', '.join(verbs) or 'none'}"
-        if (event.say is not None or event.raise_ is not None) != bool(event.to):
-            yield where, "to goes with say or raise"
+        addressed = any(getattr(event, name) is not None for name in ("say", "raise_", "grant", "revoke", "allow"))
+        if addressed != bool(event.to):
+            yield where, "to goes with say, raise, grant, revoke or allow"
+        for verb, right in (("grant", event.grant), ("revoke", event.revoke)):
+            yield from _right((*where, verb), right)
         if bool(event.text.strip()) != (event.raise_ is not None):
             yield where, "raise and a text that is not empty go together"
         if (event.slow is not None) != (event.lasts is not None):
@@ -353,6 +360,14 @@ def _when(where: Path, event: EventSpec, names: list[str], days: Days) -> Iterat
     if event.every is not None and event.every not in CALENDAR and not 0 < ns(event.every) <= UNTIL_MAX:
         yield (*where, "every"), f"{event.every}: more than 0 and at most 366d"
     yield from _time((*where, "at"), event.at, days)
+
+
+def _right(where: Path, right: str | None) -> Iterator[Mistake]:
+    try:
+        if right is not None:
+            rights.check(right)
+    except BadInput as exc:
+        yield where, str(exc)
 
 
 def _unknown(where: Path, who: str, scenario: Scenario) -> Iterator[Mistake]:

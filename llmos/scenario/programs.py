@@ -15,13 +15,16 @@ from kernel.memory.page import Page
 from kernel.ports import Job
 from llmos.scenario.format import ProcessSpec, Scenario
 from llmos.scenario.reactions import Reactions
+from syscalls.table import Table
 
 
 class Programs:
     """The programs of one run. They outlive a power cut; the duty of the stage: `heard` for each committed note."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self._specs = dict(enumerate(scenario.processes.values(), 1))  # numbered as the file has them
+        self._named = scenario.processes
+        made = (spec for spec in scenario.processes.values() if not spec.child)
+        self._specs = dict(enumerate(made, 1))  # numbered as the file has them
         self._reactions = {pid: Reactions(spec.on) for pid, spec in self._specs.items() if spec.on}
 
     def emits(self, job: Job) -> str:
@@ -30,7 +33,12 @@ class Programs:
         return _does(self._specs.get(job.pid, ProcessSpec(does="echo")), job) if call is None else _said(call)
 
     def heard(self, note: Note, page: Callable[[int], Page | None]) -> None:
-        """Something happened to a process: what was delivered is what it reacts to."""
+        """Something happened to a process: what was delivered is what it reacts to; a child that is made plays."""
+        name = made(note)
+        if name in self._named and note.pid not in self._specs:
+            self._specs[note.pid] = spec = self._named[name]
+            if spec.on:
+                self._reactions[note.pid] = Reactions(spec.on)
         reactions = self._reactions.get(note.pid)
         if reactions is None:
             return
@@ -39,6 +47,20 @@ class Programs:
         elif note.what is What.DELIVERED and note.line is not None:
             pages = (page(number) for number in note.pages)
             reactions.came(note.line.name.lower(), "".join(one.text for one in pages if one is not None))
+
+
+def made(note: Note) -> str:
+    """The name of the process that a note says is made; "" of any other."""
+    if note.what is What.SPAWN:
+        return note.text
+    return note.text.partition(" from ")[0] if note.what is What.FORK else ""
+
+
+def emitted(mask: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What a process may emit in virtual time; `all` among its mask, or no mask, is all that is not given by name."""
+    full = Table().default_mask(full=True)
+    names = ("all",) if mask is None else mask
+    return tuple(dict.fromkeys(call for one in names for call in (full if one == "all" else (one,))))
 
 
 def _does(spec: ProcessSpec, job: Job) -> str:

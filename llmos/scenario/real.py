@@ -23,7 +23,7 @@ import trio
 from drivers.remote.address import remote
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
-from kernel.event import AnyEvent, Raised, Search
+from kernel.event import AnyEvent, Consented, Granted, Raised, Revoked, Search
 from kernel.interrupts import Line
 from kernel.limits import NS
 from kernel.machine import views
@@ -38,7 +38,7 @@ from llmos.scenario.days import Days
 from llmos.scenario.director import Director
 from llmos.scenario.faulty import FaultyCpu, FaultyDisk, FaultyIndex
 from llmos.scenario.format import ProcessSpec, Scenario, ns
-from llmos.scenario.look import Looked, looked
+from llmos.scenario.look import Looked, looked, used
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
@@ -128,7 +128,7 @@ class Real:
         self._nursery.start_soon(_after, when - self.now(), lambda: self.director.look(when, who))
 
     def looked(self, who: str) -> Looked:
-        return looked(self.machine.kernel, views.find(self.machine.kernel, who), self.machine.pages.page)
+        return looked(self.machine.kernel, who, self.machine.pages.page)
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
         """Without a mask it may emit what suits the model; its system instructions are those of `llmos spawn`."""
@@ -143,6 +143,20 @@ class Real:
 
     async def kill(self, who: str) -> None:
         _accepted(await self.machine.requests.kill(views.find(self.machine.kernel, who)))
+
+    async def grant(self, who: str, right: str) -> None:
+        _accepted(await self.machine.submit(Granted(source="user", pid=self._pid(who), right=right)))
+
+    async def revoke(self, who: str, right: str) -> None:
+        _accepted(await self.machine.submit(Revoked(source="user", pid=self._pid(who), right=right)))
+
+    async def allow(self, who: str, yes: bool) -> None:
+        pid = self._pid(who)
+        req = self.machine.kernel.procs[pid].req
+        _accepted(await self.machine.submit(Consented(source="user", pid=pid, req=req, yes=yes)))
+
+    def _pid(self, who: str) -> int:
+        return views.find(self.machine.kernel, who)
 
     def fail(self, runs: int) -> None:
         self.cpu.failures += runs
@@ -189,7 +203,7 @@ class Real:
         self._events += 1
         self._latency.observe(event, event.at, step.notes)
         kernel = self.machine.kernel if self._events > 1 else None
-        self.timeline.watch(event, step, lambda pid: kernel.procs[pid].space.used() if kernel else 0)
+        self.timeline.watch(event, step, lambda pid: used(kernel, pid) if kernel else 0)
         for effect in step.effects:
             if isinstance(effect, Search) and effect.deadline_s:
                 give_up = partial(self.index.give_up, effect)

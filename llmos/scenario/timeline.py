@@ -24,6 +24,7 @@ from kernel.state import Step
 from llmos.scenario.days import lasted
 from llmos.scenario.format import Scenario
 from llmos.scenario.look import Looked
+from llmos.scenario.programs import made
 from llmos.scenario.verdict import Asked, Broken, Happened, Seen
 
 
@@ -57,7 +58,8 @@ class Timeline:
 
     def __init__(self, scenario: Scenario, now: Callable[[], int], page: Callable[[int], Page | None]) -> None:
         self.scenario, self.now, self.page = scenario, now, page
-        self.names = dict(enumerate(scenario.processes, 1))  # by pid: an empty machine numbers them as they are made
+        own = (name for name, spec in scenario.processes.items() if not spec.child)
+        self.names = dict(enumerate(own, 1))  # by pid: an empty machine numbers them as they are made
         self.entries: list[Happened] = []
         self._slots: list[tuple[int, int, int, str]] = []
         self._fill: list[tuple[int, str, int]] = []
@@ -91,8 +93,8 @@ class Timeline:
             self._slots.append((event.slot, self._running.pop(event.slot), now, self.names.get(event.pid, "")))
         for note in step.notes:
             text = note.text
-            if note.what is What.SPAWN:
-                self.names.setdefault(note.pid, text)
+            if name := made(note):
+                self.names.setdefault(note.pid, name)
             if note.what in (What.EVICT, What.FAULT) and note.pages:
                 text = f"{len(note.pages)} pages, {note.tokens} tokens"
             elif note.what is What.DELIVERED and note.pages:

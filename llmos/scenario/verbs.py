@@ -44,6 +44,27 @@ class Start(Verb, frozen=True):
     who: str
 
 
+class Grant(Verb, frozen=True):
+    """Each is given a right."""
+
+    to: tuple[str, ...]
+    right: str
+
+
+class Revoke(Verb, frozen=True):
+    """A right is taken from each."""
+
+    to: tuple[str, ...]
+    right: str
+
+
+class Allow(Verb, frozen=True):
+    """Each may make the call that it asks for, or may not."""
+
+    to: tuple[str, ...]
+    yes: bool
+
+
 class Fails(Verb, frozen=True):
     """The CPU's next runs fail."""
 
@@ -87,5 +108,7 @@ class Jump(Verb, frozen=True):
     to: int
 
 
-AnyVerb: TypeAlias = Say | Raise | Kill | Start | Fails | Stall | Silence | Slow | Cut | Clock | Jump
+AnyVerb: TypeAlias = (
+    Say | Raise | Kill | Start | Grant | Revoke | Allow | Fails | Stall | Silence | Slow | Cut | Clock | Jump
+)
 VERBS: Final = tuple(str(verb.__struct_config__.tag) for verb in get_args(AnyVerb))

@@ -39,7 +39,7 @@ class Happened(msgspec.Struct, frozen=True, array_like=True):
 
     def shown(self, days: Days) -> str:
         """As a timeline shows it."""
-        parts = [days.stamp(self.at), f"{self.what:10}", self.process, self.line, self.text]
+        parts = [days.stamp(self.at), f"{self.what:10}", self.process, self.line, one_line(self.text)]
         return "  ".join(part for part in parts if part)
 
     def __str__(self) -> str:

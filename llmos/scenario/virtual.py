@@ -15,9 +15,10 @@ from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel.event import AnyEvent, Killed, Raised, Search, Spawned
+from kernel.event import AnyEvent, Consented, Granted, Killed, Raised, Revoked, Search, Spawned
 from kernel.interrupts import Line
 from kernel.limits import NS
+from kernel.machine import views
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
 from kernel.settings import Settings, apply
@@ -25,8 +26,8 @@ from kernel.state import Step
 from llmos.scenario.days import Days
 from llmos.scenario.director import Director
 from llmos.scenario.format import MachineSpec, ProcessSpec, Scenario, ns
-from llmos.scenario.look import Looked, looked
-from llmos.scenario.programs import Programs
+from llmos.scenario.look import Looked, looked, used
+from llmos.scenario.programs import Programs, emitted
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
@@ -100,23 +101,35 @@ class Virtual:
         self.machine.call_at(self._start + when, "watch", lambda: self.director.look(when, who))
 
     def looked(self, who: str) -> Looked:
-        return looked(self.machine.kernel, self.machine.kernel.names[who], self.machine.pages.page)
+        return looked(self.machine.kernel, who, self.machine.pages.page)
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
-        """Without a mask it may emit every syscall; system instructions it has none, for no model reads them."""
-        made = spec.spec(name)
-        if spec.mask is None:
-            made = msgspec.structs.replace(made, calls=Table.names)
+        """Without a mask it may emit all that is not given by name; it has no system instructions: no model reads them."""
+        made = msgspec.structs.replace(spec.spec(name), calls=emitted(spec.mask))
         self.machine.do(Spawned(source="user", spec=made))
 
     async def say(self, who: str, text: str, mid: str) -> None:
-        self.machine.do(self.machine.say(self.machine.kernel.names[who], text, mid))
+        self.machine.do(self.machine.say(self._pid(who), text, mid))
 
     async def interrupt(self, who: str, line: Line, text: str) -> None:
-        self.machine.do(Raised(source="scenario", pid=self.machine.kernel.names[who], line=line, text=text))
+        self.machine.do(Raised(source="scenario", pid=self._pid(who), line=line, text=text))
 
     async def kill(self, who: str) -> None:
-        self.machine.do(Killed(source="user", pid=self.machine.kernel.names[who]))
+        self.machine.do(Killed(source="user", pid=self._pid(who)))
+
+    async def grant(self, who: str, right: str) -> None:
+        self.machine.do(Granted(source="user", pid=self._pid(who), right=right))
+
+    async def revoke(self, who: str, right: str) -> None:
+        self.machine.do(Revoked(source="user", pid=self._pid(who), right=right))
+
+    async def allow(self, who: str, yes: bool) -> None:
+        pid = self._pid(who)
+        self.machine.do(Consented(source="user", pid=pid, req=self.machine.kernel.procs[pid].req, yes=yes))
+
+    def _pid(self, who: str) -> int:
+        """A process by name. Raises BadInput where there is none: another has not made it yet."""
+        return views.find(self.machine.kernel, who)
 
     def fail(self, runs: int) -> None:
         self.cpu.failures += runs
@@ -153,7 +166,7 @@ class Virtual:
     # What comes of it.
 
     def _watch(self, event: AnyEvent, step: Step) -> None:
-        self.timeline.watch(event, step, lambda pid: self.machine.kernel.procs[pid].space.used())
+        self.timeline.watch(event, step, lambda pid: used(self.machine.kernel, pid))
         for note in step.notes:
             self._programs.heard(note, self.machine.pages.page)
         for effect in step.effects:

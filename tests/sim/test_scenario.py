@@ -88,7 +88,7 @@ def test_a_broken_expectation_is_exit_status_1_with_the_timeline_around_it(tmp_p
             "line 10: events[0].after: no event of the name bib; did you mean bob? there are",
         ),
         ('to = ["barber"]', 'to = ["barbar"]', "line 8: events[0]: no process barbar; did you mean barber? there are"),
-        ('say = "Ann here."', 'kill = "barber"', "to goes with say or raise"),
+        ('say = "Ann here."', 'kill = "barber"', "to goes with say, raise, grant, revoke or allow"),
         ('say = "Ann here."', 'raise = "device"', "raise and a text that is not empty go together"),
         ('say = "Ann here."', 'raise = "user"', "line 12: events[0].raise: no user; there are ipc, child, device"),
         ('at = "1s"', 'slow = "1s"\nat = "1s"', "slow and lasts go together"),
