@@ -452,6 +452,27 @@ def policies(as_json: bool) -> None:
     print_table(names, told, left=names, wrap=True)
 
 
+@bench.command("injection", short_help="Injected text against a CPU that obeys it, and a model.")
+@click.option("--data", type=PATH, help="The benchmark data, or a file of cases; default $LLMOS_DATA.")
+@click.option("--model", default="", metavar="MODEL", help="A GGUF file, or the name of a pulled model: asked as well.")
+@click.option("--limit", type=click.IntRange(min=0), default=0, show_default=True, help="Texts for the model; 0: all.")
+@set_option
+@json_option
+def injection(data: Path | None, model: str, limit: int, changes: tuple[str, ...], as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench injection --data ~/data/injection.json
+      llmos bench injection --model smollm2-135m --limit 2 --set cpu.threads=1 --json
+
+    Texts that tell a process what to do, as a user's message, in a document, in another process's message, and in a
+    summary: a CPU that obeys emits every call there is, and none that is forbidden may have an effect, or be missing in
+    the audit. Exit status 1 otherwise. With a model: which share of its answers from a document such a text changes.
+    """
+    from bench.injection import run
+
+    return run(data, model, list(changes), limit, as_json)
+
+
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")
 @click.option("--model", default="smollm2-135m", show_default=True, help="A GGUF file, or the name of a pulled model.")
 @click.option("--levels", metavar="A-B", default="1-4", show_default=True, help="Look-ups in a row.")

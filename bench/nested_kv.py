@@ -19,8 +19,8 @@ from typing import Final
 import msgspec
 import trio
 
+from bench.asked import answer
 from kernel.errors import BadInput
-from kernel.event import Message, What
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.spec import Spec
@@ -97,18 +97,7 @@ async def ask(machine: Machine, name: str, sample: Sample) -> tuple[bool, int, i
     """Ask one sample of a process of its own: right?, syscalls, tokens emitted."""
     pid = (await machine.requests.spawn(Spec(name, MASK, system=SYSTEM))).pid
     await machine.requests.file(pid, [f"key {key} has value {value}" for key, value in sample.pairs])
-    reply = ""
-    async with machine.feed.subscribe(-1) as published:
-        await machine.requests.message(pid, "", ASK.format(key=sample.key))
-        async for item in published:  # ends with the reply, or with the turn's budget
-            if isinstance(item, Message) and item.pid == pid and item.ends:
-                reply = item.text
-                break
-            if not isinstance(item, Message) and any(
-                note.pid == pid and (note.what is What.EXIT or (note.what is What.TURN and "budget" in note.text))
-                for note in getattr(item, "notes", ())
-            ):
-                break
+    reply = await answer(machine, pid, ASK.format(key=sample.key))
     view = views.process(machine.kernel, pid)
     chain = {value for _, value in sample.pairs} & {key for key, _ in sample.pairs}
     right = sample.gold in reply and not any(link in reply for link in chain)

@@ -203,7 +203,6 @@ class Sleep(Syscall, frozen=True):
 class Mask(Syscall, frozen=True):
     """Hold back interrupts of some lines for so many seconds; they are kept, and delivered after that."""
 
-    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"mask","lines":["timer"],"seconds":600}'
     lines: LineNames
     seconds: Annotated[int, Meta(ge=1, le=MASK_S_MAX)]
@@ -212,7 +211,6 @@ class Mask(Syscall, frozen=True):
 class Unmask(Syscall, frozen=True):
     """Let interrupts of some lines through again."""
 
-    inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"unmask","lines":["timer"]}'
     lines: LineNames
 

@@ -104,7 +104,7 @@ class Virtual:
         return looked(self.machine.kernel, who, self.machine.pages.page)
 
     async def spawn(self, name: str, spec: ProcessSpec) -> None:
-        """Without a mask it may emit all that is not given by name; it has no system instructions: no model reads them."""
+        """Without a mask it may emit what needs no name; system instructions it has none, for no model reads them."""
         made = msgspec.structs.replace(spec.spec(name), calls=emitted(spec.mask))
         self.machine.do(Spawned(source="user", spec=made))
 
