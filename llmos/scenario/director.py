@@ -11,11 +11,14 @@ Not here: what a verb is (verbs.py), what was seen (timeline.py), what a machine
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Protocol, assert_never
 
 from kernel.errors import KernelError
+from kernel.event import AnyEvent, Consented, Granted, Killed, Raised, Revoked
 from kernel.interrupts import Line
+from kernel.process import Process
 from llmos.scenario.days import Days
 from llmos.scenario.format import EventSpec, ProcessSpec, Scenario, since, times
 from llmos.scenario.look import Looked
@@ -74,24 +77,8 @@ class Stage(Protocol):
         """A user's message."""
         ...
 
-    async def interrupt(self, who: str, line: Line, text: str) -> None:
-        """Raise a line."""
-        ...
-
-    async def kill(self, who: str) -> None:
-        """End a process."""
-        ...
-
-    async def grant(self, who: str, right: str) -> None:
-        """Give a right."""
-        ...
-
-    async def revoke(self, who: str, right: str) -> None:
-        """Take a right."""
-        ...
-
-    async def allow(self, who: str, yes: bool) -> None:
-        """Decide about the call that a process asks for."""
+    async def submit(self, who: str, made: Callable[[Process], AnyEvent]) -> None:
+        """Have the kernel take an event made of a process as it is now."""
         ...
 
     def fail(self, runs: int) -> None:
@@ -140,7 +127,7 @@ class Director:
             if not spec.child:
                 await self._stage.spawn(name, spec)
             for right in spec.rights:
-                await self._stage.grant(name, right)
+                await self._stage.submit(name, partial(_granted, right=right))
         for event in self._scenario.events:
             if event.after is None:
                 self._put(event, 0)
@@ -182,18 +169,18 @@ class Director:
                     self._timeline.asked(name, who, f"s{self._said}")
             case Raise():
                 for who in verb.to:
-                    await stage.interrupt(who, verb.line, verb.text)
+                    await stage.submit(who, partial(_raised, line=verb.line, text=verb.text))
             case Kill():
-                await stage.kill(verb.who)
+                await stage.submit(verb.who, lambda proc: Killed(source="user", pid=proc.pid))
             case Grant():
                 for who in verb.to:
-                    await stage.grant(who, verb.right)
+                    await stage.submit(who, partial(_granted, right=verb.right))
             case Revoke():
                 for who in verb.to:
-                    await stage.revoke(who, verb.right)
+                    await stage.submit(who, partial(_revoked, right=verb.right))
             case Allow():
                 for who in verb.to:
-                    await stage.allow(who, verb.yes)
+                    await stage.submit(who, partial(_consented, yes=verb.yes))
             case Start():  # all but the mask, which every spawn gives, it still has
                 await stage.spawn(verb.who, ProcessSpec(mask=self._scenario.processes[verb.who].mask))
             case Fails():
@@ -215,3 +202,19 @@ class Director:
                 await stage.set_clock(lambda _: to)
             case _:
                 assert_never(verb)
+
+
+def _raised(proc: Process, line: Line, text: str) -> AnyEvent:
+    return Raised(source="scenario", pid=proc.pid, line=line, text=text)
+
+
+def _granted(proc: Process, right: str) -> AnyEvent:
+    return Granted(source="user", pid=proc.pid, right=right)
+
+
+def _revoked(proc: Process, right: str) -> AnyEvent:
+    return Revoked(source="user", pid=proc.pid, right=right)
+
+
+def _consented(proc: Process, yes: bool) -> AnyEvent:
+    return Consented(source="user", pid=proc.pid, req=proc.req, yes=yes)

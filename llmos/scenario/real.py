@@ -23,14 +23,14 @@ import trio
 from drivers.remote.address import remote
 from kernel.boot import Board, boot
 from kernel.errors import BadInput
-from kernel.event import AnyEvent, Consented, Granted, Raised, Revoked, Search
-from kernel.interrupts import Line
+from kernel.event import AnyEvent, Search
 from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.clock import Sources
 from kernel.machine.latency import Latency
 from kernel.machine.requests import Answer
 from kernel.ports import Cpu
+from kernel.process import Process
 from kernel.settings import Settings, apply
 from kernel.state import Step
 from llmos.models import find
@@ -137,26 +137,9 @@ class Real:
     async def say(self, who: str, text: str, mid: str) -> None:
         _accepted(await self.machine.requests.message(who, mid, text))
 
-    async def interrupt(self, who: str, line: Line, text: str) -> None:
-        event = Raised(source="scenario", pid=views.find(self.machine.kernel, who), line=line, text=text)
-        _accepted(await self.machine.submit(event))
-
-    async def kill(self, who: str) -> None:
-        _accepted(await self.machine.requests.kill(views.find(self.machine.kernel, who)))
-
-    async def grant(self, who: str, right: str) -> None:
-        _accepted(await self.machine.submit(Granted(source="user", pid=self._pid(who), right=right)))
-
-    async def revoke(self, who: str, right: str) -> None:
-        _accepted(await self.machine.submit(Revoked(source="user", pid=self._pid(who), right=right)))
-
-    async def allow(self, who: str, yes: bool) -> None:
-        pid = self._pid(who)
-        req = self.machine.kernel.procs[pid].req
-        _accepted(await self.machine.submit(Consented(source="user", pid=pid, req=req, yes=yes)))
-
-    def _pid(self, who: str) -> int:
-        return views.find(self.machine.kernel, who)
+    async def submit(self, who: str, made: Callable[[Process], AnyEvent]) -> None:
+        kernel = self.machine.kernel
+        _accepted(await self.machine.submit(made(kernel.procs[views.find(kernel, who)])))
 
     def fail(self, runs: int) -> None:
         self.cpu.failures += runs

@@ -15,12 +15,12 @@ from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel.event import AnyEvent, Consented, Granted, Killed, Raised, Revoked, Search, Spawned
-from kernel.interrupts import Line
+from kernel.event import AnyEvent, Search, Spawned
 from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.virtual import VirtualMachine
 from kernel.ports import Disk, Job
+from kernel.process import Process
 from kernel.settings import Settings, apply
 from kernel.state import Step
 from llmos.scenario.days import Days
@@ -111,21 +111,8 @@ class Virtual:
     async def say(self, who: str, text: str, mid: str) -> None:
         self.machine.do(self.machine.say(self._pid(who), text, mid))
 
-    async def interrupt(self, who: str, line: Line, text: str) -> None:
-        self.machine.do(Raised(source="scenario", pid=self._pid(who), line=line, text=text))
-
-    async def kill(self, who: str) -> None:
-        self.machine.do(Killed(source="user", pid=self._pid(who)))
-
-    async def grant(self, who: str, right: str) -> None:
-        self.machine.do(Granted(source="user", pid=self._pid(who), right=right))
-
-    async def revoke(self, who: str, right: str) -> None:
-        self.machine.do(Revoked(source="user", pid=self._pid(who), right=right))
-
-    async def allow(self, who: str, yes: bool) -> None:
-        pid = self._pid(who)
-        self.machine.do(Consented(source="user", pid=pid, req=self.machine.kernel.procs[pid].req, yes=yes))
+    async def submit(self, who: str, made: Callable[[Process], AnyEvent]) -> None:
+        self.machine.do(made(self.machine.kernel.procs[self._pid(who)]))
 
     def _pid(self, who: str) -> int:
         """A process by name. Raises BadInput where there is none: another has not made it yet."""

@@ -9,9 +9,11 @@ from itertools import count
 import pytest
 
 from kernel.errors import BadInput
-from kernel.interrupts import Line
+from kernel.event import AnyEvent, Consented, Granted, Killed, Raised, Revoked
 from kernel.machine.latency import Latency
-from kernel.process import State
+from kernel.memory.address_space import AddressSpace
+from kernel.process import Process, State
+from kernel.spec import Spec
 from llmos.scenario.days import BEGINS
 from llmos.scenario.director import Director
 from llmos.scenario.format import UNITS, EventSpec, Expect, Pattern, ProcessSpec, Scenario
@@ -97,14 +99,21 @@ class Machine:
         self._lives(who)
         self._did(f"{mid} {who} {text}")
 
-    async def interrupt(self, who: str, line: Line, text: str) -> None:
+    async def submit(self, who: str, made: Callable[[Process], AnyEvent]) -> None:
         self._lives(who)
-        self._did(f"{line.name} {who} {text}")
-
-    async def kill(self, who: str) -> None:
-        self._lives(who)
-        self.alive.remove(who)
-        self._did(f"kill {who}")
+        event = made(Process("abc".index(who) + 1, Spec(who), AddressSpace(), req=7))
+        match event:
+            case Raised():
+                self._did(f"{event.line.name} {who} {event.text}")
+            case Killed():
+                self.alive.remove(who)
+                self._did(f"kill {who}")
+            case Granted() | Revoked():
+                self._did(f"{type(event).__name__} {who} {event.right}")
+            case Consented():
+                self._did(f"{event.yes} {who} {event.req}")
+            case _:
+                raise AssertionError(event)
 
     def fail(self, runs: int) -> None:
         self._did(f"fail {runs}")
@@ -138,6 +147,9 @@ def test_every_verb_of_the_format_is_done_by_the_stage_with_its_lengths_in_ns() 
         "raise": EventSpec(at="2s", to=("c", "a"), raise_="device", text="ding"),
         "kill": EventSpec(at="3s", kill="b"),
         "start": EventSpec(at="4s", start="b"),
+        "grant": EventSpec(at="4.1s", to=("a",), grant="send:*"),
+        "revoke": EventSpec(at="4.2s", to=("a",), revoke="send:b"),
+        "allow": EventSpec(at="4.3s", to=("b",), allow=False),
         "fails": EventSpec(at="5s", fails=3),
         "stall": EventSpec(at="6s", stall="1m30s"),
         "silence": EventSpec(at="7s", silence="500ms"),
@@ -151,7 +163,8 @@ def test_every_verb_of_the_format_is_done_by_the_stage_with_its_lengths_in_ns() 
     assert machine.done[:3] == [(0, "spawn a 0"), (0, "spawn b 1"), (0, "spawn c 2")]
     assert machine.done[3:] == [
         *((1, "s1 a hi"), (1, "s2 b hi"), (2, "DEVICE c ding"), (2, "DEVICE a ding"), (3, "kill b")),
-        *((4, "spawn b 0"), (5, "fail 3"), (6, "stall 90"), (7, "silence 0.5"), (8, "slow 0.25 3600"), (9, "cut 2")),
+        *((4, "spawn b 0"), (4.1, "Granted a send:*"), (4.2, "Revoked a send:b"), (4.3, "False b 7")),
+        *((5, "fail 3"), (6, "stall 90"), (7, "silence 0.5"), (8, "slow 0.25 3600"), (9, "cut 2")),
         *((10, "clock -5400"), (11, "clock 49")),
     ]
     assert machine.entries("refused") == []
