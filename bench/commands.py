@@ -452,6 +452,24 @@ def policies(as_json: bool) -> None:
     print_table(names, told, left=names, wrap=True)
 
 
+@bench.command("idle", short_help="What processes cost that do nothing.")
+@click.option("--processes", type=click.IntRange(min=10), default=10_000, show_default=True)
+@click.option("--turns", type=click.IntRange(min=1), default=1_000, show_default=True, help="Of a process, in each.")
+@json_option
+def idle(processes: int, turns: int, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench idle --processes 500 --turns 50
+      llmos bench idle --processes 300 --turns 50 --json
+
+    Bytes of memory an idle process, the time of a boot with so many, and a turn of one among them beside a turn among
+    ten, in one run.
+    """
+    from bench.idle import run
+
+    run(processes, turns, as_json)
+
+
 @bench.command("injection", short_help="Injected text against a CPU that obeys it, and a model.")
 @click.option("--data", type=PATH, help="The benchmark data, or a file of cases; default $LLMOS_DATA.")
 @click.option("--model", default="", metavar="MODEL", help="A GGUF file, or the name of a pulled model: asked as well.")
