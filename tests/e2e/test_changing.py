@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import sqlite3
 import stat
 import subprocess
@@ -271,3 +272,12 @@ def test_rights_are_given_taken_and_shown(daemon: Path) -> None:
     assert "asks for nothing" in refused(daemon, "allow", "clerk")
     assert json.loads(done(daemon, "audit", "clerk", "--json")) == {"calls": []}
     assert json.loads(done(daemon, "graph", "--json")) == {"edges": []}
+
+
+def test_the_commands_of_the_page_on_rights_run_as_they_stand(daemon: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rights.md").read_text()
+    lines = [line.removeprefix("$ llmos ") for line in text.splitlines() if line.startswith("$ llmos ")]
+    assert len(lines) >= 6
+    for line in lines:
+        done(daemon, *shlex.split(line))
+    assert made(daemon, "crew")["tainted"] == {"remember": "ask", "send": "deny"}
