@@ -19,6 +19,7 @@ from kernel.rights import Grant
 from kernel.state import Kernel
 
 KIN: Final = ("send", "wait", "kill")
+OWNED: Final = ("read", "write")  # of shared blocks
 
 
 def held(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...] | None:
@@ -30,6 +31,9 @@ def held(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...] | None:
             return ("its child",)
         if other is not None and verb == "send" and proc.parent == other.pid:
             return ("its parent",)
+    block = kernel.shared.get(name) if verb in OWNED else None
+    if verb in OWNED and (block.owner == proc.pid if block is not None else name.startswith(f"{proc.name}/")):
+        return ("its owner",)
     found = [grant for grant in proc.grants if rights.covers(grant.right, right)]
     return tuple(f"{grant.right} from {_giver(kernel, grant)}" for grant in found) or None
 

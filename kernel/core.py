@@ -29,6 +29,7 @@ from kernel import (
     quota,
     removal,
     restart,
+    shared,
     timers,
     trap,
     tried,
@@ -190,6 +191,7 @@ def check(kernel: Kernel) -> None:
     kernel.check()
     life.check(kernel)
     kin.check(kernel)
+    shared.check(kernel)
     timers.check(kernel)
     dispatch.check(kernel)
     alloc.check(kernel)

@@ -74,6 +74,20 @@ class Audited(msgspec.Struct, frozen=True, array_like=True):
     rights: tuple[str, ...] = ()
 
 
+class Shared(msgspec.Struct, frozen=True, array_like=True):
+    """A block that several processes use: whose, what it says, which version that is and who wrote it, whether while
+    others' text was in view, and who is told of writes.
+    """
+
+    name: str
+    owner: int
+    text: str
+    version: int
+    writer: int
+    low: bool
+    mapped: tuple[int, ...]
+
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -158,6 +172,7 @@ TABLES: Final[dict[str, Table]] = {
         Said,
         unhashed="no step reads it: clients find with it what a message was answered",
     ),
+    "shared": Table("name", 0, "a block that several processes use, with its version", Shared, in_place=True),
     "audit": Table(
         "process, number",
         2,
@@ -177,7 +192,7 @@ TABLES: Final[dict[str, Table]] = {
     "base": Table(
         "checkpoint, table / key; `at`, `next`",
         0,
-        "checkpoints: copies of `meta`, `proc`, `timer`, `outbox`, where they stand, what ran",
+        "checkpoints: copies of `meta`, `proc`, `timer`, `outbox`, `shared`, where they stand, what ran",
         in_place=True,
         unhashed="a copy",
     ),

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import capabilities, records
+from kernel import capabilities, records, shared
 from kernel.errors import BadInput, Busy
 from kernel.event import Forget, Removed, What
 from kernel.limits import AUDITS_MAX
@@ -104,6 +104,7 @@ def removed(kernel: Kernel, event: Removed) -> None:
     for number in range(max(1, proc.audits - AUDITS_MAX), proc.audits + 1):
         kernel.write("audit", records.key(proc.pid, number), None)
     capabilities.forgotten(kernel, proc.pid)
+    shared.forgotten(kernel, proc.pid)
     kernel.children.get(proc.parent, set()).discard(proc.pid)
     kernel.policies.pop(proc.pid, None)
     del kernel.procs[proc.pid], kernel.names[proc.name]

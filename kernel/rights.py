@@ -17,7 +17,7 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.limits import RIGHT_CHARS_MAX
 
-VERBS: Final = ("send", "wait", "kill", "tool")
+VERBS: Final = ("send", "wait", "kill", "read", "write", "tool")
 Verdict: TypeAlias = Literal["allow", "ask", "deny"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny")  # the later, the stricter
 Right: TypeAlias = Annotated[str, Meta(max_length=RIGHT_CHARS_MAX)]

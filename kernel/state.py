@@ -24,7 +24,7 @@ from kernel.memory.pager import Budgets
 from kernel.memory.policy import Policy, make
 from kernel.ports import Record
 from kernel.process import Process, Timer
-from kernel.records import Counters, JournalEntry
+from kernel.records import Counters, JournalEntry, Shared
 from kernel.scheduler import Scheduler
 from kernel.scheduler.admission import Admission
 from kernel.settings import Settings
@@ -154,6 +154,7 @@ class Kernel:
         self.counters = Counters()
         self.procs: dict[int, Process] = {}
         self.timers: dict[int, Timer] = {}
+        self.shared: dict[str, Shared] = {}
         self.hash = 0
         self.form = records.CURRENT  # in which the state is written and hashed; a replay may begin in an older one
         # Given by Booted.
@@ -194,6 +195,9 @@ class Kernel:
                 case "timer":
                     timer = msgspec.msgpack.decode(value, type=Timer)
                     self.timers[timer.id] = timer
+                case "shared":
+                    block = msgspec.msgpack.decode(value, type=Shared)
+                    self.shared[block.name] = block
                 case "outbox":  # read from the disk when somebody asks
                     pass
                 case _:

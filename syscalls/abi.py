@@ -310,6 +310,26 @@ class Revoke(Syscall, frozen=True):
     right: RightName
 
 
+class Look(Syscall, frozen=True):
+    """Read a block that several processes share, with its version; follow: be told of every write."""
+
+    example: ClassVar[str] = '{"op":"look","block":"crew/plan"}'
+    granted: ClassVar[bool] = True
+    inward: ClassVar[bool] = True
+    block: ProcessName
+    follow: bool = False
+
+
+class Write(Syscall, frozen=True):
+    """Write a shared block of the version that you saw, or make one of yours (version 0); no text removes it."""
+
+    example: ClassVar[str] = '{"op":"write","block":"crew/plan","text":"Ana counts oaks.","version":1}'
+    granted: ClassVar[bool] = True
+    block: ProcessName
+    text: Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
+    version: Annotated[int, Meta(ge=0, le=(1 << 53))] = 0
+
+
 class Fact(Syscall, frozen=True):
     """Note a fact: who or what it is about, what is so, the pages it stands in, and the fact that it corrects."""
 
@@ -356,6 +376,8 @@ AnySyscall: TypeAlias = (
     | Send
     | Grant
     | Revoke
+    | Look
+    | Write
     | Fact
     | Block
 )

@@ -1,13 +1,13 @@
-"""Processes that processes make, messages between them, and rights."""
+"""Processes that processes make, messages between them, blocks that they share, and rights."""
 
 from __future__ import annotations
 
-from kernel import capabilities, children, ipc, turn
+from kernel import capabilities, children, ipc, shared, turn
 from kernel.errors import BadInput, SyscallError
 from kernel.paging import transcript
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls.abi import Fork, Grant, Kill, Revoke, Send, Spawn, Wait
+from syscalls.abi import Fork, Grant, Kill, Look, Revoke, Send, Spawn, Wait, Write
 
 
 def sys_spawn(kernel: Kernel, proc: Process, call: Spawn) -> None:
@@ -76,6 +76,17 @@ def sys_revoke(kernel: Kernel, proc: Process, call: Revoke) -> None:
     transcript.answer(kernel, proc, f"ok: {gone} taken")
 
 
+def sys_look(kernel: Kernel, proc: Process, call: Look) -> None:
+    """What others have written stands quoted."""
+    shared.look(kernel, proc, shared.named(kernel, proc, call.block), follow=call.follow)
+
+
+def sys_write(kernel: Kernel, proc: Process, call: Write) -> None:
+    """A stale version is an error that says which it is."""
+    for reader in shared.write(kernel, proc, shared.named(kernel, proc, call.block), call.text, call.version):
+        turn.wake(kernel, reader)
+
+
 def _child(kernel: Kernel, proc: Process, name: str) -> Process:
     other = children.named(kernel, proc, name)
     if other.parent != proc.pid:
@@ -90,6 +101,10 @@ def needed(kernel: Kernel, proc: Process, call: object) -> str:
             return f"send:{children.named(kernel, proc, name).name}"
         case Kill(process=name):
             return f"kill:{children.named(kernel, proc, name).name}"
+        case Look(block=name):
+            return f"read:{shared.named(kernel, proc, name)}"
+        case Write(block=name):
+            return f"write:{shared.named(kernel, proc, name)}"
         case Wait(child=name) if name:
             return f"wait:{children.named(kernel, proc, name).name}"
         case _:

@@ -30,6 +30,7 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "timer": words.timer,
     "raised": words.raised,
     "letter": words.letter,
+    "shared": words.shared,
     "undelivered": words.undelivered,
     "ended": words.ended,
     "forked": words.forked,

@@ -65,7 +65,16 @@ def raised(mask: Sequence[str], line: str, text: str) -> str:
 def letter(mask: Sequence[str], letter: int, sender: str, reply_to: int, text: str) -> str:
     """A message of another process: every line of it stands quoted, so that none can pose as anybody's else."""
     answers = f", which answers message {reply_to}" if reply_to else ""
-    return "\n".join([f"[message {letter} from process {sender}{answers}]", *(f"> {one}" for one in text.splitlines())])
+    return _quoting(f"[message {letter} from process {sender}{answers}]", text)
+
+
+def shared(mask: Sequence[str], name: str, version: int, text: str) -> str:
+    """A shared block as it is, likewise."""
+    return _quoting(f"[block {name}, version {version}{'' if text else ', is gone'}]", text)
+
+
+def _quoting(label: str, text: str) -> str:
+    return "\n".join([label, *(f"> {one}" for one in text.splitlines())])
 
 
 def undelivered(mask: Sequence[str], letter: int, to: str) -> str:

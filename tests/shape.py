@@ -35,7 +35,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     ),
     (
         "what a syscall or an event does to it",
-        ("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "capabilities", "guard"),
+        ("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "capabilities", "guard", "shared"),
     ),
     ("a turn", ("turn",)),
     ("a life", ("life", "kin", "children", "kthread", "change", "removal")),

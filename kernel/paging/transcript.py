@@ -15,15 +15,21 @@ from kernel.state import Kernel
 
 
 def tell(
-    kernel: Kernel, proc: Process, text: str, kind: Kind = Kind.ALERT, group: int = 0, shows: tuple[int, ...] = ()
+    kernel: Kernel,
+    proc: Process,
+    text: str,
+    kind: Kind = Kind.ALERT,
+    group: int = 0,
+    shows: tuple[int, ...] = (),
+    origin: Origin = Origin.KERNEL,
 ) -> None:
-    """Append a kernel page; an empty text is nothing to tell."""
+    """Append a kernel page, or one that quotes somebody else (`origin`); an empty text is nothing to tell."""
     room, model = alloc.told_max(kernel, proc), kernel.model_of(proc.pid)
     for part in alloc.measured(kernel, model, text, min(room, alloc.unit_text(kernel))) if text else ():
         room -= len(part.ids)
         if room < 0:  # only results can be this long, and they can be asked for in smaller pages
             return
-        entry = alloc.page(kernel, proc.pid, part, kind, Origin.KERNEL, Role.SYSTEM, group=group)
+        entry = alloc.page(kernel, proc.pid, part, kind, origin, Role.SYSTEM, group=group)
         queue.append(kernel, proc, msgspec.structs.replace(entry, shows=shows) if shows else entry)
 
 
@@ -69,8 +75,8 @@ def _thought(kernel: Kernel, proc: Process, part: Part) -> None:
         queue.append(kernel, proc, entry)
 
 
-def answer(kernel: Kernel, proc: Process, text: str, *, delta: bool = False) -> None:
-    """The result of the syscall, which continues the turn."""
+def answer(kernel: Kernel, proc: Process, text: str, *, delta: bool = False, origin: Origin = Origin.KERNEL) -> None:
+    """The result of the syscall, which continues the turn; `origin`: of whom it quotes."""
     emitted(kernel, proc)
     assert kernel.draft.emission is None, "before anything that answers it"
-    tell(kernel, proc, text, Kind.DELTA if delta else Kind.RESULT, proc.space.group)
+    tell(kernel, proc, text, Kind.DELTA if delta else Kind.RESULT, proc.space.group, origin=origin)

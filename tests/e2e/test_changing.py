@@ -268,7 +268,7 @@ def test_rights_are_given_taken_and_shown(daemon: Path) -> None:
     assert [one["right"] for one in found["grants"]] == ["send:*", "kill:crew/*"]
     assert "right\tsend:* from outside" in done(daemon, "caps", "clerk", "--revoke", "kill:crew/*")
     assert "holds nothing of wait:x" in refused(daemon, "caps", "clerk", "--revoke", "wait:x")
-    assert "verbs are send, wait, kill, tool" in refused(daemon, "caps", "clerk", "--grant", "eat:cake")
+    assert "verbs are send, wait, kill, read, write, tool" in refused(daemon, "caps", "clerk", "--grant", "eat:cake")
     assert "asks for nothing" in refused(daemon, "allow", "clerk")
     assert json.loads(done(daemon, "audit", "clerk", "--json")) == {"calls": []}
     assert json.loads(done(daemon, "graph", "--json")) == {"edges": []}

@@ -13,10 +13,10 @@ from kernel.event import Filed, Forked, Granted, Killed, Revoked
 from kernel.process import Fate, Process, State
 from kernel.rights import VERDICTS, Limits
 from tests.fakes import PowerCut, Rig, op
-from tests.unit.test_family import ALL
+from tests.unit.test_shared import ALL
 
 NAMES = ("a", "b", "c")
-RIGHTS = ("send:*", "send:root*", "send:other", "kill:root/*", "wait:other")
+RIGHTS = ("read:*", "write:root/*", "send:*", "send:root*", "send:other", "kill:root/*", "wait:other")
 patterns = st.sampled_from(["*", "send", "send:*", "send:a", "send:a*", "send:ab", "remember", "rem*", "tool:x/*"])
 policies = st.dictionaries(patterns, st.sampled_from(VERDICTS), max_size=5)
 calls = st.sampled_from(["send:a", "send:ab", "send:b", "remember", "exit", "tool:x/y", "kill:a"])
@@ -52,7 +52,7 @@ class World:
 
     def emit(self, job: object) -> str:
         rng = self.rng
-        match rng.randint(0, 11):
+        match rng.randint(0, 13):
             case 0 | 1:
                 return op(
                     "spawn",
@@ -79,6 +79,11 @@ class World:
                 return op("remember", text="a larch")
             case 10:
                 return op("set_timer", seconds=5, text="tea")
+            case 11 | 12:
+                block = rng.choice(["root/plan", "other/plan", "root/a/plan"])
+                if rng.random() < 0.5:
+                    return op("look", block=block, follow=rng.random() < 0.5)
+                return op("write", block=block, text=rng.choice(["", "oaks", "larches"]), version=rng.randint(0, 3))
             case _:
                 return op("yield")
 
