@@ -55,6 +55,7 @@ from kernel.event import (
     Killed,
     Loaded,
     Messaged,
+    Opened,
     Raised,
     Removed,
     Renamed,
@@ -72,6 +73,7 @@ from kernel.paging import (
     answered,
     archive,
     backlog,
+    documents,
     facts,
     faults,
     queue,
@@ -165,6 +167,8 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             turn.go_on(kernel, faults.searched(kernel, event))
         case Loaded():
             turn.go_on(kernel, residency.loaded(kernel, event))
+        case Opened():
+            turn.go_on(kernel, documents.opened(kernel, event))
         case Fetched():
             turn.go_on(kernel, kthread.fetched(kernel, event))
         case Trapped():

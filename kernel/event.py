@@ -15,7 +15,7 @@ import msgspec
 
 from kernel.interrupts import Line
 from kernel.memory.measure import Costs, Part
-from kernel.memory.page import Area, Kind, Origin, Placed, Role
+from kernel.memory.page import Area, Kind, Origin, Placed, Role, Source
 from kernel.rights import Limits, Verdict
 from kernel.sampling import Sampling
 from kernel.settings import Settings
@@ -132,11 +132,15 @@ class Messaged(Event, frozen=True, kw_only=True):
 
 
 class Filed(Event, frozen=True, kw_only=True):
-    """Text from outside goes into a process's archive, measured; it wakes nobody. `mid` as in Messaged."""
+    """Text from outside goes into a process's archive, measured; it wakes nobody. `mid` as in Messaged.
+
+    `sources`: of a document, where each part of it stands there.
+    """
 
     pid: int
     mid: str = ""
     parts: tuple[Part, ...]
+    sources: tuple[Source, ...] = ()
 
 
 class Changed(Event, frozen=True, kw_only=True):
@@ -318,14 +322,43 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
     follows: bool = False  # it says little without the turn before it
 
 
+class Cited(msgspec.Struct, frozen=True, array_like=True):
+    """Whose a hit is that no user and not the process said; where it stands, and the newest version, of a document."""
+
+    origin: Origin
+    source: Source | None = None
+    newest: int = 0
+
+
 class Searched(Event, frozen=True, kw_only=True):
-    """A search completed, or its deadline passed (`late`). `total` counts what matched before the cursor's page."""
+    """A search completed, or its deadline passed (`late`). `cited`: by page, of those hits that are from outside."""
 
     pid: int
     req: int
     hits: tuple[Hit, ...] = ()
     more: bool = False
     late: bool = False
+    cited: dict[int, Cited] = {}
+
+
+class Opened(Event, frozen=True, kw_only=True):
+    """What a document has where it was opened: headings, each with where it begins, or pages as in Loaded.
+
+    `path` "": documents with their versions in the place of headings. `error`: why there is nothing. `paged`: places
+    are pages, not lines. What was given begins at `cursor`; `more`: the cursor of what follows, 0: nothing does.
+    """
+
+    pid: int
+    req: int
+    error: str = ""
+    path: str = ""
+    version: int = 0
+    headings: tuple[tuple[str, int], ...] = ()
+    pages: tuple[tuple[int, int, Role, str], ...] = ()
+    places: tuple[Source, ...] = ()  # of each page
+    paged: bool = False
+    cursor: int = 0
+    more: int = 0
 
 
 class Loaded(Event, frozen=True, kw_only=True):
@@ -395,6 +428,7 @@ AnyEvent: TypeAlias = (
     | Searched
     | Loaded
     | Fetched
+    | Opened
     | Acked
     | Checkpointed
     | Upgraded
@@ -488,6 +522,22 @@ class Load(Effect, frozen=True, kw_only=True):
     pages: tuple[int, ...]
 
 
+class Find(Search, frozen=True, kw_only=True):
+    """A search among the pages of documents alone, of all or of those called `path`; the answer is `Searched`."""
+
+    path: str = ""
+
+
+class Open(Effect, frozen=True, kw_only=True):
+    """Look up what a document has at a place: its contents, or pages. The answer is `Opened`. Derivable."""
+
+    pid: int
+    req: int
+    path: str
+    at: str = ""  # a heading, or the number of a line or page; "": its contents
+    cursor: int = 0  # of what is given there so many are skipped
+
+
 class Fetch(Effect, frozen=True, kw_only=True):
     """Look up pages of process `owner` for thread `pid`; the answer is `Fetched`. Derivable."""
 
@@ -530,7 +580,9 @@ class Deliver(Effect, frozen=True):
     message: Message
 
 
-AnyEffect: TypeAlias = Run | Preempt | Fork | Forget | Reap | Search | Load | Fetch | Arm | Disarm | Deliver
+AnyEffect: TypeAlias = (
+    Run | Preempt | Fork | Forget | Reap | Search | Find | Load | Open | Fetch | Arm | Disarm | Deliver
+)
 
 
 class What(enum.StrEnum):

@@ -20,7 +20,7 @@ import msgspec
 
 from kernel.errors import KernelPanic
 from kernel.event import AnyEvent, Message, Note
-from kernel.memory.page import FactPage, Page
+from kernel.memory.page import FactPage, FilePage, Origin, Page
 from kernel.ports import Reads, Record
 from kernel.process import Process, Timer
 
@@ -231,6 +231,7 @@ def unkey(raw: bytes) -> tuple[int, ...]:
 
 _pages: Final = msgspec.msgpack.Decoder(Page)
 _facts: Final = msgspec.msgpack.Decoder(FactPage)
+_files: Final = msgspec.msgpack.Decoder(FilePage)
 
 
 def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
@@ -238,21 +239,33 @@ def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
 
     `get` reads a table, as ports.Reads does. Raises KernelPanic if the page that it shows is missing.
     """
-    page = shown = _pages.decode(row)
+    page = shown = _page(row)
     while shown.of:  # ends: a page shows an older one
         older = get("page", key(shown.of))
         if older is None:
             raise KernelPanic(f"page {shown.of}, which page {shown.id} shows, is not on disk")
-        shown = _pages.decode(older)
+        shown = _page(older)
     if shown is page:
         return page
     return msgspec.structs.replace(shown, id=page.id, pid=page.pid, seq=page.seq, of=shown.id)
+
+
+def _page(row: bytes) -> Page:
+    """The page of a row; of a document, with where it stands there."""
+    page = _pages.decode(row)
+    return (file_of(row) or page) if page.origin is Origin.FILE else page
 
 
 def fact_of(row: bytes) -> FactPage | None:
     """The page of a row with its record, if it is a fact."""
     page = _facts.decode(row)
     return page if page.fact is not None else None
+
+
+def file_of(row: bytes) -> FilePage | None:
+    """The page of a row with where it stands, if it is of a document."""
+    page = _files.decode(row)
+    return page if page.source is not None else None
 
 
 def upgraded_row(number: int) -> tuple[str, bytes]:

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel.event import Effect, Fetch, Fetched, Load, Loaded, Search, Searched
+from kernel.event import Effect, Fetch, Fetched, Find, Load, Loaded, Open, Opened, Search, Searched
 from kernel.process import Await, Consent, Move, Process, State
 from kernel.state import Kernel
 
-ANSWERS: Final[dict[type, type]] = {Search: Searched, Load: Loaded, Fetch: Fetched}
+ANSWERS: Final[dict[type, type]] = {
+    Search: Searched,
+    Find: Searched,
+    Load: Loaded,
+    Open: Opened,
+    Fetch: Fetched,
+}
 
 
 def block(
-    kernel: Kernel, proc: Process, what: Search | Load | Fetch | Await | Consent, *, demand: bool = False
+    kernel: Kernel, proc: Process, what: Search | Load | Open | Fetch | Await | Consent, *, demand: bool = False
 ) -> None:
     """Let a process wait for `what`, which has its next number; `demand`: for the kernel's sake (paging/faults.py)."""
     assert proc.wait is None, "one request at a time"
@@ -44,7 +50,7 @@ def ask(kernel: Kernel, proc: Process) -> None:
         kernel.effect(proc.wait)
 
 
-def completed(kernel: Kernel, event: Searched | Loaded | Fetched) -> Process | None:
+def completed(kernel: Kernel, event: Searched | Loaded | Opened | Fetched) -> Process | None:
     """The process that waits for this completion, made ready; None if nobody does."""
     proc = kernel.procs.get(event.pid)
     if proc is None or proc.wait is None or proc.req != event.req:

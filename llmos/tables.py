@@ -20,6 +20,7 @@ import msgspec
 from kernel.errors import SyscallError
 from kernel.event import Note, What
 from kernel.limits import NS
+from kernel.machine.documents import DocumentView
 from kernel.machine.held import AuditView, Edge, Rights
 from kernel.machine.latency import Account, Histogram
 from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
@@ -358,6 +359,35 @@ def facts(found: Iterable[FactView], *, colour: bool = False, width: int = 0) ->
     ]
     names = ("FACT", "SAID", "HOLDS", "PAGES", "ORIGIN", "SUBJECT", "TEXT")
     return aligned(names, rows, left=names[1:], spare=("ORIGIN", "PAGES"), colour=colour, width=width)
+
+
+def document(one: DocumentView) -> dict[str, object]:
+    """A version of a document as `put --json` has it."""
+    return {
+        "path": one.path,
+        "version": one.version,
+        "put": _day(one.at),
+        "page": one.page,
+        "whole": one.whole,
+        "newest": one.newest,
+    }
+
+
+def documents(found: Iterable[DocumentView], *, colour: bool = False, width: int = 0) -> list[str]:
+    """One line a version of a document."""
+    rows = [
+        [
+            one.path,
+            str(one.version),
+            _day(one.at),
+            str(one.page),
+            ("" if one.newest else "older") if one.whole else "not whole",
+        ]
+        for one in found
+    ]
+    return aligned(
+        ("PATH", "VERSION", "PUT", "PAGE", "NOTE"), rows, left=("PATH", "PUT", "NOTE"), colour=colour, width=width
+    )
 
 
 def account(one: Account) -> dict[str, object]:

@@ -16,7 +16,9 @@ from msgspec import Meta
 from kernel.interrupts import MASKABLE
 from kernel.limits import (
     CALLS_MAX,
+    DOCUMENT_PATH_MAX,
     FACT_CHARS_MAX,
+    HEADING_CHARS_MAX,
     MASK_S_MAX,
     NAME_CHARS_MAX,
     NAME_TEXT_MAX,
@@ -38,6 +40,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
 BlockName = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 Query = Annotated[str, Meta(max_length=QUERY_CHARS_MAX)]
 Date = Annotated[str, Meta(max_length=32)]
+Path = Annotated[str, Meta(max_length=DOCUMENT_PATH_MAX)]
 PageNumber = Annotated[int, Meta(ge=1, le=(1 << 53))]
 PageNumbers = Annotated[tuple[PageNumber, ...], Meta(min_length=1, max_length=READ_PAGES_MAX)]
 Seconds = Annotated[int, Meta(ge=1, le=TIMER_S_MAX)]
@@ -142,6 +145,37 @@ class Read(Syscall, frozen=True):
     inward: ClassVar[bool] = True
     example: ClassVar[str] = '{"op":"read","pages":[12,13]}'
     pages: PageNumbers
+
+
+class Open(Syscall, frozen=True):
+    """Show what a document contains, or its text at a heading, line or page; cursor goes on from there."""
+
+    example: ClassVar[str] = '{"op":"open","path":"manual.md","at":"Cleaning"}'
+    when: ClassVar[str] = "wants to know what stands in a document, or what a part of it says"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("What is in manual.md?", '{"op":"open","path":"manual.md"}'),
+        ("What does manual.md say about cleaning?", example),
+    )
+    granted: ClassVar[bool] = True
+    path: Path = ""
+    at: Annotated[str, Meta(max_length=HEADING_CHARS_MAX)] = ""
+    cursor: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Find(Syscall, frozen=True):
+    """Find passages in documents, or in one; results say where they stand; cursor is the next page's."""
+
+    example: ClassVar[str] = '{"op":"find","query":"weight of the pump","path":"manual.md"}'
+    when: ClassVar[str] = "asks for something that a document says"
+    worked: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("How heavy is the pump?", '{"op":"find","query":"weight of the pump"}'),
+        ("Look it up in manual.md.", example),
+    )
+    granted: ClassVar[bool] = True
+    query: Annotated[str, Meta(min_length=1, max_length=QUERY_CHARS_MAX)]
+    path: Path = ""
+    cursor: Annotated[int, Meta(ge=0, le=500)] = 0
+    limit: Annotated[int, Meta(ge=1, le=SEARCH_HITS_MAX)] = 5
 
 
 class Pin(Syscall, frozen=True):
@@ -358,6 +392,8 @@ AnySyscall: TypeAlias = (
     | Remember
     | Search
     | Read
+    | Open
+    | Find
     | Pin
     | Unpin
     | Evict

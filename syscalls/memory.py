@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from kernel.errors import SyscallError
 from kernel.limits import DAY_NS, NS, TIME_MAX
 from kernel.memory.page import Area
-from kernel.paging import archive, faults, residency, segments, transcript
+from kernel.paging import archive, documents, faults, residency, segments, transcript
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls.abi import CoreAppend, CoreReplace, Evict, Pin, Read, Remember, Search, Unpin
+from syscalls.abi import CoreAppend, CoreReplace, Evict, Find, Open, Pin, Read, Remember, Search, Unpin
 
 AREAS = {
     "all": (Area.RECALL, Area.ARCHIVE),
@@ -79,6 +79,18 @@ def _day(text: str, field: str) -> int:
 def sys_read(kernel: Kernel, proc: Process, call: Read) -> None:
     """The pages join the turn."""
     residency.fault_in(kernel, proc, tuple(dict.fromkeys(call.pages)))
+
+
+def sys_open(kernel: Kernel, proc: Process, call: Open) -> None:
+    """What is there comes into view as far as there is room."""
+    documents.open_(kernel, proc, call.path, call.at, call.cursor)
+
+
+def sys_find(kernel: Kernel, proc: Process, call: Find) -> None:
+    """As `search`, in documents alone."""
+    if not call.query.strip():
+        raise SyscallError("an empty query finds nothing; open shows what a document contains")
+    faults.find(kernel, proc, call.query, call.path, call.limit, call.cursor)
 
 
 def sys_pin(kernel: Kernel, proc: Process, call: Pin) -> None:

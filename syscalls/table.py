@@ -42,6 +42,8 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "tried": words.tried,
     "loaded": words.loaded,
     "hits": words.hits,
+    "contents": words.contents,
+    "opened": words.opened,
     "item": words.item,
     "summary": words.summary,
     "fact": words.fact,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-from kernel.event import Hit
+from kernel.event import Cited, Hit
 from kernel.limits import NS
-from kernel.memory import times
+from kernel.memory import prompt, times
+from kernel.memory.page import Source
 from kernel.process import SUMMARY
 
 SYSTEM = "You are a helpful assistant. Answer in one short sentence."
@@ -19,6 +22,8 @@ REFLECTS = (
 LABELS = {"user": "user", "assistant": "you", "system": "note"}
 WHY_CHARS_MAX = 200  # of why something failed
 HIT_CHARS_MAX = 400  # of one hit in a page of results; `read` shows the rest
+PATH_SHOWN = 60  # characters of a document's path, its last ones
+NOBODY: Final[Mapping[int, Cited]] = MappingProxyType({})
 
 
 def stub(mask: Sequence[str], pages: int) -> str:
@@ -131,16 +136,66 @@ def loaded(mask: Sequence[str], found: Sequence[int], resident: Sequence[int]) -
     return f"pages {_numbers(found)} are in view{already}"
 
 
-def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool) -> str:
-    """The result of `search`: a line a hit."""
+def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool, cited: Mapping[int, Cited] = NOBODY) -> str:
+    """The result of `search` or `find`: a line a hit, which one from outside can neither end nor begin as another."""
     if not hits:
         return "no new results"
     lines = [f"{len(hits)} results" + (", more with a higher cursor" if more else "") + ":"]
     for hit in hits:
         day = datetime.datetime.fromtimestamp(hit.at // NS, datetime.UTC).strftime("%Y-%m-%d")
         text = hit.text if len(hit.text) <= HIT_CHARS_MAX else hit.text[:HIT_CHARS_MAX] + " ..."
-        lines.append(f"{text} (page {hit.page}, {LABELS[hit.role]}, {day})")
+        whose = cited.get(hit.page)
+        if whose is None:
+            lines.append(f"{text} (page {hit.page}, {LABELS[hit.role]}, {day})")
+        else:
+            where = f"{whose.origin}, {day}" if whose.source is None else _cited(whose.source, whose.newest)
+            lines.append(f"{prompt.LABELS[whose.origin]}{prompt.line(text, None)} (page {hit.page}, {where})")
     return "\n".join(lines)
+
+
+def _cited(source: Source, newest: int) -> str:
+    """Where in which document something stands."""
+    old = "" if source.version == newest else f", of version {source.version}, which is older than {newest}"
+    return f"{_short(source.path)} {_places(source.first, source.last, source.paged)}{old}"
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= PATH_SHOWN else f"...{path[-PATH_SHOWN:]}"
+
+
+def _places(first: int, last: int, paged: bool) -> str:
+    what = "page" if paged else "line"
+    return f"{what} {first}" if first == last else f"{what}s {first} to {last}"
+
+
+def contents(
+    mask: Sequence[str], path: str, version: int, paged: bool, headings: Sequence[tuple[str, int]], more: int
+) -> str:
+    """The result of `open` without a place: what a document contains, or which documents there are."""
+    on = f"\nmore with cursor {more}" if more else ""
+    if not path:
+        return "documents:\n" + "\n".join(_short(name) for name, _ in headings) + on
+    unit = "page" if paged else "line"
+    rows = [f"{unit} {place}: {heading}" for heading, place in headings]  # no heading can begin a line
+    return f"contents of {_short(path)}, version {version}:\n" + "\n".join(rows) + on
+
+
+def opened(
+    mask: Sequence[str],
+    path: str,
+    version: int,
+    paged: bool,
+    pages: Sequence[int],
+    first: int,
+    last: int,
+    more: int,
+) -> str:
+    """The result of `open` at a place."""
+    if not first:
+        return f"error: what stands there in {_short(path)} does not fit"
+    on = f"; it goes on with cursor {more}" if more else ""
+    where = f"{_places(first, last, paged)} of {_short(path)}, version {version}"
+    return f"{where}: pages {_numbers(pages)} are in view{on}"
 
 
 def item(

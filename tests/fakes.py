@@ -124,6 +124,7 @@ class Rig:
         """Step one event, commit, perform."""
         self.n += 1
         self.now += 1_000
+        event = self.pages.cited(event)
         event = self.accessed.marked(event) if self.reporting else event
         step = core.step(
             self.kernel, msgspec.structs.replace(event, at=event.at or self.now, ahead=self.ahead, n=self.n)

@@ -23,7 +23,7 @@ from kernel import manner
 from kernel.errors import BadInput, Busy, Stopped, in_one_line, some
 from kernel.event import Consented, Granted, Message, Revoked
 from kernel.limits import AUDITS_MAX, MESSAGE_BYTES_MAX
-from kernel.machine import held, replies, views, why
+from kernel.machine import documents, held, replies, views, why
 from kernel.machine.chronicle import Chronicle, newest
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
@@ -143,6 +143,14 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             calls = await machine.readers(held.audit, machine.disk, proc.pid, proc.audits, since, request.limit)
             more = bool(calls) and calls[-1].n < proc.audits
             return wire.Audited(id=number, calls=tuple(calls), more=more)
+        case wire.Put():
+            place = (request.path, request.digest, request.part, request.parts)
+            return done(number, await asked.put(request.proc, *place, request.pieces, request.paged))
+        case wire.Documents():
+            pid = views.find(kernel, request.proc)
+            shelved = await machine.readers(documents.listed, machine.disk, pid)
+            shown = tuple(documents.view(one) for one in shelved[-wire.DOCUMENTS_MAX :])
+            return wire.Shelf(id=number, documents=shown)
         case wire.Info():
             return _serving(machine, number)
         case _:

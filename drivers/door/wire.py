@@ -3,7 +3,7 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Fork, Set, Core, Revert, Rename, Kill, Remove, Halt, Grant, Revoke, Allow, Ack, Compact and Import comes after the
+Fork, Set, Core, Revert, Rename, Kill, Remove, Halt, Grant, Revoke, Allow, Ack, Put, Compact and Import comes after the
 commit; that to Wait when there is one, or its time is over. After Subscribe, pushes come between answers, without `id`.
 Importing this costs a client next to nothing: no trio, no machine.
 Not here: what a request does (desk.py), how lines are read (lines.py, socket.py), how a client connects
@@ -19,7 +19,8 @@ from msgspec import Meta
 
 from kernel.errors import BadInput, Busy, Exists, InUse, Stopped, Unknown
 from kernel.event import Message
-from kernel.limits import IMPORT_PART_BYTES_MAX, NUMBER_MAX
+from kernel.limits import DOCUMENT_PIECES_MAX, IMPORT_PART_BYTES_MAX, NUMBER_MAX, PATH_CHARS_MAX
+from kernel.machine.documents import DocumentView, Piece
 from kernel.machine.held import AUDIT_MAX, AuditView, Edge, Rights
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
@@ -41,6 +42,7 @@ CALLS_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # and of their texts; a client goe
 PAGES_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # of one Pages; a client goes on before the first
 CAT_CHARS_MAX: Final = LINE_BYTES_MAX // 8  # characters of one Paged: escaped, one takes up to six bytes
 FACTS_MAX: Final = 500  # facts of one Facts
+DOCUMENTS_MAX: Final = 1_000  # documents of one Shelf, the last by name
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
 
 CODES: Final[dict[str, type[BadInput]]] = {
@@ -318,6 +320,28 @@ class Info(Request, frozen=True, kw_only=True):
     """What is served. Answer: Serving."""
 
 
+class Put(Request, frozen=True, kw_only=True):
+    """Put a part of a document into the archive of a process; a program divides it as it is built.
+
+    `digest`: of the whole document's content, in hexadecimal: another one is a new version, and the same one changes
+    nothing. `paged`: pieces stand on pages, not in lines.
+    """
+
+    proc: Proc
+    path: Annotated[str, Meta(max_length=PATH_CHARS_MAX)]
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{12,128}$")]
+    pieces: Annotated[tuple[Piece, ...], Meta(max_length=DOCUMENT_PIECES_MAX)]
+    part: Number = 0
+    parts: Number = 1
+    paged: bool = False
+
+
+class Documents(Request, frozen=True, kw_only=True):
+    """The documents of a process, each version. Answer: Shelf."""
+
+    proc: Proc
+
+
 class Subscribe(Request, frozen=True, kw_only=True):
     """Push what happens after log number `since` (None: from now on), of one process or of all; once a connection.
 
@@ -381,6 +405,8 @@ AnyCommand: TypeAlias = (
     | Caps
     | Graph
     | Audit
+    | Put
+    | Documents
     | Info
     | Compact
     | Import
@@ -555,6 +581,13 @@ class Audited(Line, frozen=True, kw_only=True):
     more: bool = False
 
 
+class Shelf(Line, frozen=True, kw_only=True):
+    """Answer to Documents, by path and version; as many as a line holds."""
+
+    id: int
+    documents: tuple[DocumentView, ...]
+
+
 class Serving(Line, frozen=True, kw_only=True):
     """Answer to Info: the daemon's process id, its last log number, what it runs and how."""
 
@@ -620,6 +653,7 @@ AnyAnswer: TypeAlias = (
     | Held
     | Edges
     | Audited
+    | Shelf
     | Serving
 )
 READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
@@ -639,6 +673,7 @@ READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
     Caps: Held,
     Graph: Edges,
     Audit: Audited,
+    Documents: Shelf,
     Info: Serving,
 }
 """By request that only reads, what it is answered; over HTTP those are asked with GET."""

@@ -43,11 +43,11 @@ from drivers.index.late import Distant, Late
 from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
 from kernel import failpoint
 from kernel.errors import DeviceError, KernelPanic
-from kernel.event import Hit, Search, Searched
+from kernel.event import Find, Hit, Search, Searched
 from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import quoted, terms
 from kernel.ports import Post, Reads, Sized
-from kernel.records import page_of
+from kernel.records import file_of, page_of
 
 FORMAT: Final = 3  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
@@ -56,6 +56,7 @@ VECTORS_S: Final = 2.0  # how long a search waits for them
 TIDY_MIN: Final = 512  # pages indexed before segments are merged in idle moments,
 TIDY_SHARE: Final = 0.125  # and their share of all: merging costs O(all)
 LOG_BYTES: Final = 16 << 20  # of SQLite's log, at which it is folded into the file
+FOUND_MAX: Final = 600  # hits of a search in documents that are looked at: as many as a word's matches
 STAMP: Final = "index.stamp"
 CLOSE_S: Final = 5.0  # how long `close` goes on applying; the next start catches up with the rest
 
@@ -399,7 +400,11 @@ class _Store:
             hits = listed(tables, what, scope)
             return hits[: what.limit], len(hits) > what.limit
         query = _plain([*self._texts(what.pages), what.query])
-        hits = ranked(tables, what, scope, query, _plain(self._texts(what.before)))
+        if isinstance(what, Find):
+            whole = msgspec.structs.replace(what, cursor=0, limit=FOUND_MAX)
+            hits = [hit for hit in ranked(tables, whole, scope, query) if self._of_document(hit.page, what.path)]
+        else:
+            hits = ranked(tables, what, scope, query, _plain(self._texts(what.before)))
         shown = hits[what.cursor : what.cursor + what.limit]
         if what.pages:  # a fault shows the page itself
             shown = [msgspec.structs.replace(hit, text="") for hit in shown]
@@ -415,6 +420,12 @@ class _Store:
             self._sql.close()
             if clean:
                 _write_stamp(self._folder, folding=False, synced=True)
+
+    def _of_document(self, page: int, path: str) -> bool:
+        """Whether a page is of a document, and of the one called `path`, if one is."""
+        row = self._disk.get("page", _page_key(page))
+        file = None if row is None else file_of(row)
+        return file is not None and file.source is not None and path in ("", file.source.path)
 
     def _texts(self, pages: Sequence[int]) -> list[str]:
         found = self._disk.get_many("page", [_page_key(page) for page in pages]) if pages else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kernel import records
-from kernel.event import Hit, Search, Searched
+from kernel.event import Find, Hit, Search, Searched
 from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import terms
 from kernel.ports import Post, Reads, Sized
@@ -74,6 +74,14 @@ class WordIndex:
     def close(self) -> None:
         """Nothing to save."""
 
+    def _wanted(self, page: Page, what: Search) -> bool:
+        """Whether it is of a document, and the one asked for, where documents are searched."""
+        if not isinstance(what, Find):
+            return True
+        row = self._disk.get("page", records.key(page.id))
+        file = None if row is None else records.file_of(row)
+        return file is not None and file.source is not None and what.path in ("", file.source.path)
+
     def _answer(self, what: Search) -> None:
         text = what.query or " ".join(self._pages[page].searched for page in what.pages if page in self._pages)
         query = terms(text)
@@ -81,7 +89,7 @@ class WordIndex:
         for page in self._pages.values():
             if page.pid != what.pid or page.area not in what.area or page.id in what.exclude or page.id > what.upto:
                 continue
-            if page.role in what.apart:
+            if page.role in what.apart or not self._wanted(page, what):
                 continue
             shared = len(query & self._words[page.id])
             if shared and what.since <= page.at and (not what.until or page.at <= what.until):

@@ -23,6 +23,7 @@ from kernel.event import (
     Fork,
     Load,
     Message,
+    Open,
     Preempt,
     Reap,
     Run,
@@ -101,6 +102,8 @@ class Devices:
                 self._reap(effect.pid)
             case Search():
                 self._index.search(effect)
+            case Open():
+                self._post(self._pages.open_(effect))
             case Load():
                 self._post(self._pages.load(effect))
             case Fetch():

@@ -274,7 +274,7 @@ class Machine:
                 if instead is None:
                     continue
                 event = msgspec.structs.replace(instead, at=event.at, ahead=event.ahead, n=event.n)
-            event = self.accessed.marked(event)
+            event = self.accessed.marked(self.pages.cited(event))
             try:
                 step = core.step(self.kernel, event)
             except KernelPanic as exc:

@@ -87,8 +87,9 @@ def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...
         rows = disk.get_many("page", [records.key(n) for n in numbers])
         for number, row in zip(numbers, rows, strict=True):
             assert row is not None, f"page {number} is resident and not on disk"
-            ids = layout.tokenize(records.page_of(row, disk.get).text)
-            resized[number] = len(ids)
+            page = records.page_of(row, disk.get)
+            ids = layout.tokenize(page.text)
+            resized[number] = len(layout.labelled(page, ids))
             written.append(Record("ids", records.ids_key(measure, number), records.pack_ids(ids)))
     return tuple(anew), resized, written
 

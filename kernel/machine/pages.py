@@ -14,12 +14,13 @@ import msgspec
 
 from kernel import records
 from kernel.errors import KernelPanic
-from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Run
+from kernel.event import AnyEvent, Brought, Cited, Fetch, Fetched, Hit, Load, Loaded, Open, Opened, Run, Searched
 from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
+from kernel.machine import documents
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
-from kernel.memory.page import UNRANKED, Kind, Origin, Page, Placed, Role
-from kernel.memory.prompt import line
+from kernel.memory.page import UNRANKED, FilePage, Kind, Origin, Page, Placed, Role
+from kernel.memory.prompt import label, line
 from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
 
@@ -109,10 +110,13 @@ class Pages:
 
     def _placed(self, visible: Visible, model: str, placed: Placed) -> Visible:
         """A page as it stands in a prompt."""
-        if visible.role is placed.role and not placed.recalled:
-            return visible
         start, end = placed.start, placed.end
-        ids = self._line(visible.page, start, end, placed.dated, model) if placed.recalled else visible.ids
+        if placed.recalled:
+            ids = self._line(visible.page, start, end, placed.dated, model)
+        else:
+            ids = self._layouts[model].labelled(visible.page, visible.ids)
+            if visible.role is placed.role and ids is visible.ids:
+                return visible
         return Visible(visible.page, placed.role, ids, placed.recalled, start, end, placed.dated)
 
     def load(self, what: Load) -> Loaded:
@@ -120,7 +124,7 @@ class Pages:
         rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
         pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
         mine = [page for page in pages if page.pid == what.pid and page.kind not in (*UNRANKED, Kind.CORE)]
-        sizes = self.sizes([page.id for page in mine])
+        sizes, model = self.sizes([page.id for page in mine]), self._model_of(what.pid)
         return Loaded(
             source="disk",
             pid=what.pid,
@@ -128,7 +132,7 @@ class Pages:
             pages=tuple(
                 (
                     page.id,
-                    size,
+                    size + self._layouts[model].label_size(page),
                     _read_in(page),
                     READ_AS.get(page.kind, page.kind),
                 )
@@ -136,20 +140,43 @@ class Pages:
             ),
         )
 
+    def open_(self, what: Open) -> Opened:
+        """What a document of the process's has at a place."""
+        answer, pages = documents.opened(self._disk, what)
+        sizes, model = self.sizes([page.id for page in pages]), self._model_of(what.pid)
+        rows = tuple(
+            (page.id, size + self._layouts[model].label_size(page), page.role, READ_AS[page.kind].value)
+            for page, size in zip(pages, sizes, strict=True)
+        )
+        return msgspec.structs.replace(answer, pages=rows)
+
+    def cited(self, event: AnyEvent) -> AnyEvent:
+        """An event as the kernel is to have it: what a search has found with whose it is, where it is to be told."""
+        if not isinstance(event, Searched) or not any(hit.text for hit in event.hits):
+            return event
+        found: dict[int, Cited] = {}
+        for hit in event.hits:
+            page = self.page(hit.page)
+            if page is not None and label(page):
+                source = page.source if isinstance(page, FilePage) else None
+                newest = 0 if source is None else documents.newest(self._disk, event.pid, source.path)
+                found[hit.page] = Cited(page.origin, source, newest)
+        return msgspec.structs.replace(event, cited=found) if found else event
+
     def fetch(self, what: Fetch) -> Fetched:
         """Those of the pages asked for that exist and belong to the process whose pages they are to be."""
         rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
         pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
         mine = [page for page in pages if page.pid == what.owner]
-        sizes = self.sizes([page.id for page in mine])
+        sizes, model = self.sizes([page.id for page in mine]), self._model_of(what.owner)
         found = [
-            Brought(page.id, size, page.kind, page.origin, page.role, page.at)
+            Brought(page.id, size + self._layouts[model].label_size(page), page.kind, page.origin, page.role, page.at)
             for page, size in zip(mine, sizes, strict=True)
         ]
         return Fetched(source="disk", pid=what.pid, req=what.req, pages=tuple(found))
 
     def sizes(self, numbers: Sequence[int]) -> list[int]:
-        """Token counts of pages by the models that see them now, without frame."""
+        """Token counts of the texts of pages by the models that see them now, without label and frame."""
         models = [""] * len(numbers) if len(self._layouts) == 1 else [self._seen_by(number) for number in numbers]
         keys = [records.ids_key(self._measure(model), n) for n, model in zip(numbers, models, strict=True)]
         found = []
@@ -166,7 +193,10 @@ class Pages:
         found = []
         for hit, whole in zip(hits, self.sizes([hit.page for hit in hits]), strict=True):
             page, model = self.page(hit.page), self._seen_by(hit.page)
-            tokens = 0 if page is None else len(self._line(page, hit.start, hit.end, hit.dated, model))
+            tokens = 0
+            if page is not None:
+                tokens = len(self._line(page, hit.start, hit.end, hit.dated, model))
+                whole += self._layouts[model].label_size(page)
             found.append(msgspec.structs.replace(hit, tokens=tokens, whole=whole))
         return found
 
@@ -176,7 +206,8 @@ class Pages:
         ids = self._lines.get(key)
         if ids is None:
             text = line(page.text[start:end] if end else page.text, page.at if dated else None)
-            ids = self._ids_of(page, model) if text == page.text else self._layouts[model].tokenize(text)
+            layout = self._layouts[model]
+            ids = layout.labelled(page, self._ids_of(page, model) if text == page.text else layout.tokenize(text))
             self._lines[key] = ids
             if len(self._lines) > LINES_CACHED_MAX:
                 self._lines.popitem(last=False)

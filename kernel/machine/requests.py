@@ -33,10 +33,12 @@ from kernel.event import (
 )
 from kernel.life import OTHERWISE
 from kernel.limits import INDEX_LAG_MAX, INDEX_WAIT_S, MESSAGE_BYTES_MAX, MID_CHARS_MAX, READERS_MAX
-from kernel.machine import arrival, views
+from kernel.machine import arrival, documents, views
 from kernel.machine.cpus import Cpus
+from kernel.machine.documents import Piece
 from kernel.machine.measures import page_tokens_max
 from kernel.memory.measure import Part
+from kernel.memory.page import Source
 from kernel.ports import Disk, Index
 from kernel.rights import Limits, Verdict
 from kernel.sampling import Sampling
@@ -48,6 +50,7 @@ SUIT: Final = ("calls", "system")  # of a process, what a machine can choose if 
 MASKS: Final = {"all": True, "default": False}  # words for a mask: every syscall, or what suits the model
 PATIENCE_S: Final = 20.0  # how long a change of what stands in a prompt waits for a turn to end
 AGAIN_S: Final = 0.1  # between two looks whether it has
+LABEL_TOKENS: Final = 16  # of a page that a document's label leaves to its text, about
 LONG_CHARS: Final = 2_000  # a longer text is measured in a thread: tokenising 1 MB takes seconds
 
 
@@ -139,6 +142,7 @@ class Requests:
         self._disk, self._index, self._settings = disk, index, settings
         self.submit = submit
         self._removing = trio.Lock()
+        self._putting = trio.Lock()  # which version a document is depends on those that are there
         self._inflight: dict[str, Waiter] = {}  # by `mid`
         self._followed = False  # the indexes have been within INDEX_LAG_MAX pages since boot
 
@@ -148,17 +152,49 @@ class Requests:
         Raises BadInput in one line for a text that is empty, too long or no UTF-8, and for an unknown process.
         """
         pid = views.find(self._kernel, proc)
-        return await self._once(pid, mid, [text], lambda parts: Messaged(source="user", pid=pid, mid=mid, parts=parts))
+        if mid.startswith(documents.RESERVED):
+            raise BadInput(f"message id {mid}: those that begin with {documents.RESERVED} are of documents")
+
+        async def event() -> AnyEvent:
+            return Messaged(source="user", pid=pid, mid=mid, parts=await self._measured(pid, [text]))
+
+        return await self._once(pid, mid, [text], event)
 
     async def file(self, proc: str | int, texts: Sequence[str], mid: str = "") -> Answer:
         """Put texts into the archive of a process, once for a `mid`. Raises BadInput as `message` does."""
         pid = views.find(self._kernel, proc)
-        return await self._once(pid, mid, texts, lambda parts: Filed(source="user", pid=pid, mid=mid, parts=parts))
 
-    async def _once(
-        self, pid: int, mid: str, texts: Sequence[str], event: Callable[[tuple[Part, ...]], AnyEvent]
+        async def event() -> AnyEvent:
+            return Filed(source="user", pid=pid, mid=mid, parts=await self._measured(pid, texts))
+
+        return await self._once(pid, mid, texts, event)
+
+    async def put(
+        self, proc: str | int, path: str, digest: str, part: int, parts: int, pieces: Sequence[Piece], paged: bool
     ) -> Answer:
-        """Measure texts and submit the event made of them, unless one of that `mid` is committed or on its way."""
+        """Put a part of a document into the archive of a process: of a new version, if the newest has another `digest`.
+
+        One that is there is answered as a duplicate. Raises BadInput as `message` does.
+        """
+        pid = views.find(self._kernel, proc)
+        documents.check(path, part, parts, pieces)
+        async with self._putting:
+            version = documents.version_for(self._disk, pid, path, digest, first=not part)
+            mid = documents.mid(pid, path, version, digest, part, parts)
+
+            async def event() -> AnyEvent:
+                found: list[Part] = []
+                sources: list[Source] = []
+                for piece in pieces:
+                    divided = await self._measured(pid, [piece.text], less=LABEL_TOKENS)
+                    found += divided
+                    sources += documents.placed(piece, divided, path, version, paged=paged)
+                return Filed(source="user", pid=pid, mid=mid, parts=tuple(found), sources=tuple(sources))
+
+            return await self._once(pid, mid, [piece.text for piece in pieces], event)
+
+    async def _once(self, pid: int, mid: str, texts: Sequence[str], event: Callable[[], Awaitable[AnyEvent]]) -> Answer:
+        """Submit what is made of texts, unless such an event of that `mid` is committed or on its way."""
         for text in texts:
             check_text(text)
         if len(mid) > MID_CHARS_MAX or not mid.isascii():
@@ -174,7 +210,7 @@ class Requests:
             self._inflight[mid] = waiter
         try:
             await self._index_follows()
-            answer = await self.submit(event(await self._measured(pid, texts)))
+            answer = await self.submit(await event())
         except BaseException as exc:
             waiter.fail(exc)
             raise
@@ -184,8 +220,9 @@ class Requests:
             self._inflight.pop(mid, None)
         return answer
 
-    async def _measured(self, pid: int, texts: Sequence[str]) -> tuple[Part, ...]:
-        layout, page_tokens = self._cpus.layouts[self._kernel.model_of(pid)], page_tokens_max(self._settings)
+    async def _measured(self, pid: int, texts: Sequence[str], less: int = 0) -> tuple[Part, ...]:
+        """Texts in parts of a page at most, or `less`."""
+        layout, page_tokens = self._cpus.layouts[self._kernel.model_of(pid)], page_tokens_max(self._settings) - less
         parts: list[Part] = []
         for text in texts:
             if len(text) > LONG_CHARS:

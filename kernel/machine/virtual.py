@@ -95,7 +95,8 @@ class VirtualMachine:
         """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
         _, ahead = self.clock.read()
-        event = self.accessed.marked(self.clock.stamped(msgspec.structs.replace(event, at=0), ahead, number))
+        event = self.pages.cited(self.clock.stamped(msgspec.structs.replace(event, at=0), ahead, number))
+        event = self.accessed.marked(event)
         step = core.step(self.kernel, event)
         self.latency.observe(event, self.kernel.at, step.notes)
         self.steps += 1

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from kernel.memory.page import Page, Role
+from kernel.memory.page import Origin, Page, Role
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +31,7 @@ class Costs(msgspec.Struct, frozen=True, omit_defaults=True):
     recall: int  # once, if anything is recalled: the head of the block
     recalled: dict[Role, int]  # per recalled page: label + separator
     bare: int = 0  # what `begin` has more where no text segment leads: a template's default text
+    labels: dict[Origin, int] = {}  # before the text of a page that is not the user's nor the process's own
 
 
 T = TypeVar("T", str, tuple[int, ...])

@@ -122,6 +122,23 @@ class FactPage(Page, frozen=True, array_like=True):
     fact: Fact | None = None
 
 
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """Where in a document the text of a page stands."""
+
+    path: str  # as whoever put it there calls it
+    version: int  # of the document, from 1
+    first: int  # line, or page of a document that has pages,
+    last: int
+    paged: bool = False
+    headings: tuple[str, ...] = ()  # under which it stands, the outermost first
+
+
+class FilePage(FactPage, frozen=True, array_like=True):
+    """A page of a document. Whoever reads it as a Page has all but where it stands there."""
+
+    source: Source | None = None
+
+
 class Placed(msgspec.Struct, frozen=True, array_like=True):
     """A page in the prompt: in a role's frame, or (`recalled`) as a line of the block in the user's frame."""
 

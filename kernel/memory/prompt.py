@@ -9,19 +9,42 @@ together. Page ids are never tokenised again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from kernel.memory import times
 from kernel.memory.measure import Costs, Frame, Part, Visible
-from kernel.memory.page import Kind, Role
+from kernel.memory.page import LOW, FilePage, Kind, Page, Role
+from kernel.text import one_line
 
 RECALL_HEAD = ""  # a heading, labels and an empty line gained nothing or cost answers with small models
 RECALL_LABEL = {Role.USER: "", Role.ASSISTANT: "You said: ", Role.SYSTEM: "Note: "}
 RECALL_END = "\n"  # after each line
 RECALL_TAIL = ""  # between the block and the message
+LABELS: Final = {origin: f"[{origin}] " for origin in LOW}
+"""What stands before a text in a user's frame that is not the user's, nor the process's own."""
+LABELS_CACHED: Final = 256  # whose ids are kept
+NAME_SHOWN: Final = 48  # characters of what of a document stands in a label
+_ENDS: Final = str.maketrans("[]", "()")  # of a label: no name has them
 
 Tokenize = Callable[[str], tuple[int, ...]]
+
+
+def label(page: Page) -> str:
+    """What stands before the text of a page wherever a process sees it; "" for what users and the process said.
+
+    Of a document it names the part that the page is of, which small models answer better with than without any label
+    (docs/numbers.md, "Labels"). A text can neither end its label's reach nor begin another's: a line of the block ends
+    with the text, and a page by itself with its frame.
+    """
+    found = LABELS.get(page.origin, "") if page.role is Role.USER else ""
+    if not isinstance(page, FilePage) or page.source is None or not found:
+        return found
+    source = page.source
+    name = source.headings[-1] if source.headings else source.path.rpartition("/")[2]
+    return f"{found[:-2]} {one_line(name).translate(_ENDS)[:NAME_SHOWN].strip()}] "
 
 
 def line(text: str, at: int | None) -> str:
@@ -37,7 +60,13 @@ def line(text: str, at: int | None) -> str:
 
 def recalled(page: Visible) -> str:
     """A recalled page as its line of the block, whose ids `Layout.render` puts there."""
-    return RECALL_LABEL[page.role] + line(page.text, page.page.at if page.dated else None) + RECALL_END
+    text = line(page.text, page.page.at if page.dated else None)
+    return RECALL_LABEL[page.role] + label(page.page) + text + RECALL_END
+
+
+def told(page: Visible) -> str:
+    """A page that is not recalled, as it stands in its frame."""
+    return label(page.page) + page.text
 
 
 class Layout:
@@ -51,6 +80,7 @@ class Layout:
         self.tokenize = tokenize
         self.head, self.tail = (tokenize(text) if text else () for text in (RECALL_HEAD, RECALL_TAIL))
         self.label = {role: tokenize(text) if text else () for role, text in RECALL_LABEL.items()}
+        self._of_label = lru_cache(LABELS_CACHED)(tokenize)
         self.line_end = tokenize(RECALL_END)
         role, begin, bare = _most(frame)
         self.costs = Costs(
@@ -61,7 +91,18 @@ class Layout:
             generate=max(len(one.generate) for one in (self._plain, self._thinking)),
             recall=len(self.head) + len(self.tail),
             recalled={role: len(self.label[role]) + len(self.line_end) for role in Role},
+            labels={origin: len(tokenize(text)) for origin, text in LABELS.items()},
         )
+
+    def labelled(self, page: Page, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """The ids of a text of a page's behind those of the page's label."""
+        text = label(page)
+        return self._of_label(text) + ids if text else ids
+
+    def label_size(self, page: Page) -> int:
+        """Tokens of a page's label."""
+        text = label(page)
+        return len(self._of_label(text)) if text else 0
 
     def render(self, pages: Iterable[Visible], *, thinks: bool = False) -> tuple[int, ...]:
         """The prompt of `pages` in order, generation prompt last: that of an answer which may begin with thought, or

@@ -11,7 +11,7 @@ from kernel import records
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
 from kernel.memory.measure import Part
-from kernel.memory.page import Area, Fact, FactPage, Kind, Origin, Page, Role
+from kernel.memory.page import Area, Fact, FactPage, FilePage, Kind, Origin, Page, Role, Source
 from kernel.process import Process
 from kernel.state import Kernel
 
@@ -43,6 +43,7 @@ def page(
     model: str = "",
     at: int | None = None,
     fact: Fact | None = None,
+    source: Source | None = None,
 ) -> Entry:
     """Make a page of a measured part, to be written with this step, and its page-table entry.
 
@@ -57,12 +58,17 @@ def page(
         model = kernel.model_of(pid)
     costs = kernel.models[model].costs
     fields = (number, pid, seq, kind, origin, role, area, kernel.wall if at is None else at, part.text, gist)
-    made = Page(*fields) if fact is None else FactPage(*fields, fact=fact)
+    made = Page(*fields)
+    if fact is not None:
+        made = FactPage(*fields, fact=fact)
+    elif source is not None:
+        made = FilePage(*fields, source=source)
     kernel.draft.made.append((made, part.ids))
     kernel.write("page", records.key(number), records.encode(made))
     if part.ids:  # a page that comes from another machine is measured when it is first wanted
         kernel.write("ids", records.ids_key(costs.measure, number), records.pack_ids(part.ids))
-    return Entry(number, len(part.ids) + costs.role[role], kind, role, group)
+    label = costs.labels.get(origin, 0) if role is Role.USER else 0
+    return Entry(number, len(part.ids) + label + costs.role[role], kind, role, group)
 
 
 def alias(kernel: Kernel, proc: Process, entry: Entry) -> Entry:

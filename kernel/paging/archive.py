@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernel import quota, records
 from kernel.event import Filed
-from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.memory.page import Area, Kind, Origin, Role, Source
 from kernel.paging import alloc, transcript
 from kernel.process import Process
 from kernel.state import Kernel
@@ -24,13 +24,30 @@ def archive(kernel: Kernel, proc: Process, text: str) -> int:
     return first
 
 
+def _searched(text: str, source: Source | None) -> str:
+    """What searches see of a part of a document: its text, and the headings that it stands under and does not say."""
+    above = [one for one in source.headings if one not in text] if source is not None else []
+    return f"{' / '.join(above)}: {text}" if above else ""
+
+
 def filed(kernel: Kernel, event: Filed) -> None:
     """A text from outside becomes pages of the archive; it wakes nobody."""
     proc = kernel.proc(event.pid)
     kernel.dirty(proc)
+    sources = event.sources or (None,) * len(event.parts)
     entries = [
-        alloc.page(kernel, proc.pid, part, Kind.ARCHIVE, Origin.FILE, Role.USER, area=Area.ARCHIVE)
-        for part in event.parts
+        alloc.page(
+            kernel,
+            proc.pid,
+            part,
+            Kind.ARCHIVE,
+            Origin.FILE,
+            Role.USER,
+            area=Area.ARCHIVE,
+            gist=_searched(part.text, source),
+            source=source,
+        )
+        for part, source in zip(event.parts, sources, strict=True)
     ]
     if event.mid and entries:
         kernel.write("mid", event.mid.encode(), records.key(proc.pid, entries[0].page))

@@ -6,13 +6,15 @@ Not here: the search itself (the index behind ports.py), reading by number (resi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 import msgspec
 
 from kernel import waiting
-from kernel.event import Hit, Search, Searched, What
-from kernel.limits import FAULT_DEADLINE_S, HIT_TOKENS, RECALLED_MAX
+from kernel.event import Cited, Find, Hit, Search, Searched, What
+from kernel.limits import CITED_TOKENS, FAULT_DEADLINE_S, HIT_TOKENS, RECALLED_MAX
 from kernel.memory import recall
 from kernel.memory.address_space import AddressSpace, Entry, Recalled
 from kernel.memory.page import Area, Kind, Role
@@ -61,11 +63,11 @@ def demand(kernel: Kernel, proc: Process, asked: list[int]) -> Search:
     )
 
 
-def _fitting(kernel: Kernel, proc: Process, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+def _fitting(kernel: Kernel, proc: Process, hits: tuple[Hit, ...], cited: Mapping[int, Cited]) -> tuple[Hit, ...]:
     """The first hits that a result has room for, one at least; the others are found with a cursor."""
     room = alloc.told_max(kernel, proc)
     for at, hit in enumerate(hits):
-        room -= hit.tokens + HIT_TOKENS
+        room -= hit.tokens + (CITED_TOKENS if hit.page in cited else HIT_TOKENS)
         if room < 0:
             return hits[: max(1, at)]
     assert room >= 0
@@ -158,22 +160,31 @@ def search(
 
     Pages that earlier results quote are left out, too, but not where a cursor counts them.
     """
+    wanted = _wanted(kernel, proc, query, limit, cursor)
+    waiting.block(kernel, proc, msgspec.structs.replace(wanted, area=areas, since=since, until=until))
+
+
+def find(kernel: Kernel, proc: Process, query: str, path: str, limit: int, cursor: int) -> None:
+    """Search documents, or one of them, as `search` does."""
+    wanted = msgspec.structs.asdict(_wanted(kernel, proc, query, limit, cursor))
+    waiting.block(kernel, proc, Find(**wanted, path=path))
+
+
+def _wanted(kernel: Kernel, proc: Process, query: str, limit: int, cursor: int) -> Search:
+    """The search that a process asks for, once what it emitted is a page."""
     transcript.emitted(kernel, proc)
     seen = proc.space.resident() | proc.undelivered() | (set() if cursor else proc.space.shown())
-    what = Search(
+    return Search(
         pid=proc.pid,
         req=proc.req + 1,
-        area=areas,
+        area=(Area.ARCHIVE,),
         query=query,
-        since=since,
-        until=until,
         limit=limit,
         cursor=cursor,
         exclude=tuple(sorted(seen | set(proc.superseded))),
         upto=kernel.counters.page,
         at=0 if _covering(kernel) else kernel.wall,
     )
-    waiting.block(kernel, proc, what)
 
 
 def searched(kernel: Kernel, event: Searched) -> Process | None:
@@ -191,10 +202,10 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
             kernel, proc, "error: the search did not complete in time; try again", Kind.RESULT, proc.space.group
         )
     else:
-        shown = _fitting(kernel, proc, event.hits)
+        shown = _fitting(kernel, proc, event.hits, event.cited)
         more = event.more or len(shown) < len(event.hits)
         lines = tuple(msgspec.structs.replace(hit, text=alloc.quoted(kernel, hit.text)) for hit in shown)
-        text = kernel.iset.alert("hits", proc.spec.calls, hits=lines, more=more)
+        text = kernel.iset.alert("hits", proc.spec.calls, hits=lines, more=more, cited=event.cited)
         transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in shown))
     return proc
 

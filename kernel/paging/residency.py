@@ -5,6 +5,8 @@ Checks first: a refused call has changed nothing. Pages that the kernel wrote (s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from kernel import tried, waiting
@@ -12,7 +14,7 @@ from kernel.errors import SyscallError, some
 from kernel.event import Load, Loaded, What
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
-from kernel.memory.page import UNRANKED, Kind
+from kernel.memory.page import UNRANKED, Kind, Role
 from kernel.paging import queue, transcript
 from kernel.process import Process
 from kernel.state import Kernel
@@ -64,9 +66,23 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
     if proc is None:
         return None
     group = proc.space.group
+    found, resident = bring(kernel, proc, event.pages)
+    text = kernel.iset.alert(
+        "loaded", proc.spec.calls, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
+    )
+    transcript.tell(kernel, proc, text, Kind.RESULT, group)
+    if not found:
+        tried.failed(kernel, proc, text.removeprefix("error: "))
+    return proc
+
+
+def bring(kernel: Kernel, proc: Process, pages: Iterable[tuple[int, int, Role, str]]) -> tuple[set[int], set[int]]:
+    """Bring pages, with their tokens, roles and kinds, into the queue: those that are in view now, and those that were
+    before."""
+    group = proc.space.group
     resident = proc.space.resident()
     early = proc.undelivered()
-    pages = [row for row in event.pages if row[0] not in early]
+    pages = [row for row in pages if row[0] not in early]
     found = {page for page, *_ in pages}
     for page, tokens, role, kind in pages:
         if page in resident:
@@ -80,13 +96,7 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
         proc.accounts.faults += 1
         kernel.note(What.FAULT, proc, pages=(page,), tokens=size)
         queue.append(kernel, proc, Entry(page, size, Kind(kind), role, group))
-    text = kernel.iset.alert(
-        "loaded", proc.spec.calls, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
-    )
-    transcript.tell(kernel, proc, text, Kind.RESULT, group)
-    if not found:
-        tried.failed(kernel, proc, text.removeprefix("error: "))
-    return proc
+    return found, resident
 
 
 def check(kernel: Kernel, proc: Process) -> None:

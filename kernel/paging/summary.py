@@ -38,11 +38,11 @@ def written(kernel: Kernel, thread: Process, text: str) -> None:
         "until": date_of(day_of(max(work.said))),
     }
     frame = alloc.size(kernel, model, kernel.iset.alert("summary", owner.spec.calls, text="", **numbers))
-    room = _room(kernel, owner) - frame - kernel.costs(owner).role[Role.USER]
+    origin, costs = Origin.FILE if work.low else Origin.PROCESS, kernel.costs(owner)
+    room = _room(kernel, owner) - frame - costs.role[Role.USER] - costs.labels.get(origin, 0)
     first = alloc.measured(kernel, model, text.strip(), max(1, min(SUMMARY_TOKENS_MAX, room - 1)))[0].text
     said = kernel.iset.alert("summary", owner.spec.calls, text=first, **numbers)
     part = alloc.measured(kernel, model, said, kernel.budgets(owner).unit)[0]
-    origin = Origin.FILE if work.low else Origin.PROCESS
     kernel.dirty(owner)
     entry = alloc.page(kernel, owner.pid, part, Kind.SUMMARY, origin, Role.USER)
     owner.summaries = [*owner.summaries, entry][-SUMMARIES_MAX:]

@@ -164,6 +164,25 @@ def test_everything_that_the_socket_can_be_asked_has_a_route() -> None:
     assert set(openapi.document()["paths"]) == {*(path for _, path in ROUTES if path.startswith("/api/"))}
 
 
+async def test_a_document_is_put_and_listed_over_http_and_a_part_that_cannot_be_is_refused(door: Served) -> None:
+    piece = {"text": "It weighs 41 kg.", "first": 3, "last": 3, "headings": ["The pump"]}
+    part = {"proc": "main", "path": "manual.md", "digest": "a1" * 8, "pieces": [piece]}
+    async with door.client() as client:
+        first, again = [(await client.post("/api/put", json=part)).json() for _ in range(2)]
+        assert (first["duplicate"], again["duplicate"]) == (False, True)
+        changed = (await client.post("/api/put", json={**part, "digest": "b2" * 8})).json()
+        assert changed["duplicate"] is False
+        listed = (await client.get("/api/documents", params={"proc": "main"})).json()["documents"]
+        assert [(one["path"], one["version"], one["newest"]) for one in listed] == [
+            ("manual.md", 1, False),
+            ("manual.md", 2, True),
+        ]
+        for wrong in ({"path": "a\nb"}, {"pieces": []}, {"part": 3}, {"digest": "x"}, {"proc": "nobody"}):
+            refused = await client.post("/api/put", json={**part, **wrong})
+            assert refused.status_code >= 400, wrong
+            assert "\n" not in refused.json()["error"]["message"]
+
+
 async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) -> None:
     async with door.client() as client:
         assert await told(client, "hello", "m1") == "you said: hello"
@@ -183,6 +202,7 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
             "history": {"proc": "main"},
             "facts": {"proc": "main"},
             "mem": {"proc": "main", "upto": 2, "limit": 5},
+            "documents": {"proc": "main"},
             "info": {},
         }
         assert set(asked) == READS

@@ -50,7 +50,7 @@ ASKS: Final = {
         "dmesg",
         "strace",
     ),
-    *("pmap", "cat", "why", "facts", "mem restore", "stop"),
+    *("pmap", "cat", "why", "facts", "put", "mem restore", "stop"),
 }
 """Commands for which kernels run."""
 BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory", "bench chat", "bench thinking"}

@@ -41,6 +41,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "irqs": [[]],
     "spawn": [[EVIL], ["x", "--mask", EVIL], ["x", "--block", EVIL], ["x", "--sample", EVIL]],
     "send": [["main", EVIL, "--wait"], ["main", EVIL, "--wait", "--json"], [EVIL, "x"], ["main", "x", "--mid", EVIL]],
+    "put": [["main", EVIL], [EVIL, "x"], ["main", f"{EVIL}.md"], ["main"], ["main", "--json"]],
     "fork": [["main", EVIL], [EVIL, "x"]],
     "set": [
         ["main", f"system={EVIL}"],
@@ -119,6 +120,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where commands run: a machine with hostile text in it, whose kernel runs, and files of hostile names."""
     folder = tmp_path_factory.mktemp("evil")
     (folder / "evil.toml").write_text(SCENARIO)
+    (folder / f"{EVIL}.md").write_text(f"# {EVIL}\n\n{EVIL}\n")
     (folder / EVIL / "not empty").mkdir(parents=True)
     (folder / f"{EVIL}.gguf").write_bytes(b"GGUF" + b"\0" * 20)
     (folder / "models").mkdir()

@@ -78,7 +78,7 @@ def messages(pages: Sequence[Visible], system: System) -> list[Message]:
         if page.recalled:
             lines += plain(prompt.recalled(page))
             continue
-        text, lines, role = lines + plain(page.text), "", page.role
+        text, lines, role = lines + plain(prompt.told(page)), "", page.role
         if system is System.ANYWHERE:
             found.append({"role": role.value, "content": text})
             continue

@@ -51,7 +51,7 @@ CHANGES: Final[tuple[type[wire.AnyCommand], ...]] = (
         wire.Revoke,
         wire.Allow,
     ),
-    *(wire.Halt, wire.Ack, wire.Compact, wire.Import, wire.Stop),
+    *(wire.Halt, wire.Ack, wire.Put, wire.Compact, wire.Import, wire.Stop),
 )
 """Answered Ok. Import is not an object: its body is the export's file."""
 

@@ -1,0 +1,74 @@
+"""Commands about documents: put.
+
+Guarantee: files are read here, by whoever runs the command; a daemon opens none.
+Not here: what a file is (llmos/documents), what a machine does with it (kernel/machine/documents.py).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from kernel.errors import BadInput
+from llmos.commands.options import dir_option, json_option, proc_argument, socket_of
+from llmos.commands.output import coloured, columns, print_json, print_lines, said, show, tell
+
+TELL_S: Final = 2.0  # between two lines of progress
+
+
+@click.command()
+@proc_argument
+@click.argument("given", metavar="[FILE]...", nargs=-1, help="Files, folders or patterns; none: list what is there.")
+@dir_option
+@json_option
+def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos put main report.txt
+      llmos put main --json
+
+    Put documents into a process's archive: text, Markdown, HTML, PDF and source code, in pages along their structure,
+    each of which says where it stands. What a message asks for is found there by itself; the calls `find` and `open`,
+    given by name with --mask, search and show them. A file that has changed is a new version, and the same one is none.
+    """
+    from drivers.door import wire
+    from llmos import ask, tables
+    from llmos.documents.put import requests
+    from llmos.documents.read import files, read
+
+    if not given:
+        shelf = ask.call(socket_of(directory), wire.Documents(id=0, proc=proc), wire.Shelf)
+        if as_json:
+            print_json({"documents": [tables.document(one) for one in shelf.documents]})
+        else:
+            print_lines(tables.documents(shelf.documents, colour=coloured(), width=columns()))
+        return 0
+    paths = files(given)
+    rows: list[dict[str, object]] = []
+    last, refused = time.monotonic(), 0
+    with ask.connect(socket_of(directory)) as daemon:
+        daemon.ask(wire.Describe(id=0, proc=proc), wire.Made)  # who is not there is said before a file is read
+        for number, path in enumerate(paths, 1):
+            try:
+                document = read(path)
+            except BadInput as exc:
+                said(str(exc))
+                refused += 1
+                continue
+            fresh = 0
+            for part in requests(proc, document):
+                fresh += not daemon.ask(part, wire.Ok).duplicate
+                if time.monotonic() - last > TELL_S:
+                    last = time.monotonic()
+                    tell(f"{number} of {len(paths)} files, {part.part + 1} of {part.parts} parts of {document.path}")
+            rows.append({"path": document.path, "pieces": len(document.pieces), "new": bool(fresh)})
+            if not as_json:
+                show(f"{document.path}: {f'{len(document.pieces)} pieces' if fresh else 'unchanged'}")
+    if as_json:
+        print_json({"documents": rows, "refused": refused})
+    if refused and not rows:
+        raise BadInput("nothing was put")
+    return 0
