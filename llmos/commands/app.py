@@ -33,6 +33,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "spawn": ("llmos.commands.processes:spawn", "Make a process, or start a dead one again."),
     "send": ("llmos.commands.processes:send", "Send a message to a process."),
     "put": ("llmos.commands.documents:put", "Put documents into a process's archive."),
+    "ask": ("llmos.commands.documents:ask", "Answer a question from documents."),
     "fork": ("llmos.commands.processes:fork", "Copy a process as it stands."),
     "set": ("llmos.commands.changing:set_", "Show or change what a process is made of."),
     "core": ("llmos.commands.changing:core", "Show or write a process's core memory."),

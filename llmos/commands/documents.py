@@ -1,4 +1,4 @@
-"""Commands about documents: put.
+"""Commands about documents: put, ask.
 
 Guarantee: files are read here, by whoever runs the command; a daemon opens none.
 Not here: what a file is (llmos/documents), what a machine does with it (kernel/machine/documents.py).
@@ -7,13 +7,23 @@ Not here: what a file is (llmos/documents), what a machine does with it (kernel/
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
 from kernel.errors import BadInput
-from llmos.commands.options import dir_option, json_option, proc_argument, socket_of
+from llmos.commands.options import (
+    cpu_option,
+    dir_option,
+    json_option,
+    model_option,
+    proc_argument,
+    set_option,
+    socket_of,
+    window_option,
+)
 from llmos.commands.output import coloured, columns, print_json, print_lines, said, show, tell
 
 TELL_S: Final = 2.0  # between two lines of progress
@@ -72,3 +82,52 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
     if refused and not rows:
         raise BadInput("nothing was put")
     return 0
+
+
+@click.command()
+@click.argument("given", metavar="FILE... QUESTION", nargs=-1, required=True, help="Documents, then the question.")
+@model_option
+@window_option
+@cpu_option
+@set_option
+@json_option
+def ask(
+    given: tuple[str, ...],
+    model: str | None,
+    window: int | None,
+    cpu: str | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos ask report.txt "What does the report say?"
+      llmos ask report.txt "Is all well?" --cpu scripted --json
+
+    Answer a question from documents, and cite path and line, or the page of a PDF; or say that they do not say. A
+    machine of its own is made for it, and goes with it. What is read for an answer is what the index finds: a question
+    about the whole of a long document is not for it.
+    """
+    import tempfile
+
+    import trio
+
+    from llmos.documents.asking import answered
+    from llmos.documents.read import files, read
+
+    if len(given) < 2:
+        raise BadInput("FILE... QUESTION are wanted: documents, and last the question")
+    documents = [read(path) for path in files(given[:-1])]
+    with tempfile.TemporaryDirectory(prefix="llmos-ask-") as folder:
+        run = partial(
+            answered, Path(folder), documents, given[-1], model=model, window=window, cpu=cpu, changes=list(changes)
+        )
+        found = trio.run(run)
+    if as_json:
+        print_json(found)
+    elif found.said:
+        show(found.text)
+        for place in found.places:
+            show(f"  {place.where}")
+    else:
+        show(f"{found.text} ({found.why})")

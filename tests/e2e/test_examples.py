@@ -53,7 +53,16 @@ ASKS: Final = {
     *("pmap", "cat", "why", "facts", "put", "mem restore", "stop"),
 }
 """Commands for which kernels run."""
-BY_MODEL: Final = {"demo", "pull", "bench cpu", "bench nested-kv", "bench memory", "bench chat", "bench thinking"}
+BY_MODEL: Final = {
+    "ask",
+    "demo",
+    "pull",
+    "bench cpu",
+    "bench nested-kv",
+    "bench memory",
+    "bench chat",
+    "bench thinking",
+}
 """Commands that evaluate or fetch a model in whatever example."""
 MINUTES: Final = {
     f"bench {name}"

@@ -41,6 +41,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "irqs": [[]],
     "spawn": [[EVIL], ["x", "--mask", EVIL], ["x", "--block", EVIL], ["x", "--sample", EVIL]],
     "send": [["main", EVIL, "--wait"], ["main", EVIL, "--wait", "--json"], [EVIL, "x"], ["main", "x", "--mid", EVIL]],
+    "ask": [[EVIL, "x"], [f"{EVIL}.md", EVIL, "--cpu", "scripted"], [f"{EVIL}.md", f"{EVIL}?", "--cpu", "scripted"]],
     "put": [["main", EVIL], [EVIL, "x"], ["main", f"{EVIL}.md"], ["main"], ["main", "--json"]],
     "fork": [["main", EVIL], [EVIL, "x"]],
     "set": [
