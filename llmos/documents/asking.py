@@ -170,7 +170,7 @@ def judged(question: str, reply: str, seen: Sequence[Place], known: AbstractSet[
     about = [at for at in range(len(seen)) if wanted <= inside[at]] or list(range(len(seen)))
     stands = asked.union(*(inside[at] for at in about))
     told = [reply[word.start : word.end] for word in words(reply) if _telling(reply, word.start)]
-    if strange := [one for one in told if terms(one).isdisjoint(stands)]:
+    if strange := [one for one in told if not terms(one) <= stands]:
         return unsaid(f"the model said {strange[0]}, which stands in none of what is about it")
     said = terms(reply)
     shared = {at: (len((said - asked) & inside[at]), len(said & inside[at])) for at in about}
