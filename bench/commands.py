@@ -649,3 +649,58 @@ def memory(
     from bench.memory.run import run
 
     run(workload, data, window, model, sizes, list(changes), only, questions, rows, seed, details, as_json)
+
+
+@bench.command("documents", short_help="Answers from documents far larger than the window.")
+@click.option("--workload", default="nq", show_default=True, type=click.Choice(["nq", "manual", "labels"]))
+@click.option("--data", type=PATH, envvar="LLMOS_DATA", help="The benchmark data; default $LLMOS_DATA.")
+@click.option("--model", help="Who answers: a GGUF file, or the name of a pulled model; none: what is found, alone.")
+@click.option("--windows", default="2048,4096", show_default=True, help="Tokens of context, with commas.")
+@click.option("--rows", default="llmos,gold,1,2,3,5,10,20,50", show_default=True, help="llmos, gold, or K passages.")
+@click.option("--questions", type=click.IntRange(min=0), default=100, show_default=True, help="How many are answered.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the questions, the manual.")
+@set_option
+@click.option("--details", type=PATH, help="A line of JSON an answer; what stands there is not asked again.")
+@json_option
+def documents(
+    workload: str,
+    data: Path | None,
+    model: str | None,
+    windows: str,
+    rows: str,
+    questions: int,
+    seed: int,
+    changes: tuple[str, ...],
+    details: Path | None,
+    as_json: bool,
+) -> None:
+    """\b
+    Examples:
+      llmos bench documents --json
+      llmos bench documents --workload manual --model smollm2-135m --questions 4 --windows 2048
+
+    \b
+    nq       the questions of Natural Questions, all 1,500 gold passages pooled as one document: the share whose
+             passage is among the first K found; and answers of llmos, beside K passages by the same index, cut by
+             tokens, and the gold passage alone
+    manual   300 pages made from --seed: 40 questions with their lines, and 10 that it does not answer, as `llmos ask`
+             answers them
+    labels   what a label of a recalled line costs, over gold passages, in several layouts
+    """
+    from bench.documents.run import rows_of, run
+
+    sizes = windows.split(",")
+    if not all(one.strip().isdigit() for one in sizes):
+        raise BadInput(f"--windows {windows}: numbers of tokens, with commas")
+    run(
+        workload,
+        data,
+        model,
+        [int(one) for one in sizes],
+        rows_of(rows),
+        questions,
+        seed,
+        list(changes),
+        details,
+        as_json,
+    )

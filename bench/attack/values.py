@@ -298,7 +298,14 @@ def _many(draw: Random, kind: Any) -> int:
     return draw.randint(kind.min_length or 0, min(ITEMS_MAX, kind.max_length or ITEMS_MAX))
 
 
-FITTING: Final = ("1s", "auto", "7", "+1s", "2026-10-25 08:00", "0a1b2c3d4e5f")  # what patterns take that take nothing else of ours
+FITTING: Final = (
+    "1s",
+    "auto",
+    "7",
+    "+1s",
+    "2026-10-25 08:00",
+    "0a1b2c3d4e5f",
+)  # what patterns take that take nothing else of ours
 
 
 def _text(draw: Random, kind: inspect.StrType) -> str:

@@ -238,7 +238,7 @@ def run(
     dataset = chosen(load(workload, data, seed), only)
     for lost in dataset.lost:
         show(f"llmos: {lost}: its source stands in no message as it is; the likeliest is taken", error=True)
-    asked = None if model is None else _model(model)
+    asked = None if model is None else processor(model)
     counted = sizes_of(model or sizes or DEFAULT_SIZES)
     if settings.window > counted.window_max:
         raise BadInput(f"window {window}: {counted.model} sees at most {counted.window_max} tokens")
@@ -308,7 +308,8 @@ def _silent(job: Job) -> str:
     raise AssertionError("it counts, and runs nothing")
 
 
-def _model(name: str) -> rows.Processor:
+def processor(name: str) -> rows.Processor:
+    """What makes the CPU of a model by file or name. Raises BadInput for one that is not there."""
     from drivers.cpu.llama.engine import LlamaCpu
     from llmos.models import find
 

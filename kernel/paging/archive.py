@@ -24,7 +24,7 @@ def archive(kernel: Kernel, proc: Process, text: str) -> int:
     return first
 
 
-def _searched(text: str, source: Source | None) -> str:
+def searched(text: str, source: Source | None) -> str:
     """What searches see of a part of a document: its text, and the headings that it stands under and does not say."""
     above = [one for one in source.headings if one not in text] if source is not None else []
     return f"{' / '.join(above)}: {text}" if above else ""
@@ -44,7 +44,7 @@ def filed(kernel: Kernel, event: Filed) -> None:
             Origin.FILE,
             Role.USER,
             area=Area.ARCHIVE,
-            gist=_searched(part.text, source),
+            gist=searched(part.text, source),
             source=source,
         )
         for part, source in zip(event.parts, sources, strict=True)

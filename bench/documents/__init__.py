@@ -1,0 +1,1 @@
+"""What is found and what is answered, of documents far larger than the window."""
