@@ -69,6 +69,7 @@ TOKENS_CACHED_MAX: Final = 1 << 18  # of the pages kept in memory by the machine
 WORDS_CACHED_MAX: Final = 4_096  # pages whose words are kept in memory by the machine, least recently wanted first out
 ORIGINS_CACHED_MAX: Final = 1 << 16  # pages of which the machine remembers whose they are
 LINES_CACHED_MAX: Final = 4_096  # ids of recalled lines kept in memory, the oldest first out
+NEAR_PART: Final = 0.5  # of the best's score that another part of a document must have, for a small model
 RECALLED_MAX: Final = 48  # hits of a demand search: more than any recall area holds
 ITEM_PAGES_MAX: Final = 32  # pages that a thread of the kernel's looks at in one item
 ITEM_TOKENS_MAX: Final = 1_024  # tokens that it may emit about them

@@ -17,6 +17,7 @@ from drivers.index.words import WordIndex
 from kernel import checkpoint, core, records, removal
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.limits import NS
+from kernel.machine import documents
 from kernel.machine.accessed import Accessed
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
@@ -124,7 +125,7 @@ class Rig:
         """Step one event, commit, perform."""
         self.n += 1
         self.now += 1_000
-        event = self.pages.cited(event)
+        event = documents.cited(event, self.disk)
         event = self.accessed.marked(event) if self.reporting else event
         step = core.step(
             self.kernel, msgspec.structs.replace(event, at=event.at or self.now, ahead=self.ahead, n=self.n)

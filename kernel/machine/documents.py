@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from kernel import records
 from kernel.errors import BadInput, some
-from kernel.event import Open, Opened
+from kernel.event import AnyEvent, Cited, Open, Opened, Searched
 from kernel.limits import (
     CONTENTS_MAX,
     DOCUMENT_PARTS_MAX,
@@ -35,6 +35,7 @@ from kernel.limits import (
 )
 from kernel.memory.measure import Part
 from kernel.memory.page import FilePage, Source
+from kernel.memory.prompt import label
 from kernel.ports import Reads
 from kernel.text import one_line
 
@@ -243,6 +244,21 @@ def chosen(disk: Reads, pid: int, path: str) -> tuple[Document | None, str]:
         return ends[0], ""
     names = some(one.path for one in (ends or mine)[:DOCUMENTS_SHOWN_MAX])
     return None, f"{path!r} is {'several documents' if ends else 'no document'}; documents are: {names}"
+
+
+def cited(event: AnyEvent, disk: Reads) -> AnyEvent:
+    """An event as the kernel is to have it: what a search has found, with whose it is."""
+    if not isinstance(event, Searched):
+        return event
+    found: dict[int, Cited] = {}
+    for hit in event.hits:
+        row = disk.get("page", records.key(hit.page))
+        page = None if row is None else records.page_of(row, disk.get)
+        if page is not None and label(page):
+            source = page.source if isinstance(page, FilePage) else None
+            last = 0 if source is None else newest(disk, event.pid, source.path)
+            found[hit.page] = Cited(page.origin, source, last)
+    return msgspec.structs.replace(event, cited=found) if found else event
 
 
 def opened(disk: Reads, what: Open) -> tuple[Opened, list[FilePage]]:

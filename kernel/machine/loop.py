@@ -32,7 +32,7 @@ from kernel.event import (
     Trapped,
 )
 from kernel.limits import BATCH_MAX, CLOCK_LOOK_S, INBOX_MAX, NS
-from kernel.machine import views
+from kernel.machine import documents, views
 from kernel.machine.accessed import Accessed
 from kernel.machine.clock import Clock, Sources
 from kernel.machine.cpus import Cpus
@@ -274,7 +274,7 @@ class Machine:
                 if instead is None:
                     continue
                 event = msgspec.structs.replace(instead, at=event.at, ahead=event.ahead, n=event.n)
-            event = self.accessed.marked(self.pages.cited(event))
+            event = self.accessed.marked(documents.cited(event, self.disk))
             try:
                 step = core.step(self.kernel, event)
             except KernelPanic as exc:

@@ -14,13 +14,13 @@ import msgspec
 
 from kernel import records
 from kernel.errors import KernelPanic
-from kernel.event import AnyEvent, Brought, Cited, Fetch, Fetched, Hit, Load, Loaded, Open, Opened, Run, Searched
+from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Open, Opened, Run
 from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
 from kernel.machine import documents
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
-from kernel.memory.page import UNRANKED, FilePage, Kind, Origin, Page, Placed, Role
-from kernel.memory.prompt import label, line
+from kernel.memory.page import UNRANKED, Kind, Origin, Page, Placed, Role
+from kernel.memory.prompt import line
 from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
 
@@ -149,19 +149,6 @@ class Pages:
             for page, size in zip(pages, sizes, strict=True)
         )
         return msgspec.structs.replace(answer, pages=rows)
-
-    def cited(self, event: AnyEvent) -> AnyEvent:
-        """An event as the kernel is to have it: what a search has found with whose it is, where it is to be told."""
-        if not isinstance(event, Searched) or not any(hit.text for hit in event.hits):
-            return event
-        found: dict[int, Cited] = {}
-        for hit in event.hits:
-            page = self.page(hit.page)
-            if page is not None and label(page):
-                source = page.source if isinstance(page, FilePage) else None
-                newest = 0 if source is None else documents.newest(self._disk, event.pid, source.path)
-                found[hit.page] = Cited(page.origin, source, newest)
-        return msgspec.structs.replace(event, cited=found) if found else event
 
     def fetch(self, what: Fetch) -> Fetched:
         """Those of the pages asked for that exist and belong to the process whose pages they are to be."""

@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-import msgspec
-
 from kernel import waiting
 from kernel.event import Cited, Find, Hit, Search, Searched, What
-from kernel.limits import CITED_TOKENS, FAULT_DEADLINE_S, HIT_TOKENS, RECALLED_MAX
+from kernel.limits import CITED_TOKENS, FAULT_DEADLINE_S, HIT_TOKENS, NEAR_PART, RECALLED_MAX
 from kernel.memory import recall
 from kernel.memory.address_space import AddressSpace, Entry, Recalled
 from kernel.memory.page import Area, Kind, Role
@@ -110,8 +108,45 @@ def _overlap(one: Hit, other: Hit) -> bool:
     return not one.end or not other.end or (one.start < other.end and other.start < one.end)
 
 
-def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
-    """Bring what was found into the recall area: what is worth its tokens, as far as there is room, the best first."""
+def _one_place(hits: Sequence[Hit], cited: Mapping[int, Cited]) -> list[Hit]:
+    """Of hits, the best first, those that a small model is to answer from, where the best is of a document.
+
+    It takes the line next to the question, and what stands beside the right one costs it more answers than a wrong
+    guess of the index (docs/numbers.md, "Documents"): the part of a document that the best is of, and of others what
+    is nearly as likely.
+    """
+    best = max(hits, key=lambda hit: hit.score, default=None)
+    source = None if best is None else _part(cited, best.page)
+    if best is None or source is None:
+        return list(hits)
+    least = NEAR_PART * best.score
+    return [hit for hit in hits if (own := _part(cited, hit.page)) is None or own == source or hit.score >= least]
+
+
+def _part(cited: Mapping[int, Cited], page: int) -> tuple[str, int, tuple[str, ...]] | None:
+    """Of which part of which document a page is; None: of none."""
+    found = cited.get(page)
+    source = None if found is None else found.source
+    return None if source is None else (source.path, source.version, source.headings)
+
+
+def _best_last(hits: Sequence[Hit], cited: Mapping[int, Cited]) -> list[Hit]:
+    """Hits as they are to stand: pages of documents behind the others, the likeliest part last, each in its order."""
+    parts = {hit.page: part for hit in hits if (part := _part(cited, hit.page)) is not None}
+    likely: dict[object, float] = {}
+    for hit in hits:
+        if (part := parts.get(hit.page)) is not None:
+            likely[part] = max(likely.get(part, 0.0), hit.score)
+    others = [hit for hit in hits if hit.page not in parts]
+    filed = [hit for hit in hits if hit.page in parts]
+    return [*others, *sorted(filed, key=lambda hit: (likely[parts[hit.page]], parts[hit.page], hit.page, hit.start))]
+
+
+def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit], cited: Mapping[int, Cited]) -> None:
+    """Bring what was found into the recall area: what is worth its tokens, as far as there is room, the best first.
+
+    For a small model what is of documents is of one part of one, and stands last.
+    """
     memory, costs = kernel.settings.memory, kernel.costs(proc)
     room = kernel.budgets(proc).recall - costs.recall
     resident = proc.space.resident() | proc.undelivered()
@@ -124,10 +159,15 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit]) -> None:
     likely = max((hit.score for hit in worthy), default=0.0)
     sure = memory.gate != "best" or likely >= memory.sure
     share.ranked(kernel, proc, worthy)
+    focused = small(kernel, proc, memory.apart) and not _covering(kernel)
+    if focused:
+        worthy = _one_place(worthy, cited)
     sizes = dict(sized)
     absent = [hit for hit in worthy if hit.page not in resident]
     distinct = [hit for at, hit in enumerate(absent) if not any(_overlap(hit, better) for better in absent[:at])]
     taken = recall.fitting([(hit, sizes[hit]) for hit in distinct], room, most)
+    if focused:
+        taken = _best_last(taken, cited)
     if not taken or proc.space.anchor() < 0:  # what came with the message pushed it out: nothing to stand with
         return
     proc.space.recall = [
@@ -193,7 +233,7 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
     if proc is None:
         return None
     if proc.demand:
-        _bring_in(kernel, proc, event.hits)
+        _bring_in(kernel, proc, event.hits, event.cited)
         if event.late:
             proc.ranked = None  # it says nothing of what a search finds
             kernel.note(What.ERROR, proc, text="the fault's deadline passed; the process runs without")

@@ -16,7 +16,7 @@ from kernel.errors import BadInput
 from kernel.event import Filed
 from kernel.machine import documents
 from kernel.machine.documents import Piece
-from kernel.memory.page import FilePage, Kind, Origin, Page, Role, Source
+from kernel.memory.page import LOW, FilePage, Kind, Origin, Page, Role, Source
 from kernel.memory.prompt import RECALL_END, label, line
 from kernel.replay import Replay
 from llmos.documents import apart, code, markdown
@@ -370,10 +370,11 @@ def test_no_text_ends_the_line_that_says_whose_it_is(text: str, headings: list[s
 
 
 def test_only_what_is_not_the_users_nor_the_processs_own_has_a_label() -> None:
-    def of(origin: Origin) -> str:
-        return label(Page(1, 1, 1, Kind.MESSAGE, origin, Role.USER, "recall", 0, "x"))  # type: ignore[arg-type]
+    def of(origin: Origin, role: Role = Role.USER) -> str:
+        return label(Page(1, 1, 1, Kind.MESSAGE, origin, role, "recall", 0, "x"))  # type: ignore[arg-type]
 
-    assert {origin for origin in Origin if of(origin)} == {Origin.FILE, Origin.IMPORT}
+    assert {origin for origin in Origin if of(origin)} == set(LOW)
+    assert not any(of(origin, Role.ASSISTANT) or of(origin, Role.SYSTEM) for origin in Origin), "they have frames"
 
 
 def test_the_sizes_of_labelled_pages_are_those_of_the_prompt() -> None:
@@ -382,3 +383,18 @@ def test_the_sizes_of_labelled_pages_are_those_of_the_prompt() -> None:
     run, job = rig.proc(1), rig.jobs[-1]
     assert any(page.recalled for page in rig.jobs[-1].pages) or run.space.used()
     assert len(job.prompt) <= run.space.size() + rig.kernel.costs(run).begin + rig.kernel.costs(run).generate
+
+
+def test_a_small_model_is_shown_one_part_of_a_document_in_order_and_next_to_the_question() -> None:
+    text = "# Pump\n\n" + "The pump of brass weighs 41 kg. " * 12 + "\n\n# Belt\n\nThe belt weighs 12 kg.\n"
+    rig = Rig(echo, encoding="prose")
+    pid = rig.spawn(mask=ONLY_SPEAK)
+    put(rig, pid, "manual.md", text)
+    rig.do(Filed(source="user", pid=pid, parts=rig.cpus("brass pumps have weighed on us", 60, "")))
+    rig.say(pid, "what do pumps of brass weigh?")
+    shown = [page.page for page in rig.jobs[0].pages if page.recalled]
+    filed = [page for page in shown if isinstance(page, FilePage)]
+    assert filed
+    assert {page.source.headings for page in filed if page.source} == {("Pump",)}
+    assert [page.id for page in filed] == sorted(page.id for page in filed)
+    assert shown[-len(filed) :] == filed
