@@ -14,7 +14,7 @@ import msgspec
 from drivers.index.passages import passages
 from kernel.machine.documents import Piece
 
-MOST: Final = 480  # characters of a piece, as far as blocks allow: a page of a window of 2,048 tokens
+MOST: Final = 400  # characters of a piece, as far as blocks allow: it fits a page of a window of 2,048 tokens
 LEAST: Final = 160  # a block that is shorter goes with the next one under the same headings
 CHUNK: Final = 12_000  # characters that are divided into sentences at once
 
