@@ -66,7 +66,18 @@ BY_MODEL: Final = {
 """Commands that evaluate or fetch a model in whatever example."""
 MINUTES: Final = {
     f"bench {name}"
-    for name in ("kernel", "crash", "attack", "clients", "soak", "recovery", "sched", "interrupts", "paging")
+    for name in (
+        "kernel",
+        "crash",
+        "attack",
+        "clients",
+        "soak",
+        "recovery",
+        "sched",
+        "interrupts",
+        "paging",
+        "documents",
+    )
 }
 """Commands that take more than a few seconds."""
 MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}
@@ -118,7 +129,7 @@ def marks(example: str) -> list[pytest.MarkDecorator]:
         found.append(pytest.mark.slow)
     if example in SKIPPED:
         found.append(pytest.mark.skip(reason=SKIPPED[example]))
-    elif command == "bench nested-kv":
+    elif command == "bench nested-kv" or example == "llmos bench documents --json":
         found.append(pytest.mark.skipif(not os.environ.get("LLMOS_DATA"), reason="LLMOS_DATA names no benchmark data"))
     return found
 
@@ -330,6 +341,19 @@ def readme() -> list[str]:
     """The commands of the README's console blocks, in order, without their prompt."""
     blocks = re.findall(r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ llmos")]
+
+
+def test_the_page_on_documents_shows_what_its_commands_print(home: Home) -> None:
+    (block,) = re.findall(r"^```console\n(.*?)^```", (ROOT / "docs" / "documents.md").read_text(), re.M | re.S)
+    sections = [f"# Part {number}\n\n{'It is told at length. ' * 12}\n" for number in range(3)]
+    (home.work / "handbook.md").write_text("\n".join(sections))
+    home.boot("exec llmos boot --cpu scripted")
+    home.run("llmos spawn main")
+    shown = [re.split(r"\n", one, maxsplit=1) for one in block.split("$ ") if one]
+    assert len(shown) == 3
+    for line, printed in shown:
+        said = home.run(line).expandtabs(1)
+        assert re.sub(r"\d{4}-\d\d-\d\d", "DAY", said).split() == re.sub(r"\d{4}-\d\d-\d\d", "DAY", printed).split()
 
 
 @pytest.mark.gguf
