@@ -7,6 +7,7 @@ Not here: what a file is (llmos/documents), what a machine does with it (kernel/
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,7 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
         return 0
     paths = files(given)
     rows: list[dict[str, object]] = []
-    last, refused = time.monotonic(), 0
+    tell, refused = _seldom(), 0
     with ask.connect(socket_of(directory)) as daemon:
         daemon.ask(wire.Describe(id=0, proc=proc), wire.Made)  # who is not there is said before a file is read
         for number, path in enumerate(paths, 1):
@@ -71,9 +72,7 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
             fresh = 0
             for part in requests(proc, document):
                 fresh += not daemon.ask(part, wire.Ok).duplicate
-                if time.monotonic() - last > TELL_S:
-                    last = time.monotonic()
-                    tell(f"{number} of {len(paths)} files, {part.part + 1} of {part.parts} parts of {document.path}")
+                tell(f"{number} of {len(paths)} files, {part.part + 1} of {part.parts} parts of {document.path}")
             rows.append({"path": document.path, "pieces": len(document.pieces), "new": bool(fresh)})
             if not as_json:
                 show(f"{document.path}: {f'{len(document.pieces)} pieces' if fresh else 'unchanged'}")
@@ -82,6 +81,19 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
     if refused and not rows:
         raise BadInput("nothing was put")
     return 0
+
+
+def _seldom() -> Callable[[str], None]:
+    """Tells a line of progress if none was told for TELL_S."""
+    last = time.monotonic()
+
+    def progress(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > TELL_S:
+            last = time.monotonic()
+            tell(line)
+
+    return progress
 
 
 @click.command()
@@ -120,7 +132,15 @@ def ask(
     documents = [read(path) for path in files(given[:-1])]
     with tempfile.TemporaryDirectory(prefix="llmos-ask-") as folder:
         run = partial(
-            answered, Path(folder), documents, given[-1], model=model, window=window, cpu=cpu, changes=list(changes)
+            answered,
+            Path(folder),
+            documents,
+            given[-1],
+            model=model,
+            window=window,
+            cpu=cpu,
+            changes=list(changes),
+            tell=_seldom(),
         )
         found = trio.run(run)
     if as_json:

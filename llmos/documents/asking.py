@@ -10,7 +10,7 @@ Not here: the command (llmos/commands/documents.py), the machine (llmos/init.py)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
@@ -94,8 +94,11 @@ class Asker:
         if proc.state in (State.IDLE, State.ZOMBIE):
             self._rested.set()
 
-    async def begin(self, documents: Sequence[Read]) -> None:
-        """Make the process, put documents into its archive, and wait until they can be found, or the index fails."""
+    async def begin(self, documents: Sequence[Read], tell: Callable[[str], None] = lambda _: None) -> None:
+        """Make the process, put documents into its archive, and wait until they can be found, or the index fails.
+
+        `tell` is given a line of progress a part.
+        """
         requests, index, kernel = self._machine.requests, self._machine.index, self._machine.kernel
         made = await requests.spawn(Spec(NAME, ("send_message",), system=SYSTEM))
         if made.refused is not None:
@@ -106,6 +109,7 @@ class Asker:
                 self._known |= terms(f"{' '.join(piece.headings)} {piece.text}")
             for one in parts(made.pid, document):
                 await requests.put(one.proc, one.path, one.digest, one.part, one.parts, one.pieces, one.paged)
+                tell(f"{one.part + 1} of {one.parts} parts of {one.path}")
         while index.applied < kernel.counters.page and not index.damaged:
             await trio.sleep(INDEX_S)
 
@@ -142,11 +146,12 @@ async def answered(
     window: int | None,
     cpu: str | None,
     changes: list[str],
+    tell: Callable[[str], None],
 ) -> Answered:
     """The answer to one question, by a machine on `folder` that is given these documents."""
     async with powered(folder, model=model, window=window, cpu=cpu, changes=changes) as machine:
         asker = Asker(machine)
-        await asker.begin(documents)
+        await asker.begin(documents, tell)
         return await asker.ask(question)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from drivers.cpu.scripted import ScriptedCpu
 from kernel.memory.words import terms
 from kernel.ports import Job
+from llmos.commands.app import status
 from llmos.documents.asking import UNSAID, Answered, Asker, Place, judged
 from llmos.documents.read import read
 from llmos.init import powered
+from tests.servers import Fake
 
 PUMP = Place("manual.md", 3, 4, False, ("The pump of the Korvan 210",), "It weighs 41 kg. It stands in Orvik.")
 BELT = Place("manual.md", 9, 9, False, ("The belt of the Dulto 311",), "It weighs 12 kg.")
@@ -72,3 +75,27 @@ async def test_a_question_is_answered_from_a_document_with_its_line_by_a_whole_m
         assert found.places[0].where == "manual.md:3  (Pump)"
         none = await asker.ask("Which planet is the largest of all?")
         assert (none.said, none.places) == (False, ())
+
+
+def test_ask_works_with_a_server_which_is_sent_what_is_a_files_under_its_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "manual.md"
+    path.write_text("# Pump\n\nIt weighs 41 kg.\n\n# Lamp\n\nIt is green, and shines at night.\n")
+    server, heard = Fake(), list[str]()
+    server.window = 4096
+
+    def reply(said: str) -> str:
+        heard.append(said)
+        return "The pump weighs 41 kg."
+
+    server.reply = reply
+    try:
+        assert status(["ask", str(path), "How heavy is the pump?", "--cpu", server.url, "--json"]) == 0
+    finally:
+        server.down()
+    found = json.loads(capsys.readouterr().out)
+    assert (found["text"], found["said"]) == ("The pump weighs 41 kg.", True)
+    assert [(one["path"], one["first"], one["headings"]) for one in found["places"]] == [(str(path), 3, ["Pump"])]
+    assert "[file Pump] It weighs 41 kg.\n" in heard[-1]
+    assert heard[-1].endswith("How heavy is the pump?")
