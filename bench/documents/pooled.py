@@ -74,11 +74,10 @@ class Ranker:
 
     def __init__(self, pool: Told) -> None:
         self._pool = pool
-        self._folder = tempfile.TemporaryDirectory(prefix="llmos-ranked-")
         sql = sqlite3.connect(":memory:", isolation_level=None)
         sql.executescript(fts.SCHEMA + hnsw.SCHEMA)
         embedder = WordLlamaEmbedder()
-        spaces = hnsw.Spaces(sql, Path(self._folder.name), embedder.dim, 1 << 20)
+        spaces = hnsw.Spaces(sql, Path(tempfile.gettempdir()), embedder.dim, 1 << 20)  # exact: it keeps no graph there
         self._tables = ranking.Tables(fts.Lexical(sql), spaces, embedder)
         self._of: list[int] = []  # by page, its passage
         for number, piece in enumerate(document(pool).pieces, 1):
