@@ -157,6 +157,7 @@ class Open(Syscall, frozen=True):
         ("What does manual.md say about cleaning?", example),
     )
     granted: ClassVar[bool] = True
+    inward: ClassVar[bool] = True
     path: Path = ""
     at: Annotated[str, Meta(max_length=HEADING_CHARS_MAX)] = ""
     cursor: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
@@ -172,6 +173,7 @@ class Find(Syscall, frozen=True):
         ("Look it up in manual.md.", example),
     )
     granted: ClassVar[bool] = True
+    inward: ClassVar[bool] = True
     query: Annotated[str, Meta(min_length=1, max_length=QUERY_CHARS_MAX)]
     path: Path = ""
     cursor: Annotated[int, Meta(ge=0, le=500)] = 0
