@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kernel import tried, waiting
 from kernel.event import Open, Opened
-from kernel.memory.page import Kind
+from kernel.memory.page import Kind, Origin
 from kernel.paging import alloc, residency, transcript
 from kernel.process import Process
 from kernel.state import Kernel
@@ -42,7 +42,7 @@ def opened(kernel: Kernel, event: Opened) -> Process | None:
             if size <= alloc.told_max(kernel, proc) or count == 1:
                 break
             count = max(1, min(count - 1, count * alloc.told_max(kernel, proc) // size))
-        transcript.tell(kernel, proc, text, Kind.RESULT, group)
+        transcript.tell(kernel, proc, text, Kind.RESULT, group, origin=Origin.FILE)
         return proc
     room, count = alloc.told_max(kernel, proc), 0
     for _, tokens, role, _ in event.pages:

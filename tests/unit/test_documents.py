@@ -263,6 +263,8 @@ def test_open_shows_what_a_document_contains_and_its_text_at_a_heading_or_line()
     assert listed == "documents:\ndocs/manual.md"
     assert contents.splitlines()[1:] == ["line 3: The pump", "line 7:   Cleaning", "line 12:   Noise"]
     assert opened.startswith("lines 7 to 8 of docs/manual.md, version 1: pages ")
+    quotes = [page for page in map(rig.page, range(1, rig.kernel.counters.page + 1)) if page.text == contents]
+    assert [page.origin for page in quotes] == [Origin.FILE], "its headings are a file's, in the kernel's frame"
     (page,) = [page for page in rig.jobs[-1].pages if "soft water" in page.page.text]
     assert page.role is Role.USER
     assert rig.cpu.detokenize(page.ids).startswith("[file Cleaning] Clean the pump")
