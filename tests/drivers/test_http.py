@@ -202,6 +202,9 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
             "history": {"proc": "main"},
             "facts": {"proc": "main"},
             "mem": {"proc": "main", "upto": 2, "limit": 5},
+            "caps": {"proc": "main"},
+            "graph": {},
+            "audit": {"proc": "main"},
             "documents": {"proc": "main"},
             "info": {},
         }
