@@ -39,6 +39,7 @@ from llmos.documents.read import Read
 
 PATH: Final = "wikipedia.md"
 RANKED: Final = 50  # passages
+ALONE: Final = "memory.sure=0"  # questions are not about the one before, as nobody's first question is
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -129,7 +130,7 @@ async def machine(
     model: Processor, window: int, pool: Told, changes: Sequence[str], tell: Callable[[str], None]
 ) -> AsyncIterator[Asking]:
     """A machine that was given the document, when all of it can be found."""
-    own = [*BASE, *changes]
+    own = [*BASE, ALONE, *changes]
     cpu = model(apply(Settings(window=window), own))
     with tempfile.TemporaryDirectory(prefix="llmos-documents-") as folder:
         async with live.session(Path(folder), cpu, Clock(BEGINS), window, own) as session:

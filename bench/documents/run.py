@@ -202,7 +202,7 @@ async def _manual(model: str, windows: Sequence[int], seed: int, most: int, book
             path = Path(folder, "manual.md")
             path.write_text(text)
             document = read(path, path.name)
-            own = [*BASE, *changes]
+            own = [*BASE, pooled.ALONE, *changes]
             async with powered(Path(folder, "machine"), model=model, window=window, changes=own) as machine:
                 asker = Asker(machine)
                 await asker.begin([document])

@@ -386,7 +386,7 @@ def calls(disk: Reads, pid: int, measure: str, *, since: int, upto: int, limit: 
         page = records.page_of(row, disk.get)
         if page.id <= since:
             break
-        if page.origin in (Origin.KERNEL, Origin.FILE) and page.kind is not Kind.MESSAGE:
+        if page.kind in (Kind.RESULT, Kind.DELTA) and page.origin is not Origin.IMPORT:
             results.append(page)
         if page.origin not in OWN or page.of:
             continue
