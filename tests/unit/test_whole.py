@@ -156,6 +156,7 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "llmos/console/editor.py": "lines are added to what was typed",
     "bench/daemon.py": "a log",
     "llmos/commands/app.py": "nowhere",
+    "bench/documents/run.py": "outcomes are added to those of before, a line each",
     "bench/paging/sweep.py": "rows are added to a table of hours",
     "llmos/scenario/many.py": "outcomes are added to those of before; one that was cut off is made anew",
     "bench/paging/bounds.py": "nowhere",
