@@ -45,7 +45,7 @@ def write(kernel: Kernel, proc: Process, name: str, text: str, version: int) -> 
     """Write a block whose `version` was seen, or make one (version 0); an empty text removes it. Who is to be woken."""
     block = kernel.shared.get(name)
     if block is None:
-        _new(kernel, proc, name, version)
+        _new(kernel, proc, name, text, version)
         block = Shared(name, proc.pid, "", 0, 0, False, ())
     elif block.version != version:
         raise SyscallError(f"{name} has version {block.version} by now, not {version}; look at it again")
@@ -60,10 +60,10 @@ def write(kernel: Kernel, proc: Process, name: str, text: str, version: int) -> 
     return [reader for reader in readers if _told(kernel, reader, block)]
 
 
-def _new(kernel: Kernel, proc: Process, name: str, version: int) -> None:
+def _new(kernel: Kernel, proc: Process, name: str, text: str, version: int) -> None:
     """Refuse a block that cannot be made."""
-    if version:
-        raise SyscallError(f"no shared block {name[:80]}; version 0 makes one")
+    if version or not text:
+        raise SyscallError(f"no shared block {name[:80]}; version 0 and a text make one")
     if not name.startswith(f"{proc.name}/") or not name.isprintable():
         raise SyscallError(f"a block of yours is called {proc.name}/NAME, in printable characters")
     if len(kernel.shared) >= SHARED_MAX:
