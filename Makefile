@@ -6,7 +6,7 @@ SEED ?= 1
 MODEL ?= smollm2-135m
 
 .DEFAULT_GOAL := list
-.PHONY: list demo run test check bench bench-paging figures crash attack docs clean
+.PHONY: list demo run test check browser pictures bench bench-paging figures crash attack docs clean
 SWEEP ?= build/paging
 
 list:  ## this list
@@ -40,6 +40,14 @@ check: $(VENV)/.ready  ## ruff, mypy --strict, fast tests: under a minute
 test: $(VENV)/.ready  ## all tests, a real model included
 	@$(BIN)/llmos pull smollm2-135m
 	$(PYTEST)
+
+browser: $(VENV)/.ready  ## the console in Debian's Chromium, which is installed if it may be
+	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || \
+	{ echo "llmos: no chromium, and it cannot be installed here; as root: apt-get install chromium"; exit 1; }
+	$(BIN)/pytest -q tests/browser
+
+pictures: browser  ## the pictures of README.md, as the browser's tests saw the console
+	$(BIN)/python -m tests.browser.pictures
 
 bench: $(VENV)/.ready  ## the kernel's and the demo's figures, minutes
 	$(BIN)/llmos bench kernel

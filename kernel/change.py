@@ -1,5 +1,5 @@
 """What a process is made of, changed from outside: instructions, mask, share of the CPU, how its
-words are drawn, core memory, name.
+words are drawn, core memory, name, and which pages stay in its queue.
 
 Every check stands above the first change. What stands in the prompt, and what may be thought, changes between two
 turns, so that no instruction begins with one text and ends with another: who is in a turn is not changed now (Busy).
@@ -9,15 +9,17 @@ Not here: what the process writes itself (syscalls/memory.py), how it begins and
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import msgspec
 
 from kernel import life
-from kernel.errors import BadInput, Busy, Exists
-from kernel.event import Changed, CoreWritten, Renamed, What
+from kernel.errors import BadInput, Busy, Exists, SyscallError
+from kernel.event import Changed, CoreWritten, Keeping, Kept, Renamed, What
 from kernel.limits import BLOCKS_MAX, NAME_CHARS_MAX
 from kernel.memory import pager
 from kernel.memory.page import Role
-from kernel.paging import alloc, queue, segments
+from kernel.paging import alloc, queue, residency, segments
 from kernel.process import Process
 from kernel.sampling import settled
 from kernel.spec import Spec, digest, within
@@ -87,6 +89,27 @@ def core_written(kernel: Kernel, event: CoreWritten) -> None:
     proc.low = tuple(one for one in proc.low if one != f"block {block}")
     queue.fold(kernel, proc)
     kernel.note(What.CHANGE, proc, text=f"block {block}")
+
+
+def kept(kernel: Kernel, event: Kept) -> None:
+    """Pin a page of a queue, unpin it, or let it leave; what leaves breaks the prefix, so that is between two turns."""
+    proc = kernel.proc(event.pid)
+    kernel.draft.about = proc.pid
+    try:
+        match event.how:
+            case Keeping.PIN | Keeping.UNPIN:
+                residency.pin(kernel, proc, event.page, event.how is Keeping.PIN)
+                kernel.dirty(proc)
+            case Keeping.EVICT:
+                known = residency.evictable(proc, (event.page,))
+                _resting(proc)
+                kernel.dirty(proc)
+                residency.let_go(kernel, proc, (event.page,), known)
+            case _:
+                assert_never(event.how)
+    except SyscallError as exc:
+        raise BadInput(str(exc)) from exc
+    kernel.note(What.CHANGE, proc, text=f"{event.how} page {event.page}")
 
 
 def renamed(kernel: Kernel, event: Renamed) -> None:

@@ -52,6 +52,7 @@ from kernel.event import (
     Granted,
     Halted,
     Imported,
+    Kept,
     Killed,
     Loaded,
     Messaged,
@@ -147,6 +148,8 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             turn.after(kernel, guard.consented(kernel, event))
         case CoreWritten():
             change.core_written(kernel, event)
+        case Kept():
+            change.kept(kernel, event)
         case Renamed():
             change.renamed(kernel, event)
         case Removed():

@@ -191,6 +191,22 @@ class CoreWritten(Event, frozen=True, kw_only=True):
     seen: str
 
 
+class Keeping(enum.StrEnum):
+    """What somebody outside wants of a page in a queue."""
+
+    PIN = "pin"  # it may not leave
+    UNPIN = "unpin"  # it may again
+    EVICT = "evict"  # it leaves now, with what belongs to it
+
+
+class Kept(Event, frozen=True, kw_only=True):
+    """Somebody outside says whether a page of process `pid`'s queue stays."""
+
+    pid: int
+    page: int
+    how: Keeping
+
+
 class Renamed(Event, frozen=True, kw_only=True):
     """Process `pid` is to have another name."""
 
@@ -417,6 +433,7 @@ AnyEvent: TypeAlias = (
     | Revoked
     | Consented
     | CoreWritten
+    | Kept
     | Renamed
     | Removed
     | Killed

@@ -244,6 +244,7 @@ async def foreground(directory: Path, options: Options) -> None:
             )
             for url in served:
                 show(f"llmos: serving {url}, for who has the token that `llmos token` prints", flush=True)
+                show(f"llmos: open {url}/ in a browser for the console, which asks for it", flush=True)
 
         stopping: list[bool] = []
         served: list[str] = []

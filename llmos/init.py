@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from kernel.records import CURRENT
 from kernel.settings import Settings, apply
 from kernel.state import InstructionSet
 from llmos.commands.output import said, show
+from llmos.scenario import shipped
 from syscalls.spoken import spoken
 from syscalls.table import Table
 
@@ -258,7 +260,10 @@ async def _served(nursery: trio.Nursery, machine: Machine, directory: Path, http
         from drivers.door.http.site import serve as serve_http
     except ModuleNotFoundError as exc:
         raise BadInput(f"--http needs the package {exc.name}: pip install 'llmos[http]'") from exc
-    userland = Userland(spoken, lambda: embedding(machine.settings))
+    traces: dict[str, Callable[[], bytes]] = {
+        name: partial(shipped.traced, path) for name, path in shipped.found().items()
+    }
+    userland = Userland(spoken, lambda: embedding(machine.settings), traces)
     urls: list[str] = await nursery.start(serve_http, machine, directory, http, userland)
     return urls
 

@@ -21,7 +21,7 @@ from drivers.door import wire
 from drivers.door.arriving import Arriving
 from kernel import manner
 from kernel.errors import BadInput, Busy, Stopped, in_one_line, some
-from kernel.event import Consented, Granted, Message, Revoked
+from kernel.event import Consented, Granted, Kept, Message, Revoked
 from kernel.limits import AUDITS_MAX, MESSAGE_BYTES_MAX
 from kernel.machine import documents, held, replies, views, why
 from kernel.machine.chronicle import Chronicle, newest
@@ -37,6 +37,7 @@ from kernel.spec import digest
 from kernel.text import printable
 
 CHANGES: Final = ("system", "calls", "nice", "abort", "sampling", "think", "limits", "tainted")  # of a process
+PIECES_MAX: Final = 32  # of the journal or of the pages that one request reads: each takes some milliseconds
 COMMIT_S: Final = 0.002  # between two looks at whether a commit is done: it takes milliseconds
 
 
@@ -53,7 +54,7 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
         case wire.Spawn():
             return done(number, await _spawn(machine, request))
         case wire.Fork():
-            return done(number, await asked.fork(request.proc, request.name))
+            return done(number, await asked.fork(request.proc, request.name, request.before))
         case wire.Describe():
             return wire.Made(id=number, process=views.described(kernel, request.proc))
         case wire.Set():
@@ -65,6 +66,9 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             return done(number, await asked.write_core(request.proc, request.block, request.text, request.seen))
         case wire.Revert():
             return done(number, await _reverted(machine, request))
+        case wire.Keep():
+            kept = Kept(source="user", pid=views.find(kernel, request.proc), page=request.page, how=request.how)
+            return done(number, await asked.patiently(kept))
         case wire.Rename():
             return done(number, await asked.rename(request.proc, request.name))
         case wire.Kill():
@@ -115,6 +119,10 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             entries, upto = await machine.readers(views.log_piece, machine.disk, request.since, request.limit)
             upto = max(upto, lsn) if upto == request.since else upto
             return wire.Entries(id=number, entries=tuple(entries), upto=upto, lsn=max(lsn, upto))
+        case wire.Past():
+            return await _past(machine, request)
+        case wire.Grep():
+            return await _matched(machine, request)
         case wire.Outbox():
             pid = views.find(kernel, request.proc)
             if request.since is not None:
@@ -231,7 +239,40 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
 def _mapped(machine: Machine, request: wire.Pmap) -> wire.Mapped:
     found = views.pmap(machine.kernel, request.proc)
     pages = [row.page for segment in found.segments for row in segment.pages] if request.texts else []
-    return wire.Mapped(id=request.id, map=found, texts=views.heads(machine.disk, pages))
+    read = views.looked_up(machine.disk, pages)
+    return wire.Mapped(
+        id=request.id,
+        map=found,
+        texts={number: page.text[: views.HEAD_CHARS] for number, page in read.items()},
+        about={number: views.About(page.origin, page.at) for number, page in read.items()},
+    )
+
+
+async def _past(machine: Machine, request: wire.Past) -> wire.Happened:
+    pid = views.find(machine.kernel, request.proc)
+    before, found = request.before or machine.kernel.counters.lsn + 1, list[Entry]()
+    for _ in range(PIECES_MAX):
+        more, before = await machine.readers(views.past_piece, machine.disk, pid, before, request.limit - len(found))
+        found += more
+        if not before or len(found) == request.limit:
+            break
+    return wire.Happened(id=request.id, entries=tuple(found[::-1]), before=before)
+
+
+async def _matched(machine: Machine, request: wire.Grep) -> wire.Matched:
+    pid = 0 if request.proc is None else views.find(machine.kernel, request.proc)
+    words = request.text.lower().split()
+    if not words:
+        raise BadInput("there is nothing to look for; give a word")
+    before, found = request.before, list[views.Match]()
+    for _ in range(PIECES_MAX):
+        more, before = await machine.readers(
+            views.grep_piece, machine.disk, words, pid, before, request.limit - len(found)
+        )
+        found += more
+        if not before or len(found) == request.limit:
+            break
+    return wire.Matched(id=request.id, matches=tuple(found), before=before)
 
 
 async def _traced(machine: Machine, request: wire.Strace) -> wire.Traced:
@@ -363,20 +404,11 @@ def _serving(machine: Machine, number: int) -> wire.Serving:
 def pushed(item: Published, request: wire.Subscribe, pid: int) -> wire.AnyPush | None:
     """What a subscription to process `pid` (0: to all) hears of something that happened; None: nothing."""
     if isinstance(item, Entry):
-        entry = _of_process(views.unheard(item) if request.log else item, pid)
+        entry = views.of_process(views.unheard(item) if request.log else item, pid)
         return None if entry is None else wire.Logged(entry=entry)
     if request.log or (pid and item.pid != pid):
         return None
     return wire.Said(message=item) if isinstance(item, Message) else wire.Token(streamed=item)
-
-
-def _of_process(entry: Entry, pid: int) -> Entry | None:
-    """The entry with the notes of one process and those of none; None if nothing is left. 0: all."""
-    if not pid:
-        return entry
-    notes = tuple(note for note in entry.notes if note.pid in (0, pid))
-    heard = entry.heard if entry.heard is not None and entry.heard.pid == pid else None
-    return Entry(entry.lsn, entry.at, notes, heard) if notes else None
 
 
 def done(number: int, answer: Answer) -> wire.Ok | wire.Failed:

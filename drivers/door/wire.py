@@ -3,8 +3,9 @@
 One JSON object a line, UTF-8, at most LINE_BYTES_MAX. The client's first line is Hello and so is the server's; another
 version is refused with one Failed line. Every request has an `id` of the client's choosing, which its answer repeats;
 requests of one connection are carried out in order, each answered before the next is read. The answer to Send, Spawn,
-Fork, Set, Core, Revert, Rename, Kill, Remove, Halt, Grant, Revoke, Allow, Ack, Put, Compact and Import comes after the
-commit; that to Wait when there is one, or its time is over. After Subscribe, pushes come between answers, without `id`.
+Fork, Set, Core, Revert, Keep, Rename, Kill, Remove, Halt, Grant, Revoke, Allow, Ack, Put, Compact and Import comes
+after the commit; that to Wait when there is one, or its time is over. After Subscribe, pushes come between answers,
+without `id`.
 Importing this costs a client next to nothing: no trio, no machine.
 Not here: what a request does (desk.py), how lines are read (lines.py, socket.py), how a client connects
 (llmos/client.py).
@@ -18,13 +19,24 @@ import msgspec
 from msgspec import Meta
 
 from kernel.errors import BadInput, Busy, Exists, InUse, Stopped, Unknown
-from kernel.event import Message
+from kernel.event import Keeping, Message
 from kernel.limits import DOCUMENT_PIECES_MAX, IMPORT_PART_BYTES_MAX, NUMBER_MAX, PATH_CHARS_MAX
 from kernel.machine.documents import DocumentView, Piece
 from kernel.machine.held import AUDIT_MAX, AuditView, Edge, Rights
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
-from kernel.machine.views import REMEMBERED_MAX, Called, Described, Entry, FactView, Map, ProcessView, Remembered
+from kernel.machine.views import (
+    REMEMBERED_MAX,
+    About,
+    Called,
+    Described,
+    Entry,
+    FactView,
+    Map,
+    Match,
+    ProcessView,
+    Remembered,
+)
 from kernel.machine.why import Because
 from kernel.memory.page import Page
 from kernel.ports import Streamed
@@ -41,6 +53,7 @@ CALLS_MAX: Final = 1_000  # calls of one Strace
 CALLS_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # and of their texts; a client goes on before the first
 PAGES_BYTES_MAX: Final = LINE_BYTES_MAX // 2  # of one Pages; a client goes on before the first
 CAT_CHARS_MAX: Final = LINE_BYTES_MAX // 8  # characters of one Paged: escaped, one takes up to six bytes
+MATCHES_MAX: Final = 500  # pages of one Grep
 FACTS_MAX: Final = 500  # facts of one Facts
 DOCUMENTS_MAX: Final = 1_000  # documents of one Shelf, the last by name
 WAIT_S_MAX: Final = 60.0  # of one Wait: a client that waits longer asks again, and is seen to be there
@@ -103,10 +116,11 @@ class Spawn(Request, frozen=True, kw_only=True):
 
 
 class Fork(Request, frozen=True, kw_only=True):
-    """Make a copy of an idle process, which sees what that one sees."""
+    """Make a copy of an idle process, which sees what that one sees; with `before`, as if that page had not come."""
 
     proc: Proc
     name: Name
+    before: Number = 0
 
 
 class Describe(Request, frozen=True, kw_only=True):
@@ -147,6 +161,14 @@ class Revert(Request, frozen=True, kw_only=True):
     proc: Proc
     block: Name
     lsn: Number
+
+
+class Keep(Request, frozen=True, kw_only=True):
+    """Pin a page of a process's queue, unpin it, or evict it, which waits for a turn to end."""
+
+    proc: Proc
+    page: Number
+    how: Keeping
 
 
 class Rename(Request, frozen=True, kw_only=True):
@@ -210,7 +232,7 @@ class Irqs(Request, frozen=True, kw_only=True):
 
 
 class Pmap(Request, frozen=True, kw_only=True):
-    """The address space of a process; `texts`: with the beginnings of its pages. Answer: Mapped."""
+    """The address space of a process; `texts`: with how its pages begin, whose and how old they are. Answer: Mapped."""
 
     proc: Proc
     texts: bool = False
@@ -245,6 +267,29 @@ class Dmesg(Request, frozen=True, kw_only=True):
 
     since: Number = 0
     limit: Annotated[int, Meta(ge=1, le=ENTRIES_MAX)] = ENTRIES_MAX
+
+
+class Past(Request, frozen=True, kw_only=True):
+    """What the log says of a process, back from before log number `before` (0: its end): `limit` steps or fewer.
+
+    Answer: Happened.
+    """
+
+    proc: Proc
+    before: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=ENTRIES_MAX)] = ENTRIES_MAX
+
+
+class Grep(Request, frozen=True, kw_only=True):
+    """Pages in which all words of a text stand, newest first, before page `before` (0: all), of one process or of all.
+
+    Answer: Matched.
+    """
+
+    text: Name
+    proc: Proc | None = None
+    before: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=MATCHES_MAX)] = 50
 
 
 class Outbox(Request, frozen=True, kw_only=True):
@@ -382,6 +427,7 @@ AnyCommand: TypeAlias = (
     | Set
     | Core
     | Revert
+    | Keep
     | Rename
     | Kill
     | Grant
@@ -396,6 +442,8 @@ AnyCommand: TypeAlias = (
     | Cat
     | Explain
     | Dmesg
+    | Past
+    | Grep
     | Outbox
     | Wait
     | Ack
@@ -467,11 +515,12 @@ class Interrupts(Line, frozen=True, kw_only=True):
 
 
 class Mapped(Line, frozen=True, kw_only=True):
-    """Answer to Pmap, with the beginnings of texts by page if they were asked for."""
+    """Answer to Pmap, with the beginnings of texts and what pages are by page if they were asked for."""
 
     id: int
     map: Map
     texts: dict[int, str] = {}
+    about: dict[int, About] = {}
 
 
 class Traced(Line, frozen=True, kw_only=True):
@@ -510,6 +559,22 @@ class Entries(Line, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
     upto: int
     lsn: int
+
+
+class Happened(Line, frozen=True, kw_only=True):
+    """Answer to Past, oldest first. `before`: where what was before goes on; 0: in no journal."""
+
+    id: int
+    entries: tuple[Entry, ...]
+    before: int
+
+
+class Matched(Line, frozen=True, kw_only=True):
+    """Answer to Grep, newest first. `before`: from where to go on, whether or not something was found; 0: all was."""
+
+    id: int
+    matches: tuple[Match, ...]
+    before: int
 
 
 class Messages(Line, frozen=True, kw_only=True):
@@ -645,6 +710,8 @@ AnyAnswer: TypeAlias = (
     | Paged
     | Explained
     | Entries
+    | Happened
+    | Matched
     | Messages
     | Replied
     | Pages
@@ -665,6 +732,8 @@ READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
     Cat: Paged,
     Explain: Explained,
     Dmesg: Entries,
+    Past: Happened,
+    Grep: Matched,
     Outbox: Messages,
     Wait: Replied,
     History: Pages,

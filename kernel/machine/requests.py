@@ -293,12 +293,12 @@ class Requests:
             limits=limits,
             tainted=tainted,
         )
-        return await self._patiently(wanted)
+        return await self.patiently(wanted)
 
     async def write_core(self, proc: str | int, block: str, text: str, seen: str) -> Answer:
         """Set a core block (an empty text: remove it) if what stands there has digest `seen`. Waits like `change`."""
         pid = views.find(self._kernel, proc)
-        return await self._patiently(CoreWritten(source="user", pid=pid, block=block, text=text, seen=seen))
+        return await self.patiently(CoreWritten(source="user", pid=pid, block=block, text=text, seen=seen))
 
     async def rename(self, proc: str | int, name: str) -> Answer:
         """Give a process another name."""
@@ -328,7 +328,7 @@ class Requests:
                 if not isinstance(answer.refused, Busy) or trio.current_time() > until:
                     return answer
 
-    async def _patiently(self, event: AnyEvent) -> Answer:
+    async def patiently(self, event: AnyEvent) -> Answer:
         """Submit what is refused while something is under way, until it is over or PATIENCE_S have passed."""
         until = trio.current_time() + PATIENCE_S
         while True:

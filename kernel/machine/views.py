@@ -18,13 +18,13 @@ import msgspec
 
 from kernel import formats, manner, records
 from kernel.errors import Unknown, some
-from kernel.event import AnyEvent, Message, Messaged, Note
+from kernel.event import AnyEvent, Message, Messaged, Note, Trapped
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import OWN, Kind, Origin, Page, Role
 from kernel.ports import Reads
 from kernel.process import Accounts, Process, State
 from kernel.sampling import Sampling
-from kernel.spec import Spec
+from kernel.spec import Spec, digest
 
 if TYPE_CHECKING:
     from kernel.state import Kernel
@@ -37,6 +37,7 @@ PROCESSES_PIECE: Final = 200  # processes of a piece: likewise
 OUTBOX_BYTES: Final = 256 << 10  # of messages in a piece: likewise, and no more than a line holds
 HEAD_CHARS: Final = 200  # of a page's text where many are shown
 REMEMBERED_MAX: Final = 1_000  # changes of what is remembered that are told at once, the newest of them
+AROUND_CHARS: Final = 40  # of a text before a word that was found in it
 HISTORY_PAGES: Final = 1_024  # in one reading of the table of pages: some 10 ms
 
 
@@ -46,6 +47,16 @@ class Heard(msgspec.Struct, frozen=True):
     pid: int
     mid: str
     text: str
+
+
+class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a run of the CPU came to, in tokens as `Trapped` has them, and which pages its text drew on."""
+
+    pid: int
+    prompt: int = 0
+    prefill: int = 0
+    decoded: int = 0
+    drew: tuple[int, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,6 +69,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     at: int
     notes: tuple[Note, ...]
     heard: Heard | None = None
+    ran: Cost | None = None
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +98,24 @@ class Map(msgspec.Struct, frozen=True):
     window: int
     segments: tuple[Segment, ...]
     budgets: dict[str, int]
+
+
+class About(msgspec.Struct, frozen=True):
+    """Whose a page is, and when it was made (ns UTC)."""
+
+    origin: Origin
+    at: int
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A page in which words were found; `text` is what stands around the first of them."""
+
+    page: int
+    pid: int
+    kind: Kind
+    origin: Origin
+    at: int  # ns UTC
+    text: str
 
 
 class MemoryView(msgspec.Struct, frozen=True):
@@ -124,6 +154,7 @@ class Described(msgspec.Struct, frozen=True):
     model: str  # the model's own name
     core: int  # tokens of core memory in view
     core_max: int  # which it may have
+    digests: dict[str, str] = {}  # of its core blocks, by which one is written; "": of one that is not there
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -233,6 +264,7 @@ def described(kernel: Kernel, proc: str | int) -> Described:
         model=kernel.models[kernel.model_of(found.pid)].title,
         core=data.tokens if data is not None else 0,
         core_max=kernel.budgets(found).data,
+        digests={name: digest(text) for name, text in {**found.spec.blocks, "": ""}.items()},
     )
 
 
@@ -320,10 +352,39 @@ def entry(value: bytes) -> Entry:
 
 def seen(lsn: int, event: AnyEvent, notes: tuple[Note, ...]) -> Entry:
     """What clients see of a step that took `event`."""
-    heard = None
+    heard, ran = None, None
     if isinstance(event, Messaged):
         heard = Heard(event.pid, event.mid, "".join(part.text for part in event.parts)[:HEARD_CHARS_MAX])
-    return Entry(lsn, event.at + event.ahead, notes, heard)
+    if isinstance(event, Trapped):
+        ran = Cost(event.pid, event.prompt, event.prefill, event.decoded, event.drew)
+    return Entry(lsn, event.at + event.ahead, notes, heard, ran)
+
+
+def of_process(entry: Entry, pid: int) -> Entry | None:
+    """The entry with the notes of one process and those of none; None if nothing is left. 0: all."""
+    if not pid:
+        return entry
+    notes = tuple(note for note in entry.notes if note.pid in (0, pid))
+    heard = entry.heard if entry.heard is not None and entry.heard.pid == pid else None
+    ran = entry.ran if entry.ran is not None and entry.ran.pid == pid else None
+    return Entry(entry.lsn, entry.at, notes, heard, ran) if notes else None
+
+
+def past_piece(disk: Reads, pid: int, before: int, limit: int) -> tuple[list[Entry], int]:
+    """What a piece of the log that ends before log number `before` says of a process, newest first, `limit` at most.
+
+    And the log number before which to go on, 0 if there is nothing more.
+    """
+    found, size, lsn = list[Entry](), 0, before
+    for _, value in disk.scan("journal", records.key(before - 1), reverse=True, limit=LOG_PIECE) if before > 1 else ():
+        read = entry(value)
+        lsn, size = read.lsn, size + len(value)
+        mine = of_process(unheard(read), pid)
+        if mine is not None and any(note.pid == pid for note in mine.notes):
+            found.append(mine)
+        if size > LOG_BYTES or len(found) == limit:
+            break
+    return found, lsn if lsn < before else 0
 
 
 def unheard(entry: Entry) -> Entry:
@@ -416,12 +477,38 @@ def page(kernel: Kernel, disk: Reads, proc: str | int, number: int) -> Page:
 
 def heads(disk: Reads, pages: Sequence[int]) -> dict[int, str]:
     """How the texts of pages begin."""
+    return {number: found.text[:HEAD_CHARS] for number, found in looked_up(disk, pages).items()}
+
+
+def looked_up(disk: Reads, pages: Sequence[int]) -> dict[int, Page]:
+    """Those pages that are there."""
     rows = disk.get_many("page", [records.key(number) for number in pages])
-    return {
-        number: records.page_of(row, disk.get).text[:HEAD_CHARS]
-        for number, row in zip(pages, rows, strict=True)
-        if row is not None
-    }
+    return {number: records.page_of(row, disk.get) for number, row in zip(pages, rows, strict=True) if row is not None}
+
+
+def grep_piece(disk: Reads, words: Sequence[str], pid: int, before: int, limit: int) -> tuple[list[Match], int]:
+    """Pages of a process (0: of all) before page `before` (0: the last) in which all words stand, of one piece.
+
+    Newest first, `limit` at most; `words` in lower case. And the page before which to go on, 0 if there is none. Of
+    pages that show another, as a fork's, only those of a process that is named are given.
+    """
+    found, at = list[Match](), before
+    start = records.key(before - 1) if before else b""
+    for key, row in disk.scan("page", start, reverse=True, limit=HISTORY_PAGES) if before != 1 else ():
+        at = records.unkey(key)[0]
+        head = _head.decode(row)
+        if head.kind is Kind.GONE or (pid and head.pid != pid):
+            continue
+        page = records.page_of(row, disk.get)
+        text = page.searched
+        lower = text.lower()
+        if (page.of and not pid) or not all(word in lower for word in words):
+            continue
+        around = max(0, min(lower.find(word) for word in words) - AROUND_CHARS)
+        found.append(Match(page.id, page.pid, page.kind, page.origin, page.at, text[around : around + HEAD_CHARS]))
+        if len(found) == limit:
+            break
+    return found, at if at != before else 0
 
 
 def _backwards(disk: Reads, pid: int, kinds: Collection[Kind], upto: int) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ import msgspec
 
 from kernel import formats, records
 from kernel.errors import BadInput
-from kernel.event import AnyEvent, Messaged, Searched, Trapped, What
+from kernel.event import AnyEvent, Kept, Messaged, Searched, Trapped, What
 from kernel.machine.views import HEAD_CHARS, LOG_BYTES, LOG_PIECE
 from kernel.memory.page import Page
 from kernel.ports import Reads
@@ -135,4 +135,6 @@ def _text(event: AnyEvent) -> str:
         return "".join(part.text for part in event.parts)[:HEAD_CHARS]
     if isinstance(event, Trapped):
         return event.text[:HEAD_CHARS]
+    if isinstance(event, Kept):
+        return "somebody outside"
     return type(event).__name__

@@ -1,4 +1,4 @@
-"""What a process may ask about its own queue: read, pin, unpin, evict.
+"""What a process may ask about its own queue, and somebody outside of it: read, pin, unpin, evict.
 
 Checks first: a refused call has changed nothing. Pages that the kernel wrote (stubs, deltas) are not the process's.
 """
@@ -38,12 +38,23 @@ def pin(kernel: Kernel, proc: Process, page: int, pinned: bool) -> None:
 
 def evict(kernel: Kernel, proc: Process, pages: tuple[int, ...]) -> None:
     """Let resident pages go; they stay on disk and in the indexes."""
-    space = proc.space
-    wanted = set(pages)
-    known = {e.page for e in space.queue if not e.pinned and e.kind not in (*UNRANKED, Kind.DELTA)}
-    if wanted - known:
-        raise SyscallError(f"pages {some(sorted(wanted - known))} are not evictable; these are: {some(sorted(known))}")
+    known = evictable(proc, pages)
     transcript.emitted(kernel, proc)
+    let_go(kernel, proc, pages, known)
+
+
+def evictable(proc: Process, pages: tuple[int, ...]) -> set[int]:
+    """All pages of a queue that may leave. Raises SyscallError if one of `pages` may not."""
+    known = {e.page for e in proc.space.queue if not e.pinned and e.kind not in (*UNRANKED, Kind.DELTA)}
+    wrong = sorted(set(pages) - known)
+    if wrong:
+        raise SyscallError(f"pages {some(wrong)} are not evictable; these are: {some(sorted(known))}")
+    return known
+
+
+def let_go(kernel: Kernel, proc: Process, pages: tuple[int, ...], known: set[int]) -> None:
+    """Take pages out of the queue, with what of `known` belongs to them."""
+    space, wanted = proc.space, set(pages)
     groups = {e.group for e in space.queue if e.page in wanted and e.group}
     victims = [e for e in space.queue if e.page in wanted or (e.group in groups and e.page in known)]
     for entry in victims:

@@ -19,6 +19,7 @@ from drivers.disk import whole
 from kernel.errors import BadInput
 from llmos.commands.options import PATH, json_option
 from llmos.commands.output import print_json, print_table, said, show, tell, terminal
+from llmos.scenario import shipped
 
 if TYPE_CHECKING:
     from llmos.scenario.format import Scenario
@@ -106,13 +107,9 @@ def run(
     return _watch(path, once) if watch else once()
 
 
-def _builtin() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "scenarios").glob("*.toml"))}
-
-
 def _path(file: str) -> Path:
     """Where a scenario is. Raises BadInput if there is none."""
-    path, builtin = Path(file), _builtin()
+    path, builtin = Path(file), shipped.found()
     if not path.exists() and file not in builtin:
         from llmos.scenario.mistakes import near
 
@@ -130,7 +127,7 @@ def _list(as_json: bool) -> int:
     """`llmos run --list`: names and titles."""
     from llmos.scenario import reading
 
-    found = {name: reading.read(path) for name, path in _builtin().items()}
+    found = {name: reading.read(path) for name, path in shipped.found().items()}
     if as_json:
         print_json(
             {"scenarios": [{"name": name, "title": one.title, "teaches": one.teaches} for name, one in found.items()]}
@@ -154,8 +151,6 @@ def _once(
     as_json: bool,
 ) -> int:
     """Play a scenario, and tell what became of it."""
-    import msgspec
-
     from llmos.scenario import timeline
 
     began = time.perf_counter()
@@ -163,7 +158,7 @@ def _once(
     ran = _played(wanted, cpu, seed, keep)
     if trace_file is not None:
         try:
-            whole.write(trace_file, msgspec.json.encode({"traceEvents": list(timeline.trace(ran))}))
+            whole.write(trace_file, timeline.written(ran))
         except OSError as exc:
             raise BadInput(f"--trace {trace_file}: {exc.strerror}; name a file that can be written") from exc
     if as_json:

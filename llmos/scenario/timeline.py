@@ -141,6 +141,11 @@ class Timeline:
         )
 
 
+def written(ran: Ran) -> bytes:
+    """The trace as a file."""
+    return msgspec.json.encode({"traceEvents": list(trace(ran))})
+
+
 def trace(ran: Ran) -> Iterable[dict[str, Any]]:
     """The timeline as Trace Event JSON, which Perfetto and chrome://tracing open: slots, instants, counters."""
     yield {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "CPU"}}

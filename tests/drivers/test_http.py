@@ -64,6 +64,7 @@ async def raw(door: Served, sent: bytes, patience_s: float = 5.0) -> bytes:
 ROUTES = [("get", f"/api/{wire.op(kind)}") for kind in wire.READS]
 ROUTES += [("post", f"/api/{wire.op(kind)}") for kind in native.CHANGES]
 ROUTES += [("get", "/api/events"), ("get", "/openapi.json"), ("get", "/nowhere"), ("get", "/login"), ("delete", "/")]
+ROUTES += [("get", "/"), ("get", "/page/main.js"), ("get", "/page/scenarios.json"), ("post", "/login")]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,8 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
             "cat": {"proc": "main", "page": 2},
             "explain": {"proc": "main", "page": 2},
             "dmesg": {"since": 0},
+            "past": {"proc": "main", "limit": 5},
+            "grep": {"text": "Hello said", "proc": "main"},
             "outbox": {"proc": "main"},
             "wait": {"mid": "m1"},
             "history": {"proc": "main"},
@@ -216,6 +219,41 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
         unread = (await client.get("/api/outbox", params={"proc": "main"})).json()["messages"]
         await client.post("/api/ack", json={"pid": 1, "upto": unread[-1]["seq"]})
         assert (await client.get("/api/outbox", params={"proc": "main"})).json()["messages"] == []
+
+
+async def test_pages_are_found_pinned_and_evicted_and_the_past_tells_it_over_http(door: Served) -> None:
+    async with door.client() as client:
+        for number in range(3):
+            await told(client, f"boat number {number}", f"m{number}")
+        found = (await client.get("/api/grep", params={"text": "BOAT 1", "limit": 1})).json()
+        assert (found["matches"][0]["text"], found["matches"][0]["origin"]) == ("you said: boat number 1", "process")
+        more = (await client.get("/api/grep", params={"text": "boat 1", "before": found["before"]})).json()
+        assert [match["text"] for match in more["matches"]] == ["boat number 1"]
+        assert more["before"] == 0
+        page = more["matches"][0]["page"]
+        mapped = (await client.get("/api/pmap", params={"proc": "main", "texts": "true"})).json()
+        assert mapped["about"][str(page)]["origin"] == "user"
+        for how in ("pin", "unpin", "evict"):
+            body = {"proc": "main", "page": page, "how": how}
+            assert (await client.post("/api/keep", json=body)).status_code == 200, how
+        refused = await client.post("/api/keep", json={"proc": "main", "page": page, "how": "pin"})
+        assert (refused.status_code, "is not resident" in refused.text) == (400, True)
+        past = (await client.get("/api/past", params={"proc": "main", "limit": 4})).json()
+        assert [note["what"] for entry in past["entries"] for note in entry["notes"]][-4:] == [
+            *("change", "change"),
+            *("evict", "change"),
+        ]
+        older = (await client.get("/api/past", params={"proc": "main", "before": past["before"]})).json()
+        entries = older["entries"] + past["entries"]
+        lsns = [entry["lsn"] for entry in entries]
+        assert lsns == sorted(set(lsns))
+        assert [entry["ran"]["prompt"] > 0 for entry in entries if "ran" in entry] == [True] * 3
+        for query in ({"text": " "}, {"text": "x", "proc": "nobody"}, {"text": "x", "limit": 0}):
+            assert (await client.get("/api/grep", params=query)).status_code in (400, 404)
+        forked = {"proc": "main", "name": "fork", "before": page + 1}
+        assert (await client.post("/api/fork", json=forked)).status_code == 200
+        seen = (await client.get("/api/history", params={"proc": "fork"})).json()["pages"]
+        assert "boat number 2" not in [row[8] for row in seen]
 
 
 async def test_a_process_is_made_changed_forked_and_removed_over_http(door: Served) -> None:

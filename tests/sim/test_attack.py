@@ -22,7 +22,7 @@ PART = {
 }
 NOTICED = {  # in how many trials, and as what
     "connection": (80, "died"),
-    "protocol-bounds": (150, "wrong"),
+    "protocol-bounds": (300, "wrong"),
     "http-token": (120, "wrong"),
     "http-statuses": (60, "wrong"),
     "settings-bounds": (40, "wrong"),

@@ -5,7 +5,7 @@ import pytest
 from drivers.cpu.scripted import echo, play
 from kernel.audit import audit
 from kernel.errors import Busy, Exists
-from kernel.event import AnyEvent, Changed, CoreWritten, Killed, Renamed, Spawned
+from kernel.event import AnyEvent, Changed, CoreWritten, Keeping, Kept, Killed, Renamed, Spawned, What
 from kernel.memory.page import Kind
 from kernel.process import State
 from kernel.replay import Replay
@@ -172,4 +172,45 @@ def test_spawn_of_a_dead_process_with_another_choice_is_refused_and_says_how(fie
     assert "is dead and would start again as it was" in error
     assert not rig.do(Spawned(source="user", spec=chosen, given=tuple(HOW))).error  # all the same
     assert rig.proc(pid).state is State.IDLE
+    replayed(rig)
+
+
+def keep(pid: int, page: int, how: Keeping) -> Kept:
+    return Kept(source="user", pid=pid, page=page, how=how)
+
+
+def test_a_page_is_pinned_unpinned_and_evicted_from_outside_and_a_replay_comes_to_the_same() -> None:
+    rig = Rig(echo, "window=2048")
+    pid = rig.spawn()
+    rig.say(pid, "the boat lies in Ghent")
+    rig.say(pid, "and the car in Bruges")
+    boat, answer, car = (entry.page for entry in rig.proc(pid).space.queue[:3])
+    rig.do(keep(pid, boat, Keeping.PIN))
+    assert [entry.page for entry in rig.proc(pid).space.queue if entry.pinned] == [boat]
+    assert "not evictable" in refused(rig, keep(pid, boat, Keeping.EVICT))
+    rig.do(keep(pid, boat, Keeping.UNPIN))
+    step = rig.do(keep(pid, boat, Keeping.EVICT))
+    assert [(note.what, note.pages) for note in step.notes if note.pages] == [(What.EVICT, (boat,))]
+    space = rig.proc(pid).space
+    assert (space.find(boat), space.evicted) == (-1, 1)
+    assert space.find(answer) >= 0
+    assert "is not resident" in refused(rig, keep(pid, boat, Keeping.PIN))
+    assert "not evictable" in refused(rig, keep(pid, 999, Keeping.EVICT))
+    stub = next(entry.page for entry in space.queue if entry.kind is Kind.STUB)
+    assert "is the kernel's" in refused(rig, keep(pid, stub, Keeping.PIN))
+    rig.boot()
+    rig.do(keep(pid, car, Keeping.PIN))
+    replayed(rig)
+
+
+def test_in_a_turn_a_page_may_be_pinned_and_is_not_evicted() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "hello")
+    hello = rig.proc(pid).space.queue[0].page
+    rig.say(pid, "and now?", pump=False)
+    assert rig.proc(pid).in_turn
+    assert isinstance(rig.do(keep(pid, hello, Keeping.EVICT)).refused, Busy)
+    assert not rig.do(keep(pid, hello, Keeping.PIN)).error
+    rig.pump()
     replayed(rig)

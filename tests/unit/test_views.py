@@ -132,3 +132,48 @@ def test_a_page_is_shown_to_who_asks_for_its_process_and_to_nobody_else() -> Non
     for proc, absent in ((other, number), (pid, 9_999)):
         with pytest.raises(BadInput, match="no page"):
             views.page(rig.kernel, rig.disk, proc, absent)
+
+
+def test_the_past_of_a_process_is_read_backwards_in_pieces_with_what_its_runs_cost(rig: Rig) -> None:
+    pid, before = rig.kernel.names["quiet"], rig.kernel.counters.lsn + 1
+    found = list[views.Entry]()
+    while before:
+        piece, before = views.past_piece(rig.disk, pid, before, 2)
+        assert len(piece) <= 2
+        found += piece
+    assert [entry.lsn for entry in found] == sorted((entry.lsn for entry in found), reverse=True)
+    notes = [note for entry in found[::-1] for note in entry.notes]
+    assert {note.pid for note in notes} == {pid}
+    assert [note.what for note in notes if note.what in ("spawn", "delivered")] == ["spawn", "delivered", "delivered"]
+    ran = [entry.ran for entry in found[::-1] if entry.ran is not None]
+    assert [cost.pid for cost in ran] == [pid, pid]
+    assert ran[0].prompt == ran[0].prefill  # nothing was evaluated before
+    assert ran[1].prefill < ran[1].prompt
+
+
+def test_pages_are_found_by_their_words_newest_first_in_pieces(rig: Rig) -> None:
+    pid = rig.kernel.names["quiet"]
+    assert not rig.do(Forked(source="user", pid=pid, name="fork")).error
+
+    def grep(*words: str, proc: int = 0, limit: int = 10) -> list[tuple[int, str]]:
+        found, before = list[views.Match](), 0
+        for _ in range(MANY // HISTORY_PAGES + 10):
+            piece, before = views.grep_piece(rig.disk, words, proc, before, limit)
+            found += piece
+            if not before:
+                return [(one.pid, one.text) for one in found]
+        raise AssertionError("it does not end")
+
+    assert grep("hello", "said") == [(pid, "you said: hello")]
+    assert grep("hello") == [(pid, "you said: hello"), (pid, "hello")]
+    assert grep("hello", limit=1) == grep("hello")
+    assert grep("hello", proc=rig.kernel.names["crowd"]) == []
+    assert [text for _, text in grep("hello", proc=rig.kernel.names["fork"])] == ["you said: hello", "hello"]
+    assert grep("a page", limit=HISTORY_PAGES).count((rig.kernel.names["crowd"], "a page")) == MANY
+
+
+def test_a_match_is_shown_with_what_stands_around_it() -> None:
+    rig = Rig(echo)
+    rig.say(rig.spawn(), f"{'x' * 100} Ghent {'y' * 80}")
+    found, _ = views.grep_piece(rig.disk, ["ghent"], 0, 0, 2)
+    assert [one.text.index("Ghent") for one in found] == [views.AROUND_CHARS] * 2  # as said, and as said back

@@ -30,10 +30,11 @@ class Spoken(Protocol):
 
 
 class Userland(msgspec.Struct, frozen=True):
-    """What the door needs of those who know syscalls and models."""
+    """What the door needs of those who know syscalls, models and scenarios."""
 
     spoken: Spoken
     embedder: Callable[[], Embedder]  # as the index's; called once, in a thread
+    scenarios: dict[str, Callable[[], bytes]] = {}  # traces of those that come with llmos; called in a thread
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

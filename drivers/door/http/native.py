@@ -44,6 +44,7 @@ CHANGES: Final[tuple[type[wire.AnyCommand], ...]] = (
         wire.Set,
         wire.Core,
         wire.Revert,
+        wire.Keep,
         wire.Rename,
         wire.Kill,
         wire.Remove,

@@ -1,9 +1,10 @@
 """The site: all that is served over HTTP, behind one check of who asks, and how it is served.
 
-Guarantees: nothing but /healthz is answered to whom access.py refuses; every answer is JSON or events, errors in the
-form of errors.py, and says that it is not to be kept, framed, or taken for anything else; what nobody foresaw is a 500
-with the request's id, and the machine goes on.
-Not here: HTTP itself (server.py), the routes' own files (native.py, openai/).
+Guarantees: nothing but /healthz is answered to whom access.py refuses, a browser excepted, which is asked for the token
+(a 401, too); every answer but the console's files is JSON or events, errors in the form of errors.py, and says that it
+is not to be kept, framed, or taken for anything else; what nobody foresaw is a 500 with the request's id, and the
+machine goes on.
+Not here: HTTP itself (server.py), the routes' own files (native.py, page.py, openai/).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs
 
 import msgspec
 import trio
@@ -21,7 +23,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from drivers.door import desk
-from drivers.door.http import errors, openapi, server, token
+from drivers.door.http import errors, openapi, page, server, token
 from drivers.door.http.access import Access
 from drivers.door.http.errors import Refusal
 from drivers.door.http.events import GOODBYE_S
@@ -43,6 +45,7 @@ ALWAYS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """Headers of every answer that has no such one of its own."""
+FORM_BYTES_MAX: Final = 4_096
 METHODS: Final = "GET, POST, DELETE, OPTIONS"
 MAY_SEND: Final = "authorization, content-type, last-event-id"
 
@@ -52,7 +55,7 @@ class Site:
 
     def __init__(self, machine: Machine, access: Access, routes: list[BaseRoute]) -> None:
         self._machine, self._access = machine, access
-        own = [Route("/healthz", self._health), Route("/login", self._login)]
+        own = [Route("/healthz", self._health), Route("/login", self._login, methods=["GET", "POST"])]
         self._router = Router([*own, *routes], redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,6 +122,9 @@ class Site:
             found = errors.refusal(exc)
         except Exception:  # a bug: it is logged with the request's name, and told as one
             return errors.answer(Refusal(500, desk.broken(0, exc, name).error, code="broken"), name)
+        if found.status == 401 and "text/html" in request.headers.get("accept", ""):
+            tried = request.method == "POST" or bool(request.query_params.get("token"))
+            return page.form("That is not the token." if tried else "")
         return errors.answer(found, name, {"www-authenticate": "Bearer"} if found.status == 401 else None)
 
     async def _health(self, request: Request) -> Response:
@@ -126,8 +132,12 @@ class Site:
         return errors.json({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def _login(self, request: Request) -> Response:
-        """Let a browser in that comes with the token."""
-        if not self._access.matches(request.query_params.get("token", "")):
+        """Let a browser in that comes with the token, in the query or from the form."""
+        given = request.query_params.get("token", "")
+        if request.method == "POST":
+            request.state.body_max = FORM_BYTES_MAX
+            given = parse_qs((await errors.read(request)).decode("latin-1")).get("token", [""])[0]
+        if not self._access.matches(given.strip()):
             raise Refusal(401, "a token is needed, as ?token=...; `llmos token` prints it", code="token")
         cookie = self._access.cookie(request.headers.get("host", ""))
         return Response(status_code=303, headers={"location": "/", "set-cookie": cookie})
@@ -151,6 +161,7 @@ def routes(machine: Machine, asking: Asking, userland: Userland) -> list[BaseRou
 
     models, responses = Models(asking), Responses(asking)
     return [
+        *page.Console(userland.scenarios).routes(),
         *Native(machine).routes(),
         Route("/openapi.json", described),
         Route("/v1/models", models.list, methods=["GET"]),

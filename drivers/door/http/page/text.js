@@ -1,0 +1,83 @@
+// Text of others as it may be shown: a string becomes a text node, never markup, never a link.
+//
+// The rule is that of kernel/text.py, seen instead of replaced: what would move a cursor, turn a line round or hide
+// is written as its number, and every such text stands in an isolate of its own direction.
+// Not here: what is shown where.
+
+const UNSEEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e" +
+  "\\u2060-\\u2069\\ufeff\\u{e0000}-\\u{e007f}]", "gu");
+
+const number = (one) => `\u27e8U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+
+/** `text` with all that is not to be obeyed made visible. */
+export const shown = (text) => String(text ?? "").replace(UNSEEN, number);
+
+/** The same on one line, cut at `most` characters. */
+export function line(text, most = 160) {
+  const flat = shown(String(text ?? "").slice(0, 2 * most).replace(/\s+/g, " ").trim());
+  return flat.length > most ? `${flat.slice(0, most)}\u2026` : flat;
+}
+
+/** An element: `set` has properties, `on`: listeners, `data`: data attributes, `aria-...`: attributes. */
+export function el(tag, set = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(set)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "on") Object.entries(value).forEach(([event, call]) => made.addEventListener(event, call));
+    else if (name === "data") Object.assign(made.dataset, value);
+    else if (name in made && !name.includes("-")) made[name] = value;
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((one) => one !== null && one !== undefined && one !== false));
+  return made;
+}
+
+/** A text of somebody else's, in an isolate. */
+export const foreign = (text, className = "") =>
+  el("bdi", { className: `foreign ${className}`.trim(), dir: "auto", textContent: shown(text) });
+
+/** The same on one line. */
+export const brief = (text, most) => el("bdi", { className: "foreign", dir: "auto", textContent: line(text, most) });
+
+/** A text of somebody else's in which words are marked. */
+export function marked(text, words) {
+  const whole = shown(text.replace(/\s+/g, " "));
+  const lower = whole.toLowerCase();
+  const made = el("bdi", { className: "foreign", dir: "auto" });
+  let at = 0;
+  while (at < whole.length) {
+    const next = words.map((word) => [lower.indexOf(word, at), word]).filter(([place]) => place >= 0);
+    if (!next.length || lower.length !== whole.length) break;
+    const [place, word] = next.reduce((one, other) => (other[0] < one[0] ? other : one));
+    made.append(whole.slice(at, place), el("mark", { textContent: whole.slice(place, place + word.length) }));
+    at = place + word.length;
+  }
+  made.append(whole.slice(at));
+  return made;
+}
+
+/** Put these in the place of what stands in an element. */
+export const fill = (place, ...children) =>
+  place.replaceChildren(...children.filter((one) => one !== null && one !== undefined && one !== false));
+
+/** A table with a header; rows are lists of nodes and strings. `numeric`: columns set right. */
+export function table(caption, head, rows, numeric = []) {
+  const cell = (tag) => (one, at) =>
+    el(tag, { className: numeric.includes(at) ? "number" : "", scope: tag === "th" ? "col" : undefined }, one ?? "");
+  return el("table", {},
+    el("caption", { className: "unseen", textContent: caption }),
+    el("thead", {}, el("tr", {}, ...head.map(cell("th")))),
+    el("tbody", {}, ...rows.map((row) => el("tr", row.set ?? {}, ...(row.cells ?? row).map(cell("td"))))));
+}
+
+export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+export const clock = (ns) => new Date(ns / 1e6).toLocaleTimeString("en-GB");
+export const day = (ns) => new Date(ns / 1e6).toLocaleString("en-GB");
+
+/** How long ago, in one unit. */
+export function ago(ns) {
+  const s = Math.max(0, (Date.now() - ns / 1e6) / 1000);
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([size]) => s >= size) ?? [1, "s"];
+  return `${Math.floor(s / size)} ${unit}`;
+}

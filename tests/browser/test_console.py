@@ -1,0 +1,376 @@
+"""The console in a real browser: what it shows of a machine, what it changes there, and what no text makes it do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drivers.door import wire
+from kernel.memory.page import Origin
+from llmos.remote import Machine, Process
+from llmos.scenario import shipped
+from tests.browser.conftest import AWAY, REFUSED, Daemon, Open, news, shot, until
+from tests.browser.machine import INJECTED
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+PARTS = ("memory", "core", "time", "curves", "search", "playback")
+COUNT_SEEN = """() => {
+  window.seen = { ghost: new Set(), recall: new Set() };
+  new MutationObserver(() => {
+    document.querySelectorAll("#map .ghost").forEach((one) => window.seen.ghost.add(one));
+    document.querySelectorAll("#map [data-segment=recall][data-page]").forEach(
+      (one) => window.seen.recall.add(one.dataset.page));
+  }).observe(document.querySelector("#map"), { childList: true, subtree: true });
+}"""
+
+
+def say(page: Page, text: str) -> None:
+    page.fill("#box", text)
+    page.press("#box", "Enter")
+
+
+def messages(page: Page, who: str) -> list[str]:
+    """What stands in the chat of somebody."""
+    return page.locator(f"#talk article.{who} > bdi").all_inner_texts()
+
+
+def rests(page: Page) -> None:
+    page.wait_for_selector("#about .state[data-state=idle]")
+
+
+def rows(process: Process) -> dict[int, tuple[str, bool]]:
+    """Pages in view, each with its segment and whether it is pinned."""
+    found = process.memory().map.segments
+    return {row.page: (segment.name, row.pinned) for segment in found for row in segment.pages}
+
+
+def test_a_browser_is_asked_for_the_token_and_let_in_with_it(browser: object, daemon: Daemon) -> None:
+    context = browser.new_context()  # type: ignore[attr-defined]  # a Browser, where there is one
+    page = context.new_page()
+    assert page.goto(daemon.url).status == 401
+    page.fill("#token", "wrong")
+    page.click("button")
+    assert page.inner_text("[role=alert]") == "That is not the token."
+    page.fill("#token", daemon.token)
+    page.click("button")
+    page.wait_for_selector("#make-details")
+    assert page.url == f"{daemon.url}/"
+    assert page.evaluate("document.cookie") == ""  # no script reads it
+    context.close()
+
+
+def test_a_process_is_made_and_its_reply_streams_is_stopped_and_answered_again_in_a_fork(
+    opened: Open, machine: Machine
+) -> None:
+    found = opened()
+    page = found.page
+    page.click("#make-details summary")
+    page.fill("#make [name=name]", "novice")
+    page.fill("#make [name=human]", "Ada, likes tea")
+    page.click("#make button")
+    page.wait_for_selector("#nav [data-name=novice][aria-current]")
+    assert machine.ask(wire.Describe(id=0, proc="novice"), wire.Made).process.spec.blocks == {"human": "Ada, likes tea"}
+    say(page, "count")
+    page.wait_for_selector("#talk .streaming:not([hidden])")
+    early = page.inner_text("#talk .streaming bdi")
+    until(page, f"document.querySelector('#talk .streaming').innerText.length > {len(early) + 20}")
+    assert page.inner_text("#talk .streaming bdi").startswith(early)
+    page.click("#stop")
+    rests(page)
+    page.wait_for_selector("#talk .streaming", state="hidden")
+    assert messages(page, "process") == []
+    say(page, "hello there")
+    page.wait_for_selector("#talk article.process:not(.streaming)")
+    assert messages(page, "process") == ["I see: hello there"]
+    assert messages(page, "user") == ["count", "hello there"]
+    rests(page)
+    page.locator("#talk article.user").last.get_by_role("button", name="Edit").click()
+    page.fill(".edit textarea", "good evening")
+    page.click(".edit button >> nth=0")
+    page.wait_for_selector("#title:has-text('novice~1')")
+    page.wait_for_selector("#talk article.process:not(.streaming)")
+    assert (messages(page, "user"), messages(page, "process")) == (["count", "good evening"], ["I see: good evening"])
+    rests(page)
+    page.locator("#talk article.user").last.get_by_role("button", name="Retry").click()
+    page.wait_for_selector("#title:has-text('novice~2')")
+    page.wait_for_selector("#talk article.process:not(.streaming)")
+    assert (messages(page, "user"), messages(page, "process")) == (["count", "good evening"], ["I see: good evening"])
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("#end")
+    page.wait_for_selector("#about .state[data-state=zombie]")
+    page.click("#start")
+    rests(page)
+    assert messages(page, "process") == ["I see: good evening"]  # it has its memory
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("#end")
+    page.wait_for_selector("#about .state[data-state=zombie]")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("#end")
+    page.wait_for_selector("#nav [data-name='novice~2']", state="detached")
+    assert "novice~2" not in machine.processes()
+    found.clean()
+
+
+def test_an_eviction_and_a_fault_are_seen_in_the_map_as_they_happen(opened: Open, tutor: Process) -> None:
+    found = opened("tutor", width=1_240, height=760)
+    page = found.page
+    page.evaluate(COUNT_SEEN)
+    number = 0
+    while not page.evaluate("window.seen.ghost.size"):  # ends: a queue is finite
+        number += 1
+        assert number < 40
+        tutor.send(news(number))
+        page.wait_for_timeout(120)
+    assert page.locator("#watch li[data-what=evict]").count()
+    left = int(page.locator("#watch li[data-what=evict] button").first.inner_text())
+    say(page, "Where does the boat Hermine lie?")
+    until(page, "window.seen.recall.size")
+    page.wait_for_selector("#map [data-segment=recall][data-page]")
+    page.wait_for_selector("#talk .streaming:not([hidden])")
+    shot(page, "memory")
+    assert page.locator("#watch li[data-what=fault]").first.inner_text()
+    boat = tutor.machine.ask(wire.Grep(id=0, text="Hermine quay", proc="tutor"), wire.Matched).matches[-1].page
+    rests(page)
+    assert messages(page, "process")[-1].startswith("The boat Hermine lies in Ghent")
+    page.wait_for_selector("#map [data-segment=recall][data-page]", state="detached")
+    page.locator(f"#watch li[data-what=fault] button:text-is('{boat}')").first.click()
+    page.wait_for_selector("#page:not([hidden])")
+    told = page.inner_text("#page")
+    assert f"Page {boat}" in told
+    assert "The boat Hermine lies in Ghent, at quay 14." in told
+    assert "recalled for \u201cWhere does the boat Hermine lie?\u201d" in told
+    page.locator("#watch li[data-what=evict] button").first.click()
+    page.wait_for_selector(f"#page h3:text-is('Page {left}')")
+    assert "not in view" in page.inner_text("#page")
+    assert "left to make room" in page.inner_text("#page .because")
+    page.click("#table summary")
+    until(page, f"document.querySelectorAll('#pages tbody tr').length === {len(rows(tutor))}")
+    found.clean()
+
+
+def test_a_page_is_pinned_unpinned_and_evicted_in_the_map(opened: Open, tutor: Process) -> None:
+    found = opened("tutor")
+    page = found.page
+    number = next(page for page, (segment, _) in reversed(rows(tutor).items()) if segment == "queue")
+    page.click(f"#map button[data-page='{number}']")
+    page.click("#page button:text-is('Pin')")
+    page.wait_for_selector(f"#map .pinned[data-page='{number}']")
+    assert rows(tutor)[number] == ("queue", True)
+    page.wait_for_selector("#page button:text-is('Unpin')")
+    shot(page, "pinned")
+    page.click("#page button:text-is('Unpin')")
+    page.wait_for_selector("#page button:text-is('Evict')")
+    page.click("#page button:text-is('Evict')")
+    page.wait_for_selector("#page .tag:text('not in view')")
+    assert number not in rows(tutor)
+    assert "for \u201csomebody outside\u201d" in page.inner_text("#page .because")
+    found.clean()
+
+
+def test_a_core_block_is_edited_in_place_and_not_over_what_was_written_meanwhile(
+    opened: Open, machine: Machine
+) -> None:
+    scribe = machine.spawn("scribe", blocks={"human": "Ana, a beginner."})
+    found = opened("scribe")
+    page = found.page
+    page.click("#tab-core")
+    box, save = (
+        page.locator(".core[data-block=human] textarea"),
+        page.locator(".core[data-block=human] button:text('Save')"),
+    )
+    box.fill("Ana plays well.")
+    save.click()
+    page.wait_for_selector("#core-history li:has-text('human')")
+    assert machine.ask(wire.Describe(id=0, proc="scribe"), wire.Made).process.spec.blocks == {
+        "human": "Ana plays well."
+    }
+    box.fill("Ana plays badly.")
+    scribe.send("note and likes coffee")
+    page.wait_for_selector(".core [role=status]:text('written meanwhile')")
+    assert box.input_value() == "Ana plays badly."
+    save.click()
+    page.wait_for_selector("#said[data-wrong=true]:has-text('was written meanwhile')")
+    page.click(".core button:text('Undo')")
+    assert box.input_value() == "Ana plays well.\nand likes coffee"
+    page.fill("#new-block [name=block]", "task")
+    page.fill("#new-block [name=text]", "the Caro-Kann")
+    page.click("#new-block button")
+    page.wait_for_selector(".core[data-block=task]")
+    shot(page, "core")
+    page.locator("#core-history li:has-text('Ana plays well.')", has_not_text="coffee").get_by_role("button").click()
+    page.wait_for_selector("#said:has-text('is as it was')")
+    until(page, "document.querySelector('.core[data-block=human] textarea').value === 'Ana plays well.'")
+    found.clean(REFUSED)
+
+
+def test_time_line_curves_and_search_show_what_happened(opened: Open, tutor: Process) -> None:
+    found = opened("tutor")
+    page = found.page
+    page.click("#tab-time")
+    page.wait_for_selector("#lanes svg .mark.fault, #lanes svg .mark.evict")
+    assert page.locator("#lanes svg .mark.syscall").count() == 1  # the note
+    assert page.locator("#steps tbody tr[data-what=run]").count()
+    shot(page, "time")
+    page.click("#tab-curves")
+    page.wait_for_selector("#prefill canvas")
+    assert "prompt tokens in" in page.inner_text("#saved")
+    assert page.locator("#runs tbody tr").count()
+    shot(page, "curves")
+    page.click("#tab-search")
+    page.fill("#search-text", "hermine QUAY")
+    page.press("#search-text", "Enter")
+    page.wait_for_selector("#found li")
+    assert page.locator("#found mark").first.inner_text() in ("Hermine", "quay")
+    shot(page, "search")
+    page.locator("#found button").last.click()
+    page.wait_for_selector("#page:not([hidden])")
+    assert "The boat Hermine lies in Ghent, at quay 14." in page.inner_text("#page")
+    found.clean()
+
+
+def test_a_scenario_is_played_back_from_a_trace_of_its_own_or_a_file(
+    opened: Open, tmp_path: Path, tutor: Process
+) -> None:
+    found = opened("tutor")
+    page = found.page
+    page.click("#tab-playback")
+    page.wait_for_selector("#shipped option[value=storm]", state="attached")
+    page.select_option("#shipped", "thrashing")
+    page.wait_for_selector("#slots rect.run", state="attached")
+    trace = shipped.traced(shipped.found()["thrashing"])
+    events = [one for one in json.loads(trace)["traceEvents"] if one["ph"] == "i"]
+    assert page.get_attribute("#moment", "max") == str(len(events) - 1)
+    page.locator("#moment").focus()
+    page.keyboard.press("End")
+    assert page.inner_text("#moment-at").endswith(f"event {len(events)} of {len(events)}")
+    assert page.inner_text("#moments tr.now td:nth-child(2)") == events[-1]["name"]
+    shot(page, "playback")
+    file = tmp_path / "mine.json"
+    file.write_bytes(shipped.traced(shipped.found()["pressure"]))
+    page.set_input_files("#trace", file)
+    until(page, f"document.querySelector('#moment').max !== '{len(events) - 1}'")
+    page.click("#play")
+    until(page, "Number(document.querySelector('#moment').value) > 2")
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    page.set_input_files("#trace", other)
+    page.wait_for_selector("#said[data-wrong=true]:has-text('other.json is no trace')")
+    found.clean()
+
+
+def test_what_a_model_says_is_text_whatever_it_says(opened: Open, machine: Machine) -> None:
+    """Markup, javascript:, escapes of terminals and directions are seen, and do nothing."""
+    evil = machine.spawn("evil", blocks={"<script>x</script>": INJECTED})
+    assert evil.send("inject <b>this</b>") == INJECTED
+    found = opened("evil")
+    page = found.page
+    said = page.locator("#talk article.process:not(.streaming) > bdi").last.inner_text()
+    assert said.startswith("<script>window.pwned = 1</script><img src=x onerror=")
+    assert "\u27e8U+001B\u27e9[31mred" in said
+    assert "\u27e8U+202E\u27e9esrever\u27e8U+202C\u27e9" in said
+    assert "hidden\u27e8U+200B\u27e9space" in said
+    for part in PARTS:
+        page.click(f"#tab-{part}")
+        if part == "memory":
+            page.click("#table summary")
+            page.locator("#map button[data-segment=queue]").last.click()
+            page.wait_for_selector("#page:not([hidden])")
+            shot(page, "injection")
+        if part == "search":
+            page.fill("#search-text", "evil.example")
+            page.press("#search-text", "Enter")
+            page.wait_for_selector("#found li")
+        assert not set("\x1b\x07\x9b\u202e\u2066\u200b") & set(page.locator("body").inner_text())
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("body a:not(.skip), body script, main img, body iframe").count() == 0
+    assert page.locator("main b:has-text('bold')").count() == 0
+    assert page.evaluate("document.title") == "llmos"
+    found.clean()
+
+
+def test_killed_and_started_again_the_page_comes_back_and_nothing_is_doubled(
+    opened: Open, daemon: Daemon, machine: Machine
+) -> None:
+    last = machine.spawn("lasting")
+    last.send("first of all")
+    found = opened("lasting")
+    page = found.page
+    page.wait_for_selector("#talk article.process:not(.streaming)")
+    say(page, "count")
+    page.wait_for_selector("#talk .streaming:not([hidden])")
+    daemon.kill()
+    page.wait_for_selector("#link[data-state=lost]")
+    say(page, "are you there?")
+    page.wait_for_selector("#talk .unsent:has-text('not sent')")
+    daemon.start()
+    page.wait_for_selector("#link[data-state=live]")
+    until(page, "document.querySelectorAll('#talk article.process:not(.streaming)').length === 2")
+    page.click("#talk .unsent button")
+    until(page, "document.querySelectorAll('#talk article.process:not(.streaming)').length === 3")
+    rests(page)
+    heard = ["first of all", "count", "are you there?"]
+    assert messages(page, "user") == heard
+    said = messages(page, "process")
+    assert [text[:6] for text in said] == ["I see:", "0 1 2 ", "I see:"]
+    pages = machine.ask(wire.History(id=0, proc="lasting", limit=100), wire.Pages).pages
+    assert [one.text for one in pages if one.origin is Origin.USER] == heard
+    assert page.locator("#watch li[data-what=boot]").count() <= 1
+    found.clean(*AWAY)
+
+
+def test_every_part_fits_a_phone_in_light_and_dark(opened: Open, tutor: Process) -> None:
+    found = opened("tutor", width=360, height=780, scheme="light")
+    page = found.page
+    for part in ("chat", *PARTS):
+        page.click(f"#tab-{part}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, part
+        assert page.locator(f"#{part}").is_visible()
+    for scheme, shade in (("light", range(600, 766)), ("dark", range(120))):
+        page.emulate_media(color_scheme=scheme)
+        paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        assert sum(int(one) for one in paper.removeprefix("rgb(").removesuffix(")").split(",")) in shade
+        for part in ("chat", "memory"):
+            page.click(f"#tab-{part}")
+            shot(page, f"phone-{part}-{scheme}")
+    found.clean()
+
+
+def test_everything_is_reached_by_keys(opened: Open, tutor: Process) -> None:
+    found = opened("tutor")
+    page = found.page
+    page.keyboard.press("?")
+    page.wait_for_selector("#keys[open]")
+    listed = page.locator("#key-list kbd").all_inner_texts()
+    assert {"?", "n", "j", "k", "/", "Esc", "Arrows"} <= set(listed)
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    first = page.evaluate("document.activeElement.dataset.page")
+    page.keyboard.press("ArrowRight")
+    second = page.evaluate("document.activeElement.dataset.page")
+    assert first != second
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#page h3:text-is('Page {second}')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#page", state="hidden")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search-text"
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    assert page.get_attribute("#tab-core", "aria-selected") == "true"
+    page.focus("#tab-core")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#tab-time", "aria-selected") == "true"
+    ring = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(ring) != "none"
+    named = page.evaluate("""() => [...document.querySelectorAll('button, input, textarea, select')]
+      .filter((one) => !one.textContent.trim() && !one.getAttribute('aria-label') && !one.labels?.length)
+      .map((one) => one.outerHTML.slice(0, 90))""")
+    assert named == []
+    found.clean()
