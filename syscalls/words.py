@@ -149,7 +149,7 @@ def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool, cited: Mapping[in
             lines.append(f"{text} (page {hit.page}, {LABELS[hit.role]}, {day})")
         else:
             where = f"{whose.origin}, {day}" if whose.source is None else _cited(whose.source, whose.newest)
-            lines.append(f"{prompt.LABELS[whose.origin]}{prompt.line(text, None)} (page {hit.page}, {where})")
+            lines.append(f"{prompt.LABELS[whose.origin]} {prompt.line(text, None)} (page {hit.page}, {where})")
     return "\n".join(lines)
 
 

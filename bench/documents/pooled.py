@@ -30,6 +30,7 @@ from drivers.index import fts, hnsw, ranking, relevance
 from kernel.event import Search
 from kernel.limits import NS
 from kernel.machine import views
+from kernel.machine.loop import Machine
 from kernel.memory.page import Area, FilePage, Kind, Origin, Role, Source
 from kernel.paging.archive import searched
 from kernel.settings import Settings, apply
@@ -39,7 +40,7 @@ from llmos.documents.read import Read
 
 PATH: Final = "wikipedia.md"
 RANKED: Final = 50  # passages
-ALONE: Final = "memory.sure=0"  # questions are not about the one before, as nobody's first question is
+ALONE: Final = "memory.sure=0"  # the turn before stands with no question; see `alone`
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -125,6 +126,12 @@ class Asking:
         return "\n".join(one.text for one in said)
 
 
+def alone(machine: Machine) -> None:
+    """Let no question of a machine's be taken as one about the turn before, as nobody's first question is."""
+    search = machine.index.search
+    machine.index.search = lambda what: search(msgspec.structs.replace(what, before=()))  # type: ignore[method-assign]
+
+
 @asynccontextmanager
 async def machine(
     model: Processor, window: int, pool: Told, changes: Sequence[str], tell: Callable[[str], None]
@@ -134,6 +141,7 @@ async def machine(
     cpu = model(apply(Settings(window=window), own))
     with tempfile.TemporaryDirectory(prefix="llmos-documents-") as folder:
         async with live.session(Path(folder), cpu, Clock(BEGINS), window, own) as session:
+            alone(session.machine)
             pid = await session.spawn(NAME, SPEAK)
             for one in requests(pid, document(pool)):
                 asked = session.machine.requests

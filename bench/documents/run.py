@@ -204,6 +204,7 @@ async def _manual(model: str, windows: Sequence[int], seed: int, most: int, book
             document = read(path, path.name)
             own = [*BASE, pooled.ALONE, *changes]
             async with powered(Path(folder, "machine"), model=model, window=window, changes=own) as machine:
+                pooled.alone(machine)
                 asker = Asker(machine)
                 await asker.begin([document])
                 for number in left:

@@ -20,7 +20,7 @@ from kernel.machine import documents
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
 from kernel.memory.page import UNRANKED, Kind, Origin, Page, Placed, Role
-from kernel.memory.prompt import line
+from kernel.memory.prompt import labelled, line
 from kernel.ports import Disk, Job, Record
 from kernel.state import InstructionSet
 
@@ -193,8 +193,8 @@ class Pages:
         ids = self._lines.get(key)
         if ids is None:
             text = line(page.text[start:end] if end else page.text, page.at if dated else None)
-            layout = self._layouts[model]
-            ids = layout.labelled(page, self._ids_of(page, model) if text == page.text else layout.tokenize(text))
+            text = labelled(page, text)
+            ids = self._ids_of(page, model) if text == page.text else self._layouts[model].tokenize(text)
             self._lines[key] = ids
             if len(self._lines) > LINES_CACHED_MAX:
                 self._lines.popitem(last=False)

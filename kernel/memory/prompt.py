@@ -23,7 +23,7 @@ RECALL_HEAD = ""  # a heading, labels and an empty line gained nothing or cost a
 RECALL_LABEL = {Role.USER: "", Role.ASSISTANT: "You said: ", Role.SYSTEM: "Note: "}
 RECALL_END = "\n"  # after each line
 RECALL_TAIL = ""  # between the block and the message
-LABELS: Final = {origin: f"[{origin}] " for origin in LOW}
+LABELS: Final = {origin: f"[{origin}]" for origin in LOW}
 """What stands before a text in a user's frame that is not the user's, nor the process's own."""
 LABELS_CACHED: Final = 256  # whose ids are kept
 NAME_SHOWN: Final = 48  # characters of what of a document stands in a label
@@ -44,7 +44,13 @@ def label(page: Page) -> str:
         return found
     source = page.source
     name = source.headings[-1] if source.headings else source.path.rpartition("/")[2]
-    return f"{found[:-2]} {one_line(name).translate(_ENDS)[:NAME_SHOWN].strip()}] "
+    return f"{found[:-1]} {one_line(name).translate(_ENDS)[:NAME_SHOWN].strip()}]"
+
+
+def labelled(page: Page, text: str) -> str:
+    """A text of a page's as it stands in a line, behind the page's label. Tokenised as one: words begin as they do."""
+    before = label(page)
+    return f"{before} {text}" if before else text
 
 
 def line(text: str, at: int | None) -> str:
@@ -61,12 +67,13 @@ def line(text: str, at: int | None) -> str:
 def recalled(page: Visible) -> str:
     """A recalled page as its line of the block, whose ids `Layout.render` puts there."""
     text = line(page.text, page.page.at if page.dated else None)
-    return RECALL_LABEL[page.role] + label(page.page) + text + RECALL_END
+    return RECALL_LABEL[page.role] + labelled(page.page, text) + RECALL_END
 
 
 def told(page: Visible) -> str:
-    """A page that is not recalled, as it stands in its frame."""
-    return label(page.page) + page.text
+    """A page that is not recalled, as it stands in its frame: its label is a line of its own."""
+    before = label(page.page)
+    return f"{before}\n{page.text}" if before else page.text
 
 
 class Layout:
@@ -91,18 +98,18 @@ class Layout:
             generate=max(len(one.generate) for one in (self._plain, self._thinking)),
             recall=len(self.head) + len(self.tail),
             recalled={role: len(self.label[role]) + len(self.line_end) for role in Role},
-            labels={origin: len(tokenize(text)) for origin, text in LABELS.items()},
+            labels={origin: len(tokenize(f"{text}\n")) for origin, text in LABELS.items()},
         )
 
     def labelled(self, page: Page, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """The ids of a text of a page's behind those of the page's label."""
+        """The ids of a page that is not recalled, behind those of its label: see `told`."""
         text = label(page)
-        return self._of_label(text) + ids if text else ids
+        return self._of_label(f"{text}\n") + ids if text else ids
 
     def label_size(self, page: Page) -> int:
-        """Tokens of a page's label."""
+        """Tokens that `labelled` adds."""
         text = label(page)
-        return len(self._of_label(text)) if text else 0
+        return len(self._of_label(f"{text}\n")) if text else 0
 
     def render(self, pages: Iterable[Visible], *, thinks: bool = False) -> tuple[int, ...]:
         """The prompt of `pages` in order, generation prompt last: that of an answer which may begin with thought, or

@@ -40,7 +40,9 @@ def join(kernel: Kernel, proc: Process, recalled: Iterable[Recalled]) -> None:
         if entry.page not in proc.drawn or proc.space.find(entry.page) >= 0:
             continue
         assert entry.role is not Role.ASSISTANT, "it was not recalled"
-        text = entry.whole if entry.end else entry.tokens - costs.recalled[entry.role]
+        text = entry.tokens - costs.recalled[entry.role]
+        if entry.end or kernel.form.number >= 6:  # in its own frame a label stands apart
+            text = max(entry.whole, 0 if entry.end else text)
         tokens = text + costs.role[entry.role]
         if tokens <= kernel.budgets(proc).unit:
             queue.append(kernel, proc, Entry(entry.page, tokens, Kind.MESSAGE, entry.role))

@@ -17,7 +17,7 @@ from kernel.event import Filed
 from kernel.machine import documents
 from kernel.machine.documents import Piece
 from kernel.memory.page import LOW, FilePage, Kind, Origin, Page, Role, Source
-from kernel.memory.prompt import RECALL_END, label, line
+from kernel.memory.prompt import RECALL_END, label, labelled, line
 from kernel.replay import Replay
 from llmos.documents import apart, code, markdown
 from llmos.documents.pieces import MOST, lines_of, paragraphs, pieces
@@ -267,7 +267,7 @@ def test_open_shows_what_a_document_contains_and_its_text_at_a_heading_or_line()
     assert [page.origin for page in quotes] == [Origin.FILE], "its headings are a file's, in the kernel's frame"
     (page,) = [page for page in rig.jobs[-1].pages if "soft water" in page.page.text]
     assert page.role is Role.USER
-    assert rig.cpu.detokenize(page.ids).startswith("[file Cleaning] Clean the pump")
+    assert rig.cpu.detokenize(page.ids).startswith("[file Cleaning]\nClean the pump")
     rig = reading(op("open", path="manual.md", at="12"))
     assert results(rig)[-1].startswith("line 12 of docs/manual.md")
 
@@ -364,10 +364,10 @@ def test_a_recalled_page_of_a_file_says_so_and_a_users_line_is_as_it_was() -> No
 def test_no_text_ends_the_line_that_says_whose_it_is(text: str, headings: list[str], between: str) -> None:
     source = Source("a\u2029]b.md", 1, 1, 1, False, tuple(headings))
     page = FilePage(1, 1, 1, Kind.ARCHIVE, Origin.FILE, Role.USER, "archive", 0, text, source=source)  # type: ignore[arg-type]
-    shown = label(page) + line(text + between + text, None)
+    shown = labelled(page, line(text + between + text, None))
     assert shown.startswith("[file")
     assert len(shown.rstrip("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029").splitlines()) == 1
-    assert "]" not in label(page)[:-2]
+    assert "]" not in label(page)[:-1]
     assert "[" not in label(page)[1:]
 
 
