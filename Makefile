@@ -42,7 +42,7 @@ test: $(VENV)/.ready  ## all tests, a real model included
 	$(PYTEST)
 
 browser: $(VENV)/.ready  ## the console in Debian's Chromium, which is installed if it may be
-	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || \
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || \
 	{ echo "llmos: no chromium, and it cannot be installed here; as root: apt-get install chromium"; exit 1; }
 	$(BIN)/pytest -q tests/browser
 

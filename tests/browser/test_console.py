@@ -130,10 +130,12 @@ def test_an_eviction_and_a_fault_are_seen_in_the_map_as_they_happen(opened: Open
         page.wait_for_timeout(120)
     assert page.locator("#watch li[data-what=evict]").count()
     left = int(page.locator("#watch li[data-what=evict] button").first.inner_text())
+    shot(page, "evicted")
+    page.wait_for_selector("#map .ghost", state="detached")
     say(page, "Where does the boat Hermine lie?")
     until(page, "window.seen.recall.size")
     page.wait_for_selector("#map [data-segment=recall][data-page]")
-    page.wait_for_selector("#talk .streaming:not([hidden])")
+    until(page, "document.querySelector('#talk .streaming').innerText.length > 150")
     shot(page, "memory")
     assert page.locator("#watch li[data-what=fault]").first.inner_text()
     boat = tutor.machine.ask(wire.Grep(id=0, text="Hermine quay", proc="tutor"), wire.Matched).matches[-1].page
