@@ -93,6 +93,7 @@ def consented(kernel: Kernel, event: Consented) -> Process:
             raise SyscallError("the user does not allow this")
         kernel.iset.carry_out(kernel, proc, what.text, manner.writes(kernel, proc))
     except SyscallError as exc:
+        kernel.note(What.ERROR, proc, text=str(exc))
         tried.failed(kernel, proc, str(exc))
         transcript.tell(kernel, proc, f"error: {exc}", Kind.RESULT, proc.space.group)
     return proc

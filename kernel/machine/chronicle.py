@@ -17,7 +17,7 @@ import msgspec
 
 from kernel import checkpoint, formats, records
 from kernel.errors import BadInput, SyscallError
-from kernel.event import CoreWritten, Fetched, Forked, Imported, Outcome, Spawned, Trapped, What
+from kernel.event import Consented, CoreWritten, Fetched, Imported, Outcome, Spawned, Trapped, What
 from kernel.limits import BLOCKS_MAX
 from kernel.machine.views import LOG_BYTES, LOG_PIECE, REMEMBERED_MAX, By, Remembered
 from kernel.ports import Reads
@@ -32,13 +32,14 @@ class Chronicle:
     def __init__(self, disk: Reads, iset: InstructionSet, pid: int, upto: int = 0) -> None:
         """Where the journal begins. Raises BadInput for a step before that."""
         self._disk, self._iset, self._pid, self._upto = disk, iset, pid, upto
-        tags = [kind.__name__ for kind in (Spawned, Imported, Forked, CoreWritten, Fetched)]
-        self._concerns = re.compile("|".join((*tags, What.FACT, *iset.writers)).encode())
+        tags = [kind.__name__ for kind in (Spawned, Imported, CoreWritten, Fetched, Consented)]
+        self._concerns = re.compile("|".join((*tags, What.FACT, What.FORK, *iset.writers)).encode())
         self._begin()
 
     def _begin(self) -> None:
         self._blocks: dict[int, dict[str, str]] = {}
         self._owners: dict[int, int] = {}  # by thread of the kernel's: for whom it works
+        self._asked: dict[int, str] = {}  # by process, a call that waits for consent
         self.changes: deque[Remembered] = deque(maxlen=REMEMBERED_MAX + BLOCKS_MAX)
         first = self._disk.scan("journal", limit=1)
         self.whole, self._last = False, 0
@@ -78,41 +79,55 @@ class Chronicle:
 
     def _take(self, entry: records.JournalEntry) -> None:
         event, at = entry.event, entry.event.at + entry.event.ahead
-        made = next((note.pid for note in entry.notes if note.what in (What.SPAWN, What.FORK)), 0)
         match event:
-            case Spawned(spec=spec) | Imported(spec=spec) if made and made not in self._blocks:
-                self._blocks[made] = dict(spec.blocks)
-                self._all(made, entry.lsn, at, By.BEGUN)
-            case Forked(pid=parent) if made:
-                self._blocks[made] = dict(self._blocks.get(parent, {}))
-                self._all(made, entry.lsn, at, By.FORK)
+            case Spawned(spec=spec) | Imported(spec=spec):
+                made = next((note.pid for note in entry.notes if note.what is What.SPAWN), 0)
+                if made and made not in self._blocks:
+                    self._blocks[made] = dict(spec.blocks)
+                    self._all(made, entry.lsn, at, By.BEGUN)
             case CoreWritten(pid=pid, block=block, text=text):
                 self._write(Remembered(entry.lsn, at, By.OUTSIDE, block, text), pid)
             case Fetched(pid=thread, pages=pages) if pages:
                 row = self._disk.get("page", records.key(pages[0].page))
                 self._owners[thread] = records.page_of(row, self._disk.get).pid if row is not None else 0
-            case Trapped(outcome=Outcome.SYSCALL):
-                self._instruction(entry, event, at)
+            case Trapped(outcome=Outcome.SYSCALL, pid=pid, text=text):
+                self._instruction(entry, pid, text)
+            case Consented(pid=pid, yes=yes):
+                text = self._asked.pop(pid, "")
+                if yes and text:
+                    self._carried_out(entry, pid, text)
             case _:
                 pass
         for note in entry.notes:
             if note.what is What.FACT and note.pid == self._pid:
                 self._fact(entry.lsn, at, note.pages[0])
+            elif note.what is What.FORK:
+                self._blocks[note.pid] = dict(self._blocks.get(getattr(event, "pid", 0), {}))
+                self._all(note.pid, entry.lsn, at, By.FORK)
 
-    def _instruction(self, entry: records.JournalEntry, event: Trapped, at: int) -> None:
-        """What an instruction wrote: the line of its run names the call, and a failed one has an error."""
-        own = [note for note in entry.notes if note.pid == event.pid]
+    def _instruction(self, entry: records.JournalEntry, pid: int, text: str) -> None:
+        """What an instruction wrote: the line of its run names the call."""
+        own = [note for note in entry.notes if note.pid == pid]
         called = next((note.text.partition(",")[0] for note in own if note.what is What.RUN), "")
-        if called not in self._iset.writers or any(note.what is What.ERROR for note in own):
+        if called not in self._iset.writers:
             return
-        pid = self._owners.get(event.pid, event.pid)
-        by = By.PROCESS if pid == event.pid else By.REFLECTION
+        if any(note.what is What.CALL and note.text.startswith("asked") for note in own):
+            self._asked[pid] = text  # it is carried out when somebody has allowed it
+        else:
+            self._carried_out(entry, pid, text)
+
+    def _carried_out(self, entry: records.JournalEntry, pid: int, text: str) -> None:
+        """An instruction that writes core memory was carried out, unless its step has an error."""
+        if any(note.what is What.ERROR and note.pid == pid for note in entry.notes):
+            return
+        owner, at = self._owners.get(pid, pid), entry.event.at + entry.event.ahead
+        by = By.PROCESS if owner == pid else By.REFLECTION
         try:
-            block, text = self._iset.written(event.text, self._blocks.get(pid, {}))
+            block, said = self._iset.written(text, self._blocks.get(owner, {}))
         except SyscallError:  # what it wrote on is not known here
             self.whole = False
             return
-        self._write(Remembered(entry.lsn, at, by, block, text), pid)
+        self._write(Remembered(entry.lsn, at, by, block, said), owner)
 
     def _write(self, change: Remembered, pid: int) -> None:
         blocks = self._blocks.setdefault(pid, {})

@@ -9,7 +9,7 @@ from drivers.cpu.scripted import echo, play
 from drivers.door.desk import memories
 from kernel import checkpoint
 from kernel.errors import BadInput
-from kernel.event import Checkpointed, CoreWritten, Forked, Killed
+from kernel.event import Checkpointed, Consented, CoreWritten, Forked, Killed
 from kernel.machine.chronicle import Chronicle, newest
 from kernel.machine.views import By, Remembered
 from kernel.ports import Job
@@ -17,6 +17,8 @@ from kernel.spec import digest
 from llmos.mem import log
 from syscalls.table import Table
 from tests.fakes import Rig, op
+from tests.unit.test_family import ALL, machine
+from tests.unit.test_guard import after_reading, policy
 from tests.unit.test_reflection import above, answers, reflects, tell
 
 
@@ -147,3 +149,25 @@ def test_a_long_log_comes_in_parts_that_cut_no_step_in_two() -> None:
     assert ([one.text for one in older], more) == (["1", "1", "0", "1", "2"], False)
     one = len(msgspec.json.encode(Remembered(9, 9, By.OUTSIDE, "a", "4")))
     assert len(newest(found, 9, one)[0]) == 1
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_call_that_waits_for_consent_is_a_version_once_it_is_given(yes: bool) -> None:
+    rig, pid, _ = after_reading(op("core_append", block="human", text="Has a dog."))
+    policy(rig, pid, core_append="ask")
+    rig.say(pid, "read it")
+    assert not told(rig, pid).changes
+    wait = rig.proc(pid).wait
+    assert wait is not None
+    rig.do(Consented(source="user", pid=pid, req=wait.req, yes=yes))
+    assert [(one.by, one.text) for one in told(rig, pid).changes] == [(By.PROCESS, "Has a dog.")] * yes
+    assert told(rig, pid).blocks == rig.proc(pid).spec.blocks
+
+
+def test_a_child_that_a_process_forks_begins_with_what_its_parent_has() -> None:
+    rig = machine(p=[op("core_append", block="human", text="Ana."), op("fork", name="child", task="go on")])
+    pid = rig.spawn("p", ALL)
+    rig.say(pid, "fork")
+    child = rig.kernel.names["p/child"]
+    assert [(one.by, one.block, one.text) for one in told(rig, child).changes] == [(By.FORK, "human", "Ana.")]
+    assert told(rig, child).blocks == rig.proc(child).spec.blocks
