@@ -29,7 +29,7 @@ from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk.lmdb import LmdbDisk
 from drivers.door import socket, wire
 from drivers.door.http import site, token
-from drivers.door.http.given import Http
+from drivers.door.http.given import Http, Live
 from drivers.index.words import WordIndex
 from kernel.boot import Board, boot
 from kernel.process import State
@@ -88,7 +88,7 @@ async def _served(folder: Path, processes: int, pipe: Connection) -> tuple[float
         for number in range(processes):
             await machine.requests.spawn(Spec(f"p{number}"))
         await nursery.start(socket.serve, machine, folder / "kernel.sock")
-        (url,) = await nursery.start(site.serve, machine, folder, Http("127.0.0.1:0"), USERLAND)
+        (url,) = await nursery.start(site.serve, machine, folder, Live(Http("127.0.0.1:0", log="none")), USERLAND)
         pipe.send((url, token.read(folder / token.FILE)))
         await trio.to_thread.run_sync(pipe.recv)  # everybody follows
         first = _resident()

@@ -23,6 +23,21 @@ Sized = Callable[[Sequence[Hit]], list[Hit]]
 """Give hits the tokens of what they show, and of their whole pages."""
 
 
+class Form(msgspec.Struct, frozen=True):
+    """What a message of a process is to be: an object of one of these JSON schemas (as JSON), or with `prose` text."""
+
+    schemas: tuple[str, ...]
+    prose: bool = False  # that begins otherwise than an object
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How one message is to be answered, as far as its sender says; the rest is the process's."""
+
+    form: Form | None = None
+    seed: int | None = None  # of draws: from the same view the same answer, whoever's it is
+    sampling: Sampling | None = None
+
+
 class Job(msgspec.Struct, frozen=True):
     """One dispatch: the prompt as pages and as the ids they make, and how far the CPU may go."""
 
@@ -38,6 +53,7 @@ class Job(msgspec.Struct, frozen=True):
     apart: bool = False  # another prompt than the process's own, whose KV is to be kept
     sampling: Sampling | None = None  # what was chosen of how words are drawn; the rest is the settings' or the model's
     thought: Thought | None = None  # what may come before the instruction, beside `reply`; None: nothing
+    seed: int | None = None  # of this run's draws; None: the settings' one, which differs by process and instruction
 
     @property
     def kv(self) -> int:
@@ -101,6 +117,10 @@ class Cpu(Protocol):
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of `ids`; broken UTF-8 becomes U+FFFD."""
+        ...
+
+    def holds(self, grammar: str) -> str:
+        """Why what it emits cannot be held to a grammar of a client's making, in one line; "": it can. Any thread."""
         ...
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:

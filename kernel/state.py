@@ -22,7 +22,7 @@ from kernel.memory.measure import Costs, Measure
 from kernel.memory.page import UNRANKED, Page
 from kernel.memory.pager import Budgets
 from kernel.memory.policy import Policy, make
-from kernel.ports import Record
+from kernel.ports import Form, Record
 from kernel.process import Process, Timer
 from kernel.records import Counters, JournalEntry, Shared
 from kernel.scheduler import Scheduler
@@ -104,8 +104,12 @@ class InstructionSet(Protocol):
         """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
         ...
 
-    def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
-        """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
+    def grammar(self, mask: Iterable[str], encoding: str, form: Form | None = None) -> str | None:
+        """Lark grammar of what a process with `mask` may emit; None: any non-empty text. `form`: of its messages."""
+        ...
+
+    def plain(self, text: str, encoding: str) -> str:
+        """An instruction whose message was held to a form, as one that has it as text; any other as it is."""
         ...
 
     def manual(self, mask: Iterable[str], encoding: str, form: str) -> str:

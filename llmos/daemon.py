@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from drivers.door import wire
-from drivers.door.http.given import Http
+from drivers.door.http.given import Http, Live
 from kernel.errors import BadInput, KernelError
 from llmos.ask import SOCKET, Disconnected
 from llmos.client import connect
@@ -203,15 +203,39 @@ async def follow_index(directory: Path) -> None:
                 await trio.sleep(0.5)
 
 
+def read_again(directory: Path, said: Options, options: Options, http: Live) -> str:
+    """Read llmos.toml again, and put in force what can be: what that is, and what waits for a restart, in one line.
+
+    `said`: on the command line; `options`: what the daemon was started with. A file that is wrong changes nothing.
+    """
+    from llmos import config
+
+    try:
+        new = config.over(said, directory)
+    except KernelError as exc:
+        return f"nothing is changed: {exc}"
+    fields = [name for name in Http.__struct_fields__ if getattr(new.http, name) != getattr(http.now, name)]
+    late = [f"http.{name}" for name in fields if name == "listen"]
+    late += [f"boot.{name}" for name in ("model", "cpu") if getattr(new, name) != getattr(options, name)]
+    late += sorted({change.partition("=")[0] for change in set(new.changes) ^ set(options.changes)})
+    http.now = msgspec.structs.replace(new.http, listen=http.now.listen)
+    now = [f"http.{name}" for name in fields if name != "listen"]
+    waits = f"; {', '.join(late)}: at the next start" if late else ""
+    return f"{config.NAME} is read again; in force: {', '.join(now) or 'nothing new'}{waits}"
+
+
 async def foreground(directory: Path, options: Options) -> None:
     """Be the daemon, until SIGTERM, SIGINT or a client stops it: what runs is drained. A second signal does not wait.
+
+    SIGHUP has it read llmos.toml again.
 
     Raises BadInput in one line if it cannot start.
     """
     from llmos import config
     from llmos.init import serve
 
-    options = config.over(options, directory)
+    said, options = options, config.over(options, directory)
+    http = Live(options.http)
     ready = trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -230,6 +254,11 @@ async def foreground(directory: Path, options: Options) -> None:
                     await client.ask(wire.Stop(id=0), wire.Ok)
             except KernelError:  # it cannot be asked: what is committed is safe all the same
                 nursery.cancel_scope.cancel()
+
+        async def read_again_on_signals() -> None:
+            with trio.open_signal_receiver(signal.SIGHUP) as signals:
+                async for _ in signals:
+                    show(f"llmos: {read_again(directory, said, options, http)}", flush=True)
 
         async def greet() -> None:
             await ready.wait()
@@ -254,7 +283,8 @@ async def foreground(directory: Path, options: Options) -> None:
             ready.set()
 
         nursery.start_soon(stop_on_signals)
+        nursery.start_soon(read_again_on_signals)
         nursery.start_soon(greet)
-        await serve(directory, options.model, options.window, options.cpu, list(options.changes), up, options.http)
+        await serve(directory, options.model, options.window, options.cpu, list(options.changes), up, http)
         nursery.cancel_scope.cancel()
     show("llmos: stopped", flush=True)

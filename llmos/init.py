@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from drivers.door.http.given import Http, Userland
+from drivers.door.http.given import Live, Userland
 from drivers.remote.address import embedder, remote
 from kernel import formats
 from kernel.boot import Board, boot
@@ -227,7 +227,7 @@ async def serve(
     cpu: str | None,
     changes: list[str],
     ready: Callable[[list[str]], None],
-    http: Http | None = None,
+    http: Live | None = None,
 ) -> None:
     """The daemon: a machine and its doors, until a signal or a client stops it. After a panic it boots again.
 
@@ -252,9 +252,9 @@ async def serve(
             show(f"llmos: panic: {_first(panics)}; booting again from the last commit", flush=True)
 
 
-async def _served(nursery: trio.Nursery, machine: Machine, directory: Path, http: Http | None) -> list[str]:
+async def _served(nursery: trio.Nursery, machine: Machine, directory: Path, http: Live | None) -> list[str]:
     """Open the HTTP door, if one is wanted; its URLs."""
-    if http is None or not http.listen:
+    if http is None or not http.now.listen:
         return []
     try:
         from drivers.door.http.site import serve as serve_http

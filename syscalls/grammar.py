@@ -3,40 +3,93 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from kernel.ports import Form
 from syscalls.abi import SYSCALLS, TRAP_MARK
+
+_BEGINS: Final = "{\\s"  # what text does not begin with, where an object would
+_TIGHT: Final = {"x-guidance": {"whitespace_flexible": False}}
+_NOTHING: Final = msgspec.Raw(b'""')
 
 
 @functools.lru_cache(maxsize=256)
-def grammar(mask: tuple[str, ...], encoding: str) -> str | None:
-    """Lark of one instruction; None where any non-empty text is one (prose of a process that may only speak)."""
+def grammar(mask: tuple[str, ...], encoding: str, form: Form | None = None) -> str | None:
+    """Lark of one instruction; None where any non-empty text is one (prose of a process that may only speak).
+
+    `form`: what its message is to be; in JSON it stands in the place of the text (see `plain`).
+    """
     prose = encoding == "prose"
-    if prose and mask == ("send_message",):
+    only = mask == ("send_message",)
+    if prose and only and form is None:
         return None
     calls = [name for name in SYSCALLS if name in mask]
-    rules = [f"{name}: {' | '.join(f'%json {schema}' for schema in _schemas(name))}" for name in calls]
+    rules = [
+        f"{name}: {' | '.join(f'%json {schema}' for schema in _schemas(name, None if prose else form))}"
+        for name in calls
+    ]
     call = " | ".join(calls)
     if not prose:
         return "\n".join([f"start: {call}", *rules])
-    if "send_message" not in mask:
-        return "\n".join([f'start: "{TRAP_MARK}" call', f"call: {call}", *rules])
-    return "\n".join(
-        [f'start: prose | "{TRAP_MARK}" call', f"prose: /[^{TRAP_MARK}](.|\\n)*/", f"call: {call}", *rules]
-    )
+    said = []
+    if "send_message" in mask:
+        if form is not None:
+            said.append(f"said: {' | '.join(f'%json {_compact(schema)}' for schema in form.schemas)}")
+        if form is None or form.prose:
+            said.append(f"prose: /[^{TRAP_MARK}{'' if form is None else _BEGINS}](.|\\n)*/")
+    starts = [rule.partition(":")[0] for rule in said] + ([] if only else [f'"{TRAP_MARK}" call'])
+    return "\n".join([f"start: {' | '.join(starts)}", *said, *([] if only else [f"call: {call}", *rules])])
 
 
-def _schemas(name: str) -> list[str]:
+def plain(text: str, encoding: str) -> str:
+    """An instruction in which an object stands as what is said, as one that has it as text; any other as it is."""
+    if encoding == "prose":
+        return text
+    try:
+        call = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
+    said = bytes(call.get("text", _NOTHING))
+    if bytes(call.get("op", _NOTHING)) != b'"send_message"' or said.startswith(b'"'):
+        return text
+    return msgspec.json.encode({**call, "text": said.decode()}).decode()
+
+
+def _compact(schema: str) -> str:
+    """A schema of a client's, without free whitespace."""
+    return _json({**msgspec.json.decode(schema), **_TIGHT})
+
+
+def _json(schema: dict[str, Any]) -> str:
+    """A schema as it stands in Lark: no text of a client's in it reads as a term."""
+    return msgspec.json.encode(schema).decode().replace("%", "\\u0025")
+
+
+def _schemas(name: str, form: Form | None) -> list[str]:
     """JSON schemas of one syscall, without references and without free whitespace: one for each of its `one_of`."""
     schema = msgspec.json.schema(SYSCALLS[name])
     flat = _inline(schema, schema.get("$defs", {}))
     flat.pop("$defs", None)
     flat["additionalProperties"] = False
-    flat["x-guidance"] = {"whitespace_flexible": False}
+    flat |= _TIGHT
+    if form is not None and name == "send_message":
+        flat = _formed(flat, form)
     one_of = SYSCALLS[name].one_of
-    return [msgspec.json.encode(_needing(flat, field, one_of)).decode() for field in one_of or ("",)]
+    return [_json(_needing(flat, field, one_of)) for field in one_of or ("",)]
+
+
+def _formed(schema: dict[str, Any], form: Form) -> dict[str, Any]:
+    """A schema of speech in which what is said is an object; what that refers to stands at the root."""
+    named: dict[str, Any] = {}
+    said: list[Any] = [schema["properties"]["text"]] if form.prose else []
+    for one in form.schemas:
+        wanted = msgspec.json.decode(one)
+        named |= wanted.pop("$defs", {})
+        said.append(wanted)
+    fields = {**schema["properties"], "text": said[0] if len(said) == 1 else {"anyOf": said}}
+    return {**schema, "properties": fields, **({"$defs": named} if named else {})}
 
 
 def _needing(schema: dict[str, Any], field: str, one_of: tuple[str, ...]) -> dict[str, Any]:

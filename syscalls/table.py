@@ -13,6 +13,7 @@ from typing import Any, Final, get_type_hints
 
 from kernel import capabilities, guard
 from kernel.errors import KernelPanic, SyscallError
+from kernel.ports import Form
 from kernel.process import REFLECTION, SUMMARY, Process
 from kernel.state import Kernel
 from syscalls import abi, family, grammar, interrupts, manual, memory, messages, process, reflection, time, words
@@ -95,9 +96,13 @@ class Table:
         """All but what is given by name, or speech alone for a model too small to choose: it always calls, or never."""
         return abi.FULL if full else ("send_message",)
 
-    def grammar(self, mask: Iterable[str], encoding: str) -> str | None:
+    def grammar(self, mask: Iterable[str], encoding: str, form: Form | None = None) -> str | None:
         """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
-        return grammar.grammar(tuple(mask), encoding)
+        return grammar.grammar(tuple(mask), encoding, form)
+
+    def plain(self, text: str, encoding: str) -> str:
+        """An instruction whose message was held to a form, as one that has it as text."""
+        return grammar.plain(text, encoding)
 
     def manual(self, mask: Iterable[str], encoding: str, form: str) -> str:
         """The manual that the model reads."""

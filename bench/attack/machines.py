@@ -20,7 +20,7 @@ from bench.attack.surface import Died, Wrong, instead
 from drivers.cpu.scripted import ScriptedCpu, echo
 from drivers.disk.lmdb import LmdbDisk, LmdbReader
 from drivers.door import socket
-from drivers.door.http.given import Http, Userland
+from drivers.door.http.given import Http, Live, Userland
 from drivers.embed.wordllama import WordLlamaEmbedder
 from drivers.index.words import WordIndex
 from kernel import core
@@ -144,7 +144,9 @@ class Served:
             if self._web:
                 from drivers.door.http import site
 
-                (self.url,) = await nursery.start(site.serve, machine, self.folder, Http("127.0.0.1:0"), USERLAND)
+                (self.url,) = await nursery.start(
+                    site.serve, machine, self.folder, Live(Http("127.0.0.1:0", log="none")), USERLAND
+                )
             self._machine, self._token = machine, trio.lowlevel.current_trio_token()
             self._ready.set()
             await machine.stopped()

@@ -22,6 +22,7 @@ class VoicedCpu:
         self.encoding, self.full_mask, self.frame = script.encoding, script.full_mask, script.frame
         self.manner = script.manner
         self.measure_id, self.tokenize, self.detokenize = script.measure_id, script.tokenize, script.detokenize
+        self.holds = script.holds
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         """See ports.Cpu."""

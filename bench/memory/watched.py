@@ -30,6 +30,7 @@ class WatchedCpu:
         self.encoding, self.full_mask, self.frame = inner.encoding, inner.full_mask, inner.frame
         self.manner = inner.manner
         self.measure_id, self.tokenize, self.detokenize = inner.measure_id, inner.tokenize, inner.detokenize
+        self.holds = inner.holds
         self.expect, self.fork, self.forget = inner.expect, inner.fork, inner.forget
         self.preempt, self.close = inner.preempt, inner.close
         self.jobs: list[Job] = []

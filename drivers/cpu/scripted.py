@@ -85,8 +85,11 @@ class ScriptedCpu:
         kv: int = KV_TOKENS,
         clock: Callable[[], int] = passing,
         thinks: bool = False,
+        holds: bool = False,
     ) -> None:
+        """`holds`: whether the program is one that keeps to whatever grammar it is given."""
         self.frame = THINKING if thinks else FRAME
+        self._holds = holds
         self.program, self.slots, self.encoding = program, slots, encoding
         self.token_s, self.failures, self._now = token_s, failures, clock
         self._stop = [threading.Event() for _ in range(slots)]
@@ -116,6 +119,10 @@ class ScriptedCpu:
         """The text of ids; frame ids have none."""
         pieces = [(one & 0xFFFFFF).to_bytes(one >> 24, "big") for one in ids if one < CONTROL]
         return b"".join(pieces).decode("utf-8", "replace")
+
+    def holds(self, grammar: str) -> str:
+        """A script says what it says."""
+        return "" if self._holds else "nothing holds the scripted CPU to a form"
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         """Any window fits."""

@@ -43,6 +43,7 @@ from kernel.machine.latency import Latency
 from kernel.machine.pages import Pages
 from kernel.machine.reaper import Reaper
 from kernel.machine.requests import Answer, Readers, Requests, Waiter
+from kernel.machine.wishes import Wishes
 from kernel.ports import Disk, Index, Post, Record, Streamed
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
@@ -130,6 +131,7 @@ class Machine:
             reap=self.reaper.reap,
         )
         self.accessed = Accessed(kernel, self.pages)
+        self.wishes = Wishes(kernel, cpus, iset)
         self.latency = Latency()
         self.watch: Watch = unwatched
         self.around_commit: Callable[[], AbstractContextManager[None]] = nullcontext  # entered for each transaction
@@ -274,7 +276,7 @@ class Machine:
                 if instead is None:
                     continue
                 event = msgspec.structs.replace(instead, at=event.at, ahead=event.ahead, n=event.n)
-            event = self.accessed.marked(documents.cited(event, self.disk))
+            event = self.accessed.marked(documents.cited(self.wishes.told(event), self.disk))
             try:
                 step = core.step(self.kernel, event)
             except KernelPanic as exc:
@@ -361,4 +363,4 @@ class Machine:
         if said and self._shown.get(run.pid) != run.tag:  # a new attempt: what is committed is said again
             self.stream(Streamed(run.tag, 0, self.cpus.of[run.model].detokenize(run.ids)))
         self._shown[run.pid] = run.tag
-        self.cpus.start(self.pages.job(run))
+        self.cpus.start(self.pages.job(run, self.wishes.of(run.pid)))

@@ -21,7 +21,8 @@ from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
 from kernel.memory.page import UNRANKED, Kind, Origin, Page, Placed, Role
 from kernel.memory.prompt import labelled, line
-from kernel.ports import Disk, Job, Record
+from kernel.ports import Disk, Job, Record, Wish
+from kernel.sampling import Sampling
 from kernel.state import InstructionSet
 
 READ_AS = {
@@ -86,26 +87,32 @@ class Pages:
         }
         return [self._kept[one].page.origin if one in self._kept else found.get(one) for one in numbers]
 
-    def job(self, run: Run) -> Job:
-        """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt)."""
+    def job(self, run: Run, wish: Wish | None = None) -> Job:
+        """What a CPU is to do: the pages of a run with their ids, its prompt and its grammar. O(prompt).
+
+        `wish`: of whom it answers.
+        """
         visible = self._visible([placed.page for placed in run.pages], run.model)
         pages = tuple(self._placed(one, run.model, at) for one, at in zip(visible, run.pages, strict=True))
+        wish = wish or Wish()
         name = (run.calls, run.encoding)
         if name not in self._grammars:
-            self._grammars[name] = self._iset.grammar(run.calls, run.encoding)
+            self._grammars[name] = self._iset.grammar(*name)
+        form, chosen = wish.form, wish.sampling.chosen() if wish.sampling is not None else {}
         return Job(
             slot=run.slot,
             tag=run.tag,
             pages=pages,
             prompt=self._layouts[run.model].render(pages, thinks=run.thought is not None),
             ids=run.ids,
-            grammar=self._grammars[name],
+            grammar=self._grammars[name] if form is None else self._iset.grammar(*name, form),
             quantum=run.quantum,
             reply=run.reply,
             window=run.window,
             apart=run.apart,
-            sampling=run.sampling,
+            sampling=msgspec.structs.replace(run.sampling or Sampling(), **chosen) if chosen else run.sampling,
             thought=run.thought,
+            seed=wish.seed,
         )
 
     def _placed(self, visible: Visible, model: str, placed: Placed) -> Visible:

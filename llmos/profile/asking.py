@@ -59,6 +59,7 @@ class GuidedCpu:
         self.encoding, self.full_mask, self.frame = cpu.encoding, cpu.full_mask, cpu.frame
         self.manner = cpu.manner
         self.measure_id, self.tokenize, self.detokenize = cpu.measure_id, cpu.tokenize, cpu.detokenize
+        self.holds = cpu.holds
         self.expect, self.fork, self.forget = cpu.expect, cpu.fork, cpu.forget
         self.preempt, self.close = cpu.preempt, cpu.close
         self._cpu, self._mark = cpu, TRAP_MARK if encoding == "prose" else ""

@@ -82,6 +82,9 @@ class FaultyCpu:
     def detokenize(self, ids: Sequence[int]) -> str:
         return self._cpu.detokenize(ids)
 
+    def holds(self, grammar: str) -> str:
+        return self._cpu.holds(grammar)
+
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         self._post = post
         self._cpu.open(window, post, stream)

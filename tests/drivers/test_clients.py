@@ -15,7 +15,7 @@ import trio
 
 from drivers.cpu.scripted import echo
 from drivers.disk.memory import MemoryDisk
-from drivers.door.http.given import Http
+from drivers.door.http.given import Http, Live
 from drivers.door.http.openai import past
 from drivers.door.http.openai.making import Making
 from kernel.machine import views
@@ -238,7 +238,7 @@ async def test_a_crash_leaves_no_fork_of_a_side_request(tmp_path: Path) -> None:
     async with served(tmp_path) as door:
         await door.machine.requests.spawn(Spec("main"))
         await door.machine.requests.fork("main", "~0123456789abcdef")
-        await Making(door.machine, Http()).swept()
+        await Making(door.machine, Live(Http())).swept()
         assert names(door.machine) == ["main"]
 
 
@@ -333,25 +333,10 @@ async def test_stop_and_max_tokens_cut_what_the_client_gets_and_the_conversation
     assert names(door.machine) == ["main"]
 
 
-async def test_how_words_are_drawn_becomes_the_processs_and_a_seed_is_the_machines(door: Served) -> None:
-    def talk(client: openai.OpenAI) -> None:
-        assert told(client, [user("one")], seed=5)  # without draws a seed says nothing
-        assert told(client, [user("two")], temperature=0.7, top_p=0.9)
-        with pytest.raises(openai.BadRequestError, match=r"all draws here are by \d+"):
-            told(client, [user("three")], seed=5)
-        with pytest.raises(openai.BadRequestError, match="must be a number from 0 to 2"):
-            told(client, [user("three")], temperature=3)
-
-    await with_openai(door, talk)
-    sampling = door.machine.kernel.procs[1].spec.sampling
-    assert sampling is not None
-    assert (sampling.temperature, sampling.top_p) == (0.7, 0.9)
-
-
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools: a process calls its own syscalls"),
-    ({"tool_choice": "required"}, "tool_choice: a process calls its own syscalls"),
-    ({"response_format": {"type": "json_object"}}, "response_format: a reply here is prose"),
+    ({"functions": [{"name": "f"}]}, "functions: functions of a client's are said as tools"),
+    ({"tool_choice": "required"}, "tool_choice: names no function"),
+    ({"response_format": {"type": "json_object"}}, "response_format: nothing holds the scripted CPU"),
     ({"n": 2}, "n: a process says one thing"),
     ({"logprobs": True}, "logprobs: cannot be chosen here"),
     ({"frequency_penalty": 0.5}, "frequency_penalty: cannot be chosen here"),
@@ -360,7 +345,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"max_tokens": 0}, "max_tokens: must be a number of tokens"),
     ({"messages": []}, "messages: must be a list of messages"),
     ({"messages": [assistant("hi")]}, "messages: must end with a message of the user's"),
-    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, r"messages\[0\]: a process calls its own"),
+    ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, r"messages\[0\]: must be a message of"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, r"messages\[0\]: a process reads text"),
     ({"messages": [user("  ")]}, "the message is empty"),
     ({"messages": [user("word " * 3_000)]}, r"the message has 5000 tokens; at most \d+ are allowed with window 2048"),
@@ -540,7 +525,7 @@ async def test_a_kernel_that_stops_says_so_to_those_who_wait_and_gives_the_answe
     disk, slow, failures = MemoryDisk(), lambda job: echo(job).replace("you said", "word " * 200), []
 
     def ask(client: openai.OpenAI, *, stream: bool) -> None:
-        asked: Any = {"model": "main", "messages": [user(f"hello, stream {stream}")], "stream": stream}
+        asked: Any = {"model": ("main", "other")[stream], "messages": [user(f"stream {stream}")], "stream": stream}
         try:
             found = client.chat.completions.create(**asked)
             pieces = list(found) if stream else []
@@ -555,17 +540,38 @@ async def test_a_kernel_that_stops_says_so_to_those_who_wait_and_gives_the_answe
             for stream in (False, True):
                 nursery.start_soon(with_openai, door, partial(ask, stream=stream))
             with trio.fail_after(10):
-                while sum(proc.accounts.turns for proc in door.machine.kernel.procs.values()) < 1:
+                while sum(proc.accounts.turns for proc in door.machine.kernel.procs.values()) < 2:
                     await trio.sleep(0.01)
             await trio.sleep(0.3)
             door.machine.stop()
     assert len(failures) == 2
     assert all("the kernel is stopping" in str(failure) for failure in failures), failures
     async with served(tmp_path, echo, disk=disk) as door:
-        assert "hello, stream False" in await with_openai(
-            door, lambda client: told(client, [user("hello, stream False")])
-        )
-        assert sorted(heard(door.machine)) == ["hello, stream False", "hello, stream True"]
+        assert "stream False" in await with_openai(door, lambda client: told(client, [user("stream False")]))
+        assert (heard(door.machine), heard(door.machine, "other")) == (["stream False"], ["stream True"])
+
+
+async def test_a_kernel_that_stops_says_so_to_those_whose_turn_had_not_come(tmp_path: Path) -> None:
+    failures: list[str] = []
+    async with served(tmp_path, lambda job: echo(job).replace("you said", "word " * 200), token_s=0.01) as door:
+        await door.machine.requests.spawn(Spec("main"))
+
+        async def ask(number: int) -> None:
+            with pytest.raises(openai.APIStatusError) as failed:
+                await with_openai(door, lambda client: told(client, [user(f"message {number}")]))
+            failures.append(str(failed.value))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(ask, number)
+            with trio.fail_after(10):
+                while not door.machine.kernel.procs[1].accounts.turns:
+                    await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            assert len(heard(door.machine)) == 1  # the others are told that theirs did not come
+            door.machine.stop()
+    assert len(failures) == 3
+    assert all("the kernel is stopping" in failure for failure in failures), failures
 
 
 def test_a_past_is_a_digest_of_what_the_client_says() -> None:
@@ -592,3 +598,27 @@ async def test_thirty_that_hang_up_at_any_time_leave_a_door_that_serves(tmp_path
             for number in range(30):
                 nursery.start_soon(ask, number)
         assert await with_openai(door, lambda client: told(client, [user("hello")])) == "you said: hello"
+
+
+async def test_a_chat_of_open_webuis_is_remembered_once_and_its_side_requests_never(door: Served) -> None:
+    asked = json.loads((Path(__file__).parents[1] / "fixtures" / "openwebui.json").read_text())
+    answer = ""
+    async with door.client(**asked["headers"]) as client:
+        for one in asked["requests"]:
+            if "get" in one:
+                assert "main" in [model["id"] for model in (await client.get(one["get"])).json()["data"]]
+                continue
+            body = json.dumps(one["body"]).replace("{answer}", answer).replace("{said}", "Where is the boat?")
+            found = await client.post("/v1/chat/completions", content=body)
+            assert found.status_code == 200, (one["what"], found.text)
+            if not one["body"]["stream"]:
+                assert found.json()["choices"][0]["message"]["content"], one["what"]
+                continue
+            lines = [line.removeprefix("data: ") for line in found.text.splitlines() if line.startswith("data: ")]
+            assert lines[-1] == "[DONE]"
+            chunks = [json.loads(line) for line in lines[:-1]]
+            assert (chunks[-1]["choices"], chunks[-1]["usage"]["completion_tokens"] > 0) == ([], True)
+            answer = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1])
+    assert heard(door.machine) == ["Where is the boat?", "And whose is it?"]
+    assert answer == "you said: And whose is it?"
+    assert names(door.machine) == ["main"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import re
 import socket
@@ -16,11 +17,15 @@ import httpx2
 import msgspec
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 
 from drivers.door import wire
 from drivers.door.http import native, openapi, server, token
-from drivers.door.http.given import Http, address
+from drivers.door.http.access import Access
+from drivers.door.http.errors import Refusal
+from drivers.door.http.given import Http, Live, address
 from kernel.errors import BadInput
+from kernel.text import UNSEEN
 from llmos import connect
 from llmos.ask import Refused
 from llmos.remote import READS, Machine
@@ -63,8 +68,8 @@ async def raw(door: Served, sent: bytes, patience_s: float = 5.0) -> bytes:
 
 ROUTES = [("get", f"/api/{wire.op(kind)}") for kind in wire.READS]
 ROUTES += [("post", f"/api/{wire.op(kind)}") for kind in native.CHANGES]
-ROUTES += [("get", "/api/events"), ("get", "/openapi.json"), ("get", "/nowhere"), ("get", "/login"), ("delete", "/")]
-ROUTES += [("get", "/"), ("get", "/page/main.js"), ("get", "/page/scenarios.json"), ("post", "/login")]
+ROUTES += [("get", path) for path in ("/api/events", "/openapi.json", "/metrics", "/nowhere", "/login")]
+ROUTES += [("delete", "/"), ("get", "/"), ("get", "/page/main.js"), ("get", "/page/scenarios.json"), ("post", "/login")]
 
 
 @pytest.mark.parametrize(
@@ -527,3 +532,60 @@ async def test_an_error_that_nobody_foresaw_is_500_and_the_machine_goes_on(
         assert (response.status_code, error["type"]) == (500, "server_error")
         assert error["request_id"] in capsys.readouterr().err
         assert (await client.get("/api/info")).status_code == 200
+
+
+async def test_metrics_are_what_prometheus_reads_and_count_what_was_done(door: Served) -> None:
+    async with door.client() as client:
+        await told(client, "hello", "m1")
+        await client.get("/nowhere")
+        response = await client.get("/metrics")
+        assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    found = {family.name: family for family in text_string_to_metric_families(response.text)}
+    assert all(family.documentation for family in found.values())
+
+    def value(name: str, family: str = "", **labels: str) -> float:
+        samples = found[family or name.removesuffix("_total")].samples
+        return next(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+    accounts = door.machine.kernel.procs[1].accounts
+    assert value("llmos_processes", state="idle") == 1
+    assert value("llmos_tokens_total", kind="prefill") == accounts.prefill > 0
+    assert value("llmos_tokens_total", kind="generated") == accounts.emitted > 0
+    assert (value("llmos_turns_total"), value("llmos_messages_total")) == (1, 1)
+    assert value("llmos_http_requests_total", status="404") == 1
+    assert value("llmos_interrupts_total", line="user") == 1
+    for name in ("llmos_interrupt_to_delivery_seconds", "llmos_interrupt_to_token_seconds"):
+        buckets = [one for one in found[name].samples if one.name.endswith("_bucket") and one.labels["line"] == "user"]
+        counts = [one.value for one in buckets]
+        assert counts == sorted(counts)
+        assert (buckets[-1].labels["le"], counts[-1]) == ("+Inf", 1)
+        assert value(f"{name}_count", name, line="user") == 1
+
+
+@pytest.mark.parametrize(("which", "paths"), [("all", 3), ("errors", 2), ("none", 0)])
+async def test_each_line_of_the_log_names_its_request_and_none_has_a_query(
+    tmp_path: Path, which: Any, paths: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with served(tmp_path, given=Http("127.0.0.1:0", log=which)) as door, door.client() as client:
+        asked = [
+            await client.get("/api/info"),
+            await client.get("/api/%1b[2Jevil?token=secret"),
+            await client.get("/api/ps", headers={"authorization": "Bearer no"}),
+        ]
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    shown = [(one["request_id"], one["status"]) for one in lines]
+    assert shown == [(one.headers["x-request-id"], one.status_code) for one in asked[3 - paths :]]
+    for one in lines:
+        assert one["event"] == "request"
+        assert "secret" not in str(one)
+        assert not UNSEEN.search(one["path"])
+
+
+async def test_hosts_and_origins_are_as_they_are_now(door: Served, tmp_path: Path) -> None:
+    live = Live(Http("127.0.0.1:0"))
+    access = Access(tmp_path / token.FILE, live)
+    bearer = {"authorization": f"Bearer {door.token}", "host": "late.lan"}
+    with pytest.raises(Refusal, match="this is not 'late.lan'"):
+        access.check("GET", "/api/ps", bearer)
+    live.now = Http("127.0.0.1:0", hosts=("Late.lan",), origins=("https://late.example",))
+    access.check("GET", "/api/ps", {**bearer, "origin": "https://late.example"})

@@ -13,7 +13,7 @@ import trio
 from drivers.cpu.scripted import Program, ScriptedCpu, echo
 from drivers.disk.memory import MemoryDisk
 from drivers.door.http import site, token
-from drivers.door.http.given import Http, Userland
+from drivers.door.http.given import Http, Live, Userland
 from drivers.embed.wordllama import WordLlamaEmbedder
 from kernel.boot import Board, boot
 from kernel.machine.loop import Machine
@@ -66,7 +66,7 @@ async def served(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(machine.run)
         try:
-            urls = await nursery.start(site.serve, machine, directory, given or Http("127.0.0.1:0"), USERLAND)
+            urls = await nursery.start(site.serve, machine, directory, Live(given or Http("127.0.0.1:0")), USERLAND)
             yield Served(machine, urls[0], token.read(directory / token.FILE), driver)
         finally:
             machine.stop()

@@ -52,6 +52,8 @@ MODELS: Final = (
     "embedder",
 )
 ROLES: Final = ("user", "assistant", "system", "developer", "tool", "", None)
+SCHEMA: Final = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
+TOOL: Final = {"type": "function", "function": {"name": "f", "description": "does", "parameters": SCHEMA}}
 EXTRA: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("stream", (True, False, "yes")),
     ("max_tokens", (1, 5, 0, -1, 1 << 70, 1.5)),
@@ -59,8 +61,11 @@ EXTRA: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("temperature", (0, 0.5, 2, 9, "hot", None)),
     ("seed", (1, 1 << 80, "s")),
     ("n", (1, 2)),
-    ("tools", ([], [{"type": "function"}], "x")),
-    ("response_format", ({"type": "text"}, {"type": "json_object"})),
+    ("tools", ([], [{"type": "function"}], "x", [TOOL], [TOOL, TOOL], [{"name": "f", "input_schema": SCHEMA}])),
+    ("tool_choice", ("auto", "none", "required", {"type": "any"}, {"type": "function", "name": "f"}, 3)),
+    ("response_format", ({"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {}})),
+    ("text", ({"format": {"type": "json_schema", "schema": SCHEMA}}, {"format": 1}, 2)),
+    ("system", ("Be brief.", [{"type": "text", "text": "Be brief."}], 5)),
     ("stream_options", ({"include_usage": True}, 3)),
     ("previous_response_id", ("resp_nobody", "", 1)),
     ("conversation", ("conv_1", "conv_99", {"id": "conv_2"}, {"id": 1}, "x")),
@@ -192,6 +197,7 @@ class _Attack:
             messages.append({"role": "user", "content": draw.choice(values.TEXTS)})
         kinds: list[tuple[str, dict[str, Any]]] = [
             ("/v1/chat/completions", {"messages": messages}),
+            ("/v1/messages", {"messages": messages, "max_tokens": 9}),
             ("/v1/responses", {"input": draw.choice([messages, texts[0]])}),
             ("/v1/embeddings", {"input": draw.choice([texts, texts[0], [], 5])}),
             ("/v1/conversations", {}),

@@ -32,6 +32,7 @@ from drivers.cpu.llama.buffers import Buffers
 from drivers.cpu.llama.cells import KvCells
 from drivers.cpu.llama.context import Context
 from drivers.cpu.llama.cores import Cores
+from drivers.cpu.llama.grammars import unfit
 from drivers.cpu.llama.model import Model
 from drivers.cpu.llama.sizes import sizes
 from drivers.cpu.llama.slots import Slots
@@ -86,6 +87,10 @@ class LlamaCpu:
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of `ids`: see Vocabulary.detokenize. Any thread."""
         return self.vocabulary.detokenize(ids)
+
+    def holds(self, grammar: str) -> str:
+        """What llguidance has against a grammar. Any thread."""
+        return unfit(grammar)
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         """Make room for `window` tokens a slot and start the engine. Raises BadInput if model or memory cannot."""

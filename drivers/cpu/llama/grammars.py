@@ -20,6 +20,12 @@ from kernel.errors import DeviceError
 KEPT_MAX: Final = 64  # one a capability mask
 
 
+def unfit(grammar: str) -> str:
+    """What is wrong with a grammar, whatever the vocabulary, in one line; "": nothing. Any thread."""
+    found = str(llguidance.LLMatcher.validate_grammar(grammar)).splitlines()
+    return found[0].partition(": ")[2] or found[0] if found else ""
+
+
 class Grammars:
     """Not for several threads at once."""
 

@@ -174,7 +174,8 @@ class Run:
         for one, logit in kept.items():
             logits[one] = logit
         job, matcher = self.job, None if thought.inside else self._matcher
-        chance = sampler.draw(self._seed, job.pid, job.instr, len(self.ids))
+        whose = (self._seed, job.pid, job.instr) if job.seed is None else (job.seed, 0, 0)
+        chance = sampler.draw(*whose, len(self.ids))
         # A penalty would bend a grammar's punctuation.
         said: Sequence[int] = ()
         if matcher is None:

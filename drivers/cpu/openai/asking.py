@@ -125,10 +125,19 @@ def constrained(may: Allowed, constraint: Constraint) -> dict[str, Any]:
     """The fields of a request that hold the answer to what may be emitted; none for prose."""
     if may.prose or not may.schemas or constraint is Constraint.NONE:
         return {}
+    if constraint is Constraint.TOOLS and any("op" not in schema.get("properties", {}) for schema in may.schemas):
+        return {}  # what a client wants is no call
     if constraint is Constraint.TOOLS:
         return {"tools": [_tool(*of) for of in _by_name(may.schemas).items()], "tool_choice": "required"}
-    schema = may.schemas[0] if len(may.schemas) == 1 else {"anyOf": list(may.schemas)}
+    schema = may.schemas[0] if len(may.schemas) == 1 else _any_of(may.schemas)
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "instruction", "schema": schema}}}
+
+
+def _any_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Schemas as alternatives; what they refer to stands at the root."""
+    named = {name: spec for schema in schemas for name, spec in schema.get("$defs", {}).items()}
+    found = [{key: spec for key, spec in schema.items() if key != "$defs"} for schema in schemas]
+    return {"anyOf": found, **({"$defs": named} if named else {})}
 
 
 def thinking(job: Job) -> dict[str, Any]:
@@ -164,7 +173,8 @@ def drawn(job: Job, settings: CpuSettings, dialect: Dialect, *, prose: bool) -> 
     if found.get("temperature") != 0:
         names = ("top_p", *(("top_k", "min_p") if dialect.more else ()))
         found |= {name: how[name] for name in names if name in how}
-        found["seed"] = (settings.seed * 1_000_003 + job.pid * 8_191 + job.instr) & 0x7FFFFFFF
+        seed = settings.seed * 1_000_003 + job.pid * 8_191 + job.instr if job.seed is None else job.seed
+        found["seed"] = seed & 0x7FFFFFFF
     if dialect.penalty and prose and "repeat" in how and not any(page.recalled for page in job.pages):
         found[dialect.penalty] = how["repeat"]
         if dialect.more and "recent" in how:

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from drivers.cpu.openai.asking import Constraint
 from drivers.cpu.openai.discovery import Able
 from drivers.cpu.openai.fleet import Fleet
 from drivers.cpu.openai.run import Run, Runs
@@ -62,6 +63,7 @@ class OpenAiCpu:
         self.full_mask: bool = not able.speaks
         self.encoding: str = "prose" if able.speaks else "json"
         self.manner = Manner()
+        self._holds = able.dialect.constraint is not Constraint.NONE
         self.frame = able.frame()
         many = min(settings.slots, able.slots or settings.slots)
         self.slots: int = min(many * len(self._fleet.servers), SLOTS_MAX)
@@ -83,6 +85,10 @@ class OpenAiCpu:
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of `ids`: see Counter. Any thread."""
         return self._work.counter.detokenize(ids)
+
+    def holds(self, grammar: str) -> str:
+        """Whether the servers can be held to schemas; what one of them has against this one, it says itself."""
+        return "" if self._holds else f"nothing holds {self.model} at its server to a form"
 
     def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
         """Any window up to `window_max` fits. Raises BadInput for a larger one."""

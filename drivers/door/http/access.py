@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from drivers.door.http import token
 from drivers.door.http.errors import Refusal
+from drivers.door.http.given import Live
 from kernel.errors import BadInput
 
 OPEN: Final = ("/healthz", "/login")  # which anybody may ask; /login asks for the token itself
@@ -30,13 +31,16 @@ COOKIE_S: Final = 30 * 86_400
 class Access:
     """What a request is held to."""
 
-    def __init__(self, file: Path, hosts: Collection[str] = (), origins: Collection[str] = ()) -> None:
-        """`file`: of the token. `hosts`: names besides localhost; `origins`: of pages elsewhere that may ask."""
-        self._file = file
-        self._hosts = {"localhost", *(host.lower() for host in hosts)}
-        self.origins = frozenset(origins)
+    def __init__(self, file: Path, given: Live) -> None:
+        """`file`: of the token."""
+        self._file, self._given = file, given
         self._seen: tuple[int, int] = (0, 0)
         self._token = ""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Of pages elsewhere that may ask."""
+        return self._given.now.origins
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Raises Refusal for a request that may not come in. `headers`: by names in lower case."""
@@ -77,7 +81,7 @@ class Access:
 
     def _known(self, host: str) -> bool:
         name = _host(host)
-        if name in self._hosts:
+        if name in ("localhost", *(host.lower() for host in self._given.now.hosts)):
             return True
         with suppress(ValueError):
             ipaddress.ip_address(name)
@@ -85,6 +89,8 @@ class Access:
         return False
 
     def _let_in(self, headers: Mapping[str, str]) -> bool:
+        if "x-api-key" in headers and "authorization" not in headers:  # as clients of Anthropic's say it
+            return self.matches(headers["x-api-key"].strip())
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.matches(given.strip())

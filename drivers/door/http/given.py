@@ -6,7 +6,7 @@ Not here: where it is written (llmos/config.py), what is done with it (site.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -44,6 +44,14 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: Words = ()  # names that a request may give as Host, besides localhost and addresses
     origins: Words = ()  # of pages elsewhere that may ask, as https://HOST
     personas: dict[Name, Spec] = {}  # what `new:NAME` makes a process of
+    log: Literal["all", "errors", "none"] = "errors"  # which requests have a line on standard error
+
+
+class Live:
+    """The choices of a door that serves, as they are `now`: what needs no restart may be put in their place."""
+
+    def __init__(self, now: Http) -> None:
+        self.now = now
 
 
 def address(listen: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ Not here: HTTP itself (server.py), the routes' own files (native.py, page.py, op
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,11 +24,13 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from drivers.door import desk
-from drivers.door.http import errors, openapi, page, server, token
+from drivers.door.http import errors, metrics, openapi, page, server, token
 from drivers.door.http.access import Access
+from drivers.door.http.anthropic import Messages
 from drivers.door.http.errors import Refusal
 from drivers.door.http.events import GOODBYE_S
-from drivers.door.http.given import Http, Userland, address
+from drivers.door.http.given import Live, Userland, address
+from drivers.door.http.log import Log
 from drivers.door.http.native import Native
 from drivers.door.http.openai.asking import Asking
 from drivers.door.http.openai.chat import Chat
@@ -53,21 +56,26 @@ MAY_SEND: Final = "authorization, content-type, last-event-id"
 class Site:
     """The application, as ASGI has it."""
 
-    def __init__(self, machine: Machine, access: Access, routes: list[BaseRoute]) -> None:
-        self._machine, self._access = machine, access
-        own = [Route("/healthz", self._health), Route("/login", self._login, methods=["GET", "POST"])]
+    def __init__(self, machine: Machine, access: Access, routes: list[BaseRoute], log: Log) -> None:
+        self._machine, self._access, self._log = machine, access, log
+        self._answers: Counter[int] = Counter()  # by status
+        own = [
+            Route("/healthz", self._health),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+        ]
         self._router = Router([*own, *routes], redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         request = Request(scope)
         scope["app"] = self  # a router that stands alone would answer in plain text
-        begun = False
+        begun, status, since = False, 0, trio.current_time()
 
         async def told(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, status
             if message["type"] == "http.response.start":
-                begun = True
+                begun, status = True, message["status"]
                 has = {name for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(one for one in self._own(request) if one[0] not in has)]
             await send(message)
@@ -87,6 +95,11 @@ class Site:
                 with trio.move_on_after(GOODBYE_S, shield=True), suppress(Gone):
                     await self._refused(stopped, request)(scope, receive, told)
             raise
+        finally:
+            if status:
+                self._answers[status] += 1
+                took, client = trio.current_time() - since, str(scope["client"][0])
+                self._log.answered(errors.ident(request), scope["method"], scope["path"], status, took, client)
 
     async def _answered(self, request: Request, receive: Receive, send: Send) -> None:
         """Let a request in, to its route. Raises what it is refused with."""
@@ -131,6 +144,9 @@ class Site:
         stopping = self._machine.stopping
         return errors.json({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
+    async def _metrics(self, request: Request) -> Response:
+        return Response(metrics.exposition(self._machine, self._answers), media_type=metrics.TYPE)
+
     async def _login(self, request: Request) -> Response:
         """Let a browser in that comes with the token, in the query or from the form."""
         given = request.query_params.get("token", "")
@@ -167,6 +183,7 @@ def routes(machine: Machine, asking: Asking, userland: Userland) -> list[BaseRou
         Route("/v1/models", models.list, methods=["GET"]),
         Route("/v1/models/{id:path}", models.get, methods=["GET"]),
         Route("/v1/chat/completions", Chat(asking).create, methods=["POST"]),
+        Route("/v1/messages", Messages(asking).create, methods=["POST"]),
         Route("/v1/embeddings", Embeddings(userland).create, methods=["POST"]),
         Route("/v1/responses", responses.create, methods=["POST"]),
         Route("/v1/responses/{id}", responses.get, methods=["GET"]),
@@ -179,21 +196,22 @@ def routes(machine: Machine, asking: Asking, userland: Userland) -> list[BaseRou
 async def serve(
     machine: Machine,
     directory: Path,
-    given: Http,
+    given: Live,
     userland: Userland,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `machine` as `given` says until cancelled; started, with the URLs, once clients can connect.
+    """Serve `machine` as `given` says, now and when it says otherwise, until cancelled.
 
+    Started, with the URLs, once clients can connect.
     Raises BadInput in one line if the host does not let us.
     """
     file = directory / token.FILE
     token.made(file)
-    host, port = address(given.listen)
+    host, port = address(given.now.listen)
     listeners = await server.listen(host, port)
     asking = Asking(machine, given, userland.spoken)
     await asking.making.swept()
-    site = Site(machine, Access(file, given.hosts, given.origins), routes(machine, asking, userland))
+    site = Site(machine, Access(file, given), routes(machine, asking, userland), Log(given))
     found = [f"http://{f'[{name}]' if ':' in name else name}:{number}" for name, number in server.addresses(listeners)]
     task_status.started(found)
     await server.Server(site, errors.before).serve(listeners)

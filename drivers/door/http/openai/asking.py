@@ -10,24 +10,24 @@ responses.py).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
-import msgspec
 import trio
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from drivers.door.http.errors import Refusal
-from drivers.door.http.given import Http, Spoken
-from drivers.door.http.openai.making import Making
+from drivers.door.http.given import Live, Spoken
+from drivers.door.http.openai.making import AGAIN_S, PATIENCE_S, Making
 from drivers.door.http.openai.past import is_own
 from drivers.door.http.openai.placing import Memory, Place, Placing
 from drivers.door.http.openai.shapes import Wanted
 from drivers.door.http.openai.talking import Talk
-from kernel.errors import KernelError
+from kernel.errors import BadInput, KernelError, Stopped
 from kernel.machine import replies
 from kernel.machine.loop import Machine
+from kernel.ports import Wish
 from kernel.process import Process
 from kernel.sampling import Sampling
 
@@ -37,7 +37,7 @@ DRAWN: Final = ("temperature", "top_p")  # what of how words are drawn a client 
 class Asking:
     """What all routes of the protocol share."""
 
-    def __init__(self, machine: Machine, given: Http, spoken: Spoken) -> None:
+    def __init__(self, machine: Machine, given: Live, spoken: Spoken) -> None:
         self.machine, self._spoken = machine, spoken
         self.making = Making(machine, given)
         self.placing = Placing(self.making)
@@ -50,36 +50,73 @@ class Asking:
 
         Whoever leaves before `Talk.over` has hung up.
         """
-        async with self._locked(self.placing.past_of(wanted)):
-            place = await self.placing.placed(wanted)
-            try:
-                talk = Talk(self.machine, self._spoken, wanted, place)
-                subscribed = self.machine.feed.subscribe(-1, place.pid)  # before it is sent: nothing is missed
-                published = await subscribed.__aenter__()
+        async with AsyncExitStack() as turn:
+            async with self._locked(self.placing.past_of(wanted)):
+                place = await self.placing.placed(wanted)
                 try:
+                    turn.enter_context(self.machine.wishes.held(place.mid, self._wish(place, wanted)))
                     if not place.sent:
-                        await self._send(place, wanted)
+                        await turn.enter_async_context(self._alone(place.pid))
+                    talk = Talk(self.machine, self._spoken, wanted, place, turn)
+                    subscribed = self.machine.feed.subscribe(-1, place.pid)  # before it is sent: nothing is missed
+                    published = await subscribed.__aenter__()
+                    try:
+                        if not place.sent:
+                            await self._send(place, wanted)
+                    except BaseException:
+                        await subscribed.__aexit__(None, None, None)
+                        raise
                 except BaseException:
-                    await subscribed.__aexit__(None, None, None)
+                    with trio.CancelScope(shield=True):
+                        if place.made:
+                            await self.making.removed(place.pid)
                     raise
-            except BaseException:
+            talk.published = published
+            try:
+                yield talk
+            finally:
                 with trio.CancelScope(shield=True):
-                    if place.made:
-                        await self.making.removed(place.pid)
-                raise
-        talk.published = published
-        try:
-            yield talk
-        finally:
-            with trio.CancelScope(shield=True):
-                await subscribed.__aexit__(None, None, None)
-                await self._left(talk)
+                    await subscribed.__aexit__(None, None, None)
+                    await self._left(talk)
+
+    @asynccontextmanager
+    async def _alone(self, pid: int) -> AsyncIterator[None]:
+        """Have a turn of a process to oneself: those who came before have theirs first, so each has its own answer.
+
+        Not of a process that wants to be interrupted, nor longer than PATIENCE_S behind somebody at another door: what
+        comes into a turn that is under way is answered with it.
+        """
+        proc = self.machine.kernel.procs[pid]
+        if proc.spec.abort:
+            yield
+            return
+        async with self._locked(f"turn {pid}"):
+            with trio.move_on_after(PATIENCE_S):
+                while proc.in_turn:
+                    if self.machine.stopping:
+                        raise Stopped("the kernel is stopping; ask again when it is up")
+                    await trio.sleep(AGAIN_S)
+            yield
+
+    def _wish(self, place: Place, wanted: Wanted) -> Wish | None:
+        """How the message is to be answered. Raises Refusal for what nothing can hold its answer to."""
+        form = wanted.form
+        if form is not None:
+            try:
+                self.machine.wishes.check(place.pid, form)
+            except BadInput as exc:
+                if wanted.held:
+                    param = "response_format" if wanted.json else "tool_choice"
+                    raise Refusal(400, f"{param}: {exc}", code="unsupported_parameter", param=param) from exc
+                form = None
+        given = {name: value for name in DRAWN if (value := getattr(wanted, name)) is not None}
+        found = Wish(form, wanted.seed, Sampling(**given) if given else None)
+        return None if found == Wish() else found
 
     async def _send(self, place: Place, wanted: Wanted) -> None:
         proc = self.machine.kernel.procs[place.pid]
         text = self._with_system(proc, wanted, told=bool(wanted.turns) and not place.anew)
         await self._fits(proc, text)
-        await self._drawn(proc, wanted)
         answer = await self.machine.requests.message(place.pid, place.mid, text)
         if answer.refused is not None:
             raise answer.refused
@@ -93,21 +130,6 @@ class Asking:
         system, last = wanted.system.strip(), self._system.get(str(proc.pid))
         known = system in proc.spec.system or (last == system if last is not None else told)
         return wanted.text if not system or known else f"[Instructions of the client: {system}]\n\n{wanted.text}"
-
-    async def _drawn(self, proc: Process, wanted: Wanted) -> None:
-        """Let a process draw its words as the client says, from now on. Raises Refusal for what is not a process's."""
-        own = proc.spec.sampling or Sampling()
-        given = {name: value for name in DRAWN if (value := getattr(wanted, name)) is not None}
-        new = msgspec.structs.replace(own, **given)
-        cpu = self.machine.settings.cpu
-        heat = cpu.temperature if new.temperature is None else new.temperature
-        if wanted.seed not in (None, cpu.seed) and (heat or new.model):
-            why = f"seed: all draws here are by {cpu.seed} (cpu.seed); leave it out, or take temperature 0"
-            raise Refusal(400, why, code="invalid_value", param="seed")
-        if new != own:
-            answer = await self.machine.requests.change(proc.pid, sampling=new)
-            if answer.refused is not None:
-                raise answer.refused
 
     async def _fits(self, proc: Process, text: str) -> None:
         """Raises Refusal for a message of which a part would be out of view at once."""

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from drivers.door.http.errors import Refusal
-from drivers.door.http.given import Http
+from drivers.door.http.given import Live
 from drivers.door.http.openai.past import BETWEEN, Turn
 from drivers.door.http.openai.shapes import NEW
 from kernel.errors import BadInput, Busy, Exists, KernelError
@@ -39,7 +39,7 @@ _FORK: Final = re.compile(r"~\d+\Z")
 class Making:
     """Over one machine."""
 
-    def __init__(self, machine: Machine, given: Http) -> None:
+    def __init__(self, machine: Machine, given: Live) -> None:
         self.machine, self._given = machine, given
 
     async def swept(self) -> None:
@@ -49,7 +49,7 @@ class Making:
 
     def personas(self) -> list[str]:
         """What `new:` makes a process of."""
-        return [DEFAULT, *(name for name in self._given.personas if name != DEFAULT)]
+        return [DEFAULT, *(name for name in self._given.now.personas if name != DEFAULT)]
 
     def process(self, model: str) -> Process:
         """The process that a model names. Raises Refusal if there is none."""
@@ -70,7 +70,7 @@ class Making:
         if persona not in self.personas():
             why = f"no persona {persona[:80]!r}; there are {', '.join(self.personas())}"
             raise Refusal(404, why, code="model_not_found", param="model")
-        spec = self._given.personas.get(persona, Spec(persona))
+        spec = self._given.now.personas.get(persona, Spec(persona))
         whole = BETWEEN.join(one for one in (spec.system, system.strip()) if one)[:SPEC_CHARS_MAX]
         return msgspec.structs.replace(spec, name=name, system=whole)
 

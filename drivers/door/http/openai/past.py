@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from drivers.door import desk
+from drivers.door.http.openai.tools import plain
 from kernel import records
 from kernel.machine.loop import Machine
 from kernel.machine.replies import Reply, Sent
@@ -124,7 +125,8 @@ class Past:
         for known in reversed(await self.attempts(past, last.user)):
             reply = await self.reply(known)
             text = said(reply)
-            if not last.assistant.strip() or not text or last.assistant.strip() in (text.strip(), cut(known.mid, text)):
+            same = (text.strip(), plain(text), cut(known.mid, text))
+            if not last.assistant.strip() or not text or last.assistant.strip() in same:
                 return after(past, last.user, last.assistant), known
         return None
 

@@ -9,7 +9,7 @@ Not here: what a request says (shapes.py), what becomes of it (asking.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -22,9 +22,11 @@ from drivers.door.http.native import fields
 from drivers.door.http.openai import shapes
 from drivers.door.http.openai.asking import Asking
 from drivers.door.http.openai.chat import followed
+from drivers.door.http.openai.deltas import Delta, Deltas
 from drivers.door.http.openai.past import said
 from drivers.door.http.openai.shapes import NEW, Wanted
 from drivers.door.http.openai.talking import Answered, Talk, Usage
+from drivers.door.http.openai.tools import Call, call_id
 from kernel.machine import views
 from kernel.machine.replies import Standing
 from kernel.memory.page import OWN
@@ -114,31 +116,31 @@ class Responses:
             begun = _response(f"resp_{talk.place.mid}", body, proc, "in_progress", [], None)
             await event("response.created", response=begun)
             await event("response.in_progress", response=begun)
-            ident = f"msg_{talk.place.mid}"
-            place = {"item_id": ident, "output_index": 0, "content_index": 0}
-            await event("response.output_item.added", output_index=0, item=_message(ident, None, "in_progress"))
-            await event("response.content_part.added", **place, part=_text(""))
+            item = _Growing(event, f"msg_{talk.place.mid}", f"fc_{talk.place.mid}", talk.place.mid)
+            deltas = Deltas(calls=bool(wanted.tools), held=talk.held)
 
             async def tell(piece: str) -> None:
-                await event("response.output_text.delta", **place, delta=piece, logprobs=[])
+                await item.told(deltas.feed(piece))
 
             found = await followed(request, writer, talk, tell)
             if found is None:
                 return
+            await item.told(deltas.end(found))
             done = await self._done(body, talk, found)
-            await event("response.output_text.done", **place, text=found.text, logprobs=[])
-            await event("response.content_part.done", **place, part=_text(found.text))
-            for at, item in enumerate(done["output"]):
-                if at:
-                    await event("response.output_item.added", output_index=at, item=item)
-                await event("response.output_item.done", output_index=at, item=item)
+            await item.done(found, done["output"][0])
+            for at, one in enumerate(done["output"][1:], 1):
+                await event("response.output_item.added", output_index=at, item=one)
+                await event("response.output_item.done", output_index=at, item=one)
             await event(f"response.{done['status']}", response=done)
             await self._asking.delivered(talk)
 
     async def _done(self, body: Mapping[str, Any], talk: Talk, found: Answered) -> dict[str, Any]:
         status = "incomplete" if found.length else "completed"
         proc = self._machine.kernel.procs[talk.place.pid]
-        output = [_message(f"msg_{talk.place.mid}", found.text, status), *await self._calls(talk)]
+        said = _message(f"msg_{talk.place.mid}", found.text, status)
+        if found.call is not None:
+            said = _called(f"fc_{talk.place.mid}", found.call, "completed")
+        output = [said, *await self._calls(talk)]
         return _response(f"resp_{talk.place.mid}", body, proc, status, output, found.usage)
 
     async def _calls(self, talk: Talk) -> list[dict[str, Any]]:
@@ -156,6 +158,55 @@ class Responses:
             }
             for call, name in await talk.calls()
         ]
+
+
+class _Growing:
+    """The first item of a stream's output, as it grows: a message, or the call of a tool of the client's."""
+
+    def __init__(self, event: Callable[..., Awaitable[None]], message: str, call: str, mid: str) -> None:
+        self._event, self._ids, self._mid = event, (message, call), mid
+        self._begun: str | None = None  # the id of which item it is
+
+    async def told(self, deltas: list[Delta]) -> None:
+        """Tell of what was added."""
+        for one in deltas:
+            if one.name:
+                self._begun = self._ids[1]
+                begun = _called(self._begun, Call(one.name, "", call_id(one.name, self._mid)), "in_progress")
+                await self._event("response.output_item.added", output_index=0, item=begun)
+            elif one.arguments:
+                await self._event(
+                    "response.function_call_arguments.delta",
+                    item_id=self._begun,
+                    output_index=0,
+                    delta=one.arguments,
+                )
+            else:
+                await self._as_message()
+                place = {"item_id": self._begun, "output_index": 0, "content_index": 0}
+                await self._event("response.output_text.delta", **place, delta=one.text, logprobs=[])
+
+    async def done(self, found: Answered, item: dict[str, Any]) -> None:
+        """Tell that it is whole."""
+        if found.call is None:
+            await self._as_message()
+            place = {"item_id": self._begun, "output_index": 0, "content_index": 0}
+            await self._event("response.output_text.done", **place, text=found.text, logprobs=[])
+            await self._event("response.content_part.done", **place, part=_text(found.text))
+        else:
+            place = {"item_id": self._begun, "output_index": 0}
+            arguments = {"name": found.call.name, "arguments": found.call.arguments}
+            await self._event("response.function_call_arguments.done", **place, **arguments)
+        await self._event("response.output_item.done", output_index=0, item=item)
+
+    async def _as_message(self) -> None:
+        if self._begun is not None:
+            return
+        self._begun = self._ids[0]
+        place = {"item_id": self._begun, "output_index": 0, "content_index": 0}
+        begun = _message(self._begun, None, "in_progress")
+        await self._event("response.output_item.added", output_index=0, item=begun)
+        await self._event("response.content_part.added", **place, part=_text(""))
 
 
 def _response(
@@ -179,9 +230,9 @@ def _response(
         "parallel_tool_calls": True,
         "temperature": body.get("temperature"),
         "top_p": body.get("top_p"),
-        "tool_choice": "auto",
-        "tools": [],
-        "text": {"format": {"type": "text"}},
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": body.get("tools") or [],
+        "text": body.get("text") or {"format": {"type": "text"}},
         "truncation": "disabled",
         "store": body.get("store") is not False,
         "usage": None if cost is None else _usage(cost),
@@ -201,6 +252,11 @@ def _usage(found: Usage) -> dict[str, Any]:
 def _message(ident: str, text: str | None, status: str) -> dict[str, Any]:
     content = [] if text is None else [_text(text)]
     return {"id": ident, "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def _called(ident: str, call: Call, status: str) -> dict[str, Any]:
+    own = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+    return {"id": ident, "type": "function_call", "status": status, **own}
 
 
 def _text(text: str) -> dict[str, Any]:

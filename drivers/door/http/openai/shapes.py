@@ -14,7 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from drivers.door.http.errors import Refusal
+from drivers.door.http.openai import tools
 from drivers.door.http.openai.past import BETWEEN, Turn
+from drivers.door.http.openai.tools import Tool
+from kernel.ports import Form
 
 MESSAGES_MAX: Final = 20_000  # of one request
 STOPS_MAX: Final = 4
@@ -28,7 +31,7 @@ HARMLESS: Final = frozenset(
     (
         *("metadata", "user", "store", "service_tier", "safety_identifier", "parallel_tool_calls"),
         *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "include", "truncation"),
-        *("max_tool_calls", "stream_options", "tool_choice", "function_call"),
+        *("max_tool_calls", "stream_options", "function_call"),
     )
 )
 """What a reply does not depend on here."""
@@ -42,27 +45,24 @@ NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "modalities": (["text"],),
     "reasoning_effort": ("none",),
     "background": (False,),
-    "response_format": ({"type": "text"},),
-    "tools": ([],),
     "functions": ([],),
     "reasoning": ({}, {"effort": "none"}),
-    "text": ({}, {"format": {"type": "text"}}),
     "verbosity": ("medium",),
 }
 WHY: Final[Mapping[str, str]] = {
-    "tools": "a process calls its own syscalls, and none of a client's; leave them out, or say tool_choice none",
-    "functions": "a process calls its own syscalls, and none of a client's; leave them out",
-    "response_format": "a reply here is prose: no grammar holds it to a schema",
-    "text": "a reply here is prose: no grammar holds it to a schema",
+    "functions": "functions of a client's are said as tools",
     "n": "a process says one thing; ask again for another, which becomes a fork",
 }
 CHAT: Final = frozenset(
-    ("messages", "model", "stream", "max_tokens", "max_completion_tokens", "stop", "seed", "temperature", "top_p")
+    (
+        *("messages", "model", "stream", "max_tokens", "max_completion_tokens", "stop", "seed", "temperature", "top_p"),
+        *("tools", "tool_choice", "response_format"),
+    )
 )
 RESPONSES: Final = frozenset(
     (
         *("input", "instructions", "model", "stream", "max_output_tokens", "temperature", "top_p"),
-        *("previous_response_id", "conversation"),
+        *("previous_response_id", "conversation", "tools", "tool_choice", "text"),
     )
 )
 
@@ -97,6 +97,10 @@ class Wanted(msgspec.Struct, frozen=True):
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
+    tools: tuple[Tool, ...] = ()  # of the client's, which the process may call
+    form: Form | None = None  # what its message is to be
+    held: bool = False  # it must be; else it may, where something can hold it
+    json: bool = False  # a message that calls no tool is to be JSON
 
 
 def chat(body: Mapping[str, Any], headers: Mapping[str, str]) -> Wanted:
@@ -105,11 +109,14 @@ def chat(body: Mapping[str, Any], headers: Mapping[str, str]) -> Wanted:
     limit = _number(body, "max_completion_tokens", _number(body, "max_tokens", None))
     options = body.get("stream_options") or {}
     turns, text, system = _said(_list(body, "messages"), "messages")
+    form = body.get("response_format") or {}
+    own = form.get("json_schema") if isinstance(form, dict) else None
+    held = _formed(body, "response_format", form, own)
     return Wanted(
         _model(body),
         turns,
         text,
-        system,
+        held.told(system),
         _stops(body.get("stop")),
         limit,
         stream=_flag(body, "stream"),
@@ -120,6 +127,10 @@ def chat(body: Mapping[str, Any], headers: Mapping[str, str]) -> Wanted:
         temperature=_drawn(body, "temperature", 0.0, 2.0),
         top_p=_drawn(body, "top_p", TOP_P_MIN, 1.0),
         seed=_seed(body),
+        tools=held.tools,
+        form=held.form,
+        held=held.held,
+        json=held.json,
     )
 
 
@@ -128,7 +139,7 @@ def response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Wanted:
     _known(body, RESPONSES)
     given = body.get("input")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else _list(body, "input")
-    turns, text, system = _said([one for one in items if not _ours(one)], "input")
+    turns, text, system = _said([_as_message(one) for one in items if not _ours(one)], "input")
     instructions = _text(body.get("instructions"), "instructions")
     talk = body.get("conversation")
     talk = talk.get("id") if isinstance(talk, dict) else talk
@@ -140,11 +151,20 @@ def response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Wanted:
         raise _wrong("conversation", "cannot go with previous_response_id")
     if turns and (talk or previous):
         raise _wrong("input", "has answers in it: what came before is known by the id; send what is new")
+    told = body.get("text") or {}
+    if (
+        not isinstance(told, dict)
+        or told.keys() - {"format", "verbosity"}
+        or told.get("verbosity", "medium") != "medium"
+    ):
+        raise _wrong("text", "only its format can be chosen here")
+    form = told.get("format") or {}
+    held = _formed(body, "text", form, form)
     return Wanted(
         _model(body),
         turns,
         text,
-        BETWEEN.join(one for one in (instructions, system) if one),
+        held.told(BETWEEN.join(one for one in (instructions, system) if one)),
         (),
         _number(body, "max_output_tokens", None),
         stream=_flag(body, "stream"),
@@ -156,7 +176,72 @@ def response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Wanted:
         conversation=talk or "",
         temperature=_drawn(body, "temperature", 0.0, 2.0),
         top_p=_drawn(body, "top_p", TOP_P_MIN, 1.0),
+        tools=held.tools,
+        form=held.form,
+        held=held.held,
+        json=held.json,
     )
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """What a message is to be: a call of a tool's, JSON, text, or one of them."""
+
+    tools: tuple[Tool, ...]
+    form: Form | None
+    held: bool
+    json: bool
+
+    def told(self, system: str) -> str:
+        """The client's instructions, with what its process is to know of the tools."""
+        return BETWEEN.join(one for one in (system, tools.manual(self.tools)) if one)
+
+
+def _formed(body: Mapping[str, Any], param: str, form: Any, own: Any) -> _Held:
+    """What a message is to be; `own`: where the schema of its form stands. Raises Refusal."""
+    found = tools.read(body.get("tools") or [], "tools")
+    choice = body.get("tool_choice") or "auto"
+    name = (choice.get("function") or choice).get("name") if isinstance(choice, dict) else None
+    if choice == "none":
+        found = ()
+    elif name is not None:
+        found = tuple(tool for tool in found if tool.name == name)
+    elif choice not in ("auto", "required"):
+        raise _wrong("tool_choice", "must be none, auto, required, or a function of the tools'")
+    must = choice != "auto" and choice != "none"
+    if must and not found:
+        raise _wrong("tool_choice", "names no function of the tools'")
+    wanted = _schema(param, form, own)
+    if wanted is None or must:
+        return _Held(found, tools.form(found, prose=not must) if found else None, held=must, json=False)
+    calls = tools.form(found, prose=False).schemas
+    return _Held(found, Form((*calls, wanted)), held=True, json=True)
+
+
+def _schema(param: str, form: Any, own: Any) -> str | None:
+    """The schema that a message is to keep to; None: it is text. Raises Refusal."""
+    kind = form.get("type", "text") if isinstance(form, dict) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return '{"type":"object"}'
+    schema = own.get("schema") if isinstance(own, dict) else None
+    if kind != "json_schema" or not isinstance(schema, dict):
+        raise _wrong(param, "must be of type text, json_object, or json_schema with a schema")
+    found = tools.schema(schema, "f")
+    if len(found) > tools.SCHEMA_BYTES_MAX:
+        raise _wrong(param, f"has a schema of {len(found)} bytes; at most {tools.SCHEMA_BYTES_MAX} are allowed")
+    return found
+
+
+def _as_message(item: Any) -> Any:
+    """An item of a response's input that is a call or its result, as chat completions have it; any other as it is."""
+    match item:
+        case {"type": "function_call"}:
+            return {"role": "assistant", "tool_calls": [item]}
+        case {"type": "function_call_output", "call_id": ident, "output": output}:
+            return {"role": "tool", "tool_call_id": ident, "content": output}
+        case _:
+            return item
 
 
 def _drawn(body: Mapping[str, Any], name: str, low: float, high: float) -> float | None:
@@ -180,11 +265,9 @@ def _known(body: Mapping[str, Any], done: frozenset[str]) -> None:
     for name, value in body.items():
         if name in done or value is None:
             continue
-        if name == "tools" and body.get("tool_choice") == "none":
-            continue
         if name in HARMLESS:
-            if name in ("tool_choice", "function_call") and value not in ("none", "auto"):
-                raise _wrong(name, WHY["tools"])
+            if name == "function_call" and value not in ("none", "auto"):
+                raise _wrong(name, WHY["functions"])
             continue
         if name not in NEUTRAL:
             raise Refusal(400, f"{name[:80]} is not known here", code="unknown_parameter", param=name[:80])
@@ -198,33 +281,42 @@ def _said(messages: Sequence[Any], param: str) -> tuple[tuple[Turn, ...], str, s
         raise _wrong(param, f"has {len(messages)} messages; at most {MESSAGES_MAX} are allowed")
     turns: list[Turn] = []
     system: list[str] = []
+    names: dict[str, str] = {}  # of tools that were called
     waiting: str | None = None
+    results = False  # what waits is what tools returned
     for at, one in enumerate(messages):
         where = f"{param}[{at}]"
         if not isinstance(one, dict) or one.get("type", "message") != "message":
-            raise _wrong(where, "must be a message of system, developer, user or assistant")
-        if one.get("tool_calls") or one.get("function_call"):
-            raise _wrong(where, WHY["tools"])
+            raise _wrong(where, "must be a message of system, developer, user, assistant or tool")
+        if one.get("function_call"):
+            raise _wrong(where, WHY["functions"])
         text = _content(one.get("content"), where)
+        if one.get("tool_calls"):
+            calls, own = tools.called(one["tool_calls"], where)
+            names |= own
+            text = "\n".join(part for part in (text, calls) if part)
         match one.get("role"):
             case "system" | "developer":
                 system.append(text)
+            case "tool":
+                told = tools.returned(one.get("tool_call_id"), text, names)
+                if waiting is not None and not results:
+                    turns.append(Turn(waiting, ""))
+                waiting, results = f"{waiting}{BETWEEN}{told}" if waiting is not None and results else told, True
             case "user":
                 if waiting is not None:
                     turns.append(Turn(waiting, ""))
                 name = one.get("name")
-                waiting = f"{name}: {text}" if isinstance(name, str) and name else text
+                waiting, results = f"{name}: {text}" if isinstance(name, str) and name else text, False
             case "assistant" if waiting is not None or not turns:
                 turns.append(Turn(waiting or "", text))
                 waiting = None
             case "assistant":
                 turns[-1] = Turn(turns[-1].user, f"{turns[-1].assistant}{BETWEEN}{text}")
-            case "tool" | "function":
-                raise _wrong(where, WHY["tools"])
             case _:
-                raise _wrong(where, "must be a message of system, developer, user or assistant")
+                raise _wrong(where, "must be a message of system, developer, user, assistant or tool")
     if waiting is None:
-        raise _wrong(param, "must end with a message of the user's")
+        raise _wrong(param, "must end with a message of the user's, or of a tool's")
     return tuple(turns), waiting, BETWEEN.join(one for one in system if one.strip())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from drivers.door.http.given import Spoken
 from drivers.door.http.openai.past import BETWEEN
 from drivers.door.http.openai.placing import Place
 from drivers.door.http.openai.shapes import Wanted
+from drivers.door.http.openai.tools import Call, said
 from kernel.errors import Busy, Stopped
 from kernel.event import Message
 from kernel.machine import replies, views
@@ -48,12 +50,18 @@ class Answered(msgspec.Struct, frozen=True):
     text: str
     length: bool
     usage: Usage
+    call: Call | None = None  # what the text is, where it calls a tool of the client's
+    stop: str = ""  # the client's stop before which it was cut
 
 
 class Talk:
     """A message that was brought to a process, and what comes of it."""
 
-    def __init__(self, machine: Machine, spoken: Spoken, wanted: Wanted, place: Place) -> None:
+    def __init__(
+        self, machine: Machine, spoken: Spoken, wanted: Wanted, place: Place, turn: AsyncExitStack[bool | None]
+    ) -> None:
+        """`turn`: what is held until the process need not be had alone any more."""
+        self._turn = turn
         self._machine, self._spoken, self._wanted = machine, spoken, wanted
         self.place = place
         self.given: str | None = None  # what the client gets, where that is less than the whole
@@ -78,6 +86,12 @@ class Talk:
         return self._machine.kernel.procs[self.place.pid].name
 
     @property
+    def held(self) -> bool:
+        """Whether something holds the reply to the form that its client wants."""
+        wish = self._machine.wishes.held_for(self.place.mid)
+        return wish is not None and wish.form is not None
+
+    @property
     def stopping(self) -> bool:
         """Whether the machine is, so that no more will come."""
         return self._machine.stopping
@@ -87,6 +101,11 @@ class Talk:
 
         Raises Refusal if there will be none, or if what was told is taken back, and Stopped if the machine stops.
         """
+        found = await self._followed(tell, think)
+        await self._turn.aclose()  # who is slow to read what is said holds nobody up
+        return found
+
+    async def _followed(self, tell: Tell | None, think: Tell | None) -> Answered:
         while True:  # until nothing more can come, or the client has all that it wants
             sent, reply = await desk.look_up(self._machine, self.place.mid)
             self.messages = reply.messages
@@ -183,18 +202,30 @@ class Talk:
 
     def _answered(self, text: str, *, cut: bool) -> Answered:
         proc = self._machine.kernel.procs.get(self.place.pid)
-        stopped = cut and any(stop in self._whole() for stop in self._wanted.stops)
-        if cut:
-            self.given = text
-        length = (cut and not stopped) or any(message.truncated for message in self.messages)
+        whole = self._whole()
+        stop = next((stop for stop in self._wanted.stops if cut and whole.startswith(text + stop)), "")
+        length = (cut and not stop) or any(message.truncated for message in self.messages)
+        call = said(text, self._wanted.tools, self.place.mid)
+        if self._wanted.json and call is None and not cut and not length:
+            _parsed(text)
+        if cut or call is not None:
+            self.given = text if call is None else call.text
         emitted = len(self._cpu.tokenize(text)) if text else 0
         if proc is None or self.place.sent:
             prompt = self._machine.prompts.get(self.place.pid, 0)
-            return Answered(text, length, Usage(prompt, prompt, emitted))
+            return Answered(text, length, Usage(prompt, prompt, emitted), call, stop)
         evaluated = proc.accounts.prefill - self._before[0]
         prompt = self._machine.prompts.get(proc.pid, evaluated)
         spent = proc.accounts.emitted - self._before[1]
-        return Answered(text, length, Usage(prompt, max(0, prompt - evaluated), spent or emitted))
+        return Answered(text, length, Usage(prompt, max(0, prompt - evaluated), spent or emitted), call, stop)
 
     def _whole(self) -> str:
         return BETWEEN.join([*(message.text for message in self.messages), self._saying()])
+
+
+def _parsed(text: str) -> None:
+    """Raises Refusal for a reply that is no JSON: its process was killed and began anew, or said nothing."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        raise Refusal(500, "the process has answered, and not with JSON; ask again", code="not_json") from exc
