@@ -30,6 +30,7 @@ from llmos.tables import Styled, aligned
 PYTHON: Final = ((3, 11), (3, 13))  # the first and last version that is tested
 REQUIRED: Final = ("trio", "msgspec", "lmdb", "numpy", "wordllama", "rich", "click", "prompt_toolkit")
 FOR_GRAPHS: Final = "hnswlib"  # without it long memories are searched vector by vector
+FOR_HTTP: Final = ("h11", "starlette", "httpx2", "structlog")  # `llmos boot --http`, and `from llmos import connect`
 FOR_LLAMA: Final = ("llama-cpp-python", "llguidance", "jinja2")  # without them only the scripted CPU runs
 COMPILERS: Final = ("c++", "g++", "clang++")
 GIB: Final = 1 << 30
@@ -64,6 +65,7 @@ def checks(data: Path | None = None, servers: str = "") -> list[Check]:
     if they are none.
     """
     found = [_python(), *(_library(name, State.FAIL) for name in REQUIRED), _library(FOR_GRAPHS, State.WARN)]
+    found += [_http()]
     if servers:
         return [*found, *_servers(servers), _cores(), _memory(), *_kept(data)]
     llama = [_library(name, State.FAIL) for name in FOR_LLAMA]
@@ -116,6 +118,17 @@ def _library(name: str, missing: State) -> Check:
     except importlib.metadata.PackageNotFoundError:
         extra = "llmos[llama]" if name in FOR_LLAMA else "llmos[graph]" if name == FOR_GRAPHS else "llmos"
         return Check(name, missing, "not installed", f"pip install '{extra}'")
+
+
+def _http() -> Check:
+    """The extra for HTTP, as one: who does not serve it misses nothing."""
+    there = {check.name: check for check in (_library(name, State.WARN) for name in FOR_HTTP)}
+    missing = [name for name, check in there.items() if check.state is not State.OK]
+    if missing:
+        return Check(
+            "http", State.WARN, f"not installed: {some(missing)}", "pip install 'llmos[http]', for boot --http"
+        )
+    return Check("http", State.OK, ", ".join(f"{name} {check.found}" for name, check in there.items()))
 
 
 def _compiler() -> Check:

@@ -52,6 +52,8 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "why": ("llmos.commands.processes:why", "Tell what happened to a page, and what a message drew on."),
     "facts": ("llmos.commands.processes:facts", "List the facts found in what has left a process's view."),
     "token": ("llmos.commands.machine:token", "Print what lets a client in over HTTP."),
+    "launch": ("llmos.commands.web:launch", "Settings with which a known client reaches a machine."),
+    "service": ("llmos.commands.web:service", "A machine as a service of systemd's."),
     "stop": ("llmos.commands.machine:stop", "Drain and stop the kernel."),
     "replay": ("llmos.commands.keeping:replay", "Take a machine's journal again, and compare."),
     "journal": ("llmos.commands.keeping:journal", "The journal of a machine."),

@@ -139,7 +139,7 @@ def test_a_shell_completes_commands_and_options_and_loads_no_more_than_it_needs(
         return [one.removeprefix("plain,") for one in done.stdout.splitlines()]
 
     assert asked("llmos ", 1) == list(CONTENTS)
-    assert asked("llmos se", 1) == ["send", "set", "settings"]
+    assert asked("llmos se", 1) == ["send", "set", "service", "settings"]
     assert asked("llmos spawn --m", 2) == ["--mask", "--model"]
     assert asked("llmos completion ", 2) == ["bash", "zsh", "fish"]
     for name, value in (("_LLMOS_COMPLETE", "bash_complete"), ("COMP_WORDS", "llmos "), ("COMP_CWORD", "1")):

@@ -145,6 +145,9 @@ class Home:
         script = path / "bin" / "llmos"
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m llmos "$@"\n')
         script.chmod(0o755)
+        for tool in ("systemctl", "journalctl"):
+            (path / "bin" / tool).write_text('#!/bin/sh\necho "$0 $*"\n')
+            (path / "bin" / tool).chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LLMOS_")}
         if "LLMOS_DATA" in os.environ:
             kept["LLMOS_DATA"] = os.environ["LLMOS_DATA"]

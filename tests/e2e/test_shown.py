@@ -77,6 +77,13 @@ PRINTS: dict[str, list[list[str]]] = {
     "cat": [["main", "2"], ["main", "2", "--json"], ["main", "3"], ["main", "4"], [EVIL, "2"], ["main", EVIL]],
     "facts": [["main"], [EVIL]],
     "token": [["--dir", EVIL]],
+    "launch": [["llm", "--proc", EVIL], ["zed", "--url", EVIL], [EVIL], ["llm", "--write", EVIL]],
+    "service": [
+        ["install", "--print", "--dir", EVIL],
+        ["install", "--print", "--model", "a b%"],
+        ["install", "--name", EVIL],
+        ["logs", "--name", EVIL],
+    ],
     "stop": [["--dir", EVIL]],
     "replay": [["--until", "9"], ["--until", "9", "--json"]],
     "journal": [["compact", EVIL]],
