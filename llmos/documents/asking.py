@@ -1,10 +1,11 @@
 """A question about documents, asked of a process that has them: an answer with its places, or that they do not say.
 
-A demand fault brings in what the question asks for, and that alone is what an answer may rest on. That the documents do
-not say is said where the question has a name or a number that stands nowhere in them, where nothing that is found is
-likely enough (kernel/memory/recall.py), where the model says so, and where its answer has a name or number that stands
-neither in what was brought in nor in the question, or nothing of what has the question's names. What is cited is what
-the answer shares the most words with, of what has the question's names if something has.
+A demand fault brings in what the question asks for, and that alone is what an answer may rest on. That the documents
+do not say is said where the question has a name or a number that stands nowhere in them, where nothing that is found
+is likely enough (kernel/memory/recall.py), where the model says so, and where its answer has a name or number that
+stands neither in the question nor in what was brought in that is about it: what has the question's names, if
+something has, and of that what is headed most like the question. What is cited is what of this the answer shares the
+most words with.
 Not here: the command (llmos/commands/documents.py), the machine (llmos/init.py).
 """
 
@@ -173,6 +174,9 @@ def judged(question: str, reply: str, seen: Sequence[Place], known: AbstractSet[
         return unsaid("the model finds it in none of what was found")
     wanted = frozenset[str]().union(*map(terms, names))
     about = [at for at in range(len(seen)) if wanted <= inside[at]] or list(range(len(seen)))
+    if wanted:  # of the parts that have the names, those whose headings have most of what is asked
+        headed = {at: len(asked & terms(" ".join(seen[at].headings))) for at in about}
+        about = [at for at in about if headed[at] == max(headed.values())]
     stands = asked.union(*(inside[at] for at in about))
     told = [reply[word.start : word.end] for word in words(reply) if _telling(reply, word.start)]
     if strange := [one for one in told if not terms(one) <= stands]:

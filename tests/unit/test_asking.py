@@ -18,7 +18,8 @@ from tests.servers import Fake
 
 PUMP = Place("manual.md", 3, 4, False, ("The pump of the Korvan 210",), "It weighs 41 kg. It stands in Orvik.")
 BELT = Place("manual.md", 9, 9, False, ("The belt of the Dulto 311",), "It weighs 12 kg.")
-SEEN = [BELT, PUMP]
+LID = Place("manual.md", 12, 12, False, ("The lid of the Korvan 210",), "It is painted green.")
+SEEN = [BELT, PUMP, LID]
 KNOWN = frozenset[str]().union(*(terms(f"{' '.join(one.headings)} {one.text}") for one in SEEN)) | terms("Halden")
 
 
@@ -44,6 +45,7 @@ def test_an_answer_cites_what_it_shares_its_words_with_of_what_has_the_questions
             "It weighs 12 kg.",
             "12, which stands in none of what is about it",
         ),
+        ("How heavy is the lid of the Korvan 210?", "It weighs 41 kg.", "41, which stands in none of what is about it"),
         ("Who painted the pump?", "The documents do not say.", "the model finds it"),
         ("Who painted the pump?", " ", "the model finds it"),
     ],
