@@ -10,10 +10,13 @@ import pytest
 
 from drivers.door import wire
 from kernel.memory.page import Origin
+from kernel.text import UNSEEN
 from llmos.remote import Machine, Process
 from llmos.scenario import shipped
+from syscalls.spoken import spoken
 from tests.browser.conftest import AWAY, REFUSED, Daemon, Open, news, shot, until
 from tests.browser.machine import INJECTED
+from tests.fakes import op
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -216,7 +219,7 @@ def test_time_line_curves_and_search_show_what_happened(opened: Open, tutor: Pro
     found = opened("tutor")
     page = found.page
     page.click("#tab-time")
-    page.wait_for_selector("#lanes svg .mark.fault, #lanes svg .mark.evict")
+    page.wait_for_selector("#lanes svg .mark.run")
     assert page.locator("#lanes svg .mark.syscall").count() == 1  # the note
     assert page.locator("#steps tbody tr[data-what=run]").count()
     shot(page, "time")
@@ -294,6 +297,31 @@ def test_what_a_model_says_is_text_whatever_it_says(opened: Open, machine: Machi
     assert page.locator("body a:not(.skip), body script, main img, body iframe").count() == 0
     assert page.locator("main b:has-text('bold')").count() == 0
     assert page.evaluate("document.title") == "llmos"
+    found.clean()
+
+
+def test_the_page_cuts_and_shows_texts_as_the_kernel_does(opened: Open) -> None:
+    """Two rules that stand in Python, too: what of an instruction is being said, and what must not be obeyed."""
+    found = opened()
+    whole = [
+        (op("send_message", text='a "quoted" line\n\ttab \\ caf\u00e9 \U0001f98a'), "json", False),
+        ('{"op":"send_message","text":"\\ud83e\\udd8a and \\u00e9"}', "json", True),
+        (op("search", query="send_message"), "json", False),
+        ("  Plain words, and more. ", "prose", False),
+        (f"!{op('send_message', text='said by a call')}", "prose", False),
+        (f"!{op('pin', page=3)}", "prose", False),
+        ("!not a call", "prose", True),
+    ]
+    cases = [(raw[:end], how, only) for raw, how, only in whole for end in range(len(raw) + 1)]
+    says = "(cases) => import('/page/spoken.js').then(({ spoken }) => cases.map((one) => spoken(...one)))"
+    assert found.page.evaluate(says, cases) == [spoken(raw, how, only_speaks=only) for raw, how, only in cases]
+    signs = [chr(code) for code in [*range(0xD800), *range(0xE000, 0x20000), 0xE0001, 0xE007F]]
+    shows = "(signs) => import('/page/text.js').then(({ shown }) => signs.map(shown))"
+    shown = found.page.evaluate(shows, signs)
+    obeyed = {sign for sign, text in zip(signs, shown, strict=True) if text == sign}
+    assert not [sign for sign in obeyed if UNSEEN.match(sign)]
+    assert {"a", "\n", "\t", "\u00e9", "\u05d0", "\u4e2d", "\u200d", "\U0001f98a"} <= obeyed
+    assert [text for text in shown if UNSEEN.search(text)] == []
     found.clean()
 
 

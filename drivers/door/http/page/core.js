@@ -33,9 +33,16 @@ export class Core {
   /** The core memory of another process. */
   async open(name) {
     this.name = name;
+    this.told = null;
     this.cards = new Map();
     fill(this.blocks);
     await this.#load();
+  }
+
+  /** A fact was found: the history has more, though the blocks are as they were. */
+  found() {
+    this.told = null;
+    this.refresh();
   }
 
   async #load() {
@@ -56,7 +63,10 @@ export class Core {
       this.cards.get(block).take(text, this.made.digests[block]);
     }
     this.blocks.dataset.empty = blocks.length ? "" : "There are no blocks yet.";
-    if (!this.place.hidden) await this.#versions();
+    const now = JSON.stringify([name, this.made.digests]);
+    if (this.place.hidden || now === this.told) return;
+    this.told = now;
+    await this.#versions();
   }
 
   #card(block) {

@@ -60,7 +60,8 @@ const follower = new Follower({
     chat.entry(entry);
     look();
     map.refresh();
-    if (entry.notes.some((note) => ["change", "fold", "run", "fact"].includes(note.what))) core.refresh();
+    if (entry.notes.some((note) => ["change", "fold", "run"].includes(note.what))) core.refresh();
+    if (entry.notes.some((note) => note.what === "fact")) core.found();
     time.refresh();
     curves.refresh();
     if (details.page && entry.notes.some((note) => note.pages?.includes(details.page) || note.what === "change")) {
