@@ -15,7 +15,7 @@ import trio
 
 from drivers.cpu.scripted import ScriptedCpu
 from drivers.door.http import site
-from drivers.door.http.given import Http, Userland
+from drivers.door.http.given import Http, Live, Userland
 from drivers.embed.wordllama import WordLlamaEmbedder
 from kernel.memory.page import Origin
 from kernel.ports import Job
@@ -78,7 +78,7 @@ async def main(directory: Path, port: int) -> None:
     ):
         traces = {name: partial(shipped.traced, path) for name, path in shipped.found().items()}
         userland = Userland(spoken, WordLlamaEmbedder, traces)
-        urls = await nursery.start(site.serve, machine, directory, Http(f"127.0.0.1:{port}"), userland)
+        urls = await nursery.start(site.serve, machine, directory, Live(Http(f"127.0.0.1:{port}")), userland)
         print(json.dumps(urls), flush=True)
         await machine.stopped()
         nursery.cancel_scope.cancel()
