@@ -23,6 +23,10 @@ export class Chat {
     this.form = place.querySelector("#say");
     this.box = this.form.querySelector("textarea");
     this.stop = place.querySelector("#stop");
+    this.pages = [];
+    this.sending = new Map();
+    this.done = 0;
+    this.lost();
     this.refresh = gathered(() => this.#load(), 60);
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -43,6 +47,7 @@ export class Chat {
     this.pages = [];
     this.limit = LAST;
     this.sending = new Map();
+    this.done = 0;
     this.lost();
     this.busy(view.state);
     await this.#load();
@@ -60,8 +65,11 @@ export class Chat {
   token(streamed) {
     const [, instr, attempt] = streamed.tag;
     const now = this.reply;
+    if (instr <= this.done) return;
     if (now && (instr < now.instr || (instr === now.instr && attempt < now.attempt))) return;
-    if (!now || now.instr !== instr || now.attempt !== attempt) this.reply = { instr, attempt, raw: null, thought: "" };
+    if (!now || now.instr !== instr || now.attempt !== attempt) {
+      this.reply = { instr, attempt, raw: null, thought: "", after: this.pages.at(-1)?.page ?? 0 };
+    }
     if (streamed.thought) this.reply.thought = (this.reply.thought + streamed.text).slice(-THOUGHT_CHARS);
     else if (streamed.offset === 0) this.reply.raw = streamed.text;
     else if (this.reply.raw !== null) this.reply.raw += streamed.text;
@@ -88,17 +96,31 @@ export class Chat {
   }
 
   async #load() {
+    if (!this.view) return;
     const name = this.view.name;
     const over = this.over;
     const found = await read("history", { proc: name, limit: this.limit }).catch(() => null);
     if (found === null || name !== this.view.name) return;
     this.pages = gather(found.pages);
     this.more = found.pages.length >= this.limit && this.limit < MOST;
-    if (this.reply && over >= this.reply.instr) this.reply = null;
+    if (this.reply && this.#stands()) this.done = this.reply.instr;
+    if (this.reply && Math.max(over, this.done) >= this.reply.instr) this.reply = null;
     if (over === Infinity) this.over = 0;
     for (const [mid, one] of this.sending) if (one.taken) this.sending.delete(mid);
     this.#draw();
     this.#acknowledge();
+  }
+
+  /** Whether what is being said stands in the history already, of which the event is yet to come. */
+  #stands() {
+    const last = this.pages.at(-1);
+    return last && last.origin !== "user" && last.page > this.reply.after && last.text.startsWith(this.#said());
+  }
+
+  /** What of the reply is being said. */
+  #said() {
+    const raw = this.reply?.raw;
+    return raw ? spoken(raw, this.view.encoding, this.view.calls.join() === "send_message") : "";
   }
 
   async #acknowledge() {
@@ -125,8 +147,9 @@ export class Chat {
   }
 
   #stream() {
+    if (!this.streaming) return;
     const one = this.reply;
-    const text = one?.raw ? spoken(one.raw, this.view.encoding, this.view.calls.join() === "send_message") : "";
+    const text = this.#said();
     const near = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
     this.streaming.hidden = !text && !one?.thought;
     if (!this.streaming.hidden) {

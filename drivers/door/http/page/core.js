@@ -47,6 +47,7 @@ export class Core {
 
   async #load() {
     const name = this.name;
+    if (!name) return;
     const found = await read("describe", { proc: name }).catch(() => null);
     if (found === null || name !== this.name) return;
     this.made = found.process;

@@ -58,6 +58,7 @@ export class MemoryMap {
 
   async #load() {
     const name = this.name;
+    if (!name) return;
     const found = await read("pmap", { proc: name, texts: true }).catch(() => null);
     if (found === null || name !== this.name) return;
     this.space = found.map;
