@@ -6,12 +6,28 @@ Each imports its question's module when it runs. Not here: what a figure means (
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kernel.errors import BadInput
 from llmos.commands.options import PATH, json_option, sample_option, set_option
 from llmos.commands.output import print_table, show
+
+if TYPE_CHECKING:
+    from bench.paging.formats import Reading
+
+
+columns_option = click.option(
+    "--columns", metavar="page=2,size=4", help="Of a CSV, by number or name; or libcachesim, twitter."
+)
+unit_option = click.option("--unit", is_flag=True, help="Every page of the trace has size 1.")
+
+
+def _reading(columns: str | None, unit: bool) -> Reading:
+    from bench.paging import formats
+
+    return formats.Reading(formats.columns(columns) if columns is not None else None, unit)
 
 
 @click.group(no_args_is_help=False)
@@ -284,6 +300,8 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
 @click.option("--data", type=PATH, help="The benchmark data; default $LLMOS_DATA.")
 @set_option
 @click.option("--sizes", help="Of a live machine: this model's, or scripted.")
+@columns_option
+@unit_option
 @click.option("--no-bounds", is_flag=True, help="Leave the optimum out.")
 @click.option("--sweep", metavar="DIR", type=PATH, help="All cells, into DIR; resumes.")
 @json_option
@@ -300,6 +318,8 @@ def paging(
     data: Path | None,
     changes: tuple[str, ...],
     sizes: str | None,
+    columns: str | None,
+    unit: bool,
     no_bounds: bool,
     sweep: Path | None,
     as_json: bool,
@@ -353,6 +373,7 @@ def paging(
         sizes,
         not no_bounds,
         as_json,
+        _reading(columns, unit),
     )
 
 
@@ -369,11 +390,11 @@ def record(directory: Path, file: Path, process: str) -> None:
     Write what a process was told and said, and which pages its replies drew on, as a reference string. JSONL holds the
     texts, so that searches can be simulated; the other formats hold numbers only.
     """
-    from bench.paging import record, trace
+    from bench.paging import formats, record
 
-    trace.format_of(file)
+    form = formats.writable(file)
     turns, texts = record.record(directory, process)
-    count = trace.write_jsonl(turns, file, texts) if trace.format_of(file) == "jsonl" else trace.write(turns, file)
+    count = formats.write_jsonl(turns, file, texts) if form == "jsonl" else formats.write(turns, file)
     show(f"{file}: {len(turns)} turns, {sum(len(turn.refs) for turn in turns)} references, {count} pages in all")
 
 
@@ -392,29 +413,33 @@ def git(repository: Path, file: Path, suffixes: str, limit: int) -> None:
 
     Each commit is a task that reads the windows of 100 lines it changes. Texts are not written.
     """
+    from bench.paging import formats
     from bench.paging import repository as maker
-    from bench.paging import trace
 
     turns = maker.tasks(repository, tuple(one for one in suffixes.split(",") if one), limit)
-    count = trace.write(turns, file)
+    count = formats.write(turns, file)
     show(f"{file}: {len(turns)} tasks, {count} references")
 
 
 @trace.command("convert", short_help="From one format to another.")
 @click.argument("source", metavar="FROM", type=PATH)
 @click.argument("target", metavar="TO", type=PATH, help=".oracleGeneral.bin, .csv or .jsonl, or these and .gz.")
-def convert(source: Path, target: Path) -> None:
+@columns_option
+@unit_option
+def convert(source: Path, target: Path, columns: str | None, unit: bool) -> None:
     """\b
     Examples:
       llmos trace convert mine.jsonl.gz mine.oracleGeneral.bin
       llmos trace convert mine.oracleGeneral.bin mine.csv
 
-    Formats are told by the names: libCacheSim's oracleGeneral, CSV, and JSONL. In oracleGeneral arrivals are requests.
+    Forms are told by the names: .oracleGeneral, libCacheSim's; .csv and .jsonl, llmos's own; .txt and .trace, an id a
+    line; .lis, ARC's; and any CSV by --columns. docs/paging.md has what is refused. In oracleGeneral arrivals are
+    requests.
     """
-    from bench.paging import trace
+    from bench.paging import formats
 
-    trace.format_of(target)
-    show(f"{target}: {trace.write(trace.read(source), target)} pages")
+    formats.writable(target)
+    show(f"{target}: {formats.write(formats.read(source, _reading(columns, unit)), target)} pages")
 
 
 @click.command()

@@ -12,34 +12,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import msgspec
 
 from drivers.cpu import gguf, verdicts
 from kernel.errors import BadInput
 from llmos import catalogue, hub
+from llmos.download import Progress, download
 
 BLOCK: Final = 1 << 20  # bytes read at a time
 POLL_S: Final = 0.2  # how often the progress of pip is looked at
-CONNECT_S: Final = 30.0  # silence of a server after which a download is given up
 PIP_S: Final = 1_800.0  # a download of 93 MB that takes longer has stopped
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, bytes done, bytes in all or 0 if unknown), often."""
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -450,14 +444,7 @@ def _stays(target: Path, wanted: str, source: str, progress: Progress) -> bool:
 def _fetched(url: str, headers: dict[str, str], target: Path, wanted: str, source: str, progress: Progress) -> Path:
     """Download `url`, asking with `headers`, and make it the model at `target`."""
     part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.tag")
-    try:
-        _download(url, headers, source, part, tag, progress)
-    except urllib.error.HTTPError as exc:
-        exc.close()
-        raise BadInput(f"pull {source}: the server says {exc.code} {exc.reason}; check the name") from exc
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as exc:
-        why = getattr(exc, "reason", None) or exc or type(exc).__name__
-        raise BadInput(f"pull {source}: {why}; check the name and the network, and pull again to go on") from exc
+    download(url, headers, part, tag, f"pull {source}", progress)
     try:
         gguf.one(part)
         found = _verify(part, wanted, f"pull {source}", progress)
@@ -471,49 +458,3 @@ def _fetched(url: str, headers: dict[str, str], target: Path, wanted: str, sourc
     tag.unlink(missing_ok=True)
     _remember(target, found, source)
     return target
-
-
-def _download(url: str, headers: dict[str, str], source: str, part: Path, tag: Path, progress: Progress) -> None:
-    """Bring `part` to the whole of `url`. Raises what urllib does, and BadInput if the connection ends early.
-
-    What is there already is kept only if the server still has the same file, by the validator in `tag` (RFC 9110,
-    section 13.1.5).
-    """
-    have = part.stat().st_size if part.exists() else 0
-    validator = tag.read_text() if tag.exists() else ""
-    request = urllib.request.Request(url, headers=headers)
-    if have and validator:
-        request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", validator)
-    try:
-        answer = urllib.request.urlopen(request, timeout=CONNECT_S)
-    except urllib.error.HTTPError as exc:
-        if exc.code != 416:
-            raise
-        exc.close()  # nothing lies beyond what is there: begin again, for only the server knows whether that is all
-        part.unlink()
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=CONNECT_S)
-    with answer:
-        goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if answer.status == 206 and not goes_on:
-            part.unlink(missing_ok=True)
-            raise BadInput(f"pull {source}: the server sent another part than was asked for; pull again")
-        have = have if goes_on else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else 0
-        strong = answer.headers.get("ETag", "")
-        tag.write_text("" if strong.startswith("W/") else strong or answer.headers.get("Last-Modified", ""))
-        with part.open("ab" if goes_on else "wb") as out:
-            done = _copy(answer, out, have, total, progress)
-    if total and done < total:
-        raise BadInput(f"pull {source}: the connection ended after {done:,} of {total:,} bytes; pull again to go on")
-
-
-def _copy(answer: Any, out: IO[bytes], done: int, total: int, progress: Progress) -> int:
-    """Copy a response's body; returns the bytes there are now, which may be fewer than `total`."""
-    with contextlib.suppress(http.client.IncompleteRead, ConnectionError):  # the caller compares the counts
-        while block := answer.read1(BLOCK):
-            out.write(block)
-            done += len(block)
-            progress("downloading", done, total)
-    return done

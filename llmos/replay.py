@@ -13,6 +13,7 @@ from kernel.memory.address_space import Entry
 from kernel.ports import Reads
 from kernel.records import counters, key, page_of
 from kernel.replay import Replay, Replayed
+from llmos.tracks import Tracks
 from syscalls.table import Table
 
 
@@ -29,9 +30,12 @@ class Result(msgspec.Struct):
     machine: dict[str, Any] | None = None
 
 
-def replay(disk: Reads, until: int, diff: bool, tell: Callable[[int, int], None]) -> Result:
+def replay(
+    disk: Reads, until: int, diff: bool, tell: Callable[[int, int], None], tracks: Tracks | None = None
+) -> Result:
     """Take the journal again, to its end or to log number `until`; then `machine` is the state there.
 
+    `tracks` watches the steps that came out as they did then.
     `diff`: of a step that came out otherwise, its notes then and now, and the records that differ from the disk's.
     """
     began, steps = time.monotonic(), 0
@@ -46,6 +50,8 @@ def replay(disk: Reads, until: int, diff: bool, tell: Callable[[int, int], None]
             bad = taken
             break
         steps += 1
+        if tracks is not None and taken.step is not None:
+            tracks.watch(taken.entry.event, taken.step, again.kernel)
         if steps % 500 == 0:
             tell(again.lsn, until or end)
     found = Result(

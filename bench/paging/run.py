@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench.memory.run import DEFAULT_SIZES, drawn, sizes_of
 from bench.paging import bounds, field, machine, simulator, store, workloads
+from bench.paging.formats import AS_NAMED, Reading
 from bench.paging.machine import Setup
 from bench.paging.simulator import Counts, Options
 from bench.paging.trace import Part
@@ -236,6 +237,7 @@ def run(
     sizes: str | None,
     with_bounds: bool,
     as_json: bool,
+    how: Reading = AS_NAMED,
 ) -> None:
     """`llmos bench paging` for one cell a policy."""
     live = pager == "live"
@@ -244,7 +246,7 @@ def run(
     names = [one.strip() for one in policy.split(",")]
     for name in names:
         field.make(name, budget)  # its name is checked before anything long begins
-    loaded = workloads.load(workload, data, seed, budget, live=live)
+    loaded = workloads.load(workload, data, seed, budget, live=live, how=how)
     setup = None
     if live:
         counted = sizes_of(sizes or DEFAULT_SIZES)

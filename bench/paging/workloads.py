@@ -24,7 +24,8 @@ import msgspec
 from bench import locomo
 from bench.memory.conversations import load as hear
 from bench.memory.talk import Dataset
-from bench.paging import search, trace
+from bench.paging import formats, search, trace
+from bench.paging.formats import AS_NAMED, Reading
 from bench.paging.simulator import Pager
 from bench.paging.trace import Part, Ref, Turn
 from drivers.embed.wordllama import WordLlamaEmbedder
@@ -312,7 +313,7 @@ def _lirs(*names: str) -> Callable[[Path | None, int], Workload]:
         parts = []
         for name in names:
             path = _need(folder) / "traces" / "lirs" / f"{name}.trace.gz"
-            parts.append(trace.of(name, [(int(line), 1) for line in _lines(path) if line.strip().isdigit()]))
+            parts.append(trace.of(name, [turn.refs[0][:2] for turn in formats.read(path)]))
         return Workload(f"lirs/{names[0]}" if len(names) == 1 else "lirs", tuple(parts), "perfect", 1.0, 0.0)
 
     return make
@@ -320,15 +321,18 @@ def _lirs(*names: str) -> Callable[[Path | None, int], Workload]:
 
 def _cloudphysics(folder: Path | None, seed: int) -> Workload:
     path = _need(folder) / "traces" / "cloudPhysicsIO.oracleGeneral.bin.gz"
-    part = Part("cloudphysics", lambda: trace.oracle_general(path, unit=True), unit=True)
+    part = Part("cloudphysics", lambda: formats.oracle_general(path, unit=True), unit=True)
     return Workload("cloudphysics", (part,), "perfect", 1.0, 0.0)
 
 
-def from_file(path: Path) -> Workload:
-    """A trace of one's own, in any of trace.FORMATS; JSONL from `llmos trace record` may carry texts."""
-    if trace.format_of(path) == "jsonl":
+def from_file(path: Path, how: Reading = AS_NAMED) -> Workload:
+    """A trace of one's own, in any of formats.FORMATS; JSONL from `llmos trace record` may carry texts."""
+    form = formats.format_of(path, how)
+    if form == "jsonl" and not how.unit:
         return recorded(path.name, (path,))
-    return Workload(path.name, (Part(path.name, lambda: trace.read(path)),), "perfect", 1.0, 0.0)
+    unit = how.unit or form in ("lis", "txt", "trace")
+    part = Part(path.name, lambda: trace.one_size(formats.read(path, how)), unit=unit)
+    return Workload(path.name, (part,), "perfect", 1.0, 0.0)
 
 
 # The kernel's own records.
@@ -338,7 +342,7 @@ def recorded(name: str, files: Iterable[Path]) -> Workload:
     """Traces written by `llmos trace record`."""
     parts = []
     for file in files:
-        turns, texts = trace.read_jsonl(file)
+        turns, texts = formats.read_jsonl(file)
         upto, last = [], 0
         for turn in turns:
             last = max([last, *(ref.page for ref in turn.new)])
@@ -487,13 +491,19 @@ SOURCES: Final[dict[str, Source]] = {
 }
 
 
-def load(name: str, data: Path | None, seed: int, budget: int, *, live: bool = False) -> Workload:
+def load(
+    name: str, data: Path | None, seed: int, budget: int, *, live: bool = False, how: Reading = AS_NAMED
+) -> Workload:
     """A workload by name, by the last part of its name, or by a trace's path, or (`live`) by that of conversations.
+
+    `how`: what the trace's name does not say of it.
 
     Raises BadInput for an unknown name, and for data that is wanted and missing.
     """
     if os.sep in name and Path(name).exists() or Path(name).is_file():
-        return heard(Path(name).name, hear(name, None), seed) if live else from_file(Path(name))
+        return heard(Path(name).name, hear(name, None), seed) if live else from_file(Path(name), how)
+    if how != AS_NAMED:
+        raise BadInput(f"--columns and --unit say how a trace's file is read, and {name} is none")
     matching = [one for one in SOURCES if one.split("/")[-1] == name]
     full = name if name in SOURCES else matching[0] if matching else ""  # `loop` is the classical trace of that name
     if not full:

@@ -22,15 +22,16 @@ from llmos.commands.options import (
     proc_argument,
     where_argument,
 )
-from llmos.commands.output import coloured, columns, print_json, print_lines, show, tell
+from llmos.commands.output import coloured, columns, print_json, print_lines, said, show, tell
 
 
 @click.command()
 @where_argument
 @click.option("--until", type=click.IntRange(min=0), default=0, help="Stop at this log number and print the machine.")
 @click.option("--diff", is_flag=True, help="Of a step that differs: what it did then and now.")
+@click.option("--trace", "trace_file", metavar="FILE", type=PATH, help="Write a trace of it that Perfetto opens.")
 @json_option
-def replay(where: Path | None, until: int, diff: bool, as_json: bool) -> int:
+def replay(where: Path | None, until: int, diff: bool, trace_file: Path | None, as_json: bool) -> int:
     """\b
     Examples:
       llmos replay --until 3
@@ -41,9 +42,13 @@ def replay(where: Path | None, until: int, diff: bool, as_json: bool) -> int:
     """
     from llmos import replay as module
     from llmos.storage import reader
+    from llmos.tracks import Tracks
 
+    tracks = Tracks() if trace_file is not None else None
     with reader(home(where)) as disk:
-        found = module.replay(disk, until, diff, lambda lsn, end: tell(f"replayed up to {lsn} of {end}"))
+        found = module.replay(disk, until, diff, lambda lsn, end: tell(f"replayed up to {lsn} of {end}"), tracks)
+    if tracks is not None and trace_file is not None and (lost := tracks.write(trace_file)):
+        said(f"{trace_file}: {lost} events more than a trace holds were left out; --until takes fewer")
     if as_json:
         print_json(found)
     else:

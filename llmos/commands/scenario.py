@@ -24,6 +24,7 @@ from llmos.scenario import shipped
 if TYPE_CHECKING:
     from llmos.scenario.format import Scenario
     from llmos.scenario.timeline import Ran
+    from llmos.tracks import Tracks
 
 WHOLE: Final = 3  # broken expectations that are shown with their entries
 WATCH_S: Final = 0.3  # between two looks at a file that is watched
@@ -151,16 +152,18 @@ def _once(
     as_json: bool,
 ) -> int:
     """Play a scenario, and tell what became of it."""
-    from llmos.scenario import timeline
+    from llmos.tracks import Tracks
 
     began = time.perf_counter()
     wanted = _read(path, changes)
-    ran = _played(wanted, cpu, seed, keep)
-    if trace_file is not None:
-        try:
-            whole.write(trace_file, timeline.written(ran))
-        except OSError as exc:
-            raise BadInput(f"--trace {trace_file}: {exc.strerror}; name a file that can be written") from exc
+    tracks = Tracks() if trace_file is not None else None
+    ran = _played(wanted, cpu, seed, keep, tracks)
+    if tracks is not None and trace_file is not None:
+        for one in ran.timeline:
+            if one.what in ("event", "refused", "cut"):
+                tracks.happened(one.at, one.what, one.text)
+        if lost := tracks.write(trace_file):
+            said(f"{trace_file}: {lost} events more than a trace holds were left out, from its end")
     if as_json:
         found = {"ok": ran.ok, "events": ran.events, "hash": ran.hash, "virtual_s": ran.virtual_s}
         found |= {"wall_s": round(time.perf_counter() - began, 3), "interrupts": ran.interrupts}
@@ -170,23 +173,23 @@ def _once(
     return 0 if ran.ok else 1
 
 
-def _played(wanted: Scenario, cpu: str, seed: int | None, keep: Path | None) -> Ran:
+def _played(wanted: Scenario, cpu: str, seed: int | None, keep: Path | None, tracks: Tracks | None) -> Ran:
     if keep is not None and (keep / "data.mdb").exists():
         raise BadInput(f"--dir {keep} holds a machine already; name a new directory")
     if cpu != "scripted":
         from llmos.scenario import real
 
-        return real.play(wanted, cpu, seed, said, keep)
+        return real.play(wanted, cpu, seed, said, keep, tracks)
     from contextlib import closing
 
     from llmos.scenario import virtual
 
     if keep is None:
-        return virtual.play(wanted, seed)
+        return virtual.play(wanted, seed, None, tracks)
     from drivers.disk.lmdb import LmdbDisk
 
     with closing(LmdbDisk(keep, sync="off")) as disk:
-        return virtual.play(wanted, seed, disk)
+        return virtual.play(wanted, seed, disk, tracks)
 
 
 def _show(path: Path, wanted: Scenario, ran: Ran, everything: bool, kind: str) -> None:

@@ -42,6 +42,7 @@ from llmos.scenario.look import Looked, looked, used
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
+from llmos.tracks import Tracks
 from syscalls.table import Table
 
 PROGRESS_S: Final = 10.0
@@ -53,10 +54,16 @@ class Real:
     """director.Stage in real time: one run, in a folder that holds no machine yet."""
 
     def __init__(
-        self, scenario: Scenario, cpu: Callable[[Settings], Cpu], folder: Path, seed: int, progress: Progress
+        self,
+        scenario: Scenario,
+        cpu: Callable[[Settings], Cpu],
+        folder: Path,
+        seed: int,
+        progress: Progress,
+        tracks: Tracks | None = None,
     ) -> None:
         """`cpu` makes the CPU, in a thread, for every boot."""
-        self.scenario, self.folder, self.progress = scenario, folder, progress
+        self.scenario, self.folder, self.progress, self._tracks = scenario, folder, progress, tracks
         self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
         self.director = Director(scenario, seed, self.timeline, self)
         self._make_cpu = cpu
@@ -185,8 +192,9 @@ class Real:
     def _watch(self, event: AnyEvent, step: Step) -> None:
         self._events += 1
         self._latency.observe(event, event.at, step.notes)
-        kernel = self.machine.kernel if self._events > 1 else None
-        self.timeline.watch(event, step, lambda pid: used(kernel, pid) if kernel else 0)
+        self.timeline.watch(step)
+        if self._tracks is not None:
+            self._tracks.watch(event, step, self.machine.kernel if self._events > 1 else None)
         for effect in step.effects:
             if isinstance(effect, Search) and effect.deadline_s:
                 give_up = partial(self.index.give_up, effect)
@@ -215,7 +223,14 @@ def _processor(cpu: str, folder: Path) -> Callable[[Settings], Cpu]:
     return lambda settings: LlamaCpu(path, settings.cpu, folder / "kv")
 
 
-def play(scenario: Scenario, cpu: str, seed: int | None, progress: Progress, directory: Path | None = None) -> Ran:
+def play(
+    scenario: Scenario,
+    cpu: str,
+    seed: int | None,
+    progress: Progress,
+    directory: Path | None = None,
+    tracks: Tracks | None = None,
+) -> Ran:
     """Play a scenario with a GGUF, a file or a pulled name, or with servers, in a directory, kept if it is given.
 
     Raises BadInput if it cannot be played.
@@ -229,6 +244,7 @@ def play(scenario: Scenario, cpu: str, seed: int | None, progress: Progress, dir
             folder,
             scenario.seed if seed is None else seed,
             progress,
+            tracks,
         )
         try:
             return trio.run(stage.run)

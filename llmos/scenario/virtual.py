@@ -31,6 +31,7 @@ from llmos.scenario.programs import Programs, emitted
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
+from llmos.tracks import Tracks
 from syscalls.table import Table
 
 
@@ -60,8 +61,8 @@ class _Cpu(VirtualCpu):
 class Virtual:
     """director.Stage in virtual time; none of its methods waits."""
 
-    def __init__(self, scenario: Scenario, seed: int, disk: Disk) -> None:
-        self.scenario, self.disk = scenario, disk
+    def __init__(self, scenario: Scenario, seed: int, disk: Disk, tracks: Tracks | None = None) -> None:
+        self.scenario, self.disk, self._tracks = scenario, disk, tracks
         self.machine = VirtualMachine(start=Days(scenario.start or "").begins)
         self._start = self.machine.now
         self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
@@ -153,7 +154,9 @@ class Virtual:
     # What comes of it.
 
     def _watch(self, event: AnyEvent, step: Step) -> None:
-        self.timeline.watch(event, step, lambda pid: used(self.machine.kernel, pid))
+        self.timeline.watch(step)
+        if self._tracks is not None:
+            self._tracks.watch(event, step, self.machine.kernel)
         for note in step.notes:
             self._programs.heard(note, self.machine.pages.page)
         for effect in step.effects:
@@ -171,7 +174,10 @@ def _at_once(what: Coroutine[object, object, None]) -> None:
     raise AssertionError("virtual time does not wait")
 
 
-def play(scenario: Scenario, seed: int | None = None, disk: Disk | None = None) -> Ran:
-    """Run a scenario in virtual time; `seed` instead of its own, on an empty `disk`. Raises BadInput for mistakes."""
+def play(scenario: Scenario, seed: int | None = None, disk: Disk | None = None, tracks: Tracks | None = None) -> Ran:
+    """Run a scenario in virtual time; `seed` instead of its own, on an empty `disk`, watched by `tracks`.
+
+    Raises BadInput for mistakes.
+    """
     check(scenario)
-    return Virtual(scenario, scenario.seed if seed is None else seed, disk or MemoryDisk()).run()
+    return Virtual(scenario, scenario.seed if seed is None else seed, disk or MemoryDisk(), tracks).run()

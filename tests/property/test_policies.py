@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.paging import bounds, field, simulator, trace
+from bench.paging import bounds, field, formats, simulator
 from bench.paging.simulator import Options
 from bench.paging.trace import Part, Ref, Turn
 from kernel.memory.page import Kind
@@ -257,14 +257,14 @@ def test_a_trace_survives_its_formats(tmp_path):
         Turn(refs=(Ref(2, 7),)),
     ]
     for name in ("a.csv", "a.csv.gz", "a.jsonl", "a.jsonl.gz"):
-        assert trace.write(turns, tmp_path / name) == 4
-        assert list(trace.read(tmp_path / name)) == turns
-    trace.write(turns, tmp_path / "a.oracleGeneral.bin.gz")
-    assert [turn.refs[0][:2] for turn in trace.read(tmp_path / "a.oracleGeneral.bin.gz")] == [
+        assert formats.write(turns, tmp_path / name) == 4
+        assert list(formats.read(tmp_path / name)) == turns
+    formats.write(turns, tmp_path / "a.oracleGeneral.bin.gz")
+    assert [turn.refs[0][:2] for turn in formats.read(tmp_path / "a.oracleGeneral.bin.gz")] == [
         (1, 5),
         (2, 7),
         (1, 5),
         (2, 7),
     ]
-    raw = trace.opened(tmp_path / "a.oracleGeneral.bin.gz").read()
-    assert [row[3] for row in trace.RECORD.iter_unpack(raw)] == [2, 3, -1, -1]  # next access
+    raw = formats.opened(tmp_path / "a.oracleGeneral.bin.gz").read()
+    assert [row[3] for row in formats.RECORD.iter_unpack(raw)] == [2, 3, -1, -1]  # next access

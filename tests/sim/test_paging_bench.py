@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.paging import field, record, repository, simulator, store, sweep, trace, workloads
+from bench.paging import field, formats, record, repository, simulator, store, sweep, trace, workloads
 from bench.paging.attribution import Attribution
 from bench.paging.run import Cell, cell, optimum
 from bench.paging.simulator import Options
@@ -167,9 +167,9 @@ def test_damaged_traces_are_named(tmp_path):
     for name, raw in cases.items():
         (tmp_path / name).write_bytes(raw)
         with pytest.raises(BadInput, match=name):
-            list(trace.read(tmp_path / name))
+            list(formats.read(tmp_path / name))
     with pytest.raises(BadInput, match="ends with"):
-        trace.format_of(tmp_path / "e.txt")
+        formats.format_of(tmp_path / "e.dat")
 
 
 def test_prefill_behind_what_left():
@@ -321,14 +321,14 @@ async def test_a_machine_records_what_it_drew_on(tmp_path, capsys):
                         break
     file = tmp_path / "mine.jsonl.gz"
     assert status(["trace", "record", str(tmp_path / "machine"), str(file), "--process", "clerk"]) == 0
-    turns, texts = trace.read_jsonl(file)
+    turns, texts = formats.read_jsonl(file)
     assert [turn.query for turn in turns] == said
     assert texts[0] == said[0]
     assert all(ref.tokens > 5 for turn in turns for ref in turn.new)
     assert workloads.load(str(file), None, 1, 64).pager == "search"
     assert status(["trace", "convert", str(file), str(tmp_path / "mine.csv")]) == 0
     assert "pages" in capsys.readouterr().out
-    assert list(trace.read(tmp_path / "mine.csv"))[0].new == turns[0].new
+    assert list(formats.read(tmp_path / "mine.csv"))[0].new == turns[0].new
     with pytest.raises(BadInput, match="no process dog; there are clerk"):
         record.record(tmp_path / "machine", "dog")
 

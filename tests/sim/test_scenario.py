@@ -13,7 +13,6 @@ import pytest
 from kernel.errors import BadInput
 from llmos.scenario import format as form
 from llmos.scenario import reading as scenario
-from llmos.scenario.timeline import trace
 from llmos.scenario.virtual import play
 from tests import tutorial
 
@@ -220,18 +219,6 @@ def test_ten_thousand_malformed_files_are_error_messages_or_run() -> None:
             placed += told.startswith("scenario: line ")
     assert 0 < good < 10_000
     assert placed == 10_000 - good
-
-
-def test_a_trace_has_slots_interrupts_and_windows() -> None:
-    ran = play(scenario.read(FOLDER / "inversion.toml"))
-    events = list(trace(ran))
-    json.dumps(events)
-    runs = [event for event in events if event["ph"] == "X"]
-    assert {event["name"] for event in runs} == {"novelist", "alarm"}
-    ends = sorted((event["ts"], event["ts"] + event["dur"]) for event in runs)
-    assert all(end <= start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))  # one slot, one at a time
-    assert any(event["ph"] == "i" and event["name"].startswith("interrupt user") for event in events)
-    assert any(event["ph"] == "C" and event["name"] == "window of alarm" for event in events)
 
 
 def test_a_seed_moves_what_is_spread() -> None:

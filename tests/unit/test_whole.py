@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.paging import trace
+from bench.paging import formats, trace
 from drivers.disk import whole
 from drivers.disk.lmdb import LmdbDisk
 from kernel.errors import BadInput
@@ -84,11 +84,11 @@ def test_a_convert_onto_its_own_input_and_one_that_fails_keep_what_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own, other = tmp_path / "t.csv", tmp_path / "t.oracleGeneral.bin"
-    count = trace.write(iter(TURNS), own)
-    turns = list(trace.read(own))
+    count = formats.write(iter(TURNS), own)
+    turns = list(formats.read(own))
     assert status(["trace", "convert", str(own), str(own)]) == 0
-    assert list(trace.read(own)) == turns
-    assert trace.write(iter(TURNS), other) == count
+    assert list(formats.read(own)) == turns
+    assert formats.write(iter(TURNS), other) == count
     good = other.read_bytes()
     capsys.readouterr()
     with room(5_000):

@@ -16,12 +16,21 @@ from typing import Any, Final
 from bench.attack import values
 from bench.attack.mutate import mutated
 from bench.attack.surface import Guard, Surface, Trial, Wrong, instead
-from bench.paging import field, simulator, trace
+from bench.paging import field, formats, simulator
 from bench.paging.simulator import Options
-from bench.paging.trace import RECORD, Part, Turn
+from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
 
-NAMES: Final = ("a.jsonl", "a.csv", "a.oracleGeneral.bin", "a.jsonl.gz", "a.csv.gz", "a.oracleGeneral.gz")
+NAMES: Final = (
+    "a.jsonl",
+    "a.csv",
+    "a.oracleGeneral.bin",
+    "a.jsonl.gz",
+    "a.csv.gz",
+    "a.oracleGeneral.gz",
+    "a.txt",
+    "a.lis",
+)
 HINTS: Final[values.Hints] = {
     "new": lambda draw: [_ref(draw) for _ in range(draw.randint(0, 3))],
     "refs": lambda draw: [_ref(draw) for _ in range(draw.randint(0, 3))],
@@ -64,23 +73,35 @@ def _csv(draw: Random) -> tuple[bytes, str]:
 def _oracle(draw: Random) -> tuple[bytes, str]:
     edges = [0, 1, 2, 3, 9, (1 << 32) - 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
     records = [
-        RECORD.pack(at, draw.choice(edges), draw.choice([0, 1, 30, (1 << 32) - 1]), draw.choice([-1, 5, -(1 << 63)]))
+        formats.RECORD.pack(
+            at, draw.choice(edges), draw.choice([0, 1, 30, (1 << 32) - 1]), draw.choice([-1, 5, -(1 << 63)])
+        )
         for at in range(draw.randint(0, 20))
     ]
     cut = draw.random() < 0.2 and bool(records)
-    return b"".join(records)[: -draw.randint(1, RECORD.size - 1) if cut else None], "half a record" if cut else ""
+    return b"".join(records)[
+        : -draw.randint(1, formats.RECORD.size - 1) if cut else None
+    ], "half a record" if cut else ""
+
+
+def _words(draw: Random, each: int) -> tuple[bytes, str]:
+    """Lines of numbers at their edges, and of names."""
+    some = (*values.EDGES, *values.TEXTS, 1, 2, 3, 9)
+    lines = [" ".join(str(draw.choice(some)) for _ in range(each)) for _ in range(draw.randint(0, 8))]
+    wrong = "-1" if draw.random() < 0.2 and each == 1 else ""  # of .lis a trial reads the first blocks alone
+    return "\n".join([*lines, *([" ".join([wrong] * each)] if wrong else [])]).encode("utf-8", "surrogatepass"), wrong
 
 
 class _Attack:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.shape = values.Shape(trace._Line, HINTS)
+        self.shape = values.Shape(formats._Line, HINTS)
         self.seen: dict[str, list[bytes]] = {}
 
     def trial(self, draw: Random) -> None:
         name = draw.choice(NAMES)
-        form = trace.format_of(Path(name))
-        raw, wrong = _oracle(draw) if form == "oracleGeneral" else _csv(draw) if form == "csv" else self._json(draw)
+        form = formats.format_of(Path(name))
+        raw, wrong = self._made(draw, form)
         seen = self.seen.setdefault(form, [])
         if draw.random() < 0.3 and seen:
             raw, wrong = mutated(draw, draw.choice(seen), seen), ""
@@ -92,15 +113,17 @@ class _Attack:
         file = self.folder / name
         file.write_bytes(raw)
         try:
-            turns = list(itertools.islice(trace.read(file), 2 * TURNS_MAX))
+            turns = list(itertools.islice(formats.read(file), 2 * TURNS_MAX))
         except BadInput:
             return
         if wrong and gzip_whole(raw):
             raise Wrong(f"accepted: {wrong}")
         self._use(draw, turns)
 
-    def _json(self, draw: Random) -> tuple[bytes, str]:
-        return _jsonl(draw, self.shape)
+    def _made(self, draw: Random, form: str) -> tuple[bytes, str]:
+        if form in ("txt", "lis"):
+            return _words(draw, 1 if form == "txt" else 4)
+        return _oracle(draw) if form == "oracleGeneral" else _csv(draw) if form == "csv" else _jsonl(draw, self.shape)
 
     def _zipped(self, draw: Random, raw: bytes) -> bytes:
         choice = draw.random()
@@ -116,8 +139,8 @@ class _Attack:
             if not 0 <= ref.page < 1 << 64 or not 1 <= ref.tokens < 1 << 32:
                 raise Wrong(f"accepted: page {ref.page} of {ref.tokens} tokens")
         other = self.folder / draw.choice(["b.jsonl", "b.csv", "b.oracleGeneral.bin"])
-        trace.write(turns, other)
-        again = list(trace.read(other))
+        formats.write(turns, other)
+        again = list(formats.read(other))
         before, after = ([[one[:2] for one in (*turn.new, *turn.refs)] for turn in some] for some in (turns, again))
         if list(itertools.chain(*before)) != list(itertools.chain(*after)):
             raise Wrong(f"{other.name} does not hold what was written to it")
@@ -147,12 +170,12 @@ def _opened(folder: Path) -> Iterator[Trial]:
 
 def _no_reading() -> AbstractContextManager[None]:
     """What goes wrong while a file is unpacked is not looked for."""
-    return instead(trace, "reading", trace.opened)
+    return instead(formats, "reading", formats.opened)
 
 
 def _no_numbers() -> AbstractContextManager[None]:
     """A page may have any number and any size."""
-    return instead(trace, "_ref", lambda found: trace.Ref(*found))
+    return instead(formats, "_ref", lambda found: Ref(*found))
 
 
 GUARDS: Final[dict[str, Guard]] = {"trace-unpacking": _no_reading, "trace-bounds": _no_numbers}
