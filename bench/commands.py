@@ -12,7 +12,7 @@ import click
 
 from kernel.errors import BadInput
 from llmos.commands.options import PATH, json_option, sample_option, set_option
-from llmos.commands.output import print_table, show
+from llmos.commands.output import print_json, print_table, progress, said, show
 
 if TYPE_CHECKING:
     from bench.paging.formats import Reading
@@ -514,6 +514,105 @@ def injection(data: Path | None, model: str, limit: int, changes: tuple[str, ...
     from bench.injection import run
 
     return run(data, model, list(changes), limit, as_json)
+
+
+@bench.group("data", no_args_is_help=False, short_help="The data that benches use.")
+def data() -> None:
+    """\b
+    Examples:
+      llmos bench data list
+      llmos bench data check --json
+
+    Which data the figures of docs/numbers.md and docs/paging.md were made with, and where it comes from. It is not
+    part of llmos, and what needs none says so.
+    """
+
+
+data_option = click.option("--data", "folder", type=PATH, help="The folder; default $LLMOS_DATA, else in the cache.")
+
+
+@data.command("list", short_help="What there is, whose, and how it is had.")
+@data_option
+@json_option
+def data_list(folder: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench data list
+      llmos bench data list --data ~/data --json
+
+    Each source with its licence, its size, whether it is here, and the command that brings it, or why none does. --json
+    has the files, with hashes and addresses.
+    """
+    from bench.data import chosen, home, look
+
+    found = look(home(folder), chosen(()))
+    if as_json:
+        print_json({"folder": str(home(folder)), "data": found})
+        return
+    rows = [
+        (one.name, one.state, f"{one.bytes / 1e6:.1f}", one.licence, one.get or f"- {one.why}", one.used, one.home)
+        for one in found
+    ]
+    names = ("data", "state", "MB", "licence", "how it is had", "used by", "home")
+    print_table(names, rows, left=tuple(name for name in names if name != "MB"), spare=("home", "used by"), wrap=True)
+
+
+@data.command("get", short_help="Fetch it from where it lives.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, help="Of `llmos bench data list`; without, all.")
+@data_option
+@click.option("--from", "base", metavar="URL", help="A mirror of raw.githubusercontent.com.")
+@click.option("--other", is_flag=True, help="Keep what came though its hash is another.")
+def data_get(names: tuple[str, ...], folder: Path | None, base: str | None, other: bool) -> None:
+    """\b
+    Examples:
+      llmos bench data get mooncake
+      llmos bench data get lirs cloudphysics --data ~/data
+
+    What is half fetched goes on the next time; what came is checked by its hash, and put in its place whole. Each
+    source has a licence of its own.
+    """
+    import os
+
+    from bench import data as module
+    from bench.sources import RAW
+
+    target = module.home(folder)
+    sources = [one for one in module.chosen(names) if names or not one.why]
+    for one in sources:
+        brought = module.get(target, one, base or RAW, other=other, progress=progress)
+        show(f"{one.name}: {len(brought)} of {len(one.files)} files brought, the others were here; {one.licence}")
+    if os.environ.get("LLMOS_DATA") != str(target):
+        said(f"LLMOS_DATA={target} is where benches find it")
+
+
+@data.command("check", short_help="Whether it is what the figures were made with.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, help="Of `llmos bench data list`; without, all.")
+@data_option
+@json_option
+def data_check(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
+    """\b
+    Examples:
+      llmos bench data check
+      llmos bench data check mooncake tau --json
+
+    Every file with its hash, which is of its content unpacked, of JSON of its values. Exit status 1 if one is there and
+    is not what it should be.
+    """
+    from bench import data as module
+
+    found = module.look(module.home(folder), module.chosen(names))
+    ok = all(one.state != "other" for one in found)
+    if as_json:
+        print_json({"ok": ok, "folder": str(module.home(folder)), "data": found})
+    else:
+        rows = [
+            (str(file["path"]), str(file["state"]), str(file["bytes"]), str(file["sha256"]))
+            for one in found
+            for file in one.files
+        ]
+        names_ = ("file", "state", "bytes", "sha256")
+        print_table(names_, rows, left=("file", "state", "sha256"), spare=("sha256",))
+    return 0 if ok else 1
 
 
 @bench.command("nested-kv", short_help="The MemGPT paper's nested look-ups.")

@@ -117,7 +117,14 @@ PRINTS: dict[str, list[list[str]]] = {
     "completion": [["bash"], [EVIL]],
     "settings": [[], ["--json"]],
     "trace": [["convert", EVIL, "x"], ["record", EVIL, "main", "x"]],
-    "bench": [["paging", "--workload", EVIL], ["memory", "--workload", EVIL]],
+    "bench": [
+        ["paging", "--workload", EVIL],
+        ["paging", "--workload", f"{EVIL}.csv", "--columns", EVIL],
+        ["memory", "--workload", EVIL],
+        ["data", "list", "--data", EVIL],
+        ["data", "check", EVIL],
+        ["data", "get", "mooncake", "--data", EVIL, "--from", f"http://127.0.0.1:9/{EVIL}"],
+    ],
 }
 APART = {"boot", "chat"}
 """Commands that are processes of their own here: they read and write what a test's capture does not have."""
