@@ -302,6 +302,7 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
 @click.option("--sizes", help="Of a live machine: this model's, or scripted.")
 @columns_option
 @unit_option
+@click.option("--sample", metavar="SHARE", type=float, help="Simulate so many of the pages, by hash (SHARDS).")
 @click.option("--no-bounds", is_flag=True, help="Leave the optimum out.")
 @click.option("--sweep", metavar="DIR", type=PATH, help="All cells, into DIR; resumes.")
 @json_option
@@ -320,6 +321,7 @@ def paging(
     sizes: str | None,
     columns: str | None,
     unit: bool,
+    sample: float | None,
     no_bounds: bool,
     sweep: Path | None,
     as_json: bool,
@@ -333,8 +335,9 @@ def paging(
     One cell: a workload goes through a policy, and stands beside the optimum.
     Without data: own, synthetic/zipf, synthetic/loop, synthetic/scan,
     synthetic/phase, synthetic/sized and synthetic/thrash, and any trace file.
-    With it (--data or LLMOS_DATA): locomo-late, locomo-live, bfcl, docs, nested-kv, git,
-    git/h11, git/msgspec, git/trio, mix, cloudphysics, lirs, and lirs/loop and others.
+    With it (--data or LLMOS_DATA; `llmos bench data list`): locomo-late, locomo-live, bfcl, docs,
+    nested-kv, git, git/h11, git/msgspec, git/trio, mix, tau, mooncake, cloudphysics, lirs, and lirs/loop
+    and others. Of your own: transcripts in DATA/transcripts, or DIR/ as the workload.
     \b
     faults       references to pages that were not resident; hit = 1 - faults / references
     opt_hit      the best that demand paging can do with all of the budget
@@ -374,6 +377,7 @@ def paging(
         not no_bounds,
         as_json,
         _reading(columns, unit),
+        sample,
     )
 
 

@@ -168,7 +168,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
             raise BadInput(f"{path}: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
-def _lines(path: Path, most: float = math.inf) -> Iterator[bytes]:
+def lines(path: Path, most: float = math.inf) -> Iterator[bytes]:
     """The lines of a text, none longer than LINE_BYTES_MAX, all together at most `most` bytes; no byte order mark."""
     size = 0
     with reading(path) as file:
@@ -247,7 +247,7 @@ def oracle_general(path: Path, *, unit: bool = False) -> Iterator[Turn]:
 
 def _names(path: Path) -> Iterator[Turn]:
     """An id a line, of size 1 each. Empty lines, and those of a star or behind a #, are skipped."""
-    for row, line in enumerate(_lines(path), 1):
+    for row, line in enumerate(lines(path), 1):
         try:
             text = line.decode().strip()
             if text and text != "*" and not text.startswith("#"):
@@ -260,7 +260,7 @@ def _names(path: Path) -> Iterator[Turn]:
 
 def _blocks(path: Path) -> Iterator[Turn]:
     """ARC's traces: the first block, how many follow each other from it on, and two numbers that say nothing here."""
-    for row, line in enumerate(_lines(path), 1):
+    for row, line in enumerate(lines(path), 1):
         try:
             words = line.decode().split()
             if not words:
@@ -279,10 +279,10 @@ def _blocks(path: Path) -> Iterator[Turn]:
 def _cells(path: Path, *, comments: bool) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV with their lines. `comments`: what stands between cells is found, and # begins a comment."""
     csv.field_size_limit(LINE_BYTES_MAX)
-    lines = _lines(path)
-    first = next(lines, b"")
+    rest = lines(path)
+    first = next(rest, b"")
     mark = next((one for one in "\t;|, " if one in first.decode("utf-8", "replace").strip()), ",") if comments else ","
-    texts = (line.decode() for line in itertools.chain([first], lines))
+    texts = (line.decode() for line in itertools.chain([first], rest))
     rows = csv.reader((" ".join(one.split()) for one in texts) if mark == " " else texts, delimiter=mark)
     while True:  # until the last row
         try:
@@ -398,7 +398,7 @@ def read_jsonl(path: Path) -> tuple[list[Turn], list[str]]:
     decoder = msgspec.json.Decoder(_Line)
     turns: list[Turn] = []
     texts: dict[int, str] = {}
-    for number, line in enumerate(_lines(path, TEXT_BYTES_MAX), 1):
+    for number, line in enumerate(lines(path, TEXT_BYTES_MAX), 1):
         try:
             found = decoder.decode(line)
             turns.append(Turn(tuple(map(_ref, found.new)), tuple(map(_ref, found.refs)), found.query, found.pid))

@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 
 from bench.memory.run import DEFAULT_SIZES, drawn, sizes_of
-from bench.paging import bounds, field, machine, simulator, store, workloads
+from bench.paging import belady, bounds, field, machine, sampling, simulator, store, workloads
 from bench.paging.formats import AS_NAMED, Reading
 from bench.paging.machine import Setup
 from bench.paging.simulator import Counts, Options
@@ -56,6 +56,8 @@ class Cell(msgspec.Struct, frozen=True):
     seconds: float  # of the simulation alone
     bound_seconds: float
     requests_per_s: int
+    sample: float = 1.0  # the share of pages that was simulated
+    error_pp: float | None = None  # of hit: half of its 95 % interval over samples
 
 
 def options(
@@ -118,13 +120,15 @@ def simulate(
 ) -> Counts:
     """The sum over the workload's parts; with a `setup` over its conversations, as a live machine hears them."""
     total = Counts()
+    budget = sampling.budget_of(budget, workload.rate)
     if setup is not None:
         assert workload.heard is not None, "there is nothing to tell"
         for talk in workload.heard().conversations:
             total.add(machine.run(talk, drawn(talk, seed, 0), setup, policy, seed))
         return total
     for part in workload.parts:
-        total.add(simulator.run(part, functools.partial(field.make, policy, seed=seed), budget, chosen))
+        make = belady.maker(part) if policy == belady.NAME else functools.partial(field.make, policy, seed=seed)
+        total.add(simulator.run(part, make, budget, chosen))
     return total
 
 
@@ -142,7 +146,7 @@ class Optimum(msgspec.Struct, frozen=True):
 def optimum(workload: Workload, budget: int, limit_s: float = bounds.TIME_LIMIT_S) -> Optimum:
     """The sum over the parts; each is kept in the store, by what its string is."""
     lru = simulate(workload, "lru", budget, Options(1.0, 0.0, "perfect"), 0).faults
-    found = [_optimum(part, budget, limit_s) for part in workload.parts]
+    found = [_optimum(part, sampling.budget_of(budget, workload.rate), limit_s) for part in workload.parts]
     return Optimum(
         faults=sum(one[0].value for one in found),
         cost=sum(one[1].value for one in found),
@@ -187,7 +191,17 @@ def cell(
             if first is not None:
                 part.rank(*first)
     began = time.perf_counter()
-    counts = simulate(workload, policy, budget, chosen, seed, setup)
+    counts, error = Counts(), None
+    if workload.rate < 1.0:
+        each = [
+            simulate(msgspec.structs.replace(workload, parts=(part,)), policy, budget, chosen, seed)
+            for part in workload.parts
+        ]
+        for one in each:
+            counts.add(one)
+        error = sampling.half_width([1 - one.faults / max(1, one.references) for one in each])
+    else:
+        counts = simulate(workload, policy, budget, chosen, seed, setup)
     seconds = time.perf_counter() - began
     hit = 1 - counts.faults / max(1, counts.references)
     opt = 1 - best.faults / max(1, counts.references) if best else None
@@ -219,6 +233,8 @@ def cell(
         seconds=round(seconds, 4),
         bound_seconds=best.seconds if best else 0.0,
         requests_per_s=round((counts.references + counts.evictions) / max(1e-9, seconds)),
+        sample=workload.rate,
+        error_pp=None if error is None else round(100 * error, 3),
     )
 
 
@@ -238,6 +254,7 @@ def run(
     with_bounds: bool,
     as_json: bool,
     how: Reading = AS_NAMED,
+    sample: float | None = None,
 ) -> None:
     """`llmos bench paging` for one cell a policy."""
     live = pager == "live"
@@ -245,8 +262,15 @@ def run(
         raise BadInput(f"--{'set' if changes else 'sizes'}: a machine is set by it; it goes with --pager live")
     names = [one.strip() for one in policy.split(",")]
     for name in names:
-        field.make(name, budget)  # its name is checked before anything long begins
+        if name != belady.NAME:
+            field.make(name, budget)  # its name is checked before anything long begins
+    if live and sample is not None:
+        raise BadInput("--sample: a live machine hears all of a conversation")
     loaded = workloads.load(workload, data, seed, budget, live=live, how=how)
+    if belady.NAME in names and (pager or loaded.pager) != "perfect":
+        raise BadInput(f"--policy {belady.NAME}: it knows what will be wanted; add --pager perfect")
+    if sample is not None:
+        loaded = workloads.sampled(msgspec.structs.replace(loaded, pager=pager or loaded.pager), sample)
     setup = None
     if live:
         counted = sizes_of(sizes or DEFAULT_SIZES)
@@ -290,7 +314,7 @@ def table(cells: list[Cell]) -> None:
             one.policy,
             "auto" if one.recall is None else f"{one.recall:g}",
             f"{one.low_water:g}",
-            f"{100 * one.hit:.2f} %",
+            f"{100 * one.hit:.2f} %" + (f" ± {one.error_pp:.2f}" if one.error_pp is not None else ""),
             _percent(one.opt_hit),
             "" if one.regret_pp is None else f"{one.regret_pp:.2f}",
             _percent(one.headroom_closed),

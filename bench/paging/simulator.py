@@ -68,7 +68,7 @@ def run(part: Part, make: Callable[[int], Policy], budget: int, options: Options
     """The counts of one part. `make` gets the queue's capacity in tokens."""
     counts = Counts()
     count = part.pids if options.local else 1
-    memories = [Memory(make, budget // count, options, part.pins, counts) for _ in range(count)]
+    memories = [Memory(make, budget // count, options, part.pins, counts, prefix=part.prefix) for _ in range(count)]
     rank = part.rank if options.pager == "search" else None
     for index, turn in enumerate(part.turns()):
         memory = memories[turn.pid % count]
@@ -82,9 +82,17 @@ class Memory:
     """One queue, its policy and its recall area. `used` + `recalled` never exceeds `budget`."""
 
     def __init__(
-        self, make: Callable[[int], Policy], budget: int, options: Options, pins: frozenset[int], counts: Counts
+        self,
+        make: Callable[[int], Policy],
+        budget: int,
+        options: Options,
+        pins: frozenset[int],
+        counts: Counts,
+        *,
+        prefix: bool = False,
     ) -> None:
         self.budget = budget
+        self.prefix = prefix
         self.options = options
         self.pins = pins
         self.counts = counts
@@ -114,8 +122,11 @@ class Memory:
             self._recall(ranking, own)
         if turn.query or turn.refs:
             missing = 0
+            lost = self._lost(turn.refs) if self.prefix else ()
+            if self.prefix:
+                own.update(ref.page for ref in turn.refs)
             for ref in turn.refs:
-                missing += self._reference(ref, own)
+                missing += self._reference(ref, own, of_use=ref.page not in lost)
                 own.add(ref.page)
             counts.questions += 1
             counts.complete += not missing
@@ -130,14 +141,22 @@ class Memory:
             if ref.page not in self.resident:
                 self._bring(ref, own)
 
-    def _reference(self, ref: Ref, own: set[int]) -> bool:
+    def _lost(self, refs: Sequence[Ref]) -> set[int]:
+        """Pages of a prompt that stand behind one that is missing: though they are there, they must be made again."""
+        missing = [ref.page not in self.resident for ref in reversed(refs)]
+        return {ref.page for ref in tuple(reversed(refs))[missing.index(True) :]} if any(missing) else set()
+
+    def _reference(self, ref: Ref, own: set[int], *, of_use: bool = True) -> bool:
         """True if it faults."""
         counts = self.counts
         counts.references += 1
         counts.reference_tokens += ref.tokens
         if ref.page in self.resident:
             self.policy.hit(ref.page)
-            return False
+            if not of_use:
+                counts.faults += 1
+                counts.fault_tokens += ref.tokens
+            return not of_use
         self.policy.miss(ref.page)
         if ref.page in self.recall:
             return False

@@ -46,6 +46,7 @@ class Part(msgspec.Struct, frozen=True, eq=False):
     pins: frozenset[int] = frozenset()  # pages that never leave
     unit: bool = False  # every page has size 1
     pids: int = 1
+    prefix: bool = False  # the pages of a turn, from its last to its first, are of use only behind one another
 
 
 def of(name: str, refs: Sequence[tuple[int, int]], **more: Any) -> Part:

@@ -22,9 +22,10 @@ from typing import Any, Final
 import msgspec
 
 from bench import locomo
+from bench.data import home
 from bench.memory.conversations import load as hear
 from bench.memory.talk import Dataset
-from bench.paging import formats, search, trace
+from bench.paging import blocks, formats, runs, sampling, search, trace
 from bench.paging.formats import AS_NAMED, Reading
 from bench.paging.simulator import Pager
 from bench.paging.trace import Part, Ref, Turn
@@ -46,6 +47,7 @@ class Workload(msgspec.Struct, frozen=True, eq=False):
     low: float = 0.5
     recall: float = 0.25
     heard: Callable[[], Dataset] | None = None  # what a live machine is told and asked
+    rate: float = 1.0  # below 1: its parts are samples of so large a share of the pages
 
     @property
     def searchable(self) -> bool:
@@ -86,7 +88,7 @@ def conversations(folder: Path) -> list[Conversation]:
     """All LoCoMo files in `folder`/locomo. Raises BadInput if there are none or one cannot be read."""
     files = sorted((folder / "locomo").glob("*.json"))
     if not files:
-        raise BadInput(f"--data {folder}: locomo/*.json is missing; the data's README says where it comes from")
+        raise BadInput(f"--data {folder}: locomo/*.json is missing; `llmos bench data list` says how it is had")
     found = []
     for file in files:
         try:
@@ -305,6 +307,54 @@ def _git(*names: str) -> Callable[[Path | None, int], Workload]:
     return make
 
 
+# Agents and services.
+
+
+def agents(name: str, found: Iterable[runs.Run]) -> Workload:
+    """Runs of agents: what each call drew on. Raises BadInput if no call of any draws on a page."""
+    parts = []
+    for one in found:
+        texts, steps = runs.steps(one)
+        sizes = _sizes(texts)
+        turns, upto, last = [], [], 0
+        for step in steps:
+            last = max([last, *step.new])
+            new, refs = (tuple(Ref(page, sizes[page - 1]) for page in some) for some in (step.new, step.drawn))
+            turns.append(Turn(new, refs, step.query))
+            upto.append(last)
+        if any(step.drawn for step in steps):
+            parts.append(Part(one.name, _constant(turns), _ranker(texts, turns, upto)))
+    if not parts:
+        raise BadInput(f"{name}: no call of an agent in it draws on what was said before; there is nothing to page")
+    return Workload(name, tuple(parts))
+
+
+def _tau(folder: Path | None, seed: int) -> Workload:
+    return agents("tau", runs.read(_there(folder, "traces", "tau_airline_runs.jsonl.gz")))
+
+
+def transcripts(folder: Path) -> Workload:
+    """All runs in a folder of one's own."""
+    return agents("transcripts", (run for file in runs.files(folder) for run in runs.read(file)))
+
+
+def _transcripts(folder: Path | None, seed: int) -> Workload:
+    return transcripts(_there(folder, "transcripts"))
+
+
+def _mooncake(folder: Path | None, seed: int) -> Workload:
+    part = blocks.part("conversation", _there(folder, "traces", "mooncake_conversation.jsonl.gz"))
+    return Workload("mooncake", (part,), "perfect", 1.0, 0.0)
+
+
+def sampled(workload: Workload, rate: float) -> Workload:
+    """The workload by samples of its pages. Raises BadInput for one that is searched: a sample has no texts."""
+    if workload.pager == "search":
+        raise BadInput(f"--sample: {workload.name} is searched, and a sample has no texts; add --pager perfect")
+    parts = tuple(one for part in workload.parts for one in sampling.samples(part, rate))
+    return msgspec.structs.replace(workload, parts=parts, rate=rate)
+
+
 # Block traces.
 
 
@@ -483,6 +533,9 @@ SOURCES: Final[dict[str, Source]] = {
     **{f"git/{name}": Source(_git(name), f"commits as tasks over {name}") for name in GIT},
     "mix": Source(_mix, "four processes under one budget; --local gives each its own part"),
     "own": Source(_own, "recorded by the kernel: the demo's conversations", data=False),
+    "mooncake": Source(_mooncake, "requests of a chat service as KV blocks, of use only behind one another"),
+    "tau": Source(_tau, "an agent that calls tools, and what its calls drew on"),
+    "transcripts": Source(_transcripts, "runs of your own: a folder of OpenAI's messages, or of Claude Code's"),
     "lirs": Source(_lirs(*LIRS), "eight classical block traces"),
     **{f"lirs/{name}": Source(_lirs(name), "a classical block trace") for name in LIRS},
     "cloudphysics": Source(_cloudphysics, "113,872 block requests"),
@@ -500,6 +553,8 @@ def load(
 
     Raises BadInput for an unknown name, and for data that is wanted and missing.
     """
+    if os.sep in name and Path(name).is_dir() and not live:
+        return transcripts(Path(name))
     if os.sep in name and Path(name).exists() or Path(name).is_file():
         return heard(Path(name).name, hear(name, None), seed) if live else from_file(Path(name), how)
     if how != AS_NAMED:
@@ -528,10 +583,18 @@ def _lines(path: Path) -> list[bytes]:
         raise BadInput(f"{path}: {exc}") from exc
 
 
+def _there(folder: Path | None, *place: str) -> Path:
+    """A file or folder of the data. Raises BadInput if it is not there."""
+    path = _need(folder).joinpath(*place)
+    if not path.exists():
+        raise BadInput(f"{path}: no such file; `llmos bench data list` says how it is had")
+    return path
+
+
 def _need(folder: Path | None) -> Path:
-    chosen = folder or (Path(found) if (found := os.environ.get("LLMOS_DATA")) else None)
-    if chosen is None:
-        raise BadInput("this workload needs data: --data DIR or LLMOS_DATA; --help names those that do not")
+    chosen = home(folder)
+    if folder is None and "LLMOS_DATA" not in os.environ and not chosen.is_dir():
+        raise BadInput("this workload needs data: --data DIR or LLMOS_DATA; `llmos bench data list` says how it is had")
     if not chosen.is_dir():
         raise BadInput(f"--data {chosen}: no such folder")
     return chosen
