@@ -128,7 +128,10 @@ def simulate(
         return total
     for part in workload.parts:
         make = belady.maker(part) if policy == belady.NAME else functools.partial(field.make, policy, seed=seed)
-        total.add(simulator.run(part, make, budget, chosen))
+        counts = simulator.run(part, make, budget, chosen)
+        if part.stands_for:
+            counts.references = round(part.stands_for)
+        total.add(counts)
     return total
 
 

@@ -1,6 +1,8 @@
 """Long strings by a part of their pages (SHARDS, Waldspurger and others 2015): sampled by hash, so that all references
 to a page are in a sample or none, and simulated under a budget that is as much smaller.
 
+A sample may by chance have the few pages that everybody wants, or lack them. So its faults are counted over as many
+references as it should have, as SHARDS-adj does: what it has too many or too few is taken for hits.
 Several samples that share no page are made, and what they differ by is the error that is told. A sample knows nothing
 of turns as a whole: whether a question is complete is not to be had from it. What it cannot scale is the size of a
 page: a budget must still hold many of a sample's pages.
@@ -30,9 +32,14 @@ def samples(part: Part, rate: float) -> list[Part]:
     if not 0.0 < rate <= 0.5:
         raise BadInput(f"--sample {rate:g}: it is a share of the pages above 0 and up to 0.5")
     count = min(SAMPLES, int(1 / rate))
+    stands_for = rate * sum(len(turn.refs) for turn in part.turns())
     return [
         msgspec.structs.replace(
-            part, name=f"{part.name}#{n}", turns=functools.partial(_sampled, part, rate, n), rank=None
+            part,
+            name=f"{part.name}#{n}",
+            turns=functools.partial(_sampled, part, rate, n),
+            rank=None,
+            stands_for=stands_for,
         )
         for n in range(count)
     ]

@@ -46,6 +46,7 @@ class Part(msgspec.Struct, frozen=True, eq=False):
     pins: frozenset[int] = frozenset()  # pages that never leave
     unit: bool = False  # every page has size 1
     pids: int = 1
+    stands_for: float = 0.0  # of a sample: how many references it counts for, whatever it has; 0: it is none
     prefix: bool = False  # the pages of a turn, from its last to its first, are of use only behind one another
 
 

@@ -83,7 +83,8 @@ class WordIndex:
         return file is not None and file.source is not None and what.path in ("", file.source.path)
 
     def _answer(self, what: Search) -> None:
-        text = what.query or " ".join(self._pages[page].searched for page in what.pages if page in self._pages)
+        asked = (self._pages[page].searched for page in what.pages if page in self._pages)
+        text = what.query or " ".join(dict.fromkeys(asked))  # what was said again and again asks for the same
         query = terms(text)
         found = []
         for page in self._pages.values():

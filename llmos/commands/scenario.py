@@ -96,7 +96,7 @@ def run(
         raise BadInput("--fuzz changes one scenario; give it without --seeds, and one value of each setting")
     path = _path(file)
     if trials is not None:
-        return _fuzz(path, changes, trials, seed or 0, out or Path(f"{path.stem}-breaks.toml"), as_json)
+        return _fuzz(path, changes, trials, seed or 0, jobs, out or Path(f"{path.stem}-breaks.toml"), as_json)
     if many:
         return _many(path, changes, seeds, seed, jobs, out, as_json)
     if out is not None:
@@ -306,7 +306,7 @@ def _mean(value: float | None, interval: tuple[float, float] | None) -> str:
     return f"{value:.3g} [{interval[0]:.3g}, {interval[1]:.3g}]"
 
 
-def _fuzz(path: Path, changes: tuple[str, ...], trials: int, seed: int, out: Path, as_json: bool) -> int:
+def _fuzz(path: Path, changes: tuple[str, ...], trials: int, seed: int, jobs: int, out: Path, as_json: bool) -> int:
     """Look for what breaks a scenario; write a file that does."""
     from llmos.scenario import fuzz
 
@@ -320,7 +320,7 @@ def _fuzz(path: Path, changes: tuple[str, ...], trials: int, seed: int, out: Pat
 
     if out.exists() and out.samefile(path):
         raise BadInput(f"--out {out} is the scenario itself; name another file")
-    found = fuzz.fuzz(_read(path, changes), trials, seed, told)
+    found = fuzz.fuzz(_read(path, changes), trials, seed, told, jobs)
     if found is not None:
         try:
             whole.write(out, found.text().encode())

@@ -3,12 +3,13 @@
 A scenario that holds is changed again and again, and played; the first change that breaks an expectation is made as
 small as it can be, by Hypothesis, and then what it needs of the scenario: events, repetitions, processes.
 Guarantee: what comes back breaks the expectation that it names, and without the change it does not; the same scenario
-and seed find the same. Not here: what a file may allow (format.py `FuzzSpec`), other settings and seeds (many.py).
+and seed find the same, however many are tried at once.
+Not here: what a file may allow (format.py `FuzzSpec`), other settings and seeds (many.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Final, Literal, TypeAlias
 
@@ -18,11 +19,13 @@ from kernel.errors import BadInput
 from kernel.limits import NS
 from llmos.scenario.days import CALENDAR, Days, lasted
 from llmos.scenario.format import Calls, EventSpec, ProcessSpec, Scenario, ns, since
-from llmos.scenario.many import Case, Outcome, outcome
+from llmos.scenario.many import Case, Outcome, cores, given, outcome, workers
 from llmos.scenario.mistakes import mistakes
+from llmos.scenario.reading import check
 from llmos.scenario.written import duration, toml
 
 MS: Final = NS // 1_000
+CHUNK: Final = 100  # changes that are tried by one process, in a row of their own
 CHANGES_MAX: Final = 8  # of a kind in one run
 SHRINK_MAX: Final = 300  # runs for making what broke smaller, of Hypothesis's and then of ours
 FAILS_MAX: Final = 3  # runs of the CPU in a row: after so many a process is ended
@@ -81,6 +84,14 @@ class Found(msgspec.Struct, frozen=True):
         return "".join(f"# {' '.join(one.split())}\n" for one in head) + toml(self.scenario)
 
 
+class _Tried(msgspec.Struct, frozen=True):
+    """What came of a chunk: how many changes were tried, those that break the scenario, and what they break."""
+
+    tried: int
+    changes: Changes | None
+    wanted: tuple[int, str] | None
+
+
 class _Part(msgspec.Struct, frozen=True):
     """A part of a scenario: which of its events, how often each, which processes, which expectations."""
 
@@ -89,24 +100,43 @@ class _Part(msgspec.Struct, frozen=True):
     expect: tuple[int, ...]
 
 
-def fuzz(scenario: Scenario, trials: int, seed: int, told: Callable[[int], None]) -> Found | None:
+def fuzz(scenario: Scenario, trials: int, seed: int, told: Callable[[int], None], jobs: int = 1) -> Found | None:
     """What breaks a scenario, of so many changes tried; None if none did. `told` is how many were tried.
 
-    Raises BadInput if it does not hold as it stands, or Hypothesis is not here.
+    They are tried CHUNK by CHUNK, `jobs` of these at a time (0: one a core), and the first that breaks it counts,
+    however many are tried at once. Raises BadInput if it does not hold as it stands, or Hypothesis is not here.
     """
     try:
-        import hypothesis
-        from hypothesis import HealthCheck, Phase
-        from hypothesis.errors import NoSuchExample
+        import hypothesis  # noqa: F401
     except ImportError as exc:
         raise BadInput("--fuzz needs Hypothesis: pip install 'llmos[fuzz]'") from exc
-    whole = _whole(scenario)
-    first = outcome(scenario, Case((), scenario.seed))
+    first = outcome(check(scenario), Case((), scenario.seed))
     if not first.ok:
         raise BadInput(f"it breaks as it stands: {first.said}; --fuzz changes what holds")
     search = _Search(scenario, told)
+    sizes = [min(CHUNK, trials - done) for done in range(0, trials, CHUNK)]
+    jobs = min(jobs or cores(), len(sizes))
+    if jobs <= 1:
+        chunks = (_chunk(scenario, seed, n, size, search.tells) for n, size in enumerate(sizes))
+        return search.first(chunks)
+    with workers(jobs, scenario) as pool:
+        waiting = [pool.submit(_of_given, seed, n, size) for n, size in enumerate(sizes)]
+        return search.first(one.result() for one in waiting)
+
+
+def _of_given(seed: int, n: int, size: int) -> _Tried:
+    return _chunk(given(), seed, n, size, lambda _: None)
+
+
+def _chunk(scenario: Scenario, seed: int, n: int, size: int, told: Callable[[int], None]) -> _Tried:
+    """Try changes, those of chunk `n`; what breaks first is made smaller by Hypothesis."""
+    import hypothesis
+    from hypothesis import HealthCheck, Phase
+    from hypothesis.errors import NoSuchExample
+
+    search, whole = _Search(scenario, told), _whole(scenario)
     settings = hypothesis.settings(
-        max_examples=trials,
+        max_examples=size,
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
@@ -117,11 +147,11 @@ def fuzz(scenario: Scenario, trials: int, seed: int, told: Callable[[int], None]
             _changes(scenario),
             lambda changes: search.breaks(whole, changes) is not None,
             settings=settings,
-            random=Random(seed),
+            random=Random(f"{seed} {n}") if n else Random(seed),
         )
     except NoSuchExample:
-        return None
-    return search.smaller(whole, changes)
+        changes = None
+    return _Tried(search.tried, changes, search.wanted)
 
 
 def _whole(scenario: Scenario) -> _Part:
@@ -173,32 +203,46 @@ class _Search:
     def __init__(self, scenario: Scenario, told: Callable[[int], None]) -> None:
         self._scenario, self._told = scenario, told
         self._days = Days(scenario.start or "")
-        self._tried, self._left = 0, SHRINK_MAX
-        self._wanted: tuple[int, str] | None = None  # which expectation, and why
+        self.tried, self._left = 0, SHRINK_MAX
+        self.wanted: tuple[int, str] | None = None  # which expectation, and why
         self._held: dict[bytes, bool] = {}  # parts without a change
         self._whole: set[bytes] = set()  # parts and changes that do not break
+
+    def tells(self, more: int) -> None:
+        """So many more are tried by somebody else at the moment."""
+        self._told(self.tried + more)
+
+    def first(self, chunks: Iterable[_Tried]) -> Found | None:
+        """The smallest of what the first chunk found that found anything."""
+        for one in chunks:
+            self.tried += one.tried
+            self._told(self.tried)
+            if one.changes is not None:
+                self.wanted = one.wanted
+                return self.smaller(_whole(self._scenario), one.changes)
+        return None
 
     def breaks(self, part: _Part, changes: Changes) -> Outcome | None:
         """What becomes of a part under changes, if it breaks as the first one did."""
         made = self._changed(part, changes)
         if made is None or self._left == 0:
             return None
-        self._tried += 1
-        self._left -= self._wanted is not None
-        self._told(self._tried)
+        self.tried += 1
+        self._left -= self.wanted is not None
+        self._told(self.tried)
         found = outcome(made, Case((), made.seed))
         if found.ok:
             return None
         where = (part.expect[found.index] if found.index >= 0 else -1, found.why)
-        self._wanted = self._wanted or where
-        return found if where == self._wanted else None
+        self.wanted = self.wanted or where
+        return found if where == self.wanted else None
 
     def smaller(self, part: _Part, changes: Changes) -> Found:
         """The smallest part that breaks under the fewest changes, and holds without them."""
-        assert self._wanted is not None, "nothing was found"
+        assert self.wanted is not None, "nothing was found"
         self._left = SHRINK_MAX
-        if self._wanted[0] >= 0:
-            part = msgspec.structs.replace(part, expect=(self._wanted[0],))
+        if self.wanted[0] >= 0:
+            part = msgspec.structs.replace(part, expect=(self.wanted[0],))
         before = None
         while before != (part, changes):  # ends: each round is smaller than the one before
             before = (part, changes)

@@ -7,6 +7,7 @@ Not here: one run (virtual.py), what is changed to find what breaks (fuzz.py), t
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import multiprocessing
@@ -15,6 +16,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from kernel.limits import NS
 from llmos.intervals import Interval, bootstrap, wilson
 from llmos.scenario.format import Scenario, draws
 from llmos.scenario.reading import check
-from llmos.scenario.virtual import play
+from llmos.scenario.virtual import played
 
 RUNS_MAX: Final = 100_000
 SEED_MAX: Final = 1 << 53
@@ -103,16 +105,21 @@ def grid(changes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 def with_settings(scenario: Scenario, settings: tuple[str, ...]) -> Scenario:
     """A scenario whose machine has other settings, too. Raises BadInput if it cannot have them."""
-    if not settings:
-        return scenario
+    return check(_set(scenario, settings), f"--set {' '.join(settings)}") if settings else scenario
+
+
+def _set(scenario: Scenario, settings: tuple[str, ...]) -> Scenario:
     machine = msgspec.structs.replace(scenario.machine, set=(*scenario.machine.set, *settings))
-    return check(msgspec.structs.replace(scenario, machine=machine), f"--set {' '.join(settings)}")
+    return msgspec.structs.replace(scenario, machine=machine)
 
 
 def outcome(scenario: Scenario, case: Case) -> Outcome:
-    """Make a run. Raises BadInput if the machine cannot be; what else it dies of is an outcome."""
+    """Make a run of a scenario that has been checked.
+
+    Raises BadInput if the machine cannot be; what else it dies of is an outcome.
+    """
     try:
-        ran = play(with_settings(scenario, case.settings), case.seed)
+        ran = played(_set(scenario, case.settings), case.seed)
     except KernelError:
         raise
     except Exception as exc:
@@ -147,7 +154,7 @@ def run(scenario: Scenario, cases: Sequence[Case], jobs: int, out: Path | None, 
                 alike[case.settings] = case
     wanted = [case for case in cases if keys[case] not in found and alike.get(case.settings, case) == case]
     broke = sum(not one.ok for one in found.values())
-    for n, one in enumerate(_made(scenario, wanted, jobs or _cores()), 1):
+    for n, one in enumerate(_made(scenario, wanted, jobs or cores()), 1):
         key = keys[Case(one.settings, one.seed)]
         found[key] = one
         broke += not one.ok
@@ -208,7 +215,8 @@ def _mean(values: list[float]) -> tuple[float | None, Interval | None]:
     return (statistics.fmean(values), bootstrap(values, 0)) if values else (None, None)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many runs at a time are of use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -217,17 +225,30 @@ def _made(scenario: Scenario, cases: Sequence[Case], jobs: int) -> Iterator[Outc
     if jobs <= 1 or len(cases) <= 1:
         yield from (outcome(scenario, case) for case in cases)
         return
+    with workers(min(jobs, len(cases)), scenario) as pool:
+        for done in as_completed([pool.submit(_work, case) for case in cases]):
+            yield done.result()
+
+
+@contextmanager
+def workers(jobs: int, scenario: Scenario) -> Iterator[ProcessPoolExecutor]:
+    """Processes that know the scenario; what they have not begun when the context ends is left."""
+    gc.collect()
+    gc.freeze()  # what all of them share is looked at no more
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
-    with ProcessPoolExecutor(min(jobs, len(cases)), context, initializer=_begin, initargs=(scenario,)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(scenario,)) as pool:
         try:
-            for done in as_completed([pool.submit(_work, case) for case in cases]):
-                yield done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 _scenario: Scenario  # of a worker
+
+
+def given() -> Scenario:
+    """The scenario, in a process of `workers`."""
+    return _scenario
 
 
 def _begin(scenario: Scenario) -> None:

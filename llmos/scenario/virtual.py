@@ -180,4 +180,9 @@ def play(scenario: Scenario, seed: int | None = None, disk: Disk | None = None, 
     Raises BadInput for mistakes.
     """
     check(scenario)
+    return played(scenario, seed, disk, tracks)
+
+
+def played(scenario: Scenario, seed: int | None = None, disk: Disk | None = None, tracks: Tracks | None = None) -> Ran:
+    """As `play`, of a scenario that has been checked: by whoever plays one many times."""
     return Virtual(scenario, scenario.seed if seed is None else seed, disk or MemoryDisk(), tracks).run()

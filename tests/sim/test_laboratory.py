@@ -206,6 +206,27 @@ def test_what_holds_is_not_broken_by_what_its_file_allows(here: Path, capsys: py
     assert not (here / "mask-breaks.toml").exists()
 
 
+def test_what_is_found_is_the_same_however_many_are_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmos.scenario import fuzz
+
+    monkeypatch.setattr(fuzz, "CHUNK", 10)
+    small = scenario(
+        "Small",
+        until="5s",
+        processes={"a": Process(does="echo")},
+        events=[Event(name="call", at="1s", to=("a",), say="x")],
+        expect=[Expect(answers="call", see=Pattern(what="said"), within="1s")],
+    )
+    text = f'{toml(small)}\n[fuzz]\nfaults = ["stall"]\nlasts = "1500ms"\n'
+    found = [fuzz.fuzz(parse(text), 60, 5, lambda n: None, jobs) for jobs in (1, 2)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].text() == found[1].text()
+    told: list[int] = []
+    assert fuzz.fuzz(parse(text.replace("stall", "clock")), 25, 3, told.append, 2) is None
+    assert told == [10, 20, 25]
+
+
 @pytest.mark.parametrize("allowed", ["replies = true", "drops = true", 'times = "30s"', 'faults = ["clock"]'])
 def test_each_kind_of_change_is_made_where_the_file_allows_it(here: Path, allowed: str) -> None:
     from llmos.scenario.fuzz import fuzz

@@ -151,6 +151,7 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "drivers/cpu/kv/images.py": "beside and renamed, over the file of before, whose pages are in memory",
     "drivers/index/beside.py": "a lock",
     "llmos/profile/making.py": "answers are appended as they come, a line each",
+    "llmos/download.py": "what is brought goes on where it was cut off; whoever asked puts it in its place",
     "llmos/models.py": "downloads go on where they were cut off; beside and renamed when their hash is right",
     "llmos/daemon.py": "a log",
     "llmos/console/editor.py": "lines are added to what was typed",
