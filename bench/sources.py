@@ -211,7 +211,7 @@ SOURCES: Final = (
         "168 prompt injections of CyberSecEval",
         "MIT",
         "https://github.com/meta-llama/PurpleLlama",
-        "no figure in docs/numbers.md",
+        "bench injection",
         (
             File(
                 "injection/cyberseceval_prompt_injection.json",
