@@ -141,8 +141,6 @@ class Tracks:
 
     def _noted(self, note: Note, at: int, now: int) -> None:
         """A line of the kernel's log: of an interrupt with its flow."""
-        if note.what is What.SPAWN and note.text:
-            self._names[note.pid] = note.text
         if note.what is What.RUN:
             return
         line = note.line.name.lower() if note.line is not None else ""

@@ -25,11 +25,6 @@ class Looked(msgspec.Struct, frozen=True):
     tokens: int = 0  # of its queue
 
 
-def used(kernel: Kernel, pid: int) -> int:
-    """Tokens in the queue of a process; of one that is no more, 0."""
-    return kernel.procs[pid].space.used() if pid in kernel.procs else 0
-
-
 def looked(kernel: Kernel, who: str, page: Callable[[int], Page | None]) -> Looked:
     """A process as it stands; one that is not there, or no more, as a dead one. O(pages in view)."""
     if who not in kernel.names:

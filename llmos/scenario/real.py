@@ -38,7 +38,7 @@ from llmos.scenario.days import Days
 from llmos.scenario.director import Director
 from llmos.scenario.faulty import FaultyCpu, FaultyDisk, FaultyIndex
 from llmos.scenario.format import ProcessSpec, Scenario, ns
-from llmos.scenario.look import Looked, looked, used
+from llmos.scenario.look import Looked, looked
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb

@@ -26,7 +26,7 @@ from kernel.state import Step
 from llmos.scenario.days import Days
 from llmos.scenario.director import Director
 from llmos.scenario.format import MachineSpec, ProcessSpec, Scenario, ns
-from llmos.scenario.look import Looked, looked, used
+from llmos.scenario.look import Looked, looked
 from llmos.scenario.programs import Programs, emitted
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
