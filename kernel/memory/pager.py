@@ -168,7 +168,7 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
     remove(space, going)
     last = fixed | turn if freed >= excess else fixed  # groups are whole but for what may not leave
     split = {entry.group for entry in victims if entry.group}
-    assert not any(entry.group in split and entry.page not in last for entry in space.queue)
+    assert not split or not any(entry.group in split and entry.page not in last for entry in space.queue)
     assert not any(entry.page in fixed for entry in victims if entry.kind is not Kind.THOUGHT), "pinned, or the stub"
     if space.used() + arriving > limits.queue:
         raise KernelPanic(f"queue of {space.used()} + {arriving} tokens exceeds {limits.queue} after eviction")
@@ -178,7 +178,7 @@ def make_room(space: AddressSpace, policy: Policy, limits: Budgets, arriving: in
 def _with_groups(space: AddressSpace, policy: Policy, chosen: list[int], fixed: set[int]) -> None:
     """Add to `chosen` what belongs to a chosen page's group: a syscall and its result leave together."""
     groups = {entry.group for entry in space.queue if entry.group and entry.page in chosen}
-    for entry in space.queue:
+    for entry in space.queue if groups else ():
         if entry.group in groups and entry.page not in chosen and entry.page not in fixed:
             chosen.append(entry.page)
             policy.drop(entry.page)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
+from typing import Final
 
 import msgspec
 
@@ -24,6 +25,8 @@ from llmos.scenario.format import Scenario
 from llmos.scenario.look import Looked
 from llmos.scenario.programs import made
 from llmos.scenario.verdict import Asked, Broken, Happened, Seen
+
+TEXT_CHARS: Final = 200  # of what is shown of a page
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class Timeline:
         own = (name for name, spec in scenario.processes.items() if not spec.child)
         self.names = dict(enumerate(own, 1))  # by pid: an empty machine numbers them as they are made
         self.entries: list[Happened] = []
+        self._texts: dict[int, str] = {}  # how pages begin
         self._looked: dict[tuple[int, str], Looked] = {}
         self._asked: list[Asked] = []
         self._answers: dict[int, tuple[str, ...]] = {}  # by entry: ids of the messages that it replies to
@@ -80,6 +84,8 @@ class Timeline:
 
     def watch(self, step: Step) -> None:
         """What a step did."""
+        for made_, _ in step.pages:
+            self._texts[made_.id] = made_.text[:TEXT_CHARS]
         for note in step.notes:
             text = note.text
             if name := made(note):
@@ -87,13 +93,19 @@ class Timeline:
             if note.what in (What.EVICT, What.FAULT) and note.pages:
                 text = f"{len(note.pages)} pages, {note.tokens} tokens"
             elif note.what is What.DELIVERED and note.pages:
-                page = self.page(note.pages[0])
-                text = page.text[:200] if page is not None else ""
+                text = self._text(note.pages[0])
             self.happened(note.what, note.pid, note.line, text)
         for effect in step.effects:
             if isinstance(effect, Deliver):
                 self._answers[len(self.entries)] = effect.message.answers
                 self.happened("said", effect.message.pid, text=effect.message.text)
+
+    def _text(self, number: int) -> str:
+        """How a page begins that was made since the machine was switched on, or that a disk has."""
+        if number not in self._texts:
+            page = self.page(number)
+            self._texts[number] = page.text[:TEXT_CHARS] if page is not None else ""
+        return self._texts[number]
 
     def ran(self, events: int, state_hash: int, latency: Latency) -> Ran:
         """What became of the scenario, with the hash of its timeline and of the kernel's state."""
