@@ -135,6 +135,13 @@ def _chunk(scenario: Scenario, seed: int, n: int, size: int, told: Callable[[int
     from hypothesis.errors import NoSuchExample
 
     search, whole = _Search(scenario, told), _whole(scenario)
+    known: dict[Changes, bool] = {}  # Hypothesis asks again for what it has found, when no runs may be left
+
+    def breaks(changes: Changes) -> bool:
+        if changes not in known:
+            known[changes] = search.breaks(whole, changes) is not None
+        return known[changes]
+
     settings = hypothesis.settings(
         max_examples=size,
         database=None,
@@ -145,7 +152,7 @@ def _chunk(scenario: Scenario, seed: int, n: int, size: int, told: Callable[[int
     try:
         changes = hypothesis.find(
             _changes(scenario),
-            lambda changes: search.breaks(whole, changes) is not None,
+            breaks,
             settings=settings,
             random=Random(f"{seed} {n}") if n else Random(seed),
         )

@@ -210,6 +210,7 @@ def test_what_is_found_is_the_same_however_many_are_tried_at_once(monkeypatch: p
     from llmos.scenario import fuzz
 
     monkeypatch.setattr(fuzz, "CHUNK", 10)
+    monkeypatch.setattr(fuzz, "SHRINK_MAX", 15)  # fewer than Hypothesis would take
     small = scenario(
         "Small",
         until="5s",
