@@ -123,7 +123,7 @@ SOURCES: Final = (
         "1,500 questions of NaturalQuestions-Open with their passages",
         "MIT",
         "https://github.com/nelson-liu/lost-in-the-middle",
-        "bench paging: docs, mix",
+        "bench documents; bench paging: docs, mix",
         (
             File(
                 "nq_open/nq-open-oracle_0-1499.jsonl.gz",
