@@ -97,14 +97,19 @@ class Tracks:
 
         Raises BadInput if it cannot be written.
         """
-        if self._lost:
-            text = f"the trace ends here: {self._lost} events more were left out"
-            self._marks.append(_Mark("i", WORLD, self._at / 1e3, 1, name=text, cat="lost", s="g"))
+        content = self.encoded()
         try:
-            whole.write(path, msgspec.json.encode({"traceEvents": self._all()}))
+            whole.write(path, content)
         except OSError as exc:
             raise BadInput(f"--trace {path}: {exc.strerror}; name a file that can be written") from exc
         return self._lost
+
+    def encoded(self) -> bytes:
+        """All of it, as a file has it."""
+        if self._lost:
+            text = f"the trace ends here: {self._lost} events more were left out"
+            self._marks.append(_Mark("i", WORLD, self._at / 1e3, 1, name=text, cat="lost", s="g"))
+        return msgspec.json.encode({"traceEvents": self._all()})
 
     def _all(self) -> list[_Mark]:
         """Names first, then by time, of one time the longer first; what is under way ends with the last step."""

@@ -152,6 +152,7 @@ def _once(
     as_json: bool,
 ) -> int:
     """Play a scenario, and tell what became of it."""
+    from llmos.scenario import timeline
     from llmos.tracks import Tracks
 
     began = time.perf_counter()
@@ -159,9 +160,7 @@ def _once(
     tracks = Tracks() if trace_file is not None else None
     ran = _played(wanted, cpu, seed, keep, tracks)
     if tracks is not None and trace_file is not None:
-        for one in ran.timeline:
-            if one.what in ("event", "refused", "cut"):
-                tracks.happened(one.at, one.what, one.text)
+        timeline.done_to(ran, tracks)
         if lost := tracks.write(trace_file):
             said(f"{trace_file}: {lost} events more than a trace holds were left out, from its end")
     if as_json:

@@ -1,6 +1,6 @@
 """The scenarios that come with llmos, and what a run of one looks like as a trace.
 
-Importing it costs no machine. Not here: who plays them (virtual.py), what a trace is (timeline.py).
+Importing it costs no machine. Not here: who plays them (virtual.py), what a trace is (llmos/tracks.py).
 """
 
 from __future__ import annotations
@@ -16,5 +16,8 @@ def found() -> dict[str, Path]:
 def traced(path: Path) -> bytes:
     """A scenario, played in virtual time, as the file that `llmos run --trace` writes. Some hundredths of a second."""
     from llmos.scenario import reading, timeline, virtual
+    from llmos.tracks import Tracks
 
-    return timeline.written(virtual.play(reading.read(path)))
+    tracks = Tracks()
+    timeline.done_to(virtual.play(reading.read(path), tracks=tracks), tracks)
+    return tracks.encoded()

@@ -25,6 +25,7 @@ from llmos.scenario.format import Scenario
 from llmos.scenario.look import Looked
 from llmos.scenario.programs import made
 from llmos.scenario.verdict import Asked, Broken, Happened, Seen
+from llmos.tracks import Tracks
 
 TEXT_CHARS: Final = 200  # of what is shown of a page
 
@@ -138,3 +139,10 @@ class Timeline:
 def _json(one: Happened) -> str:
     """An entry as `json.dumps` writes it, of which a hash is made; in a third of the time."""
     return f"[{one.at}, {', '.join(map(quoted, (one.what, one.process, one.line, one.text)))}]"
+
+
+def done_to(ran: Ran, tracks: Tracks) -> None:
+    """What was done to the machine, into the trace of what it did."""
+    for one in ran.timeline:
+        if one.what in ("event", "refused", "cut"):
+            tracks.happened(one.at, one.what, one.text)

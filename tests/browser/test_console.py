@@ -250,12 +250,12 @@ def test_a_scenario_is_played_back_from_a_trace_of_its_own_or_a_file(
     page.select_option("#shipped", "thrashing")
     page.wait_for_selector("#slots rect.run", state="attached")
     trace = shipped.traced(shipped.found()["thrashing"])
-    events = [one for one in json.loads(trace)["traceEvents"] if one["ph"] == "i"]
+    events = [one for one in json.loads(trace)["traceEvents"] if one["ph"] == "i" or one.get("dur") == 0]
     assert page.get_attribute("#moment", "max") == str(len(events) - 1)
     page.locator("#moment").focus()
     page.keyboard.press("End")
     assert page.inner_text("#moment-at").endswith(f"event {len(events)} of {len(events)}")
-    assert page.inner_text("#moments tr.now td:nth-child(2)") == events[-1]["name"]
+    assert page.inner_text("#moments tr.now td:nth-child(2)").startswith(events[-1]["name"])
     shot(page, "playback")
     file = tmp_path / "mine.json"
     file.write_bytes(shipped.traced(shipped.found()["pressure"]))

@@ -96,7 +96,7 @@ export class Playback {
       drawn.append(svg("rect", {
         x: (WIDE * one.ts) / end, width: Math.max(0.6, (WIDE * one.dur) / end), y: slots.indexOf(one.tid) * LANE + 3,
         height: LANE - 6, class: `run hue${names.indexOf(one.name) % 5}`,
-      }, says(`slot ${one.tid}: ${line(one.name, 60)}`)));
+      }, says(`slot ${one.tid - 1}: ${line(one.name, 60)}`)));
     }
     drawn.append(this.cursor);
     fill(this.lanes, drawn, el("p", { className: "key" }, ...names.slice(0, 10).map((name, at) =>
@@ -136,16 +136,20 @@ export function parsed(found) {
   const all = Array.isArray(found) ? found : found?.traceEvents;
   if (!Array.isArray(all)) throw new Error("it has no traceEvents");
   const valid = all.filter((one) => one && typeof one.name === "string" && Number.isFinite(one.ts));
-  const events = valid.filter((one) => one.ph === "i").slice(0, EVENTS_MAX);
-  const runs = valid.filter((one) => one.ph === "X" && Number.isFinite(one.dur)).slice(0, RUNS_MAX);
+  const named = valid.filter((one) => one.ph === "M" && one.name === "process_name");
+  const processes = new Map(named.map((one) => [one.pid, String(one.args?.name ?? "")]));
+  const marks = valid.filter((one) => one.ph === "i" || (one.ph === "X" && one.dur === 0)).slice(0, EVENTS_MAX);
+  const events = marks.map((one) => ({ ...one, name: `${one.name} · ${processes.get(one.pid) ?? ""}` }));
+  const runs = valid.filter((one) => one.cat === "run" && Number.isFinite(one.dur)).slice(0, RUNS_MAX);
   if (!events.length) throw new Error("nothing happens in it");
   const counters = new Map();
-  for (const one of valid.filter((each) => each.ph === "C")) {
-    const series = counters.get(one.name) ?? { points: [], most: 0 };
+  for (const one of valid.filter((each) => each.ph === "C" && each.name === "queue")) {
+    const name = `window of ${processes.get(one.pid) ?? ""}`;
+    const series = counters.get(name) ?? { points: [], most: 0 };
     const tokens = Number(one.args?.tokens) || 0;
     series.points.push([one.ts, tokens]);
     series.most = Math.max(series.most, tokens);
-    counters.set(one.name, series);
+    counters.set(name, series);
   }
   const end = Math.max(1, ...events.slice(-1).map((one) => one.ts), ...runs.slice(-50).map((one) => one.ts + one.dur));
   return { events, runs, counters, end, slots: [...new Set(runs.map((one) => one.tid))].sort((a, b) => a - b) };
