@@ -287,16 +287,14 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
 
 @bench.command("paging", short_help="Paging policies beside the optimum.")
 @click.option("--workload", default="", help="By name, or a trace file.")
-@click.option("--policy", default="ours", show_default=True, help="`llmos policies` lists them; several with commas.")
-@click.option(
-    "--budget", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens of queue and recall."
-)
-@click.option("--low-water", "low", type=click.FloatRange(min=0.0, max=1.0), help="1: page by page.")
+@click.option("--policy", default="", help="Of `llmos policies`, or mine.py:Mine (docs/policy.md); default ours.")
+@click.option("--budget", default="", help="Tokens of queue and recall, such as 2k,4k; default 4096.")
+@click.option("--low-water", "low", default="", help="1: page by page.")
 @click.option("--recall", default="", help="Share of the budget that recall has, or auto.")
 @click.option("--pager", default="", help="search; perfect: each fault is brought in; live: a machine's own.")
 @click.option("--path", default="", help="Recalled pages: area, queue, or drawn.")
 @click.option("--local", is_flag=True, help="Each process has its part of the budget.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--seed", "seeds", default="1", show_default=True, help="Such as 1-5.")
 @click.option("--data", type=PATH, help="The benchmark data; default $LLMOS_DATA.")
 @set_option
 @click.option("--sizes", help="Of a live machine: this model's, or scripted.")
@@ -304,18 +302,21 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
 @unit_option
 @click.option("--sample", metavar="SHARE", type=float, help="Simulate so many of the pages, by hash (SHARDS).")
 @click.option("--no-bounds", is_flag=True, help="Leave the optimum out.")
-@click.option("--sweep", metavar="DIR", type=PATH, help="All cells, into DIR; resumes.")
+@click.option("--sweep", metavar="DIR", type=PATH, help="Keep the cells in DIR, with a report and pictures; resumes.")
+@click.option("--out", metavar="FILE", type=PATH, help="Write them as .json, .csv or .md.")
+@click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0: one a core.")
+@click.option("--on", default="", metavar="dask://HOST:PORT", help="Make them on a cluster.")
 @json_option
 def paging(
     workload: str,
     policy: str,
-    budget: int,
-    low: float | None,
+    budget: str,
+    low: str,
     recall: str,
     pager: str,
     path: str,
     local: bool,
-    seed: int,
+    seeds: str,
     data: Path | None,
     changes: tuple[str, ...],
     sizes: str | None,
@@ -324,26 +325,32 @@ def paging(
     sample: float | None,
     no_bounds: bool,
     sweep: Path | None,
+    out: Path | None,
+    jobs: int,
+    on: str,
     as_json: bool,
 ) -> None:
     """\b
     Examples:
       llmos bench paging --workload own --policy ours,lru,gdsf --budget 2048
-      llmos bench paging --workload synthetic/loop --policy lirs --budget 500 --json
+      llmos bench paging --workload own,synthetic/loop --policy mine.py:Mine,lru --budget 1k,2k --sweep out --no-bounds
 
     \b
-    One cell: a workload goes through a policy, and stands beside the optimum.
+    Cells: a workload goes through a policy, and stands beside the optimum. Each
+    option with a value takes several with commas; every combination is a cell.
     Without data: own, synthetic/zipf, synthetic/loop, synthetic/scan,
     synthetic/phase, synthetic/sized and synthetic/thrash, and any trace file.
     With it (--data or LLMOS_DATA; `llmos bench data list`): locomo-late, locomo-live, bfcl, docs,
     nested-kv, git, git/h11, git/msgspec, git/trio, mix, tau, mooncake, cloudphysics, lirs, and lirs/loop
     and others. Of your own: transcripts in DATA/transcripts, or DIR/ as the workload.
+    --sweep DIR alone is the grid of docs/paging.md: all of them, every mark, share and path.
     \b
     faults       references to pages that were not resident; hit = 1 - faults / references
     opt_hit      the best that demand paging can do with all of the budget
     regret_pp    opt_hit - hit in percentage points; a search can bring it below 0
     cost_ratio   tokens of faults and recall, and of keeping, over the least possible
     prefill_amplification   prefill of the queue over tokens that arrived, recall apart
+    95 %         bootstrap over strings and seeds; a difference whose interval holds 0 is a tie
     \b
     --path area   recalled pages stand apart and are dropped after the turn
            drawn  those of them that the turn drew on join the queue (ours; perfect pager)
@@ -352,33 +359,62 @@ def paging(
     --pager live  a machine of the kernel's own in virtual time is told and asked (locomo-late, bfcl, or a file as
            `llmos bench memory` takes it): --budget is its window, --set its settings, hit the evidence in view
     """
-    if sweep is not None:
-        from bench.paging.sweep import sweep as run_sweep
+    from bench.paging import field, plan
+    from bench.paging.sweep import run
+    from llmos.scenario.many import seeds as numbers
 
-        run_sweep(sweep, data, seed)
-        return
-    if not workload:
+    def words(text: str) -> tuple[str, ...]:
+        return plan.listed(text, str) or ("",)
+
+    if not workload and sweep is None:
         raise BadInput("--workload is missing; --help names them, and --sweep DIR runs all cells")
-    from bench.paging.run import run
-
+    axes = (low, recall, pager, path, local, changes, sizes, sample)
     run(
-        workload,
-        policy,
-        budget,
-        low,
-        recall,
-        pager,
-        path,
-        local,
-        seed,
-        data,
-        list(changes),
-        sizes,
-        not no_bounds,
+        plan.Wish(
+            plan.listed(workload, str) or plan.WORKLOADS,
+            plan.listed(policy, str) or (tuple(field.EVERY) if sweep and not workload else ("ours",)),
+            plan.listed(budget, plan.tokens) or (plan.BUDGETS if sweep and not workload else (4096,)),
+            numbers(seeds),
+            plan.listed(low, plan.share) or (None,),
+            words(recall),
+            words(pager),
+            words(path),
+            local,
+            data,
+            changes,
+            sizes,
+            not no_bounds,
+            **({"limit_s": plan.SWEEP_LIMIT_S} if sweep else {}),
+            grid=sweep is not None and not workload and not any(axes),
+            how=_reading(columns, unit),
+            sample=sample,
+        ),
+        sweep,
+        out,
+        jobs,
+        on,
         as_json,
-        _reading(columns, unit),
-        sample,
     )
+
+
+@bench.command("compare", short_help="Two results of `llmos bench paging`.")
+@click.argument("before", metavar="A", type=PATH, help="A folder of --sweep, or a JSON of --out.")
+@click.argument("after", metavar="B", type=PATH, help="Another.")
+@click.option("--out", metavar="FILE", type=PATH, help="Write it as .json, .csv or .md.")
+@json_option
+def compare(before: Path, after: Path, out: Path | None, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench compare before.json after.json
+      llmos bench compare before.json after.json --json
+
+    What the second result has more than the first, in percentage points of hits, with its 95 % interval: the same
+    workload, budget, policy and setting, or, where each has one policy, whatever that is. A difference whose interval
+    holds 0 is a tie; what was counted on the same strings is paired.
+    """
+    from bench.paging import listing
+
+    listing.compare(before, after, out, as_json)
 
 
 @trace.command("record", short_help="What a process drew on, from its machine's directory.")
@@ -447,38 +483,24 @@ def convert(source: Path, target: Path, columns: str | None, unit: bool) -> None
 
 
 @click.command()
+@click.option("--check", "checked", metavar="POLICY", help="Look for what breaks its laws: a name, or FILE.py:CLASS.")
+@click.option("--examples", type=click.IntRange(min=1), default=300, show_default=True, help="Plays of a check.")
 @json_option
-def policies(as_json: bool) -> None:
+def policies(checked: str | None, examples: int, as_json: bool) -> int:
     """\b
     Examples:
       llmos policies
-      llmos boot --set memory.policy=gdsf
+      llmos policies --check mine.py:Mine
 
-    Those marked live can be a machine's memory.policy; all of them run in `llmos bench paging`.
+    Those marked live can be a machine's memory.policy; all of them run in `llmos bench paging`. docs/policy.md builds
+    one. --check plays with it as a pager would, and names the smallest case that breaks a law; exit status 1 if any is.
     """
-    import json
+    from bench.paging import listing
 
-    from bench.paging.field import EVERY
-    from kernel.memory.policy import POLICIES
-
-    rows = [
-        {"name": name, "live": name in POLICIES, "does": one.does, "reference": one.reference, "cost": one.cost}
-        for name, one in EVERY.items()
-    ]
-    if as_json:
-        show(json.dumps(rows))
-        return
-    names = ("policy", "live", "an access", "what it does")
-    told = [
-        (
-            name,
-            "live" if name in POLICIES else "",
-            one.cost,
-            one.does + (f" ({one.reference})" if one.reference else ""),
-        )
-        for name, one in EVERY.items()
-    ]
-    print_table(names, told, left=names, wrap=True)
+    if checked is not None:
+        return listing.check(checked, examples, as_json)
+    listing.policies(as_json)
+    return 0
 
 
 @bench.command("idle", short_help="What processes cost that do nothing.")

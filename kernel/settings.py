@@ -35,7 +35,7 @@ def says(meaning: str) -> Meta:
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The pager's: what is in view, what leaves, what comes back."""
 
-    policy: Annotated[str, Meta(max_length=64), says("who is evicted; `llmos policies` lists what there is")] = "fifo"
+    policy: Annotated[str, Meta(max_length=255), says("who is evicted; `llmos policies` lists what there is")] = "fifo"
     low: Annotated[Share, says("share of the queue that is left when something leaves, in one batch")] = 0.33
     warn: Annotated[
         float, Meta(ge=0.1, le=1.0), says("share of the queue at which the process is told that memory is short")

@@ -6,6 +6,9 @@ fit. Residency is mandatory, a page above the budget passes through, pinned page
 its low-water mark and with all of the budget as queue, so that no policy that pages on demand can be better. A search
 that brings in pages before they were ever missed can: regret below 0 is then no error.
 
+What no pager can be better than, whatever it brings in before it is missed, is `prefetching`: it knows what each turn
+wants, and faults only for pages that never were there, and for those that do not fit together.
+
 Faults: the fewest. Cost: the least sum of fault tokens and KEEP * tokens * generated tokens of what is kept.
 """
 
@@ -111,6 +114,27 @@ def faults(part: Part, budget: int, limit_s: float = TIME_LIMIT_S) -> Bound:
         return Bound(pfoo(found, budget), "pfoo", time.monotonic() - began)
     kept, how = _program(found, budget, [1.0] * len(found.starts), limit_s)
     return Bound(math.ceil(found.references - kept - 1e-6), how, time.monotonic() - began)
+
+
+def prefetching(part: Part, budget: int) -> int:
+    """The fewest faults of a pager that brings in what a turn wants before it is asked for, as far as that fits.
+
+    No demand pager is better: within a turn what it hits was there when the turn began, or faulted in it.
+    """
+    seen: set[int] = set()
+    missed = 0
+    for turn in part.turns():
+        seen.update(ref.page for ref in turn.new)
+        sizes = {ref.page: ref.tokens for ref in turn.refs}
+        room = budget
+        for tokens in sorted(tokens for page, tokens in sizes.items() if page in seen):
+            room -= tokens
+            if room < 0:
+                break
+            missed -= 1
+        missed += len(sizes)
+        seen.update(sizes)
+    return missed
 
 
 def cost(part: Part, budget: int, limit_s: float = TIME_LIMIT_S) -> Bound:

@@ -34,12 +34,13 @@ from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.virtual import VirtualMachine
 from kernel.memory.page import Kind
-from kernel.memory.policy import POLICIES
+from kernel.memory.policy import lookup
 from kernel.ports import Job
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
 from kernel.state import Step
 from llmos.init import embedding_model
+from llmos.policies import is_own
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -51,8 +52,13 @@ class Setup(msgspec.Struct, frozen=True):
 
     def settings(self, policy: str) -> Settings:
         """With a policy, where a machine may have it. Raises BadInput for a change that is none."""
-        own = (f"memory.policy={policy}",) if policy in POLICIES else ()
+        own = (f"memory.policy={policy}",) if _settable(policy) else ()
         return apply(Settings(window=self.window), [*rows.BASE, *self.changes, *own])
+
+
+def _settable(policy: str) -> bool:
+    """Whether a policy can be a setting of any machine's."""
+    return lookup(policy) is not None and not is_own(policy)
 
 
 class Drawn:
@@ -89,7 +95,7 @@ class Machine:
             spec = Spec(NAME, rows.SPEAK, system=table.system)
             self.pid = self.machine.do(Spawned(source="user", spec=spec)).pid
             self.proc = self.machine.kernel.procs[self.pid]
-            if policy not in POLICIES:
+            if not _settable(policy):
                 queue = self.machine.kernel.budgets(self.proc).queue
                 self.machine.kernel.policies[self.pid] = field.make(policy, queue, seed)
         except BaseException:

@@ -6,25 +6,34 @@ A live cell (`--pager live`) has a machine's window for budget, and stands alone
 from __future__ import annotations
 
 import functools
-import json
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
-from rich.console import Console
 
-from bench.memory.run import DEFAULT_SIZES, drawn, sizes_of
-from bench.paging import belady, bounds, field, machine, sampling, simulator, store, workloads
-from bench.paging.formats import AS_NAMED, Reading
+from bench.memory.run import drawn
+from bench.paging import belady, bounds, field, machine, sampling, simulator, store
 from bench.paging.machine import Setup
-from bench.paging.simulator import Counts, Options
+from bench.paging.simulator import Counts, Options, Stretches
 from bench.paging.trace import Part
 from bench.paging.workloads import Workload
 from bench.sized import Sizes
-from kernel.errors import BadInput
-from llmos.commands.output import print_table, show
+from kernel.errors import BadInput, KernelPanic
+from llmos.policies import Broken
+
+FEW: Final = 5  # of strings; fewer are too few to draw from
+
+
+class Strand(msgspec.Struct, frozen=True, array_like=True):
+    """What was counted on one string: what intervals are drawn from."""
+
+    source: str  # strings of one source are drawn together
+    references: int
+    faults: int
+    best: float | None  # faults of the demand optimum
+    limit: float | None  # and of a pager that knows what each turn wants
+    stretches: tuple[tuple[int, int], ...] = ()  # references and faults, where strings are too few to draw from
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -58,6 +67,8 @@ class Cell(msgspec.Struct, frozen=True):
     requests_per_s: int
     sample: float = 1.0  # the share of pages that was simulated
     error_pp: float | None = None  # of hit: half of its 95 % interval over samples
+    limit_hit: float | None = None  # of a pager that brings in what a turn wants before it is asked for
+    strings: tuple[Strand, ...] = ()
 
 
 def options(
@@ -115,43 +126,79 @@ def live_options(
     return Options(memory.low, share, "live", "drawn" if memory.join else "area"), setup
 
 
+class Ran(NamedTuple):
+    """What was counted on one string."""
+
+    source: str
+    counts: Counts
+    stretches: tuple[tuple[int, int], ...]
+
+
 def simulate(
     workload: Workload, policy: str, budget: int, chosen: Options, seed: int, setup: Setup | None = None
-) -> Counts:
-    """The sum over the workload's parts; with a `setup` over its conversations, as a live machine hears them."""
-    total = Counts()
-    budget = sampling.budget_of(budget, workload.rate)
+) -> list[Ran]:
+    """A run of each of the workload's parts; with a `setup` of its conversations, as a live machine hears them."""
+    try:
+        return list(_runs(workload, policy, sampling.budget_of(budget, workload.rate), chosen, seed, setup))
+    except (Broken, KernelPanic) as exc:
+        broken = exc.__cause__ if isinstance(exc, KernelPanic) else exc
+        if not isinstance(broken, Broken):
+            raise
+        said = f"--policy {policy}: {broken}; llmos policies --check {policy} finds the smallest case"
+        raise BadInput(said) from exc
+
+
+def _runs(
+    workload: Workload, policy: str, budget: int, chosen: Options, seed: int, setup: Setup | None
+) -> Iterator[Ran]:
     if setup is not None:
         assert workload.heard is not None, "there is nothing to tell"
         for talk in workload.heard().conversations:
-            total.add(machine.run(talk, drawn(talk, seed, 0), setup, policy, seed))
-        return total
+            yield Ran(talk.name, machine.run(talk, drawn(talk, seed, 0), setup, policy, seed), ())
+        return
     for part in workload.parts:
         make = belady.maker(part) if policy == belady.NAME else functools.partial(field.make, policy, seed=seed)
-        counts = simulator.run(part, make, budget, chosen)
+        stretches = Stretches()
+        counts = simulator.run(part, make, budget, chosen, stretches)
+        found = stretches.found()
         if part.stands_for:
-            counts.references = round(part.stands_for)
-        total.add(counts)
+            counts.references, found = round(part.stands_for), ()
+        yield Ran(part.drawn_of, counts, found)
+
+
+def summed(made: Iterable[Ran]) -> Counts:
+    """All of them."""
+    total = Counts()
+    for one in made:
+        total.add(one.counts)
     return total
 
 
 class Optimum(msgspec.Struct, frozen=True):
-    """Bounds of a whole workload under a budget, and LRU for the headroom."""
+    """Bounds of a whole workload under a budget, and LRU for the headroom. `each` and `limits`: faults by part."""
 
-    faults: float
+    each: tuple[float, ...]
+    limits: tuple[float, ...]
     cost: float
     lru: int
     how: str
     cost_how: str
     seconds: float
 
+    @property
+    def faults(self) -> float:
+        """Of all parts."""
+        return sum(self.each)
+
 
 def optimum(workload: Workload, budget: int, limit_s: float = bounds.TIME_LIMIT_S) -> Optimum:
-    """The sum over the parts; each is kept in the store, by what its string is."""
-    lru = simulate(workload, "lru", budget, Options(1.0, 0.0, "perfect"), 0).faults
-    found = [_optimum(part, sampling.budget_of(budget, workload.rate), limit_s) for part in workload.parts]
+    """The bounds of the parts; each is kept in the store, by what its string is."""
+    lru = summed(simulate(workload, "lru", budget, Options(1.0, 0.0, "perfect"), 0)).faults
+    room = sampling.budget_of(budget, workload.rate)
+    found = [_optimum(part, room, limit_s) for part in workload.parts]
     return Optimum(
-        faults=sum(one[0].value for one in found),
+        each=tuple(one[0].value for one in found),
+        limits=tuple(float(bounds.prefetching(part, room)) for part in workload.parts),
         cost=sum(one[1].value for one in found),
         lru=lru,
         how="+".join(sorted({one[0].how for one in found})),
@@ -184,28 +231,22 @@ def cell(
     budget: int,
     chosen: Options,
     seed: int,
-    best: Optimum | None,
+    bounded: Callable[[], Optimum] | None,
     setup: Setup | None = None,
 ) -> Cell:
-    """Simulate and compare."""
+    """Simulate, and then compare with what would have been possible."""
     for part in workload.parts:
         if part.rank is not None and chosen.pager == "search":  # rankings are made before the clock runs
             first = next(((at, turn) for at, turn in enumerate(part.turns()) if turn.query), None)
             if first is not None:
                 part.rank(*first)
     began = time.perf_counter()
-    counts, error = Counts(), None
+    made = simulate(workload, policy, budget, chosen, seed, setup)
+    error = None
     if workload.rate < 1.0:
-        each = [
-            simulate(msgspec.structs.replace(workload, parts=(part,)), policy, budget, chosen, seed)
-            for part in workload.parts
-        ]
-        for one in each:
-            counts.add(one)
-        error = sampling.half_width([1 - one.faults / max(1, one.references) for one in each])
-    else:
-        counts = simulate(workload, policy, budget, chosen, seed, setup)
+        error = sampling.half_width([1 - one.counts.faults / max(1, one.counts.references) for one in made])
     seconds = time.perf_counter() - began
+    counts, best = summed(made), bounded() if bounded else None
     hit = 1 - counts.faults / max(1, counts.references)
     opt = 1 - best.faults / max(1, counts.references) if best else None
     room = (best.lru - best.faults) / max(1, counts.references) if best else 0.0
@@ -238,100 +279,15 @@ def cell(
         requests_per_s=round((counts.references + counts.evictions) / max(1e-9, seconds)),
         sample=workload.rate,
         error_pp=None if error is None else round(100 * error, 3),
+        limit_hit=round(1 - sum(best.limits) / max(1, counts.references), 5) if best else None,
+        strings=_strings(made, best),
     )
 
 
-def run(
-    workload: str,
-    policy: str,
-    budget: int,
-    low: float | None,
-    recall: str,
-    pager: str,
-    path: str,
-    local: bool,
-    seed: int,
-    data: Path | None,
-    changes: Sequence[str],
-    sizes: str | None,
-    with_bounds: bool,
-    as_json: bool,
-    how: Reading = AS_NAMED,
-    sample: float | None = None,
-) -> None:
-    """`llmos bench paging` for one cell a policy."""
-    live = pager == "live"
-    if not live and (changes or sizes):
-        raise BadInput(f"--{'set' if changes else 'sizes'}: a machine is set by it; it goes with --pager live")
-    names = [one.strip() for one in policy.split(",")]
-    for name in names:
-        if name != belady.NAME:
-            field.make(name, budget)  # its name is checked before anything long begins
-    if live and sample is not None:
-        raise BadInput("--sample: a live machine hears all of a conversation")
-    loaded = workloads.load(workload, data, seed, budget, live=live, how=how)
-    if belady.NAME in names and (pager or loaded.pager) != "perfect":
-        raise BadInput(f"--policy {belady.NAME}: it knows what will be wanted; add --pager perfect")
-    if sample is not None:
-        loaded = workloads.sampled(msgspec.structs.replace(loaded, pager=pager or loaded.pager), sample)
-    setup = None
-    if live:
-        counted = sizes_of(sizes or DEFAULT_SIZES)
-        asked, setup = live_options(loaded, budget, low, recall, path, local, changes, counted)
-        every = [asked] * len(names)
-    else:
-        every = [options(loaded, low, recall, pager, path, local, name == "ours") for name in names]
-    console = Console(stderr=True)
-    with console.status(f"{loaded.name} at {budget:,} tokens") if console.is_terminal else console.capture():
-        best = optimum(loaded, budget) if with_bounds and not live else None
-        cells = [
-            cell(loaded, name, budget, chosen, seed, best, setup) for name, chosen in zip(names, every, strict=True)
-        ]
-    if as_json:
-        for one in cells:
-            show(json.dumps(msgspec.to_builtins(one)))
-        return
-    table(cells)
-
-
-def table(cells: list[Cell]) -> None:
-    """For people."""
-    first = cells[0]
-    title = f"{first.workload}, {first.budget:,} tokens, {first.pager} pager, {first.references:,} references"
-    names = (
-        "policy",
-        "recall",
-        "low",
-        "hit",
-        "optimum",
-        "regret pp",
-        "headroom",
-        "complete",
-        "cost",
-        "prefill",
-        "recall/question",
-        "s",
+def _strings(made: Sequence[Ran], best: Optimum | None) -> tuple[Strand, ...]:
+    few = len({one.source for one in made}) < FEW
+    none: list[None] = [None] * len(made)
+    return tuple(
+        Strand(one.source, one.counts.references, one.counts.faults, least, limit, one.stretches if few else ())
+        for one, least, limit in zip(made, best.each if best else none, best.limits if best else none, strict=True)
     )
-    rows = [
-        (
-            one.policy,
-            "auto" if one.recall is None else f"{one.recall:g}",
-            f"{one.low_water:g}",
-            f"{100 * one.hit:.2f} %" + (f" ± {one.error_pp:.2f}" if one.error_pp is not None else ""),
-            _percent(one.opt_hit),
-            "" if one.regret_pp is None else f"{one.regret_pp:.2f}",
-            _percent(one.headroom_closed),
-            f"{100 * one.question_complete:.1f} %",
-            "" if one.cost_ratio is None else f"{one.cost_ratio:.2f} x",
-            f"{one.prefill_amplification:.2f} x",
-            f"{one.recall_tokens_per_question:.0f}",
-            f"{one.seconds:.2f}",
-        )
-        for one in sorted(cells, key=lambda one: -one.hit)
-    ]
-    spare = ("s", "recall/question", "prefill", "cost", "complete", "headroom", "low", "recall")
-    print_table(names, rows, left=("policy",), spare=spare, title=title)
-
-
-def _percent(share: Any) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"

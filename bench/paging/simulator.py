@@ -11,6 +11,7 @@ token KEEP a generated token.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
@@ -36,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
     pager: Pager = "search"
     path: Path = "area"
     local: bool = False  # each process has an equal part of the budget and a policy of its own
+    label: int = 0  # tokens that a page has more in the recall area than in the queue
 
 
 class Counts(msgspec.Struct):
@@ -64,7 +66,40 @@ class Counts(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def run(part: Part, make: Callable[[int], Policy], budget: int, options: Options) -> Counts:
+class Stretches:
+    """References and faults of consecutive stretches of turns, which are the same for all policies: at most MOST."""
+
+    MOST: Final = 32
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[int, int]] = []  # references and faults up to the end of each
+        self._length, self._turns = 1, 0  # of a stretch; since the last end
+        self._last = (0, 0)
+
+    def turn(self, counts: Counts) -> None:
+        """A turn is over."""
+        self._last = (counts.references, counts.faults)
+        self._turns += 1
+        if self._turns == self._length:
+            self._turns = 0
+            self._ends.append(self._last)
+            if len(self._ends) == self.MOST:  # two become one
+                self._ends, self._length = self._ends[1::2], 2 * self._length
+
+    def found(self) -> tuple[tuple[int, int], ...]:
+        """(references, faults) of each stretch with a reference."""
+        ends = [(0, 0), *self._ends, *([self._last] if self._turns else [])]
+        pairs = itertools.pairwise(ends)
+        return tuple((end[0] - start[0], end[1] - start[1]) for start, end in pairs if end[0] > start[0])
+
+
+def run(
+    part: Part,
+    make: Callable[[int], Policy],
+    budget: int,
+    options: Options,
+    stretches: Stretches | None = None,
+) -> Counts:
     """The counts of one part. `make` gets the queue's capacity in tokens."""
     counts = Counts()
     count = part.pids if options.local else 1
@@ -73,6 +108,8 @@ def run(part: Part, make: Callable[[int], Policy], budget: int, options: Options
     for index, turn in enumerate(part.turns()):
         memory = memories[turn.pid % count]
         memory.turn(turn, rank(index, turn) if rank and turn.query else ())
+        if stretches is not None:
+            stretches.turn(counts)
         if count > 1:  # the others' pages stay resident meanwhile
             counts.kept += KEEP * GENERATED * sum(other.used for other in memories if other is not memory)
     return counts
@@ -110,8 +147,8 @@ class Memory:
         self.arrived = 0
         self.sizes: dict[int, int] = {}  # pages that arrived: what a search can find
 
-    def turn(self, turn: Turn, ranking: Sequence[int] = ()) -> None:
-        """Arrivals, recall, references; then the model generates, and recall is dropped."""
+    def turn(self, turn: Turn, ranking: Sequence[int] = ()) -> tuple[int, ...]:
+        """Arrivals, recall, references; then the model generates, and recall is dropped. What was recalled."""
         counts, own = self.counts, set(self.pins)
         for ref in turn.new:
             self.sizes[ref.page] = ref.tokens
@@ -126,20 +163,29 @@ class Memory:
             if self.prefix:
                 own.update(ref.page for ref in turn.refs)
             for ref in turn.refs:
+                there = ref.page in self.resident
                 missing += self._reference(ref, own, of_use=ref.page not in lost)
-                own.add(ref.page)
+                if not there:  # it came in this turn
+                    own.add(ref.page)
             counts.questions += 1
             counts.complete += not missing
         counts.prefilled += self.prompt.settle()
         counts.kept += KEEP * GENERATED * (self.used + self.recalled)
         if self.split is not None and ranking and turn.refs:
             self._learn(ranking, turn)
-        drawn = [ref for ref in turn.refs if ref.page in self.recall] if self.options.path == "drawn" else ()
+        recalled = tuple(self.recall)
+        for ref in turn.said:
+            self.sizes[ref.page] = ref.tokens
+            self._bring(ref, own)
+            own.add(ref.page)
+        wanted = {ref.page: ref for ref in turn.refs} if self.options.path == "drawn" else {}
+        drawn = [wanted[page] for page in self.recall if page in wanted]
         self.recall.clear()
         self.recalled = 0
         for ref in drawn:  # what the turn drew on joins the queue
             if ref.page not in self.resident:
                 self._bring(ref, own)
+        return recalled
 
     def _lost(self, refs: Sequence[Ref]) -> set[int]:
         """Pages of a prompt that stand behind one that is missing: though they are there, they must be made again."""
@@ -157,9 +203,11 @@ class Memory:
                 counts.faults += 1
                 counts.fault_tokens += ref.tokens
             return not of_use
-        self.policy.miss(ref.page)
         if ref.page in self.recall:
+            self.policy.miss(ref.page)
             return False
+        if self.options.pager == "perfect":  # after a search nobody is told of what it did not find
+            self.policy.miss(ref.page)
         counts.faults += 1
         counts.fault_tokens += ref.tokens
         if self.options.pager == "perfect":
@@ -227,7 +275,7 @@ class Memory:
             return
         for page in ranking:
             if page not in self.resident:
-                tokens = sizes[page]
+                tokens = sizes[page] + self.options.label
                 if self.recalled + tokens <= room:
                     self.recall[page] = tokens
                     self.recalled += tokens
@@ -236,16 +284,17 @@ class Memory:
         self.counts.recalled += self.recalled
 
     def _learn(self, ranking: Sequence[int], turn: Turn) -> None:
-        """Tell the split at which age and place each wanted page was, and follow it."""
+        """Tell the split at which age and place each wanted page was that came into view, and follow it."""
         assert self.split is not None
-        wanted = {ref.page for ref in turn.refs}
+        seen = [ref for ref in turn.refs if ref.page in self.resident or ref.page in self.recall]
+        wanted = {ref.page for ref in seen}
         ahead: list[tuple[float, int]] = []
         found: dict[int, int] = {}  # page -> how many were ranked before it
         for page in ranking:
             if page in wanted:
                 found[page] = len(ahead)
             ahead.append((self._age(page), self.sizes[page]))
-        for ref in turn.refs:
+        for ref in seen:
             before = ahead[: found[ref.page]] if ref.page in found else None
             self.split.observe(self._age(ref.page), ref.tokens, before, self.options.low)
         if self.split.settle() and self.full:

@@ -28,13 +28,15 @@ class Ref(NamedTuple):
 class Turn(NamedTuple):
     """One turn of process `pid`: pages that arrive for the first time, then pages that are wanted, in order.
 
-    `query` is what a search for the wanted pages may know: the question's text and nothing else.
+    `query` is what a search for the wanted pages may know: the question's text and nothing else. `said`: pages that
+    arrive when the turn has come so far, such as its reply.
     """
 
     new: tuple[Ref, ...] = ()
     refs: tuple[Ref, ...] = ()
     query: str = ""
     pid: int = 0
+    said: tuple[Ref, ...] = ()
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
@@ -48,6 +50,12 @@ class Part(msgspec.Struct, frozen=True, eq=False):
     pids: int = 1
     stands_for: float = 0.0  # of a sample: how many references it counts for, whatever it has; 0: it is none
     prefix: bool = False  # the pages of a turn, from its last to its first, are of use only behind one another
+    source: str = ""  # what it is one of several strings of, such as a conversation; "": it stands alone
+
+    @property
+    def drawn_of(self) -> str:
+        """Strings of one source are no evidence of their own."""
+        return self.source or self.name
 
 
 def of(name: str, refs: Sequence[tuple[int, int]], **more: Any) -> Part:

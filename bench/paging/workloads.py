@@ -149,7 +149,7 @@ def _talk(name: str, talk: Conversation, asked: dict[int, list[Question]]) -> Pa
             refs = tuple(Ref(wanted, talk.sizes[wanted - 1]) for wanted in question.pages)
             turns.append(Turn(refs=refs, query=question.text))
             upto.append(page)
-    return Part(name, lambda: turns, _ranker(talk.texts, turns, upto))
+    return Part(name, lambda: turns, _ranker(talk.texts, turns, upto), source=talk.name)
 
 
 def _ranker(texts: Sequence[str], turns: Sequence[Turn], upto: Sequence[int]) -> Callable[[int, Turn], Sequence[int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 WIDTH: Final = 80  # of a terminal that does not say
+TOLD_S: Final = 10.0  # between two lines of progress where no terminal redraws them
 
 
 def terminal(stream: TextIO) -> bool:
@@ -51,6 +53,35 @@ def tell(what: str) -> None:
         print(f"\r\x1b[Kllmos: {printable(what)} ... ", end="", file=sys.stderr, flush=True)
     else:
         said(what)
+
+
+class Paced:
+    """Tells how far something long is, on standard error: on a terminal each time, elsewhere every TOLD_S seconds."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> Paced:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the line that a terminal redraws."""
+        if not self._quiet and terminal(sys.stderr):
+            print(file=sys.stderr)
+
+    def tell(self, what: str) -> None:
+        """It has come so far."""
+        now = time.monotonic()
+        if not self._quiet and (terminal(sys.stderr) or now - self._told > TOLD_S):
+            self._told = now
+            tell(what)
+
+    def ahead(self, made: int, total: int) -> str:
+        """How long the rest will take at this pace, as the end of a sentence; nothing if nothing is left."""
+        if not 0 < made < total:
+            return ""
+        return f"; about {(time.monotonic() - self._began) * (total - made) / made:,.0f} s to go"
 
 
 def redraw(what: str) -> None:

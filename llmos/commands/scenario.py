@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from drivers.disk import whole
-from kernel.errors import BadInput
+from kernel.errors import BadInput, KernelPanic
 from llmos.commands.options import PATH, json_option
-from llmos.commands.output import print_json, print_table, said, show, tell, terminal
+from llmos.commands.output import Paced, print_json, print_table, said, show, terminal
 from llmos.scenario import shipped
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 WHOLE: Final = 3  # broken expectations that are shown with their entries
 WATCH_S: Final = 0.3  # between two looks at a file that is watched
-TOLD_S: Final = 10.0  # between two lines of progress where no terminal redraws them
 
 
 @click.command()
@@ -152,13 +151,19 @@ def _once(
     as_json: bool,
 ) -> int:
     """Play a scenario, and tell what became of it."""
+    from llmos.policies import Broken
     from llmos.scenario import timeline
     from llmos.tracks import Tracks
 
     began = time.perf_counter()
     wanted = _read(path, changes)
     tracks = Tracks() if trace_file is not None else None
-    ran = _played(wanted, cpu, seed, keep, tracks)
+    try:
+        ran = _played(wanted, cpu, seed, keep, tracks)
+    except KernelPanic as exc:
+        if isinstance(exc.__cause__, Broken):
+            raise BadInput(f"memory.policy: {exc.__cause__}; llmos policies --check finds the smallest case") from exc
+        raise
     if tracks is not None and trace_file is not None:
         timeline.done_to(ran, tracks)
         if lost := tracks.write(trace_file):
@@ -230,16 +235,9 @@ def _watch(path: Path, once: Callable[[], int]) -> int:
 
 
 def _progress(what: Callable[[int], str]) -> Callable[[int], None]:
-    """Tells how far something is: on a terminal each time, elsewhere now and then."""
-    last = time.monotonic()
-
-    def told(n: int) -> None:
-        nonlocal last
-        if terminal(sys.stderr) or time.monotonic() - last > TOLD_S:
-            last = time.monotonic()
-            tell(what(n))
-
-    return told
+    """Tells how far something is, now and then."""
+    paced = Paced()
+    return lambda n: paced.tell(what(n))
 
 
 def _many(

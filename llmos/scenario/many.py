@@ -24,6 +24,7 @@ import msgspec
 
 from kernel.errors import BadInput, KernelError
 from kernel.limits import NS
+from llmos import policies
 from llmos.intervals import Interval, bootstrap, wilson
 from llmos.scenario.format import Scenario, draws
 from llmos.scenario.reading import check
@@ -105,6 +106,10 @@ def grid(changes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 def with_settings(scenario: Scenario, settings: tuple[str, ...]) -> Scenario:
     """A scenario whose machine has other settings, too. Raises BadInput if it cannot have them."""
+    for change in settings:  # what somebody typed, and no scenario's file: it is run
+        key, _, value = change.partition("=")
+        if key == "memory.policy" and policies.is_own(value):
+            policies.use(policies.read(value))
     return check(_set(scenario, settings), f"--set {' '.join(settings)}") if settings else scenario
 
 

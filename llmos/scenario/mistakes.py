@@ -20,7 +20,7 @@ from kernel.errors import BadInput, Illegal
 from kernel.interrupts import MASKABLE, Line
 from kernel.machine.clock import STEP_NS
 from kernel.memory.pager import reply_max
-from kernel.memory.policy import POLICIES
+from kernel.memory.policy import POLICIES, lookup
 from kernel.scheduler import SCHEDULERS
 from kernel.settings import Settings, apply, keys
 from llmos.scenario.days import CALENDAR, Days
@@ -199,7 +199,7 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
         ("memory.policy", settings.memory.policy, POLICIES),
         ("sched.policy", settings.sched.policy, SCHEDULERS),
     ):
-        if chosen not in known:
+        if chosen not in known and not (known is POLICIES and lookup(chosen)):
             yield ("machine", "set"), f"{key}={shown(chosen)}: no such policy; {near(chosen, known)}"
     days = Days()
     try:

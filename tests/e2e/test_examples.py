@@ -27,6 +27,7 @@ import pytest
 from bench.tiny import TEMPLATE, mamba
 from llmos import models
 from llmos.commands.app import app, every
+from tests import mine
 from tests.e2e.daemons import PATIENCE_S, eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -270,6 +271,9 @@ def _template(path: Path) -> Path:
         (path / ".cache" / "llmos" / "models").mkdir(parents=True)
         mamba(path / ".cache" / "llmos" / "models" / "tiny.gguf")
         (home.work / "mine.toml").write_text(SCENARIO)
+        (home.work / "mine.py").write_text(mine.SOURCE)
+        for name, policy in (("before", "lru"), ("after", "fifo")):
+            home.run(f"llmos bench paging --workload own --policy {policy} --no-bounds --out {name}.json")
         (home.work / "talk.jsonl").write_text(TALK)
         (home.work / "templates.jsonl").write_text(json.dumps({"name": "mine", "template": TEMPLATE}))
     finally:

@@ -8,64 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.paging import bounds, field, formats, simulator
+from bench.paging import bounds, field, formats, laws, simulator
 from bench.paging.simulator import Options
 from bench.paging.trace import Part, Ref, Turn
 from kernel.memory.page import Kind
-from kernel.memory.policy import POLICIES, Policy, make
+from llmos.policies import Watched
 
 EIGHT = ("fifo", "lru", "clock", "lfu", "two_q", "arc", "s3fifo", "sieve")
 sizes = st.lists(st.integers(1, 40), min_size=12, max_size=12)
 strings = st.lists(st.integers(1, 12), min_size=1, max_size=120)
 shares = st.sampled_from([0.0, 0.3, 0.6])
 PERFECT = Options(low=1.0, recall=0.0, pager="perfect")
-
-
-class Watched:
-    """A policy under watch: what it holds, what it evicts, and that it never evicts what it must not."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.held: dict[int, int] = {}
-
-    @property
-    def capacity(self) -> int:
-        return self.policy.capacity
-
-    @capacity.setter
-    def capacity(self, tokens: int) -> None:
-        self.policy.capacity = tokens
-
-    def miss(self, page: int) -> None:
-        assert page not in self.held
-        self.policy.miss(page)
-
-    def admit(self, page: int, tokens: int, kind: Kind) -> None:
-        assert page not in self.held
-        self.held[page] = tokens
-        self.policy.admit(page, tokens, kind)
-
-    def hit(self, page: int) -> None:
-        assert page in self.held
-        self.policy.hit(page)
-
-    def evict(self, tokens: int, pinned: object) -> list[int]:
-        victims = self.policy.evict(tokens, pinned)  # type: ignore[arg-type]
-        assert len(victims) == len(set(victims))
-        freed = 0
-        for page in victims:
-            assert page not in pinned  # type: ignore[operator]
-            freed += self.held.pop(page)  # a page that was admitted, and not evicted since
-        left = [page for page in self.held if page not in pinned]  # type: ignore[operator]
-        assert freed >= tokens or not left, f"{freed} of {tokens} freed, {left} stay"
-        return victims
-
-    def drop(self, page: int) -> None:
-        self.held.pop(page, None)
-        self.policy.drop(page)
-
-    def state(self) -> object:
-        return self.policy.state()
 
 
 def part(refs: list[int], tokens: list[int], pins: frozenset[int] = frozenset(), ask: int = 3) -> Part:
@@ -97,7 +50,11 @@ def test_budgets_pins_and_admissions(name, refs, tokens, low, share, pager, path
     budget = 100 + sum(tokens[page - 1] for page in pins)
     counts = simulator.Counts()
     memory = simulator.Memory(
-        lambda tokens_: Watched(field.make(name, tokens_, 1)), budget, Options(low, share, pager, path), pins, counts
+        lambda tokens_: Watched(name, field.maker(name, 1), tokens_),
+        budget,
+        Options(low, share, pager, path),
+        pins,
+        counts,
     )
     string = part(refs, tokens, pins)
     for turn in string.turns():
@@ -186,31 +143,10 @@ def test_belady_is_the_optimum_for_pages_of_one_size(refs, budget):
     assert bounds.faults(string, budget).value == bounds.belady(string, budget)
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
-@settings(max_examples=40, deadline=None)
-@given(refs=strings, tokens=sizes, at=st.integers(0, 100))
-def test_a_policy_goes_on_from_its_state(name, refs, tokens, at):
-    import msgspec
-
-    def play(stop: int) -> list[int]:
-        policy, held, victims = make(name, 100), {}, []
-        for place, page in enumerate(refs):
-            if place == stop:
-                policy = make(name, 100, msgspec.msgpack.decode(msgspec.msgpack.encode(policy.state())))
-            if page in held:
-                policy.hit(page)
-                continue
-            policy.miss(page)
-            excess = sum(held.values()) + tokens[page - 1] - 100
-            gone = policy.evict(excess, ()) if excess > 0 else []
-            for victim in gone:
-                del held[victim]
-            victims += gone
-            policy.admit(page, tokens[page - 1], Kind.MESSAGE)
-            held[page] = tokens[page - 1]
-        return victims
-
-    assert play(at % len(refs)) == play(-1)
+@pytest.mark.parametrize("name", [*sorted(field.EVERY), "pin_on_fault(lru)"])
+def test_every_policy_holds_the_laws(name):
+    wanted = [law for law in laws.LAWS if name not in field.FIELD or law not in laws.KEPT]
+    assert [one for one in laws.check(field.maker(name, 1), wanted, 60) if one.broken] == []
 
 
 def test_thrashing_tasks_cost_ours_no_more_than_half_again_the_optimum():

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.paging import field, formats, record, repository, simulator, store, sweep, trace, workloads
+from bench.paging import field, formats, record, repository, simulator, store, trace, workloads
 from bench.paging.attribution import Attribution
-from bench.paging.run import Cell, cell, optimum
 from bench.paging.simulator import Options
 from bench.paging.trace import Part, Ref, Turn
 from kernel.errors import BadInput
@@ -147,6 +146,12 @@ def test_own_traces_need_no_data(capsys):
         (("--workload", "synthetic/zipf", "--local"), "one process"),
         (("--workload", "git", "--data", "/nowhere"), "/nowhere: no such folder"),
         ((), "--workload is missing"),
+        (("--workload", "own", "--budget", "2m"), "--budget 2m"),
+        (("--workload", "own", "--low-water", "0.5,2"), "--low-water 2"),
+        (("--workload", "own", "--seed", "1-"), "--seeds 1-"),
+        (("--workload", "own", "--out", "cells.txt"), ".json, .csv, .md"),
+        (("--workload", "own", "--on", "spark://a:1"), "dask://HOST:PORT"),
+        (("--workload", "own", "--pager", "live,perfect"), "a machine stands alone"),
     ],
 )
 def test_mistakes_are_named(capsys, arguments, says):
@@ -264,36 +269,6 @@ def test_what_is_derived_is_kept(tmp_path, monkeypatch):
     (tmp_path / "bench" / "x" / "k.msgpack").write_bytes(b"torn")
     assert store.cached("x", "k", list[int], make) == [1, 2]
     assert len(made) == 2
-
-
-def cells(workload: str, hits: dict[str, dict[float, float]]) -> list[Cell]:
-    loaded = workloads.load("synthetic/phase", None, 1, 1024)
-    one = cell(loaded, "lru", 1024, ONE_BY_ONE, 1, optimum(loaded, 1024, 1.0))
-    import msgspec
-
-    return [
-        msgspec.structs.replace(
-            one, workload=workload, policy=policy, low_water=low, hit=hit, regret_pp=100 - 100 * hit
-        )
-        for policy, row in hits.items()
-        for low, hit in row.items()
-    ]
-
-
-def test_settings_are_fitted_on_the_other_workloads(tmp_path):
-    made = cells("a", {"ours": {0.5: 0.5, 1.0: 0.6}, "lru": {0.5: 0.9, 1.0: 0.1}})
-    made += cells("b", {"ours": {0.5: 0.5, 1.0: 0.6}, "lru": {0.5: 0.2, 1.0: 0.3}})
-    found = sweep.fitted(made, (0.5, 1.0))
-    assert found["a", 1024]["lru"].cell.hit == 0.1  # on b the mark 1.0 was better
-    assert found["b", 1024]["lru"].cell.hit == 0.2
-    assert found["a", 1024]["ours"].cell.hit == 0.6
-    assert sweep.standings(found)[0].policy == "ours"
-    sweep._append(tmp_path / "cells.csv", made)
-    assert sweep.read(tmp_path / "cells.csv") == made
-    with (tmp_path / "cells.csv").open("a") as file:
-        file.write("a,lru,10")  # the power went while a row was written
-    assert sweep.read(tmp_path / "cells.csv") == made
-    assert "Ours wins 1 of 2 cells" in sweep.report(made)
 
 
 def test_a_machine_without_pages_is_named(tmp_path):

@@ -20,7 +20,9 @@ EXAMPLES = {
     "tea.toml",
     "tea.py",
     "mine.toml",
+    "mine.py",
     "report.md",
+    "captions.md",
     "llmos.toml",
 }  # files that are made, by a reader or by a command
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from bench.paging.field.classes import Classes
 from bench.paging.field.lfu import Lfu
 from bench.paging.field.lirs import Lirs
@@ -15,8 +17,11 @@ from bench.paging.field.rand import Random
 from bench.paging.field.sink import SinkWindow
 from bench.paging.field.two_q import TwoQ
 from bench.paging.field.wtinylfu import WTinyLfu
+from kernel.discover import offers
 from kernel.errors import BadInput
-from kernel.memory.policy import POLICIES, Described, Policy, unknown
+from kernel.memory.policy import GROUP, POLICIES, Described, Maker, Policy, lookup, unknown
+from kernel.memory.policy.pin_on_fault import PinOnFault
+from llmos import policies
 
 FIELD: Final[dict[str, Described]] = {
     "lfu": Described(
@@ -54,16 +59,36 @@ FIELD: Final[dict[str, Described]] = {
 EVERY: Final[dict[str, Described]] = {**POLICIES, **FIELD}
 
 
-def make(name: str, capacity: int, seed: int = 0) -> Policy:
-    """Any policy by name; `seed` is for those that draw. Raises BadInput for an unknown name.
+def described(name: str) -> Described:
+    """Any policy by name: of the kernel's, of the field, of an installed package, or mine.py:Mine.
 
-    `pin_on_fault(NAME)` pins around another policy than first in, first out.
+    `pin_on_fault(NAME)` pins around another policy than first in, first out. Raises BadInput for what there is not.
     """
     outer, found, inner = name.partition("(")
     if found and outer == "pin_on_fault" and inner.endswith(")"):
-        from kernel.memory.policy.pin_on_fault import PinOnFault
-
-        return PinOnFault(capacity, None, lambda tokens, _: make(inner[:-1], tokens, seed))
-    if name not in EVERY:
+        around = described(inner[:-1])
+        kept = POLICIES["pin_on_fault"]
+        return msgspec.structs.replace(kept, make=lambda tokens, state: PinOnFault(tokens, state, around.make))
+    if name in FIELD:
+        return FIELD[name]
+    known = lookup(name) or (policies.use(policies.read(name)) if policies.is_own(name) else None)
+    if known is None:
         raise BadInput(f"--policy {name}: {unknown(name, EVERY)}")
-    return EVERY[name].make(capacity, seed if name == "random" else None)
+    return known
+
+
+def every() -> dict[str, Described]:
+    """All that are known by name, those of installed packages behind ours."""
+    named = {name: found for name in offers(GROUP) if (found := lookup(name)) is not None}
+    return {**EVERY, **named}
+
+
+def maker(name: str, seed: int = 0) -> Maker:
+    """How a policy is made; one that draws has its seed for a state. Raises BadInput for an unknown name."""
+    found = described(name).make
+    return (lambda capacity, _: found(capacity, seed)) if name == "random" else found
+
+
+def make(name: str, capacity: int, seed: int = 0) -> Policy:
+    """An empty policy by its name; `seed` is for those that draw. Raises BadInput for an unknown name."""
+    return maker(name, seed)(capacity, None)
