@@ -168,7 +168,7 @@ class _Attack:
                 {"to": ["a"], "say": draw.choice(values.TEXTS)},
                 {"to": ["b", "main"], "raise": draw.choice(["ipc", "child", "device"]), "text": "come"},
                 {"kill": draw.choice(["a", "a", "a", "nobody"])},
-                {"start": "a"},
+                {"start": draw.choice(["a", "a", "nobody"])},
                 {"fails": draw.choice([1, 4, 1_000])},
                 {"stall": draw.choice(DURATIONS[:6])},
                 {"silence": draw.choice(DURATIONS[:6])},
