@@ -200,15 +200,15 @@ $("tabs").addEventListener("keydown", (event) => {
 wide.addEventListener("change", () => choose(document.body.dataset.tab));
 $("table").addEventListener("toggle", () => map.table());
 $("end").addEventListener("click", async () => {
-  try {
-    if (await processes.end(view)) {
-      follower.close();
-      location.hash = "";
-      location.reload();
-    }
-  } catch (refused) {
-    say(refused.message, true);
+  const dead = view.state === "zombie";
+  if (dead) follower.close(); // nobody asks for what is gone
+  const gone = await processes.end(view).catch((refused) => say(refused.message, true));
+  if (gone) {
+    location.hash = "";
+    location.reload();
+    return;
   }
+  if (dead) follower.open(view.name);
   look();
 });
 $("start").addEventListener("click", async () => {
