@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import awaiting, dispatch, kin, timers, turn
+from kernel import awaiting, dispatch, kin, quota, timers, turn
 from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
@@ -173,8 +173,9 @@ def imported(kernel: Kernel, event: Imported) -> None:
     _allowed(kernel, event.spec)
     if name in kernel.names:
         raise Exists(f"process {name} exists; import it under another name")
-    if len(event.timers) > TIMERS_MAX:
-        raise BadInput(f"{len(event.timers)} timers; at most {TIMERS_MAX} are allowed")
+    allowed = quota.most(event.spec.limits.timers, TIMERS_MAX)
+    if len(event.timers) > allowed:
+        raise BadInput(f"{len(event.timers)} timers; at most {allowed} are allowed")
     proc = make(kernel, event.spec)
     segments.data(kernel, proc)
     kernel.note(What.SPAWN, proc, text=name)

@@ -26,7 +26,7 @@ NOTICED = {  # in how many trials, and as what
     "http-token": (120, "wrong"),
     "http-statuses": (60, "wrong"),
     "settings-bounds": (40, "wrong"),
-    "scenario-checks": (100, "tracebacks"),
+    "scenario-checks": (400, "tracebacks"),
     "scenario-bounds": (100, "wrong"),
     "trace-unpacking": (60, "tracebacks"),
     "trace-bounds": (60, "wrong"),
