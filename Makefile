@@ -19,7 +19,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@echo "llmos: installing; llama-cpp-python and hnswlib are compiled, which takes 5 to 10 minutes the first time"
 	@( while sleep 30; do echo "llmos: still compiling ..."; done ) & beat=$$!; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama,graph,bench,cluster,hub,http,documents,dev]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama,graph,bench,cluster,hub,http,documents,mcp,dev]'; \
 	status=$$?; kill $$beat; exit $$status
 	@touch $@
 	@echo "llmos: set-up is complete"

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from kernel.errors import LINE_CHARS_MAX
-from kernel.event import AnyEvent, Event, Fetched, Loaded, Outcome, Searched, Trapped
+from kernel.event import Acted, AnyEvent, Event, Fetched, Loaded, Outcome, Searched, Trapped
 from kernel.ports import Reads, Record
 from kernel.records import encode
 
@@ -40,7 +40,7 @@ def identity(event: AnyEvent) -> bytes:
     match event:
         case Trapped():
             same: object = ("trapped", event.tag.pid, event.tag.instr)
-        case Searched() | Loaded() | Fetched():
+        case Searched() | Loaded() | Fetched() | Acted():
             same = (type(event).__name__, event.pid, event.req)
         case _:
             same = msgspec.structs.replace(event, **dict.fromkeys(WHEN, 0))

@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from kernel import checkpoint
-from kernel.event import Message
+from kernel.event import Act, Message
 from kernel.formats import entry, of
 from kernel.memory.page import Page, gone
 from kernel.ports import Reads, Record
 from kernel.process import Process, State, Timer
-from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, Said, digest, encode, rows, unkey
+from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, Intent, Said, digest, encode, rows, unkey
 
 FINDINGS_MAX: Final = 100
 
@@ -83,6 +83,7 @@ class _Auditor:
         self._processes()
         self._timers()
         self._outbox()
+        self._tools()
         self._mids()
         self._said()
         self._ids()
@@ -193,6 +194,20 @@ class _Auditor:
                 self._wrong(f"timer {timer.id}: process {timer.pid} does not know it")
         for number, pid in owned.items():
             self._wrong(f"process {pid}: its timer {number} is missing")
+
+    def _tools(self) -> None:
+        """Of each intent the process waits for that tool; and tables whose rows name nothing else."""
+        waits = {(pid, one.wait.req): one.wait.tool for pid, one in self.procs.items() if isinstance(one.wait, Act)}
+        for row, value in rows(self.disk, "intent"):
+            self._counted("intent", row, value)
+            pid, req = unkey(row)
+            if waits.pop((pid, req), None) != msgspec.msgpack.decode(value, type=Intent).tool:
+                self._wrong(f"intent: process {pid} waits for no tool as its request {req}")
+        for pid, req in waits:
+            self._wrong(f"intent: process {pid} waits for a tool as its request {req}, and none is here")
+        for table in ("used", "tool", "shared"):
+            for row, value in rows(self.disk, table):
+                self._counted(table, row, value)
 
     def _outbox(self) -> None:
         expected = {proc.pid: proc.acked for proc in self.procs.values()}

@@ -10,13 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from kernel import aside, checkpoint, core, failpoint
-from kernel.event import AnyEvent, Killed
+from kernel.event import AnyEvent, Killed, Offered
 from kernel.machine.clock import Sources
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import unwatched
 from kernel.machine.loop import Machine
 from kernel.machine.measures import booted, measure_anew, recorded, upgraded
-from kernel.ports import Cpu, Disk, Index
+from kernel.ports import Cpu, Device, Disk, Index
 from kernel.process import State
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
@@ -32,6 +32,7 @@ class Board(msgspec.Struct):
     clock: Sources = Sources()
     watch: Watch = unwatched
     others: dict[str, Cpu] = {}  # by the names that processes give them
+    tools: Device | None = None
 
 
 async def boot(board: Board, table: InstructionSet) -> Machine:
@@ -42,7 +43,7 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
     checkpoint.last_commit(kernel, disk)
     failpoint.passing("boot.before")
     anew, resized, measured = measure_anew(kernel, disk, cpus)
-    machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock)
+    machine = Machine(kernel, cpus, table, disk, board.index, settings, board.clock, board.tools)
     machine.watch = board.watch
     cpus.open(settings.window, machine.post, machine.stream)
     anchored = machine.clock.resume(kernel.counters, disk)
@@ -64,6 +65,8 @@ async def boot(board: Board, table: InstructionSet) -> Machine:
         machine.watch(event, step)
         for effect in step.effects:
             machine.devices.perform(effect)
+    for server in sorted(kernel.offers.keys() - set(board.tools.names if board.tools is not None else ())):
+        machine.post(Offered(source="boot", server=server))
     return machine
 
 

@@ -17,7 +17,6 @@ from kernel import life
 from kernel.errors import BadInput, Busy, Exists, SyscallError
 from kernel.event import Changed, CoreWritten, Keeping, Kept, Renamed, What
 from kernel.limits import BLOCKS_MAX, NAME_CHARS_MAX
-from kernel.memory import pager
 from kernel.memory.page import Role
 from kernel.paging import alloc, queue, residency, segments
 from kernel.process import Process
@@ -59,7 +58,7 @@ def changed(kernel: Kernel, event: Changed) -> None:
     kernel.dirty(proc)
     proc.spec = spec
     segments.text(kernel, proc)
-    _settled(kernel, proc)
+    queue.settled(kernel, proc)
     kernel.note(What.CHANGE, proc, text=", ".join(fields) or "nothing")
 
 
@@ -138,12 +137,3 @@ def _fits(kernel: Kernel, proc: Process, spec: Spec) -> None:
     text = segments.text_of(kernel, model, spec.calls, spec.system)
     tokens = alloc.size(kernel, model, text)
     kernel.divide(model, tokens + kernel.costs(proc).role[Role.SYSTEM] if text else 0, spec.think)
-
-
-def _settled(kernel: Kernel, proc: Process) -> None:
-    """Have the queue fit what its text leaves."""
-    limits, policy = kernel.budgets(proc), kernel.policy(proc)
-    policy.capacity = limits.queue
-    victims = pager.make_room(proc.space, policy, limits, 0, kernel.settings.memory.low)
-    if victims:
-        queue.evicted(kernel, proc, victims)

@@ -17,7 +17,7 @@ from kernel.errors import BadInput, SyscallError, some
 from kernel.event import What
 from kernel.limits import CHILDREN_MAX, WAITED_S_MAX
 from kernel.memory.page import Kind
-from kernel.paging import transcript
+from kernel.paging import segments, transcript
 from kernel.process import Await, Fate, Process, State
 from kernel.rights import Limits
 from kernel.spec import Spec
@@ -124,6 +124,7 @@ def _made(
     kernel.dirty(proc)
     for right in given:
         capabilities.give(kernel, proc, child, right)
+    segments.text(kernel, child)
     if copied:
         told = kernel.iset.alert("forked", child.spec.calls, name=child.name, parent=proc.name)
         transcript.tell(kernel, child, told, Kind.RESULT, child.space.group)

@@ -20,6 +20,7 @@ from kernel import (
     change,
     controller,
     dispatch,
+    external,
     guard,
     ipc,
     kin,
@@ -31,6 +32,7 @@ from kernel import (
     restart,
     shared,
     timers,
+    tools,
     trap,
     tried,
     turn,
@@ -39,6 +41,7 @@ from kernel import (
 from kernel.errors import BadInput, KernelPanic, in_one_line
 from kernel.event import (
     Acked,
+    Acted,
     AnyEvent,
     Booted,
     Changed,
@@ -56,6 +59,7 @@ from kernel.event import (
     Killed,
     Loaded,
     Messaged,
+    Offered,
     Opened,
     Raised,
     Removed,
@@ -178,6 +182,10 @@ def _handle(kernel: Kernel, event: AnyEvent) -> None:
             trap.trapped(kernel, event)
         case Filed():
             archive.filed(kernel, event)
+        case Offered():
+            tools.offered(kernel, event)
+        case Acted():
+            turn.go_on(kernel, external.acted(kernel, event))
         case Acked():
             outbox.acked(kernel, event)
         case Checkpointed():
@@ -201,6 +209,8 @@ def check(kernel: Kernel) -> None:
     shared.check(kernel)
     timers.check(kernel)
     dispatch.check(kernel)
+    tools.check(kernel)
+    external.check(kernel)
     alloc.check(kernel)
     booted = any(note.what is What.BOOT for note in kernel.draft.notes)  # other budgets, and what is derived is new
     for proc in (kernel.procs if booted else kernel.draft.dirty).values():

@@ -7,7 +7,7 @@ Not here: the policies (scheduler/), who is let in again (turn.py).
 
 from __future__ import annotations
 
-from kernel import manner
+from kernel import manner, tools
 from kernel.event import Preempt, Run, Thought, What
 from kernel.limits import MARKS_TOKENS_MAX, SUMMARY_TOKENS_MAX
 from kernel.memory import pager
@@ -109,6 +109,7 @@ def fill(kernel: Kernel) -> None:
                 apart=apart(kernel, proc),
                 sampling=proc.spec.sampling,
                 thought=_thought(kernel, proc),
+                tools=tools.held(kernel, proc),
             )
         )
     for name, lane in kernel.lanes.items():

@@ -123,6 +123,29 @@ class Forked(Event, frozen=True, kw_only=True):
     before: int = 0
 
 
+class Tool(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What a server offers, as it says: SERVER/TOOL, its purpose in a line, a page on it, its arguments' schema."""
+
+    name: str
+    purpose: str = ""
+    about: str = ""
+    schema: str = '{"type":"object"}'
+    reads: bool = False  # it changes nothing
+    again: bool = False  # done twice is as done once
+
+    @property
+    def safe(self) -> bool:
+        """Whether it may be used once more where nobody knows whether it was."""
+        return self.reads or self.again
+
+
+class Offered(Event, frozen=True, kw_only=True):
+    """The tools of a server are these: it has come up, or has others than before; none: it is no server of ours."""
+
+    server: str
+    tools: tuple[Tool, ...] = ()
+
+
 class Messaged(Event, frozen=True, kw_only=True):
     """A user's message for process `pid`, measured: raises USER."""
 
@@ -404,6 +427,20 @@ class Fetched(Event, frozen=True, kw_only=True):
     pages: tuple[Brought, ...] = ()
 
 
+class Acted(Event, frozen=True, kw_only=True):
+    """A tool has answered, in pages as they are to stand (measured, quoted); or it did not, and why (`error`).
+
+    `failed`: what it says is why it could not do it. `cut`: characters that were more than is taken.
+    """
+
+    pid: int
+    req: int
+    parts: tuple[Part, ...] = ()
+    failed: bool = False
+    cut: int = 0
+    error: str = ""
+
+
 class Acked(Event, frozen=True, kw_only=True):
     """A client has all messages of `pid` up to number `upto`."""
 
@@ -446,6 +483,8 @@ AnyEvent: TypeAlias = (
     | Loaded
     | Fetched
     | Opened
+    | Offered
+    | Acted
     | Acked
     | Checkpointed
     | Upgraded
@@ -479,6 +518,7 @@ class Run(Effect, frozen=True):
     apart: bool = False  # its prompt is another one than the process's own, whose KV is to be kept
     sampling: Sampling | None = None  # how its words are drawn, as far as the process chose
     thought: Thought | None = None  # None: it is not to think
+    tools: tuple[Tool, ...] = ()  # that it may name
 
     @property
     def pid(self) -> int:
@@ -564,6 +604,25 @@ class Fetch(Effect, frozen=True, kw_only=True):
     pages: tuple[int, ...]
 
 
+class Act(Effect, frozen=True, kw_only=True):
+    """Have a tool do something in the world; the answer is `Acted`. External: its intent is committed before.
+
+    Not derivable: after a boot only what is safe is done again (kernel/external.py).
+    """
+
+    pid: int
+    req: int
+    tool: str
+    arguments: str  # a JSON object
+
+
+class Desist(Effect, frozen=True):
+    """Nobody waits any more for what a tool does; one that it has not begun is not begun."""
+
+    pid: int
+    req: int
+
+
 class Arm(Effect, frozen=True):
     """Fire `timer` at `due` (ns), of the state's time or, with `wall`, of the wall clock's. Derivable."""
 
@@ -598,7 +657,7 @@ class Deliver(Effect, frozen=True):
 
 
 AnyEffect: TypeAlias = (
-    Run | Preempt | Fork | Forget | Reap | Search | Find | Load | Open | Fetch | Arm | Disarm | Deliver
+    Run | Preempt | Fork | Forget | Reap | Search | Find | Load | Open | Fetch | Act | Desist | Arm | Disarm | Deliver
 )
 
 
@@ -618,6 +677,7 @@ class What(enum.StrEnum):
     LIMIT = "limit"  # what a process may use was reached
     CALL = "call"  # one under others' eyes that was asked about or denied, or one beyond its rights
     LETTER = "letter"  # of one process to another
+    TOOL = "tool"  # was used, has answered, or what a server offers
     EXIT = "exit"
     INTERRUPT = "interrupt"  # raised on a line
     DELIVERED = "delivered"

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import awaiting, dispatch, kin, quota, timers, turn
+from kernel import awaiting, dispatch, external, kin, quota, timers, turn
 from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
@@ -285,6 +285,7 @@ def end(kernel: Kernel, proc: Process, status: str, *, told: bool = True) -> Non
     proc.timers = []
     timers.set_masks(kernel, proc, {})
     awaiting.cancel(kernel, proc)
+    external.cancel(kernel, proc)
     proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
     proc.req += 1  # what it waited for is an old number's
     turn.close(kernel, proc)

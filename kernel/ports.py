@@ -1,4 +1,4 @@
-"""What a machine must offer: Protocols of CPU, disk and index.
+"""What a machine must offer: Protocols of CPU, disk, index, and of the device that has tools.
 
 A driver raises DeviceError and nothing else, posts its completions as events through the function it was started
 with, and knows neither a syscall nor a process's meaning. All completions may be posted from any thread.
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from kernel.event import AnyEvent, Hit, Search, Tag, Thought
+from kernel.event import Act, Acted, AnyEvent, Hit, Search, Tag, Thought
 from kernel.memory.measure import Frame, Visible
 from kernel.sampling import Sampling
 
@@ -223,4 +223,61 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Apply what was fed, save, stop."""
+        ...
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a tool answered to a use; or why it did not, in words of the driver's own (`error`)."""
+
+    pid: int
+    req: int
+    tool: str
+    text: str = ""
+    failed: bool = False  # the text is why it could not do it
+    error: str = ""
+
+
+Measured = Callable[[Told], Acted]
+"""Make the event of an answer; may take seconds for a long one, on any thread."""
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A server of tools as it stands now."""
+
+    name: str
+    state: str  # "up", "starting", "down"
+    why: str = ""  # it is down
+    again_s: float = 0.0  # until it is started again; 0: nobody waits for that
+    tools: int = 0  # that it offers
+    left_out: int = 0  # of its tools, those that cannot be named or are too many
+    calls: int = 0  # under way
+
+
+class Device(Protocol):
+    """Servers of tools. An answer, of any outcome, is one Acted; tools that a server offers are Offered.
+
+    It is told of a use after its intent is on disk. A server that ends is started again, and what it was used for is
+    answered with why at once.
+    """
+
+    names: tuple[str, ...]  # of its servers, whether they are up or not
+
+    def start(self, post: Post, measured: Measured) -> None:
+        """Begin to answer; `run` follows."""
+        ...
+
+    async def run(self) -> None:
+        """Its life, in the machine's nursery, until that is cancelled; then all servers are ended."""
+        ...
+
+    def act(self, what: Act) -> None:
+        """Use a tool. Returns at once; exactly one Acted follows, unless `desist` comes first."""
+        ...
+
+    def desist(self, pid: int, req: int) -> None:
+        """Nobody waits for that use any more: it is not begun, or cancelled; its server stays. Returns at once."""
+        ...
+
+    def seen(self) -> tuple[Server, ...]:
+        """Its servers as they stand."""
         ...

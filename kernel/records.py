@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kernel.errors import KernelPanic
-from kernel.event import AnyEvent, Message, Note
+from kernel.event import AnyEvent, Message, Note, Tool
 from kernel.memory.page import FactPage, FilePage, Origin, Page
 from kernel.ports import Reads, Record
 from kernel.process import Process, Timer
@@ -58,6 +58,21 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     instr: int
     truncated: bool
     ends: bool
+
+
+class Intent(msgspec.Struct, frozen=True, array_like=True):
+    """That a tool is to do something in the world, and may have done it: which, a digest of how, and when."""
+
+    tool: str
+    arguments: str
+    at: int
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True):
+    """What a server of tools offered last."""
+
+    server: str
+    tools: tuple[Tool, ...]
 
 
 class Audited(msgspec.Struct, frozen=True, array_like=True):
@@ -164,6 +179,16 @@ TABLES: Final[dict[str, Table]] = {
         in_place=True,
         outside={"at": 0},
     ),
+    "intent": Table(
+        "process, request",
+        2,
+        "that a tool is to do something: which, a digest of its arguments, when; gone when it is known what came of it",
+        Intent,
+        in_place=True,
+        outside={"at": 0},
+    ),
+    "used": Table("process", 1, "how often it has used tools in the turn that it is in", in_place=True),
+    "tool": Table("digest of a server's name", 0, "what the server offered last", Offer, in_place=True),
     "mid": Table("a client's key", 0, "process and page"),
     "said": Table(
         "process, number",
@@ -192,7 +217,7 @@ TABLES: Final[dict[str, Table]] = {
     "base": Table(
         "checkpoint, table / key; `at`, `next`",
         0,
-        "checkpoints: copies of `meta`, `proc`, `timer`, `outbox`, `shared`, where they stand, what ran",
+        "checkpoints: copies of `meta`, `proc`, `timer`, `outbox`, `intent`, `used`, `tool`, `shared`, and what ran",
         in_place=True,
         unhashed="a copy",
     ),

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kernel import dispatch, formats, ipc, kin, records, removal, turn, waiting
+from kernel import dispatch, external, formats, ipc, kin, records, removal, turn, waiting
 from kernel.errors import BadInput, KernelPanic
-from kernel.event import Arm, Booted, Tag, Upgraded, What
+from kernel.event import Act, Arm, Booted, Tag, Upgraded, What
 from kernel.interrupts import Line, Pending
 from kernel.limits import THRASH_WINDOWS
 from kernel.memory import pager
@@ -181,7 +181,11 @@ def _bring_back(kernel: Kernel, proc: Process, event: Booted) -> None:
     if sum(entry.tokens for entry in space.recall) > limits.recall:
         space.recall = []
         kernel.dirty(proc)
-    waiting.ask(kernel, proc)
+    if external.resumed(kernel, proc):
+        turn.go_on(kernel, proc)
+        return
+    if not isinstance(proc.wait, Act):
+        waiting.ask(kernel, proc)
     if proc.thread and proc.in_turn and proc.wait is None and not space.recall:
         _begin_anew(kernel, proc)
         return

@@ -14,7 +14,7 @@ import msgspec
 
 from kernel import records
 from kernel.errors import BadInput, KernelPanic, Unknown, some
-from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Trapped, What
+from kernel.event import NOBODY, AnyEffect, AnyEvent, Booted, Model, Note, Tag, Tool, Trapped, What
 from kernel.interrupts import Line, Pending
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
@@ -99,13 +99,23 @@ class InstructionSet(Protocol):
     system: str  # system instructions of a process for which nobody gave others
     threads: dict[str, tuple[tuple[str, ...], str]]  # of the kernel's own: by what for, its syscalls and instructions
     writers: tuple[str, ...]  # syscalls that write core memory
+    acting: str  # the syscall by which a process uses tools
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """What a process may emit if nobody said: everything, or what a model too small to choose can do."""
         ...
 
-    def grammar(self, mask: Iterable[str], encoding: str, form: Form | None = None) -> str | None:
-        """Lark grammar of what a process with `mask` may emit; None: any non-empty text. `form`: of its messages."""
+    def grammar(
+        self, mask: Iterable[str], encoding: str, form: Form | None = None, tools: tuple[Tool, ...] = ()
+    ) -> str | None:
+        """Lark grammar of what a process with `mask` may emit, of these tools; None: any non-empty text.
+
+        `form`: of its messages.
+        """
+        ...
+
+    def listed(self, tools: tuple[Tool, ...], most: int, encoding: str) -> str:
+        """What the manual says of the tools that a process may use: the first `most`, in a line each."""
         ...
 
     def plain(self, text: str, encoding: str) -> str:
@@ -159,6 +169,8 @@ class Kernel:
         self.procs: dict[int, Process] = {}
         self.timers: dict[int, Timer] = {}
         self.shared: dict[str, Shared] = {}
+        self.used: dict[int, int] = {}  # by process that has used tools in its turn, how often
+        self.offers: dict[str, tuple[Tool, ...]] = {}  # by server of tools, what it offered last
         self.hash = 0
         self.form = records.CURRENT  # in which the state is written and hashed; a replay may begin in an older one
         # Given by Booted.
@@ -202,7 +214,12 @@ class Kernel:
                 case "shared":
                     block = msgspec.msgpack.decode(value, type=Shared)
                     self.shared[block.name] = block
-                case "outbox":  # read from the disk when somebody asks
+                case "used":
+                    self.used[records.unkey(row.key)[0]] = msgspec.msgpack.decode(value, type=int)
+                case "tool":
+                    offer = msgspec.msgpack.decode(value, type=records.Offer)
+                    self.offers[offer.server] = offer.tools
+                case "outbox" | "intent":  # read from the disk when somebody asks; the PCB has what is intended
                     pass
                 case _:
                     raise KernelPanic(f"table {row.table} is no part of the state")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel import awaiting, dispatch, interrupts, ipc, outbox, quota, tried, waiting
+from kernel import awaiting, dispatch, external, interrupts, ipc, outbox, quota, tried, waiting
 from kernel.errors import BadInput
 from kernel.event import Halted, What
 from kernel.interrupts import Line, Pending
 from kernel.limits import TURN_SYSCALLS_MAX
 from kernel.memory.address_space import Entry
 from kernel.memory.page import Kind, Role
-from kernel.paging import accessed, answered, backlog, faults, queue, share, thoughts, transcript
+from kernel.paging import accessed, answered, backlog, faults, head, queue, segments, share, thoughts, transcript
 from kernel.process import Move, Process, State
 from kernel.state import Kernel, Lane
 
@@ -79,6 +79,9 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
     if fresh:
         assert not proc.answers
         assert not proc.space.recall
+        if kernel.iset.acting in proc.spec.calls:  # which tools it may use may be others now
+            segments.text(kernel, proc)
+            queue.settled(kernel, proc)
         proc.in_turn = True
         kernel.busy.add(proc.pid)
         lane.admission.leave(proc.pid)  # a turn that follows another one at once waits behind who waits already
@@ -134,37 +137,13 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
         proc.answers += (one.mid,)
     limits, total = kernel.budgets(proc), sum(entry.tokens for entry in entries)
     if total > limits.queue // 2:  # enters as its head; the rest is on disk already
-        total = _head_of(kernel, proc, entries)
+        total = head.enter(kernel, proc, entries)
     else:
         for entry in entries:
             queue.append(kernel, proc, entry)
     if user:
         proc.accounts.entered += total
     return [entry.page for entry in entries] if said else []
-
-
-def _head_of(kernel: Kernel, proc: Process, entries: list[Entry]) -> int:
-    """Append as many pages as a quarter of the queue holds, and say where the rest is; returns their tokens.
-
-    The first enters if it is no larger than a page of this machine's; of a larger window, or from one, it may be.
-    """
-    limits, kept = kernel.budgets(proc), 0
-    room = limits.queue // 4
-    for entry in entries:
-        if entry.tokens > (room if kept else limits.unit):
-            break
-        room -= entry.tokens
-        kept += 1
-        queue.append(kernel, proc, entry)
-    rest = [entry.page for entry in entries[kept:]]
-    assert rest, "the whole would have fitted"
-    proc.space.evicted += len(rest)
-    backlog.owe(kernel, proc, rest)
-    kernel.note(What.EVICT, proc, pages=tuple(rest), tokens=sum(entry.tokens for entry in entries[kept:]))
-    transcript.tell(
-        kernel, proc, kernel.iset.alert("rest", proc.spec.calls, pages=len(rest), first=rest[0], last=rest[-1])
-    )
-    return sum(entry.tokens for entry in entries[:kept])
 
 
 def go_on(kernel: Kernel, proc: Process | None) -> None:
@@ -206,6 +185,7 @@ def close(kernel: Kernel, proc: Process) -> None:
     kernel.busy.discard(proc.pid)
     kernel.seen.pop(proc.pid, None)
     proc.turn_syscalls = proc.turn_tokens = proc.lent = 0
+    external.closed(kernel, proc)
     proc.answers = ()
     if proc.tried:
         proc.tried = {}
@@ -236,6 +216,7 @@ def halted(kernel: Kernel, event: Halted) -> None:
             proc.move(Move.TRAP)
         case State.BLOCKED:
             awaiting.cancel(kernel, proc)
+            external.cancel(kernel, proc)
             proc.wait = None
             proc.req += 1  # what it waited for is an old number's
             proc.move(Move.WAKE)

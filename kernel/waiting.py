@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel.event import Effect, Fetch, Fetched, Find, Load, Loaded, Open, Opened, Search, Searched
+from kernel.event import Act, Acted, Effect, Fetch, Fetched, Find, Load, Loaded, Open, Opened, Search, Searched
 from kernel.process import Await, Consent, Move, Process, State
 from kernel.state import Kernel
 
@@ -19,11 +19,16 @@ ANSWERS: Final[dict[type, type]] = {
     Load: Loaded,
     Open: Opened,
     Fetch: Fetched,
+    Act: Acted,
 }
 
 
 def block(
-    kernel: Kernel, proc: Process, what: Search | Load | Open | Fetch | Await | Consent, *, demand: bool = False
+    kernel: Kernel,
+    proc: Process,
+    what: Search | Load | Open | Fetch | Act | Await | Consent,
+    *,
+    demand: bool = False,
 ) -> None:
     """Let a process wait for `what`, which has its next number; `demand`: for the kernel's sake (paging/faults.py)."""
     assert proc.wait is None, "one request at a time"
@@ -40,8 +45,8 @@ def block(
 
 
 def apart(proc: Process) -> bool:
-    """Whether a process that is blocked makes room meanwhile: others, or people, take their time."""
-    return isinstance(proc.wait, Await | Consent)
+    """Whether a process that is blocked makes room meanwhile: others, people and the world take their time."""
+    return isinstance(proc.wait, Act | Await | Consent)
 
 
 def ask(kernel: Kernel, proc: Process) -> None:
@@ -50,7 +55,7 @@ def ask(kernel: Kernel, proc: Process) -> None:
         kernel.effect(proc.wait)
 
 
-def completed(kernel: Kernel, event: Searched | Loaded | Opened | Fetched) -> Process | None:
+def completed(kernel: Kernel, event: Searched | Loaded | Opened | Fetched | Acted) -> Process | None:
     """The process that waits for this completion, made ready; None if nobody does."""
     proc = kernel.procs.get(event.pid)
     if proc is None or proc.wait is None or proc.req != event.req:

@@ -3,7 +3,8 @@
 It lies in a machine's directory, or beside the directory and then is that of all machines there; the first that is
 found is read. What is given on the command line wins over it, and it wins over what the directory has recorded. It is
 settings like those of `--set`, window and tables as kernel/settings.py has them, a table `boot` with `model` and
-`cpu`, and a table `http` (drivers/door/http/given.py). A file that somebody else owns or may write is refused: what it
+`cpu`, a table `http` (drivers/door/http/given.py), and a table `tools.NAME` a server of tools
+(drivers/device/given.py). A file that somebody else owns or may write is refused: what it
 names is run.
 Not here: what the settings are (kernel/settings.py), what is recorded (init.py).
 """
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from drivers.device import given
+from drivers.device.given import Given
 from drivers.door.http.given import Http, address
 from drivers.remote.address import remote
 from kernel.errors import BadInput
@@ -43,6 +46,7 @@ def over(options: Options, directory: Path) -> Options:
     if unknown or not all(isinstance(value, str) for value in boot.values()):
         raise BadInput(f"{path}: boot has {', '.join(BOOT)}, which are texts, and nothing else")
     http = _http(path, tree.pop("http", {}))
+    tools = _tools(path, tree.pop("tools", {}))
     changes = list(_changes(tree))
     try:
         apply(Settings(), changes)
@@ -59,6 +63,7 @@ def over(options: Options, directory: Path) -> Options:
         cpu=options.cpu or cpu,
         changes=(*changes, *window, *options.changes),
         http=msgspec.structs.replace(http, listen=options.http.listen or http.listen),
+        tools=tools,
     )
 
 
@@ -72,6 +77,16 @@ def _http(path: Path, table: Any) -> Http:
         raise BadInput(f"{path}: http: {exc}") from exc
     if found.listen:
         address(found.listen)
+    return found
+
+
+def _tools(path: Path, table: Any) -> dict[str, Given]:
+    """The tables `tools.NAME`."""
+    try:
+        found = msgspec.convert(table, dict[str, Given])
+        given.check(found)
+    except (msgspec.ValidationError, BadInput) as exc:
+        raise BadInput(f"{path}: {'' if isinstance(exc, BadInput) else 'tools: '}{exc}") from exc
     return found
 
 

@@ -18,6 +18,7 @@ from typing import IO, Final
 import msgspec
 import trio
 
+from drivers.device.given import Given
 from drivers.door import wire
 from drivers.door.http.given import Http, Live
 from kernel.errors import BadInput, KernelError
@@ -42,6 +43,7 @@ class Options(msgspec.Struct, frozen=True):
     cpu: str | None = None
     changes: tuple[str, ...] = ()
     http: Http = Http()
+    tools: dict[str, Given] = {}  # of llmos.toml alone
 
     def arguments(self) -> list[str]:
         """As a command line."""
@@ -285,6 +287,7 @@ async def foreground(directory: Path, options: Options) -> None:
         nursery.start_soon(stop_on_signals)
         nursery.start_soon(read_again_on_signals)
         nursery.start_soon(greet)
-        await serve(directory, options.model, options.window, options.cpu, list(options.changes), up, http)
+        changes = list(options.changes)
+        await serve(directory, options.model, options.window, options.cpu, changes, up, http, options.tools)
         nursery.cancel_scope.cancel()
     show("llmos: stopped", flush=True)

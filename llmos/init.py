@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from drivers.device.given import Given
 from drivers.door.http.given import Live, Userland
 from drivers.remote.address import embedder, remote
 from kernel import formats
@@ -25,7 +26,7 @@ from kernel.boot import Board, boot
 from kernel.errors import BadInput, KernelPanic
 from kernel.machine.clock import Sources
 from kernel.machine.loop import Machine
-from kernel.ports import Cpu, Disk, Record
+from kernel.ports import Cpu, Device, Disk, Record
 from kernel.records import CURRENT
 from kernel.settings import Settings, apply
 from kernel.state import InstructionSet
@@ -149,6 +150,17 @@ def tighten(directory: Path) -> bool:
     return bool(loose)
 
 
+def device(tools: Mapping[str, Given]) -> Device | None:
+    """What has these servers of tools. Raises BadInput where it cannot be."""
+    if not tools:
+        return None
+    try:
+        from drivers.device.mcp import McpTools
+    except ModuleNotFoundError as exc:
+        raise BadInput(f"tools need the package {exc.name}: pip install 'llmos[mcp]'") from exc
+    return McpTools(tools)
+
+
 @asynccontextmanager
 async def powered(
     directory: Path,
@@ -159,11 +171,13 @@ async def powered(
     changes: list[str] | None = None,
     clock: Sources | None = None,
     table: InstructionSet | None = None,
+    tools: Mapping[str, Given] | None = None,
 ) -> AsyncIterator[Machine]:
     """A machine on `directory`, running; drained, stopped and closed at the end. Raises BadInput in one line.
 
     `cpu` None: as recorded, and llama where a model is given, unless servers are recorded: nothing else runs one.
-    `clock`: what its times are read from, the host's if it is None; `table`: the instruction set, llmos's own likewise.
+    `clock`: what its times are read from, the host's if it is None; `table`: the instruction set, llmos's own likewise;
+    `tools`: servers of tools by name.
     The whole process makes files for its user alone from then on.
     """
     from drivers.disk.lmdb import LmdbDisk
@@ -199,6 +213,7 @@ async def powered(
             index=IndexBeside(directory, disk, settings.disk.exact_max, vectors, tell=said),
             settings=settings,
             clock=clock or Sources(host=boot_of_host()),
+            tools=device(tools or {}),
         )
         machine = await boot(board, table or Table())
         if form is not CURRENT:
@@ -228,6 +243,7 @@ async def serve(
     changes: list[str],
     ready: Callable[[list[str]], None],
     http: Live | None = None,
+    tools: Mapping[str, Given] | None = None,
 ) -> None:
     """The daemon: a machine and its doors, until a signal or a client stops it. After a panic it boots again.
 
@@ -238,7 +254,7 @@ async def serve(
     for again in range(PANICS_MAX + 1):
         try:
             async with (
-                powered(directory, model=model, window=window, cpu=cpu, changes=changes) as machine,
+                powered(directory, model=model, window=window, cpu=cpu, changes=changes, tools=tools) as machine,
                 trio.open_nursery() as nursery,
             ):
                 await nursery.start(serve_socket, machine, directory / "kernel.sock")

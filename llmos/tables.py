@@ -23,7 +23,7 @@ from kernel.limits import NS
 from kernel.machine.documents import DocumentView
 from kernel.machine.held import AuditView, Edge, Rights
 from kernel.machine.latency import Account, Histogram
-from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView
+from kernel.machine.views import Called, Described, Entry, FactView, Map, ProcessView, ServerView
 from kernel.process import State
 from kernel.sampling import written
 from kernel.text import one_line
@@ -408,6 +408,21 @@ def account(one: Account) -> dict[str, object]:
         "to_delivery": summary(one.to_delivery),
         "to_token": summary(one.to_token),
     }
+
+
+def tools(servers: Sequence[ServerView], *, colour: bool = False, width: int = 0) -> list[str]:
+    """One line a server, then one line a tool of it."""
+    rows = []
+    for one in servers:
+        seen = one.server
+        again = f", starts again in {seen.again_s:.0f} s" if seen.state == "down" else ""
+        left = f", {seen.left_out} left out" if seen.left_out else ""
+        said = f"{seen.why}{again}" if seen.why else f"{plural(seen.tools, 'tool')}{left}"
+        rows.append([seen.name, seen.state, said])
+        for tool in one.tools:
+            what = "reads" if tool.reads else "again" if tool.again else ""
+            rows.append([f"  {tool.name}", what, tool.purpose])
+    return aligned(("NAME", "STATE", "WHAT"), rows, left=("NAME", "STATE", "WHAT"), colour=colour, width=width)
 
 
 def irqs(lines: Mapping[str, Account], *, colour: bool = False, width: int = 0) -> list[str]:

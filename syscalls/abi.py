@@ -8,7 +8,7 @@ Not here: what the kernel does about it (the family's module), who finds that (t
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -366,6 +366,15 @@ class Write(Syscall, frozen=True):
     version: Annotated[int, Meta(ge=0, le=(1 << 53))] = 0
 
 
+class Use(Syscall, frozen=True):
+    """Use a tool; help, with the tool's name as call, shows what it does and which arguments it takes."""
+
+    example: ClassVar[str] = '{"op":"use","tool":"files/read","arguments":{"path":"notes.txt"}}'
+    granted: ClassVar[bool] = True
+    tool: BlockName
+    arguments: dict[str, Any] = {}
+
+
 class Fact(Syscall, frozen=True):
     """Note a fact: who or what it is about, what is so, the pages it stands in, and the fact that it corrects."""
 
@@ -416,6 +425,7 @@ AnySyscall: TypeAlias = (
     | Revoke
     | Look
     | Write
+    | Use
     | Fact
     | Block
 )

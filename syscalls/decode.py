@@ -42,6 +42,8 @@ def parse(text: str, encoding: str, mask: tuple[str, ...], truncated: bool) -> A
     raw = text.removeprefix(TRAP_MARK) if encoding == "prose" else text
     try:
         call = _decoder.decode(raw.encode("utf-8", "replace"))
+    except RecursionError as exc:
+        raise Illegal("it is nested too deeply") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Illegal(f"{exc}; allowed are {', '.join(mask)}") from exc
     if call.one_of and sum(bool(getattr(call, field)) for field in call.one_of) != 1:

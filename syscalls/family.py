@@ -1,13 +1,17 @@
-"""Processes that processes make, messages between them, blocks that they share, and rights."""
+"""Processes that processes make, messages between them, blocks that they share, rights, and tools."""
 
 from __future__ import annotations
 
-from kernel import capabilities, children, ipc, shared, turn
+import msgspec
+
+from kernel import capabilities, children, external, ipc, shared, tools, turn
 from kernel.errors import BadInput, SyscallError
+from kernel.limits import ARGUMENTS_CHARS_MAX
 from kernel.paging import transcript
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls.abi import Fork, Grant, Kill, Look, Revoke, Send, Spawn, Wait, Write
+from syscalls import toolbox
+from syscalls.abi import Fork, Grant, Kill, Look, Revoke, Send, Spawn, Use, Wait, Write
 
 
 def sys_spawn(kernel: Kernel, proc: Process, call: Spawn) -> None:
@@ -87,6 +91,17 @@ def sys_write(kernel: Kernel, proc: Process, call: Write) -> None:
         turn.wake(kernel, reader)
 
 
+def sys_use(kernel: Kernel, proc: Process, call: Use) -> None:
+    """Its result comes when the tool has answered; the process waits."""
+    tool = tools.named(kernel, proc, call.tool)
+    if wrong := toolbox.wrong(tool, call.arguments):
+        raise SyscallError(f"{tool.name}: {wrong}; {toolbox.takes(tool)}")
+    arguments = msgspec.json.encode(call.arguments).decode()
+    if len(arguments) > ARGUMENTS_CHARS_MAX:
+        raise SyscallError(f"the arguments have {len(arguments)} characters; {ARGUMENTS_CHARS_MAX} are allowed")
+    external.begin(kernel, proc, tool, arguments)
+
+
 def _child(kernel: Kernel, proc: Process, name: str) -> Process:
     other = children.named(kernel, proc, name)
     if other.parent != proc.pid:
@@ -107,5 +122,7 @@ def needed(kernel: Kernel, proc: Process, call: object) -> str:
             return f"write:{shared.named(kernel, proc, name)}"
         case Wait(child=name) if name:
             return f"wait:{children.named(kernel, proc, name).name}"
+        case Use(tool=name):
+            return f"tool:{name}"
         case _:
             return ""

@@ -7,29 +7,31 @@ from typing import Any, Final
 
 import msgspec
 
+from kernel.event import Tool
 from kernel.ports import Form
 from syscalls.abi import SYSCALLS, TRAP_MARK
 
+TOOLS_CHARS: Final = 32_768  # of the schemas of all tools in one grammar
 _BEGINS: Final = "{\\s"  # what text does not begin with, where an object would
 _TIGHT: Final = {"x-guidance": {"whitespace_flexible": False}}
 _NOTHING: Final = msgspec.Raw(b'""')
 
 
 @functools.lru_cache(maxsize=256)
-def grammar(mask: tuple[str, ...], encoding: str, form: Form | None = None) -> str | None:
+def grammar(mask: tuple[str, ...], encoding: str, form: Form | None = None, tools: tuple[Tool, ...] = ()) -> str | None:
     """Lark of one instruction; None where any non-empty text is one (prose of a process that may only speak).
 
-    `form`: what its message is to be; in JSON it stands in the place of the text (see `plain`).
+    `form`: what its message is to be; in JSON it stands in the place of the text (see `plain`). Of the call that uses
+    tools there is a form for each tool, with the schema of its arguments.
     """
     prose = encoding == "prose"
     only = mask == ("send_message",)
     if prose and only and form is None:
         return None
     calls = [name for name in SYSCALLS if name in mask]
-    rules = [
-        f"{name}: {' | '.join(f'%json {schema}' for schema in _schemas(name, None if prose else form))}"
-        for name in calls
-    ]
+    spoken = None if prose else form
+    forms = {name: _uses(tools) if name == "use" and tools else _schemas(name, spoken) for name in calls}
+    rules = [f"{name}: {' | '.join(f'%json {schema}' for schema in forms[name])}" for name in calls]
     call = " | ".join(calls)
     if not prose:
         return "\n".join([f"start: {call}", *rules])
@@ -90,6 +92,25 @@ def _formed(schema: dict[str, Any], form: Form) -> dict[str, Any]:
         said.append(wanted)
     fields = {**schema["properties"], "text": said[0] if len(said) == 1 else {"anyOf": said}}
     return {**schema, "properties": fields, **({"$defs": named} if named else {})}
+
+
+def _uses(tools: tuple[Tool, ...]) -> list[str]:
+    """JSON schemas of the use of each tool: of those whose arguments would make the grammar too large, any object."""
+    found, left = [], TOOLS_CHARS
+    for tool in tools:
+        left -= len(tool.schema)
+        schema = {
+            "type": "object",
+            "properties": {
+                "op": {"enum": ["use"]},
+                "tool": {"enum": [tool.name]},
+                "arguments": msgspec.json.decode(tool.schema) if left >= 0 else {"type": "object"},
+            },
+            "required": ["op", "tool", "arguments"],
+            "additionalProperties": False,
+        }
+        found.append(_json(schema | _TIGHT))
+    return found
 
 
 def _needing(schema: dict[str, Any], field: str, one_of: tuple[str, ...]) -> dict[str, Any]:

@@ -13,10 +13,24 @@ from typing import Any, Final, get_type_hints
 
 from kernel import capabilities, guard
 from kernel.errors import KernelPanic, SyscallError
+from kernel.event import Tool
 from kernel.ports import Form
 from kernel.process import REFLECTION, SUMMARY, Process
 from kernel.state import Kernel
-from syscalls import abi, family, grammar, interrupts, manual, memory, messages, process, reflection, time, words
+from syscalls import (
+    abi,
+    family,
+    grammar,
+    interrupts,
+    manual,
+    memory,
+    messages,
+    process,
+    reflection,
+    time,
+    toolbox,
+    words,
+)
 from syscalls.abi import Syscall
 from syscalls.decode import allowed, decode, in_words, meant, name_of, parse
 
@@ -32,6 +46,9 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "raised": words.raised,
     "letter": words.letter,
     "shared": words.shared,
+    "used": words.used,
+    "cut": words.cut,
+    "unknown": words.unknown,
     "undelivered": words.undelivered,
     "ended": words.ended,
     "forked": words.forked,
@@ -90,15 +107,22 @@ class Table:
         REFLECTION: (("fact", "block", "yield"), words.REFLECTS),
     }
 
+    acting = "use"
     writers = tuple(name for name, call in abi.SYSCALLS.items() if call in WRITES)
 
     def default_mask(self, full: bool) -> tuple[str, ...]:
         """All but what is given by name, or speech alone for a model too small to choose: it always calls, or never."""
         return abi.FULL if full else ("send_message",)
 
-    def grammar(self, mask: Iterable[str], encoding: str, form: Form | None = None) -> str | None:
-        """Lark grammar of what a process with `mask` may emit; None: any non-empty text."""
-        return grammar.grammar(tuple(mask), encoding, form)
+    def grammar(
+        self, mask: Iterable[str], encoding: str, form: Form | None = None, tools: tuple[Tool, ...] = ()
+    ) -> str | None:
+        """Lark grammar of what a process with `mask` may emit, of these tools; None: any non-empty text."""
+        return grammar.grammar(tuple(mask), encoding, form, tools)
+
+    def listed(self, tools: tuple[Tool, ...], most: int, encoding: str) -> str:
+        """What the manual says of the tools that a process may use."""
+        return toolbox.listed(tools, most, encoding)
 
     def plain(self, text: str, encoding: str) -> str:
         """An instruction whose message was held to a form, as one that has it as text."""

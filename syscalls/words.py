@@ -33,11 +33,11 @@ def stub(mask: Sequence[str], pages: int) -> str:
     return f"[kernel] {pages} earlier pages are on disk; search finds them."
 
 
-def rest(mask: Sequence[str], pages: int, first: int, last: int) -> str:
-    """A message too long for the queue: only its head is in view."""
+def rest(mask: Sequence[str], pages: int, first: int, last: int, kind: str) -> str:
+    """A message, or a result, too long for the queue: only its head is in view."""
     if "read" not in mask:
-        return f"[kernel] The message goes on; {pages} more pages of it are on disk."
-    return f"[kernel] The message goes on for {pages} pages on disk, numbers {first} to {last}; read brings them in."
+        return f"[kernel] The {kind} goes on; {pages} more pages of it are on disk."
+    return f"[kernel] The {kind} goes on for {pages} pages on disk, numbers {first} to {last}; read brings them in."
 
 
 def pressure(mask: Sequence[str], percent: int, free: int) -> str:
@@ -76,6 +76,25 @@ def letter(mask: Sequence[str], letter: int, sender: str, reply_to: int, text: s
 def shared(mask: Sequence[str], name: str, version: int, text: str) -> str:
     """A shared block as it is, likewise."""
     return _quoting(f"[block {name}, version {version}{'' if text else ', is gone'}]", text)
+
+
+def used(mask: Sequence[str], tool: str, part: int, failed: bool, text: str) -> str:
+    """What a tool has answered, or a part of it, likewise."""
+    what = f"{'error' if failed else 'result'} of {tool}" + (f", part {part}" if part > 1 else "")
+    return _quoting(f"[{what}]", text or "(nothing)")
+
+
+def cut(mask: Sequence[str], pages: int) -> str:
+    """A tool has answered more than is taken."""
+    return f"[kernel] The result was longer; {pages} pages of it are kept."
+
+
+def unknown(mask: Sequence[str], tool: str) -> str:
+    """The machine went down while a tool was being used, and may not use it again by itself."""
+    return (
+        f"error: the outcome of {tool} is unknown: the machine went down meanwhile. It was done, or it was not; "
+        "look before you do it again"
+    )
 
 
 def _quoting(label: str, text: str) -> str:

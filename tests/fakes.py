@@ -19,12 +19,13 @@ from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.limits import NS
 from kernel.machine import documents
 from kernel.machine.accessed import Accessed
+from kernel.machine.answers import Answers
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
 from kernel.machine.measures import booted, measure_anew, page_tokens_max, recorded, upgraded
 from kernel.machine.pages import Pages
 from kernel.memory.page import Page
-from kernel.ports import Job
+from kernel.ports import Device, Job
 from kernel.process import Process
 from kernel.settings import Settings, apply
 from kernel.spec import Spec
@@ -59,7 +60,9 @@ class Rig:
         upgrading: bool = True,
         accessed: bool = True,
         thinks: bool = False,
+        tools: Device | None = None,
     ) -> None:
+        self.tools = tools
         self.disk = disk or MemoryDisk()
         self.settings = apply(Settings(), list(changes))
         self.program, self.encoding, self.slots, self.kv, self.thinks = program, encoding, slots, kv, thinks
@@ -105,7 +108,10 @@ class Rig:
             start=self.start,
             alarms=self,
             reap=self.reaped.append,
+            tools=self.tools,
         )
+        if self.tools is not None:
+            self.tools.start(self.post, Answers(self.kernel, self.cpus, table, self.settings))
         checkpoint.last_commit(self.kernel, self.disk)
         anew, resized, measured = measure_anew(self.kernel, self.disk, self.cpus)
         first = upgraded(self.kernel, self.now) if self.upgrading else []

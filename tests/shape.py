@@ -28,14 +28,20 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     ("what memory is", ("memory/",)),
     ("the boundary, and what is on disk", ("event", "ports", "process", "scheduler/", "records", "formats", "aside")),
     ("the store", ("state",)),
-    ("who waits, who runs, what a page is", ("manner", "waiting", "tried", "quota", "dispatch", "paging/alloc")),
+    (
+        "who waits, who runs, what a page is",
+        ("manner", "waiting", "tried", "quota", "tools", "dispatch", "paging/alloc"),
+    ),
     (
         "the segments of an address space",
         ("paging/segments", "paging/share", "paging/backlog", "paging/summary", "paging/queue", "paging/transcript"),
     ),
     (
         "what a syscall or an event does to it",
-        ("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "capabilities", "guard", "shared"),
+        (
+            *("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "capabilities", "guard"),
+            *("shared", "external"),
+        ),
     ),
     ("a turn", ("turn",)),
     ("a life", ("life", "kin", "children", "kthread", "change", "removal")),

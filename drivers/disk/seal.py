@@ -28,9 +28,8 @@ FORMAT_KEY: Final = FORMAT_ROW[1]
 PLAIN: Final = dict([FORMAT_ROW])  # the key of a table that has no checksum
 BYTES: Final = 4
 BLOCK: Final = 4 << 20  # bytes of a file that are read at a time
-LATER: Final = frozenset(
-    {"said", "audit", "shared"}
-)  # tables that a directory of before lacks; they are made at its next boot
+LATER: Final = frozenset({"said", "audit", "shared", "intent", "used", "tool"})
+"""Tables that a directory of before lacks; they are made at its next boot."""
 
 
 def checksum(data: bytes | memoryview, before: int = 0) -> int:

@@ -159,6 +159,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
             shelved = await machine.readers(documents.listed, machine.disk, pid)
             shown = tuple(documents.view(one) for one in shelved[-wire.DOCUMENTS_MAX :])
             return wire.Shelf(id=number, documents=shown)
+        case wire.Tools():
+            return wire.Toolbox(id=number, servers=tuple(views.servers(kernel, machine.tools)))
         case wire.Info():
             return _serving(machine, number)
         case _:

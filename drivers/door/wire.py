@@ -36,6 +36,7 @@ from kernel.machine.views import (
     Match,
     ProcessView,
     Remembered,
+    ServerView,
 )
 from kernel.machine.why import Because
 from kernel.memory.page import Page
@@ -415,6 +416,10 @@ class Import(Request, frozen=True, kw_only=True):
     name: Name = ""
 
 
+class Tools(Request, frozen=True, kw_only=True):
+    """Servers of tools, and what they offer. Answer: Toolbox."""
+
+
 class Stop(Request, frozen=True, kw_only=True):
     """Drain and stop the kernel; Ok comes before it does."""
 
@@ -455,6 +460,7 @@ AnyCommand: TypeAlias = (
     | Audit
     | Put
     | Documents
+    | Tools
     | Info
     | Compact
     | Import
@@ -512,6 +518,13 @@ class Interrupts(Line, frozen=True, kw_only=True):
 
     id: int
     lines: dict[str, Account]
+
+
+class Toolbox(Line, frozen=True, kw_only=True):
+    """Answer to Tools."""
+
+    id: int
+    servers: tuple[ServerView, ...]
 
 
 class Mapped(Line, frozen=True, kw_only=True):
@@ -721,6 +734,7 @@ AnyAnswer: TypeAlias = (
     | Edges
     | Audited
     | Shelf
+    | Toolbox
     | Serving
 )
 READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
@@ -743,6 +757,7 @@ READS: Final[dict[type[AnyCommand], type[AnyAnswer]]] = {
     Graph: Edges,
     Audit: Audited,
     Documents: Shelf,
+    Tools: Toolbox,
     Info: Serving,
 }
 """By request that only reads, what it is answered; over HTTP those are asked with GET."""

@@ -13,10 +13,13 @@ from typing import Protocol, assert_never
 
 from kernel import failpoint
 from kernel.event import (
+    Act,
+    Acted,
     AnyEffect,
     AnyEvent,
     Arm,
     Deliver,
+    Desist,
     Disarm,
     Fetch,
     Forget,
@@ -31,7 +34,7 @@ from kernel.event import (
 )
 from kernel.machine.cpus import Cpus
 from kernel.machine.pages import Pages
-from kernel.ports import Index, Post, Record
+from kernel.ports import Device, Index, Post, Record
 from kernel.state import Step
 
 
@@ -52,7 +55,7 @@ def unwatched(event: AnyEvent, step: Step) -> None:
 
 
 class Devices:
-    """The devices of a machine: its CPUs, pages, index and alarms, and whoever listens."""
+    """The devices of a machine: its CPUs, pages, index, alarms and tools, and whoever listens."""
 
     def __init__(
         self,
@@ -66,8 +69,10 @@ class Devices:
         start: Callable[[Run], None],
         alarms: Alarms,
         reap: Callable[[int], None],
+        tools: Device | None = None,
     ) -> None:
         """`start` begins a run in its slot, `reap` has a dead process removed. `model_of`: by which model one runs."""
+        self._tools = tools
         self._cpus, self._pages, self._index, self._model_of = cpus, pages, index, model_of
         self._post, self._publish, self._start, self._alarms, self._reap = post, publish, start, alarms, reap
 
@@ -108,6 +113,16 @@ class Devices:
                 self._post(self._pages.load(effect))
             case Fetch():
                 self._post(self._pages.fetch(effect))
+            case Act():
+                failpoint.passing("act.before")
+                if self._tools is None:
+                    gone = f"no server of {effect.tool} is configured"
+                    self._post(Acted(source="device", pid=effect.pid, req=effect.req, error=gone))
+                else:
+                    self._tools.act(effect)
+            case Desist():
+                if self._tools is not None:
+                    self._tools.desist(effect.pid, effect.req)
             case Arm():
                 self._alarms.arm(effect.timer, effect.due, effect.wall)
             case Disarm():

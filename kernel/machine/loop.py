@@ -34,6 +34,7 @@ from kernel.event import (
 from kernel.limits import BATCH_MAX, CLOCK_LOOK_S, INBOX_MAX, NS
 from kernel.machine import documents, views
 from kernel.machine.accessed import Accessed
+from kernel.machine.answers import Answers
 from kernel.machine.clock import Clock, Sources
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
@@ -44,7 +45,7 @@ from kernel.machine.pages import Pages
 from kernel.machine.reaper import Reaper
 from kernel.machine.requests import Answer, Readers, Requests, Waiter
 from kernel.machine.wishes import Wishes
-from kernel.ports import Disk, Index, Post, Record, Streamed
+from kernel.ports import Device, Disk, Index, Post, Record, Streamed
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
@@ -109,8 +110,9 @@ class Machine:
         index: Index,
         settings: Settings,
         clock: Sources,
+        tools: Device | None = None,
     ) -> None:
-        self.kernel, self.cpus = kernel, cpus
+        self.kernel, self.cpus, self.tools = kernel, cpus, tools
         self.disk, self.index = disk, index
         self.settings, self.clock = settings, Clock(clock)
         self.pages = Pages(disk, cpus, iset, kernel.model_of)
@@ -129,7 +131,10 @@ class Machine:
             start=self._start,
             alarms=self.timers,
             reap=self.reaper.reap,
+            tools=tools,
         )
+        if tools is not None:
+            tools.start(self.post, Answers(kernel, cpus, iset, settings))
         self.accessed = Accessed(kernel, self.pages)
         self.wishes = Wishes(kernel, cpus, iset)
         self.latency = Latency()
@@ -209,6 +214,8 @@ class Machine:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.timers.run)
                 nursery.start_soon(self.reaper.run)
+                if self.tools is not None:
+                    nursery.start_soon(self.tools.run)
                 await self._loop()
                 nursery.cancel_scope.cancel()
         finally:

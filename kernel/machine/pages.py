@@ -14,7 +14,7 @@ import msgspec
 
 from kernel import records
 from kernel.errors import KernelPanic
-from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Open, Opened, Run
+from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Open, Opened, Run, Tool
 from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
 from kernel.machine import documents
 from kernel.machine.cpus import Cpus
@@ -30,6 +30,8 @@ READ_AS = {
     Kind.FACT: Kind.RESULT,
     Kind.DELTA: Kind.RESULT,
 }  # the kind of a page that `read` brings back
+
+GRAMMARS_MAX = 512  # kept; masks and tools are few
 
 
 def _read_in(page: Page) -> Role:
@@ -49,7 +51,7 @@ class Pages:
         # By measure, page, span, and whether it is dated.
         self._lines: OrderedDict[tuple[str, int, int, int, bool], tuple[int, ...]] = OrderedDict()
         self._measured: list[Record] = []
-        self._grammars: dict[tuple[tuple[str, ...], str], str | None] = {}
+        self._grammars: dict[tuple[tuple[str, ...], str, tuple[Tool, ...]], str | None] = {}
 
     def keep(self, page: Page, ids: tuple[int, ...]) -> None:
         """A committed page with its ids; those that were not placed for longest go."""
@@ -95,17 +97,22 @@ class Pages:
         visible = self._visible([placed.page for placed in run.pages], run.model)
         pages = tuple(self._placed(one, run.model, at) for one, at in zip(visible, run.pages, strict=True))
         wish = wish or Wish()
-        name = (run.calls, run.encoding)
+        name = (run.calls, run.encoding, run.tools)
         if name not in self._grammars:
-            self._grammars[name] = self._iset.grammar(*name)
-        form, chosen = wish.form, wish.sampling.chosen() if wish.sampling is not None else {}
+            if len(self._grammars) >= GRAMMARS_MAX:
+                self._grammars.clear()
+            self._grammars[name] = self._iset.grammar(run.calls, run.encoding, None, run.tools)
+        grammar = self._grammars[name]
+        if wish.form is not None:
+            grammar = self._iset.grammar(run.calls, run.encoding, wish.form, run.tools)
+        chosen = wish.sampling.chosen() if wish.sampling is not None else {}
         return Job(
             slot=run.slot,
             tag=run.tag,
             pages=pages,
             prompt=self._layouts[run.model].render(pages, thinks=run.thought is not None),
             ids=run.ids,
-            grammar=self._grammars[name] if form is None else self._iset.grammar(*name, form),
+            grammar=grammar,
             quantum=run.quantum,
             reply=run.reply,
             window=run.window,

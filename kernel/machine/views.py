@@ -21,7 +21,7 @@ from kernel.errors import Unknown, some
 from kernel.event import AnyEvent, Message, Messaged, Note, Trapped
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import OWN, Kind, Origin, Page, Role
-from kernel.ports import Reads
+from kernel.ports import Device, Reads, Server
 from kernel.process import Accounts, Process, State
 from kernel.sampling import Sampling
 from kernel.spec import Spec, digest
@@ -29,6 +29,7 @@ from kernel.spec import Spec, digest
 if TYPE_CHECKING:
     from kernel.state import Kernel
 
+TOOLS_SHOWN: Final = 2_000  # of all servers together, in one answer
 LOG_STEPS: Final = 1_000  # of one reading of the log
 HEARD_CHARS_MAX: Final = 32_768  # of a message, for those who listen: a line of theirs has room for it
 LOG_BYTES: Final = 256 << 10  # of the journal in one piece of it: some milliseconds
@@ -536,3 +537,29 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
 
 
 _head: Final = msgspec.msgpack.Decoder(_Head)
+
+
+class ToolView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool, as its server says. `again`: it may be used once more where nobody knows whether it was."""
+
+    name: str
+    purpose: str = ""
+    reads: bool = False
+    again: bool = False
+
+
+class ServerView(msgspec.Struct, frozen=True):
+    """A server of tools as it stands, and what it offered last: of very many, the first."""
+
+    server: Server
+    tools: tuple[ToolView, ...] = ()
+
+
+def servers(kernel: Kernel, device: Device | None) -> Iterator[ServerView]:
+    """The servers of tools of a machine, by name."""
+    left = TOOLS_SHOWN
+    for one in sorted(device.seen() if device is not None else (), key=lambda server: server.name):
+        tools = kernel.offers.get(one.name, ())[:left]
+        left -= len(tools)
+        seen = tuple(ToolView(tool.name, tool.purpose, tool.reads, tool.safe) for tool in tools)
+        yield ServerView(one, seen)

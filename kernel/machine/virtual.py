@@ -17,13 +17,14 @@ from kernel.errors import Busy
 from kernel.event import AnyEvent, ClockSet, Message, Messaged, Run, TimerFired
 from kernel.machine import documents
 from kernel.machine.accessed import Accessed
+from kernel.machine.answers import Answers
 from kernel.machine.clock import Clock, Sources
 from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices, unwatched
 from kernel.machine.latency import Latency
 from kernel.machine.measures import booted, page_tokens_max, recorded, upgraded
 from kernel.machine.pages import Pages
-from kernel.ports import Cpu, Disk, Index
+from kernel.ports import Cpu, Device, Disk, Index
 from kernel.settings import Settings
 from kernel.state import InstructionSet, Kernel, Step, Watch
 
@@ -48,6 +49,7 @@ class VirtualMachine:
         self.commit_ns = 0  # how long the disk takes for a transaction; what happens meanwhile waits
         self.steps = 0
         self.latency = Latency()
+        self.tools: Device | None = None
         self.watch: Watch = unwatched
         self._heap: list[tuple[int, str, int, AnyEvent | Callable[[], None]]] = []
         self._put = 0
@@ -71,7 +73,10 @@ class VirtualMachine:
             start=self._start,
             alarms=self,
             reap=self._reap,
+            tools=self.tools,
         )
+        if self.tools is not None:
+            self.tools.start(self.post, Answers(self.kernel, self.cpus, iset, settings))
         checkpoint.last_commit(self.kernel, disk)
         self.cpus.open(settings.window, self.post, lambda _: None)
         index.start(self.post, self.pages.sized)

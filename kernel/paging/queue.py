@@ -104,6 +104,15 @@ def _written(proc: Process) -> list[Entry]:
     return [entry for entry in space.queue if entry.group in deltas]
 
 
+def settled(kernel: Kernel, proc: Process) -> None:
+    """Have the queue fit what its text leaves."""
+    limits, policy = kernel.budgets(proc), kernel.policy(proc)
+    policy.capacity = limits.queue
+    victims = pager.make_room(proc.space, policy, limits, 0, kernel.settings.memory.low)
+    if victims:
+        evicted(kernel, proc, victims)
+
+
 def check(kernel: Kernel, proc: Process) -> None:
     """Assert that the queue fits, a stub or summaries stand at its head, and the policy holds what else is in it."""
     queue = proc.space.queue

@@ -7,10 +7,11 @@ fold. Both stand before the queue, so that a prompt's prefix survives.
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import msgspec
 
-from kernel import manner
+from kernel import manner, tools
 from kernel.errors import BadInput, SyscallError, some
 from kernel.limits import BLOCKS_MAX
 from kernel.memory.page import Kind, Origin, Role
@@ -18,6 +19,9 @@ from kernel.paging import alloc
 from kernel.process import Process
 from kernel.spec import Spec
 from kernel.state import Kernel
+
+TOOLS_SHOWN: Final = (12, 8, 4, 2, 1, 0)  # how many tools are tried to be named, until they fit
+TOOLS_SHARE: Final = 8  # that part of the window is the most that their list takes
 
 
 def render_blocks(blocks: dict[str, str]) -> str:
@@ -37,23 +41,44 @@ def data(kernel: Kernel, proc: Process) -> None:
     proc.space.data = alloc.page(kernel, proc.pid, part, Kind.CORE, origin, Role.SYSTEM)
 
 
-def text_of(kernel: Kernel, model: str, calls: tuple[str, ...], system: str) -> str:
-    """What stands in a text segment: the manual, then the instructions: small models copy what stands last."""
-    return "\n\n".join(part for part in (manner.manual(kernel, model, calls), system) if part)
+def text_of(kernel: Kernel, model: str, calls: tuple[str, ...], system: str, listed: str = "") -> str:
+    """What stands in a text segment: manual, tools, then the instructions: small models copy what stands last."""
+    return "\n\n".join(part for part in (manner.manual(kernel, model, calls), listed, system) if part)
 
 
 def text(kernel: Kernel, proc: Process) -> None:
-    """Give a process its text segment, shared with all that have the same."""
-    model = kernel.model_of(proc.pid)
-    said = text_of(kernel, model, proc.spec.calls, proc.spec.system)
-    name = hashlib.blake2b(f"{kernel.costs(proc).measure}/{said}".encode(), digest_size=12).hexdigest()
-    if proc.space.text_key == name:
-        return
+    """Give a process its text segment, shared with all that have the same; of its tools it names as many as fit."""
+    model, having = kernel.model_of(proc.pid), tools.held(kernel, proc)
+    for most in TOOLS_SHOWN if having else (0,):
+        listed = kernel.iset.listed(having, most, manner.writes(kernel, proc)) if most else ""
+        said = text_of(kernel, model, proc.spec.calls, proc.spec.system, listed)
+        name = _name(kernel, proc, said)
+        if proc.space.text_key == name:
+            return
+        if not most or name in kernel.texts or _fits(kernel, proc, said, listed):
+            break
     if said and name not in kernel.texts:
         part = alloc.measured(kernel, model, said, kernel.settings.window)[0]
         kernel.texts[name] = alloc.page(kernel, 0, part, Kind.TEXT, Origin.KERNEL, Role.SYSTEM, model=model)
     proc.space.text, proc.space.text_key = kernel.texts.get(name), name
     assert (proc.space.text is not None) == bool(said)
+
+
+def _name(kernel: Kernel, proc: Process, said: str) -> str:
+    """What a text is known by."""
+    return hashlib.blake2b(f"{kernel.costs(proc).measure}/{said}".encode(), digest_size=12).hexdigest()
+
+
+def _fits(kernel: Kernel, proc: Process, said: str, listed: str) -> bool:
+    """Whether a text leaves the queue room enough, and what it lists takes little of the window."""
+    model = kernel.model_of(proc.pid)
+    if alloc.size(kernel, model, listed) > kernel.settings.window // TOOLS_SHARE:
+        return False
+    try:
+        kernel.divide(model, alloc.size(kernel, model, said) + kernel.costs(proc).role[Role.SYSTEM], proc.spec.think)
+    except BadInput:
+        return False
+    return True
 
 
 def known_texts(kernel: Kernel) -> None:

@@ -51,6 +51,7 @@ CONTENTS: Final[dict[str, tuple[str, str]]] = {
     "cat": ("llmos.commands.processes:cat", "Print the text of a page."),
     "why": ("llmos.commands.processes:why", "Tell what happened to a page, and what a message drew on."),
     "facts": ("llmos.commands.processes:facts", "List the facts found in what has left a process's view."),
+    "tools": ("llmos.commands.tools:tools", "List the servers of tools, and what they offer."),
     "token": ("llmos.commands.machine:token", "Print what lets a client in over HTTP."),
     "launch": ("llmos.commands.web:launch", "Settings with which a known client reaches a machine."),
     "service": ("llmos.commands.web:service", "A machine as a service of systemd's."),

@@ -133,6 +133,20 @@ class ProcessSpec(_Strict, frozen=True, kw_only=True):
         )
 
 
+class ToolSpec(_Strict, frozen=True, kw_only=True):
+    """A tool, SERVER/TOOL: its n-th answer for the n-th use, the last again and again, each after a time.
+
+    `dies`: uses by number at which its server ends. What it does is done as soon as it is used.
+    """
+
+    answers: Annotated[tuple[str, ...], Meta(min_length=1)] = ("ok",)
+    takes: Duration = "0s"
+    dies: tuple[Annotated[int, Meta(ge=1, le=EVENTS_MAX)], ...] = ()
+    purpose: Annotated[str, Meta(max_length=120)] = ""
+    reads: bool = False  # it changes nothing
+    again: bool = False  # done twice is as done once
+
+
 class EventSpec(_Strict, frozen=True, kw_only=True):
     """Something that happens: when (`at`, `after`, `every`), and one of the verbs."""
 
@@ -258,6 +272,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     seed: Count = 0
     machine: MachineSpec = MachineSpec()
     processes: dict[Name, ProcessSpec]
+    tools: dict[Name, ToolSpec] = {}
     events: tuple[EventSpec, ...]
     expect: tuple[Expect, ...] = ()
     fuzz: FuzzSpec = FuzzSpec()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, g
 
 import msgspec
 
+from drivers.device.given import NAME, tool_name
 from kernel import rights
 from kernel.errors import BadInput, Illegal
 from kernel.interrupts import MASKABLE, Line
@@ -61,6 +62,7 @@ _GOOD: Final[dict[str, Any]] = {  # in the place of what cannot be read, so that
     "seed": 0,
     "machine": MachineSpec(),
     "processes": ProcessSpec(does="yield"),
+    "tools": {},
     "events": EventSpec(at="0s", fails=1),
     "expect": Expect(count=Pattern(what="boot"), least=0),
     "fuzz": FuzzSpec(),
@@ -208,6 +210,11 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
         yield ("start",), str(exc)
     for name, process in scenario.processes.items():
         yield from _of_process(("processes", name), process, reply_max(settings))
+    for name, tool in scenario.tools.items():
+        yield from _too_long(("tools", name), tool)
+        server, _, rest = name.partition("/")
+        if not NAME.fullmatch(server) or not tool_name(server, rest):
+            yield ("tools", name), "a tool is SERVER/TOOL, in letters, digits, _ . and -, at most 64"
     yield from _of_events(scenario, days)
     for n, expect in enumerate(scenario.expect):
         yield from _too_long(("expect", n), expect)

@@ -42,6 +42,7 @@ from llmos.scenario.look import Looked, looked
 from llmos.scenario.reading import check
 from llmos.scenario.timeline import Ran, Timeline
 from llmos.scenario.verbs import AnyVerb
+from llmos.scenario.virtual import tools
 from llmos.tracks import Tracks
 from syscalls.table import Table
 
@@ -109,7 +110,7 @@ class Real:
             if self.scenario.start is not None:
                 self._set = Days(self.scenario.start).begins - time.time_ns()
         clock = Sources(wall=lambda: time.time_ns() + self._set)
-        board = Board(self.cpu, self.disk, self.index, settings, clock, self._watch)
+        board = Board(self.cpu, self.disk, self.index, settings, clock, self._watch, tools=tools(self.scenario))
         try:
             self.machine = await boot(board, Table())
         except BaseException:

@@ -13,9 +13,10 @@ import msgspec
 
 from drivers.cpu.scripted import KV_TOKENS
 from drivers.cpu.virtual import VirtualCpu
+from drivers.device.scripted import Scripted, ScriptedTools
 from drivers.disk.memory import MemoryDisk
 from drivers.index.words import WordIndex
-from kernel.event import AnyEvent, Search, Spawned
+from kernel.event import AnyEvent, Search, Spawned, Tool
 from kernel.limits import NS
 from kernel.machine import views
 from kernel.machine.virtual import VirtualMachine
@@ -58,6 +59,15 @@ class _Cpu(VirtualCpu):
             self._begin(job, planned, max(self._clock.now, self._stalled_until))
 
 
+def tools(scenario: Scenario, clock: VirtualMachine | None = None) -> ScriptedTools | None:
+    """The servers of a scenario's tools; without a clock they answer at once."""
+    made = [
+        Scripted(Tool(name, one.purpose, reads=one.reads, again=one.again), one.answers, ns(one.takes), one.dies)
+        for name, one in scenario.tools.items()
+    ]
+    return ScriptedTools(tuple(made), clock) if made else None
+
+
 class Virtual:
     """director.Stage in virtual time; none of its methods waits."""
 
@@ -68,6 +78,7 @@ class Virtual:
         self.timeline = Timeline(scenario, self.now, lambda n: self.machine.pages.page(n))
         self.director = Director(scenario, seed, self.timeline, self)
         self._off = False
+        self.machine.tools = tools(scenario, self.machine)
         self._programs = Programs(scenario)
 
     def run(self) -> Ran:

@@ -54,6 +54,8 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         yield from _table(f"[processes.{_key(name)}]", process)
         for one in reactions:
             yield from _table(f"[[processes.{_key(name)}.on]]", one)
+    for name, tool in said.get("tools", {}).items():
+        yield from _table(f"[tools.{_key(name)}]", tool)
     for key in ("events", "expect"):
         for one in said.get(key, []):
             yield from _table(f"[[{key}]]", one)

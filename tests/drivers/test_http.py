@@ -214,6 +214,7 @@ async def test_a_message_is_sent_answered_and_looked_at_over_http(door: Served) 
             "graph": {},
             "audit": {"proc": "main"},
             "documents": {"proc": "main"},
+            "tools": {},
             "info": {},
         }
         assert set(asked) == READS

@@ -76,6 +76,7 @@ PRINTS: dict[str, list[list[str]]] = {
     "pmap": [["main"], ["main", "--json"], ["main", "--texts"], ["main", "--texts", "--json"], [EVIL]],
     "cat": [["main", "2"], ["main", "2", "--json"], ["main", "3"], ["main", "4"], [EVIL, "2"], ["main", EVIL]],
     "facts": [["main"], [EVIL]],
+    "tools": [[], ["--json"], ["--dir", EVIL]],
     "token": [["--dir", EVIL]],
     "launch": [["llm", "--proc", EVIL], ["zed", "--url", EVIL], [EVIL], ["llm", "--write", EVIL]],
     "service": [
@@ -147,6 +148,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "models" / "evil.gguf").write_bytes(raw.replace(b"Tiny Mamba", b"\x1b[2J\x07\xe2\x80\xaeab"))
     (folder / "models" / f"{EVIL}.gguf").write_bytes(b"GGUF" + b"\0" * 20)
     directory = folder / "machine"
+    dies = json.dumps(f"import sys; sys.exit({EVIL!r})")
+    server = f"[tools.evil]\ncommand = {json.dumps(sys.executable)}\nargs = ['-c', {dies}]\n"
+    (folder / "llmos.toml").write_text(server)
     process = subprocess.Popen(
         command(directory, "boot", "--cpu", "scripted"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.crash.run import campaign, plan
+from bench.crash.run import ALL, campaign, plan
 from bench.crash.sabotage import SABOTAGES
 from bench.crash.workload import workload
 from kernel import failpoint
@@ -30,7 +30,7 @@ def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_wherever_the_machine_is_killed() -> None:
-    found = campaign(list(POINTS), [11], os.cpu_count() or 1, limit=RUNS, show=False)
+    found = campaign(list(ALL), [11], os.cpu_count() or 1, limit=RUNS, show=False)
     assert found.findings == []
     assert (found.lost, found.duplicated, found.hash_mismatch, found.unrecovered) == (0, 0, 0, 0)
     assert (found.runs, found.unreached) == (RUNS, [])

@@ -24,6 +24,7 @@ EXAMPLES = {
     "report.md",
     "captions.md",
     "llmos.toml",
+    "notes.py",
 }  # files that are made, by a reader or by a command
 
 
