@@ -40,6 +40,7 @@ ASKS: Final = {
         "ps",
         "vmstat",
         "irqs",
+        "tools",
         "spawn",
         "send",
         "fork",
