@@ -118,9 +118,9 @@ def words_of(example: str) -> list[str]:
 
 
 def command_of(example: str) -> str:
-    """Which command an example runs: 'bench paging'."""
+    """Which command an example runs: 'bench paging', 'bench data get'."""
     words = words_of(example)
-    return " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    return next((name for n in (3, 2) if (name := " ".join(words[:n])) in COMMANDS), words[0])
 
 
 def marks(example: str) -> list[pytest.MarkDecorator]:
