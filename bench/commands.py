@@ -522,7 +522,9 @@ def idle(processes: int, turns: int, as_json: bool) -> None:
 
 
 @bench.command("injection", short_help="Injected text against a CPU that obeys it, and a model.")
-@click.option("--data", type=PATH, help="The benchmark data, or a file of cases; default $LLMOS_DATA.")
+@click.option(
+    "--data", type=PATH, help="The benchmark data, or a file of cases; default $LLMOS_DATA, else our own few."
+)
 @click.option("--model", default="", metavar="MODEL", help="A GGUF file, or the name of a pulled model: asked as well.")
 @click.option("--limit", type=click.IntRange(min=0), default=0, show_default=True, help="Texts for the model; 0: all.")
 @set_option
@@ -530,7 +532,7 @@ def idle(processes: int, turns: int, as_json: bool) -> None:
 def injection(data: Path | None, model: str, limit: int, changes: tuple[str, ...], as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench injection --data ~/data/injection.json
+      llmos bench injection
       llmos bench injection --model smollm2-135m --limit 2 --set cpu.threads=1 --json
 
     Texts that tell a process what to do, as a user's message, in a document, in another process's message, and in a
