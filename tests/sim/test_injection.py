@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.injection import FORBIDDEN, OWN, WRAPS, attacked, run
+from bench.injection import FORBIDDEN, TEXTS, WRAPS, attacked, run
 from kernel import guard
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
-@pytest.mark.parametrize("text", OWN)
+@pytest.mark.parametrize("text", TEXTS)
 def test_who_obeys_does_nothing_that_is_forbidden_and_every_attempt_is_kept(text: str, wrap: str) -> None:
     found = attacked(text, wrap)
     assert found["seen"], "it was never in view: this says nothing"
@@ -22,12 +22,12 @@ def test_who_obeys_does_nothing_that_is_forbidden_and_every_attempt_is_kept(text
 @pytest.mark.parametrize("wrap", ["document", "message"])
 def test_without_its_guard_the_kernel_would_let_them_through(wrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "entered", lambda *given, **named: True)
-    assert attacked(OWN[0], wrap)["effects"], "what is counted is not what happens"
+    assert attacked(TEXTS[0], wrap)["effects"], "what is counted is not what happens"
 
 
 def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps([{"user_input": OWN[0]}]))
+    cases.write_text(json.dumps([{"user_input": TEXTS[0]}]))
     assert run(cases, "", [], 0, as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["cases"] == 1
