@@ -15,6 +15,7 @@ from kernel.limits import (
     MODELS_MAX,
     NUMBER_MAX,
     PATH_CHARS_MAX,
+    TIMER_S_MAX,
     WINDOW_MAX,
     WINDOW_MIN,
 )
@@ -123,6 +124,11 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "auto"
     threads: Annotated[int, Meta(ge=0, le=256), says("threads of the host; 0: one a core")] = 0
+    rest_s: Annotated[
+        int,
+        Meta(ge=0, le=TIMER_S_MAX),
+        says("seconds without work after which a GGUF model leaves memory, until there is some; 0: never"),
+    ] = 0
     min_p: Annotated[MinP, says("tokens below this share of the likeliest one's are not drawn")] = 0.0
     slots: Annotated[int, Meta(ge=1, le=64), says("processes that run at once")] = 4
     seats: Annotated[

@@ -95,10 +95,19 @@ def processor(cpu: str, model: str, settings: Settings, images: Path) -> Cpu:
 
     path = find(model or DEFAULT_MODEL)
     known = entry(path)
-    driver = LlamaCpu(path, settings.cpu, images, known.drawn if known is not None else SENSIBLE)
+    drawn = known.drawn if known is not None else SENSIBLE
+    driver = LlamaCpu(path, settings.cpu, images, drawn)
     for line in driver.off:
         said(f"{driver.model}: {line}")
-    return driver
+    if not settings.cpu.rest_s:
+        return driver
+    from drivers.cpu.llama.model import Words
+    from drivers.cpu.resting import RestingCpu
+
+    def again() -> LlamaCpu:
+        return LlamaCpu(path, settings.cpu, images, drawn)
+
+    return RestingCpu(driver, again, Words(path), settings.cpu.rest_s)
 
 
 def embedding_model(settings: Settings, last: bytes | None = None) -> Path | Served | None:

@@ -46,6 +46,9 @@ ASKS: Final = {
         "fork",
         "set",
         "core",
+        "caps",
+        "audit",
+        "graph",
         "rename",
         "kill",
         "rm",
@@ -85,6 +88,8 @@ MINUTES: Final = {
 MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}
 """Commands that make a file, which another example reads, and where its name stands."""
 SKIPPED: Final = {
+    "llmos allow main": "main asks for nothing; tests of the guard have one that does",
+    "llmos allow main --no": "likewise",
     "llmos bench data get mooncake": "it is fetched from the web",
     "llmos bench data get lirs cloudphysics --data ~/data": "it is fetched from the web",
     "llmos profile smollm2-135m": "takes minutes; a part of it runs",

@@ -36,6 +36,19 @@ SLIDING: Final = (
 )
 
 
+class Words(Vocabulary):
+    """The vocabulary of a model whose weights stay on disk. Raises BadInput as Model does."""
+
+    def __init__(self, path: Path) -> None:
+        header = gguf.read(path)
+        params = llama_cpp.llama_model_default_params()
+        params.vocab_only = True
+        model: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        if not model:
+            raise BadInput(f"model {path}: its vocabulary cannot be loaded; pull the file again")
+        super().__init__(model, header, path, tried(path, header))
+
+
 class Model:
     """A loaded model. `handle` is llama.cpp's."""
 
