@@ -88,12 +88,13 @@ MINUTES: Final = {
 MAKES: Final = {"backup": 2, "export": 2, "trace record": 3, "trace convert": 3, "trace git": 3}
 """Commands that make a file, which another example reads, and where its name stands."""
 SKIPPED: Final = {
+    "llmos demo": "takes minutes; `make demo` runs it",
     "llmos allow main": "main asks for nothing; tests of the guard have one that does",
     "llmos allow main --no": "likewise",
     "llmos bench data get mooncake": "it is fetched from the web",
     "llmos bench data get lirs cloudphysics --data ~/data": "it is fetched from the web",
     "llmos profile smollm2-135m": "takes minutes; a part of it runs",
-    "llmos demo --seed 3 --set cpu.drop=shift --json": "takes minutes, as `llmos demo` does, which runs",
+    "llmos demo --seed 3 --set cpu.drop=shift --json": "takes minutes, as `llmos demo` does",
     "llmos bench cpu --model smollm2-135m --json": "takes 5 to 20 minutes",
     "llmos bench cpu --full --check": "takes 20 to 60 minutes",
     "llmos bench chat --model smollm2-135m --seeds 1-3 --json": "takes a minute or two; a shorter one runs",

@@ -246,7 +246,7 @@ def test_a_directory_of_format_2_is_looked_through_replayed_and_brought_up(tmp_p
     assert "brought up" not in llmos(tmp_path, "chat", "--cpu", "scripted", "--help").stderr
     booted = llmos(tmp_path, "chat", "p2", "--cpu", "scripted", text="hello there\n")
     assert booted.returncode == 0, booted.stderr
-    assert "format 2 was brought up to 5" in (tmp_path / "kernel.log").read_text()
+    assert "format 2 was brought up to 6" in (tmp_path / "kernel.log").read_text()
     assert "you said: hello there" in booted.stdout
     assert asked("fsck", str(tmp_path))["ok"]
     after = asked("replay", str(tmp_path))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kernel import records
-from kernel.event import Forked
+from kernel.event import Forked, What
 from kernel.memory.page import Kind, Origin
 from kernel.memory.policy import POLICIES
 from kernel.ports import Job
@@ -128,7 +128,10 @@ class PagerAgainstModel(RuleBasedStateMachine):
         queue = [entry for entry in self.rig.proc(self.pid).space.queue if entry.kind is not Kind.STUB]
         fresh = [entry.page for entry in queue if entry.kind is not Kind.RESULT and self.rig.page(entry.page).pid]
         said = [page for page in fresh if self.rig.page(page).kind is Kind.MESSAGE]
-        first_entries = [page for page in said if queue[[e.page for e in queue].index(page)].group == 0]
+        notes = [note for _, row in self.rig.disk.scan("journal") for note in records.CURRENT.entry(row).notes]
+        left = {page for note in notes if note.what is What.EVICT for page in note.pages}  # it may have joined again
+        alone = {entry.page for entry in queue if entry.group == 0}
+        first_entries = [page for page in said if page in alone and page not in left]
         assert first_entries == sorted(first_entries)
 
 
