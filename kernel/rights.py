@@ -71,9 +71,18 @@ def within(limits: Limits, most: Limits) -> Limits:
 
 
 def verdict(policy: Mapping[str, Verdict], name: str) -> Verdict:
-    """What becomes of a call: the longest entry that holds of it decides; without one it is allowed."""
+    """What becomes of a call: of the entries that hold of it the narrowest decides; without one it is allowed.
+
+    Of two entries that hold of one name, what the one holds of is a part of what the other does: `send*`, `send`,
+    `send:*`, `send:a*`, `send:a` in this order.
+    """
     found = [key for key in policy if covers(key, name)]
-    return policy[max(found, key=len)] if found else "allow"
+    return policy[max(found, key=_narrow)] if found else "allow"
+
+
+def _narrow(key: str) -> tuple[int, bool]:
+    whole = not key.endswith("*")
+    return len(key) if whole else len(key) - 1, whole
 
 
 def stricter(one: Mapping[str, Verdict], other: Mapping[str, Verdict]) -> dict[str, Verdict]:
