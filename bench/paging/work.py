@@ -7,13 +7,13 @@ it had begun is given to another. Not here: what the work is (sweep.py).
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final, TypeVar
 
+from drivers.host import cores
 from kernel.errors import BadInput
 
 CLUSTER: Final = re.compile(r"dask://([^\s/:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
@@ -63,8 +63,3 @@ def _cluster(make: Callable[[WorkT], MadeT], work: Sequence[WorkT], on: str) -> 
         raise BadInput(f"--on {on}: no scheduler answers there") from exc
     with client, parallel_config("dask", client=client, wait_for_workers_timeout=PATIENCE_S):
         yield from Parallel(return_as="generator_unordered", batch_size=1)(delayed(make)(piece) for piece in work)
-
-
-def cores() -> int:
-    """How many this process may have."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from drivers.host import cores
 from kernel.errors import BadInput, KernelError
 from kernel.limits import NS
 from llmos import policies
@@ -218,11 +219,6 @@ def ranges(numbers: Sequence[int], most: int = 8) -> str:
 
 def _mean(values: list[float]) -> tuple[float | None, Interval | None]:
     return (statistics.fmean(values), bootstrap(values, 0)) if values else (None, None)
-
-
-def cores() -> int:
-    """How many runs at a time are of use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _made(scenario: Scenario, cases: Sequence[Case], jobs: int) -> Iterator[Outcome]:

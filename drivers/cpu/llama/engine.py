@@ -39,6 +39,7 @@ from drivers.cpu.llama.slots import Slots
 from drivers.cpu.llama.steps import Steps
 from drivers.cpu.llama.turns import Turns
 from drivers.cpu.recommended import SENSIBLE
+from drivers.host import cores
 from kernel.ports import Job, Manner, Post, Streamed
 from kernel.sampling import Drawn
 from kernel.settings import Cpu as CpuSettings
@@ -97,7 +98,7 @@ class LlamaCpu:
         settings, loaded = self._settings, self._loaded
         planned = sizes(settings, window)
         loaded.refuse(planned)
-        self.context = Context(loaded.handle, planned, settings.threads or _processors(), self._slots.abort)
+        self.context = Context(loaded.handle, planned, settings.threads or cores(), self._slots.abort)
         shift = settings.drop == "shift" and loaded.partly
         if shift and not self.context.can_move:
             shift, self.off = False, (*self.off, "KV cannot be moved with this model: cpu.drop is exact")
@@ -173,8 +174,3 @@ class LlamaCpu:
             self.images.close()
             self.context.close()
         self._loaded.close()
-
-
-def _processors() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
