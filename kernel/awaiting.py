@@ -19,7 +19,7 @@ from kernel.interrupts import Line
 from kernel.limits import NS
 from kernel.memory.page import Kind
 from kernel.paging import transcript
-from kernel.process import Await, Move, Process
+from kernel.process import Await, Process
 from kernel.state import Kernel
 
 ENDS: Final = (Line.USER, Line.TIMER, Line.DEVICE)
@@ -37,14 +37,6 @@ def begin(kernel: Kernel, proc: Process, on: Iterable[int], seconds: int, *, let
     transcript.emitted(kernel, proc)
     timer = timers.alarm(kernel, proc, seconds * NS) if seconds else 0
     waiting.block(kernel, proc, Await(proc.pid, proc.req + 1, () if letter else on, letter, timer))
-
-
-def waits_for(kernel: Kernel, proc: Process) -> tuple[int, ...]:
-    """The processes of which one must do something before this one goes on."""
-    what = proc.wait
-    if not isinstance(what, Await):
-        return ()
-    return what.children or tuple(letter.to for letter in proc.letters if letter.id == what.letter)
 
 
 def _closes(kernel: Kernel, proc: Process, on: tuple[int, ...]) -> list[str]:
@@ -66,7 +58,7 @@ def _path(kernel: Kernel, start: int, goal: int, seen: set[int]) -> list[int]:
     if start in seen:
         return []
     seen.add(start)
-    nexts = waits_for(kernel, kernel.procs[start]) if start in kernel.procs else ()
+    nexts = kernel.procs[start].awaited if start in kernel.procs else ()
     paths = [_path(kernel, one, goal, seen) for one in nexts]
     return [start, *paths[0]] if paths and all(paths) else []
 
@@ -74,9 +66,7 @@ def _path(kernel: Kernel, start: int, goal: int, seen: set[int]) -> list[int]:
 def over(kernel: Kernel, proc: Process, text: str) -> None:
     """The wait is over, and the process is told how; it is ready."""
     cancel(kernel, proc)
-    kernel.dirty(proc)
-    proc.wait = None
-    proc.move(Move.WAKE)
+    waiting.over(kernel, proc)
     transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group)
 
 

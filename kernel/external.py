@@ -18,7 +18,7 @@ from kernel.event import Act, Acted, Desist, Tool, What
 from kernel.limits import TURN_SYSCALLS_MAX
 from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.paging import alloc, head, queue, transcript
-from kernel.process import Move, Process
+from kernel.process import Process
 from kernel.state import Kernel
 
 
@@ -101,12 +101,10 @@ def resumed(kernel: Kernel, proc: Process) -> bool:
     if tool is not None and tool.safe:
         waiting.ask(kernel, proc)
         return False
-    kernel.dirty(proc)
     kernel.write("intent", _key(act), None)
     kernel.note(What.TOOL, proc, text=f"{act.tool}: outcome unknown")
-    proc.wait = None
+    waiting.over(kernel, proc)
     proc.req += 1  # what may still come is an old number's
-    proc.move(Move.WAKE)
     _failed(kernel, proc, kernel.iset.alert("unknown", proc.spec.calls, tool=act.tool))
     return True
 

@@ -15,7 +15,7 @@ from kernel.event import Consented, What
 from kernel.limits import AUDITS_MAX
 from kernel.memory.page import Kind
 from kernel.paging import transcript
-from kernel.process import Consent, Move, Process, State
+from kernel.process import Consent, Process, State
 from kernel.records import Audited
 from kernel.state import Kernel
 
@@ -83,10 +83,8 @@ def consented(kernel: Kernel, event: Consented) -> Process:
     if not isinstance(what, Consent) or what.req != event.req:
         raise BadInput(f"process {proc.name} asks for nothing that could be allowed; `llmos audit` shows what it asked")
     kernel.draft.about = proc.pid
-    kernel.dirty(proc)
     kernel.draft.call, kernel.draft.low = what.name, what.low
-    proc.wait = None
-    proc.move(Move.WAKE)
+    waiting.over(kernel, proc)
     _keep(kernel, proc, "granted" if event.yes else "denied", "" if event.yes else "by whoever was asked")
     try:
         if not event.yes:

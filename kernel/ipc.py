@@ -45,7 +45,7 @@ def send(kernel: Kernel, sender: Process, to: Process, text: str, reply_to: int 
         raise SyscallError(f"the mailbox of {to.name} is full ({room}); nothing was sent, try again later")
     if sum(letter.fate is Fate.ACCEPTED for letter in sender.letters) >= LETTERS_MAX:
         raise SyscallError(f"{LETTERS_MAX} of your messages are yet to be delivered; nothing was sent")
-    quota.need(kernel, to, "pages", to.seq, to.spec.limits.pages, 1 << 62)
+    quota.need_page(kernel, to)
     if reply_to:
         _letter(to, reply_to, sender.pid)
     part = written(kernel, sender, kernel.model_of(to.pid), text, reply_to)

@@ -30,7 +30,7 @@ def ended(kernel: Kernel, dead: Process, *, told: bool = True) -> None:
             reap(kernel, child)
     for pid in sorted(kernel.busy):
         proc = kernel.procs[pid]
-        if isinstance(proc.wait, Await) and not proc.wait.children and dead.pid in awaiting.waits_for(kernel, proc):
+        if isinstance(proc.wait, Await) and not proc.wait.children and dead.pid in proc.awaited:
             awaiting.over(kernel, proc, f"error: {dead.name} has ended and answers no more")
             going.append(proc)
     if dead.parent == ORPHAN:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import awaiting, dispatch, external, kin, quota, timers, turn
+from kernel import dispatch, kin, quota, timers, turn
 from kernel.errors import BadInput, Exists, some
 from kernel.event import Fork, Forked, Imported, Killed, Spawned, What
 from kernel.interrupts import Line
@@ -255,7 +255,7 @@ def killed(kernel: Kernel, event: Killed) -> None:
     by_boot = event.source == "boot" and event.pid in kernel.procs  # who panicked it twice: perhaps one of its own
     proc = kernel.procs[event.pid] if by_boot else kernel.proc(event.pid)
     members = [one for one in kernel.procs.values() if event.group and group(one) == group(proc)] or [proc]
-    living = [one for one in members if one.state is not State.ZOMBIE and not one.thread or by_boot]
+    living = [one for one in members if one.state is not State.ZOMBIE]
     if not living:
         raise BadInput(f"process {proc.name} is dead already ({proc.status})")
     for one in living:
@@ -284,10 +284,8 @@ def end(kernel: Kernel, proc: Process, status: str, *, told: bool = True) -> Non
         timers.disarm(kernel, timer)
     proc.timers = []
     timers.set_masks(kernel, proc, {})
-    awaiting.cancel(kernel, proc)
-    external.cancel(kernel, proc)
-    proc.wait, proc.open, proc.ids, proc.discard = None, False, (), False
-    proc.req += 1  # what it waited for is an old number's
+    turn.leave(kernel, proc)
+    proc.open, proc.ids, proc.discard = False, (), False
     turn.close(kernel, proc)
     kernel.note(What.EXIT, proc, text=status)
     kin.ended(kernel, proc, told=told)

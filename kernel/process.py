@@ -218,6 +218,18 @@ class Process(msgspec.Struct, array_like=True):
         """Its run that is under way, or was the last."""
         return Tag(self.pid, self.instr, self.attempt)
 
+    @property
+    def awaited(self) -> tuple[int, ...]:
+        """The processes of which one must do something before this one goes on; empty if it waits for none."""
+        what = self.wait
+        if not isinstance(what, Await):
+            return ()
+        return what.children or tuple(letter.to for letter in self.letters if letter.id == what.letter)
+
+    def used_on(self, day: int) -> int:
+        """Tokens that it has used of a day (since 1970, UTC), its children's included, as far as they are limited."""
+        return self.day_tokens if day <= self.day else 0
+
     def holding(self, now: int) -> set[Line]:
         """Lines that it holds back now."""
         return {Line(line) for line, until in self.held.items() if until > now}

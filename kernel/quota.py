@@ -33,7 +33,7 @@ def chain(kernel: Kernel, proc: Process) -> Iterator[Process]:
 
 def used_today(kernel: Kernel, proc: Process) -> int:
     """Tokens that it has used of its day, its children's included."""
-    return proc.day_tokens if kernel.wall // DAY_NS <= proc.day else 0
+    return proc.used_on(kernel.wall // DAY_NS)
 
 
 def _kept(kernel: Kernel, proc: Process) -> int:
@@ -88,6 +88,12 @@ def need(kernel: Kernel, proc: Process, what: str, have: int, chosen: int, bound
     if have >= allowed:
         kernel.note(What.LIMIT, proc, text=f"{what}: {allowed} are allowed")
         raise SyscallError(f"{have} {what}; {allowed} are allowed")
+
+
+def need_page(kernel: Kernel, proc: Process) -> None:
+    """Raises SyscallError where a process has as many pages as somebody allowed it; the machine has no such bound."""
+    if proc.spec.limits.pages:
+        need(kernel, proc, "pages", proc.seq, proc.spec.limits.pages, proc.spec.limits.pages)
 
 
 def check(proc: Process) -> None:

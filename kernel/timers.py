@@ -41,12 +41,10 @@ def arm(kernel: Kernel, proc: Process, due: int, text: str, every_ns: int, *, wa
         raise SyscallError(f"{allowed} timers are set already; cancel one of {some(proc.timers)}")
     assert due >= (kernel.wall if wall else kernel.at), "it would come late"
     assert every_ns >= 0
-    kernel.counters.timer += 1
-    timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text, wall=wall and kernel.form.number >= WALL)
+    timer = _made(kernel, proc, due, every_ns, text, wall=wall and kernel.form.number >= WALL)
     proc.timers = [*proc.timers, timer.id]
     if kernel.draft.low:
         proc.low = (*proc.low, f"timer {timer.id}")
-    _keep(kernel, timer)
     return timer
 
 
@@ -77,10 +75,7 @@ def hold(kernel: Kernel, proc: Process, lines: Iterable[Line], seconds: int) -> 
 
 def alarm(kernel: Kernel, proc: Process, ns: int) -> int:
     """Arm a timer that ends the wait which a process begins, in so long; its number."""
-    kernel.counters.timer += 1
-    timer = Timer(kernel.counters.timer, proc.pid, kernel.at + ns, 0, "")
-    _keep(kernel, timer)
-    return timer.id
+    return _made(kernel, proc, kernel.at + ns).id
 
 
 def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
@@ -91,10 +86,24 @@ def set_masks(kernel: Kernel, proc: Process, held: dict[int, int]) -> None:
         disarm(kernel, proc.unmask)
         proc.unmask = 0
     if proc.held:
-        kernel.counters.timer += 1
-        timer = Timer(kernel.counters.timer, proc.pid, min(proc.held.values()), 0, "", unmask=True)
-        proc.unmask = timer.id
-        _keep(kernel, timer)
+        proc.unmask = _made(kernel, proc, min(proc.held.values()), unmask=True).id
+
+
+def _made(
+    kernel: Kernel,
+    proc: Process,
+    due: int,
+    every_ns: int = 0,
+    text: str = "",
+    *,
+    unmask: bool = False,
+    wall: bool = False,
+) -> Timer:
+    """A new timer, armed and on disk."""
+    kernel.counters.timer += 1
+    timer = Timer(kernel.counters.timer, proc.pid, due, every_ns, text, unmask=unmask, wall=wall)
+    _keep(kernel, timer)
+    return timer
 
 
 def _keep(kernel: Kernel, timer: Timer) -> None:

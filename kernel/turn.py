@@ -215,10 +215,7 @@ def halted(kernel: Kernel, event: Halted) -> None:
             dispatch.stop(kernel, proc)
             proc.move(Move.TRAP)
         case State.BLOCKED:
-            awaiting.cancel(kernel, proc)
-            external.cancel(kernel, proc)
-            proc.wait = None
-            proc.req += 1  # what it waited for is an old number's
+            leave(kernel, proc)
             proc.move(Move.WAKE)
         case State.SUSPENDED:
             proc.move(Move.RESUME)
@@ -228,6 +225,14 @@ def halted(kernel: Kernel, event: Halted) -> None:
     transcript.tell(kernel, proc, kernel.iset.alert("stopped", proc.spec.calls))
     close(kernel, proc)
     _boundary(kernel, proc)
+
+
+def leave(kernel: Kernel, proc: Process) -> None:
+    """A process waits no more for what it waits for, if it does; what may still come is an old number's."""
+    awaiting.cancel(kernel, proc)
+    external.cancel(kernel, proc)
+    proc.wait = None
+    proc.req += 1
 
 
 def give_up(kernel: Kernel, thread: Process, why: str) -> None:

@@ -61,10 +61,15 @@ def completed(kernel: Kernel, event: Searched | Loaded | Opened | Fetched | Acte
     if proc is None or proc.wait is None or proc.req != event.req:
         return None
     assert ANSWERS.get(type(proc.wait)) is type(event), "the answer to another question"
+    over(kernel, proc)
+    return proc
+
+
+def over(kernel: Kernel, proc: Process) -> None:
+    """The process waits no more, and is ready."""
     kernel.dirty(proc)
     proc.wait = None
     proc.move(Move.WAKE)
-    return proc
 
 
 def check(proc: Process) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kernel import records
+from kernel.limits import DAY_NS
 from kernel.machine import views
 from kernel.process import ORPHAN, OUTSIDE, Await, Consent, Fate, Process
 from kernel.rights import Grant, Limits, Verdict
@@ -91,11 +92,12 @@ def rights(kernel: Kernel, proc: str | int) -> Rights:
         used=Limits(
             turn_tokens=found.turn_tokens,
             turn_syscalls=found.turn_syscalls,
-            day_tokens=found.day_tokens,
+            day_tokens=found.used_on(kernel.wall // DAY_NS),
             pages=found.seq,
             children=len(kernel.children.get(found.pid, ())),
             timers=len(found.timers),
             mailbox=len(found.pending),
+            tools=kernel.used.get(found.pid, 0),
         ),
         tainted=dict(found.spec.tainted),
         asks=Asking(what.req, what.name, what.text, what.low) if isinstance(what, Consent) else None,
@@ -119,10 +121,9 @@ def graph(kernel: Kernel) -> list[Edge]:
         if proc.parent > 0 and not proc.reaped:
             found.append(Edge("parent", kernel.procs[proc.parent].name, proc.name))
         if isinstance(proc.wait, Await):
-            reader = [letter.to for letter in proc.letters if letter.id == proc.wait.letter]
             found += [
                 Edge("waits", proc.name, kernel.procs[pid].name, proc.wait.letter)
-                for pid in (*proc.wait.children, *reader)
+                for pid in proc.awaited
                 if pid in kernel.procs
             ]
         found += [

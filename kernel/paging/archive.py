@@ -12,7 +12,7 @@ from kernel.state import Kernel
 
 def archive(kernel: Kernel, proc: Process, text: str) -> int:
     """Store a page that is searched and never resident by itself; returns its number."""
-    quota.need(kernel, proc, "pages", proc.seq, proc.spec.limits.pages, 1 << 62)
+    quota.need_page(kernel, proc)
     origin = transcript.own(kernel)
     role = Role.USER if origin is Origin.DERIVED else Role.SYSTEM  # no frame of the kernel's for what may be others'
     transcript.emitted(kernel, proc)

@@ -6,6 +6,7 @@ import pytest
 
 from kernel.event import Changed
 from kernel.limits import DAY_NS, TURN_SYSCALLS_MAX
+from kernel.machine import held
 from kernel.process import State
 from kernel.rights import Limits
 from tests.fakes import Rig, op
@@ -26,7 +27,10 @@ def test_tokens_of_a_day_are_never_exceeded_and_come_back_the_next_day() -> None
     assert "p may emit 60 tokens a day, and has; it may again from 00:00 UTC" in rig.messages[-1].text
     assert rig.proc(pid).state is State.IDLE
     before = rig.proc(pid).accounts.emitted
+    assert held.rights(rig.kernel, pid).used.day_tokens == rig.proc(pid).day_tokens > 0
     rig.now += DAY_NS
+    rig.kernel.begin(rig.now)
+    assert held.rights(rig.kernel, pid).used.day_tokens == 0, "of another day"
     rig.program = rig.cpu.program = lambda job: op("yield")
     rig.say(pid, "speak")
     assert rig.proc(pid).accounts.emitted > before
