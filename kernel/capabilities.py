@@ -50,13 +50,20 @@ def demand(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...]:
     return found
 
 
+def check_gift(kernel: Kernel, giver: Process, right: str) -> None:
+    """Raises BadInput for what is no right, or none that a process holds."""
+    rights.check(right)
+    if held(kernel, giver, right) is None:
+        raise BadInput(f"you have no right {right} to give; you hold {some(grant.right for grant in giver.grants)}")
+
+
 def give(kernel: Kernel, giver: Process | None, taker: Process, right: str) -> None:
     """Give a right, from outside (None) or as far as the giver holds it. Raises BadInput, then nothing has changed."""
-    rights.check(right)
     of = 0
-    if giver is not None:
-        if held(kernel, giver, right) is None:
-            raise BadInput(f"{giver.name} has no right {right} to give; it holds {some(g.right for g in giver.grants)}")
+    if giver is None:
+        rights.check(right)
+    else:
+        check_gift(kernel, giver, right)
         of = next((grant.id for grant in giver.grants if rights.covers(grant.right, right)), 0)
     if any(rights.covers(grant.right, right) for grant in taker.grants):
         return

@@ -15,7 +15,7 @@ import msgspec
 from kernel import awaiting, capabilities, ipc, kin, life, quota, rights, turn
 from kernel.errors import BadInput, SyscallError, some
 from kernel.event import What
-from kernel.limits import CHILDREN_MAX, WAITED_S_MAX
+from kernel.limits import CHILDREN_MAX
 from kernel.memory.page import Kind
 from kernel.paging import segments, transcript
 from kernel.process import Await, Fate, Process, State
@@ -84,22 +84,25 @@ def spawn(
     Raises SyscallError for what it cannot be.
     """
     spec = _spec(kernel, proc, name, system, model, calls, limits)
-    return _made(kernel, proc, task, given, lambda: life.make(kernel, spec))
+    return _made(kernel, proc, spec, task, given, lambda: life.make(kernel, spec))
 
 
 def fork(kernel: Kernel, proc: Process, name: str, task: str) -> Process:
     """A child that sees what its parent sees, this call included, and has its rights; `task`: its first letter."""
     spec = msgspec.structs.replace(_spec(kernel, proc, name, "", "", (), Limits()), blocks=proc.spec.blocks)
-    if task:
-        ipc.written(kernel, proc, spec.model, task)
-    transcript.emitted(kernel, proc)
+
+    def copy() -> Process:
+        transcript.emitted(kernel, proc)  # the child sees the call that made it
+        return life.copy(kernel, proc, spec)
+
     given = [grant.right for grant in proc.grants]
-    return _made(kernel, proc, task, given, lambda: life.copy(kernel, proc, spec), copied=True)
+    return _made(kernel, proc, spec, task, given, copy, copied=True)
 
 
 def _made(
     kernel: Kernel,
     proc: Process,
+    spec: Spec,
     task: str,
     given: Sequence[str],
     make: Callable[[], Process],
@@ -108,12 +111,10 @@ def _made(
 ) -> Process:
     """A child of a process, once all is checked that it is to get."""
     if task:
-        ipc.written(kernel, proc, kernel.model_of(proc.pid), task)
+        ipc.written(kernel, proc, spec.model, task)
     try:
         for right in given:
-            rights.check(right)
-            if capabilities.held(kernel, proc, right) is None:
-                raise BadInput(f"you have no right {right} to give; you hold {some(g.right for g in proc.grants)}")
+            capabilities.check_gift(kernel, proc, right)
         child = make()
     except BadInput as exc:
         raise SyscallError(str(exc)) from exc
@@ -154,7 +155,7 @@ def wait(kernel: Kernel, proc: Process, name: str, seconds: int, reply: int) -> 
         if dead[0].parent == proc.pid:
             kin.reap(kernel, dead[0])
         return
-    awaiting.begin(kernel, proc, [child.pid for child in children], min(seconds, WAITED_S_MAX))
+    awaiting.begin(kernel, proc, [child.pid for child in children], seconds)
 
 
 def _for_reply(kernel: Kernel, proc: Process, number: int, seconds: int) -> None:
@@ -167,7 +168,7 @@ def _for_reply(kernel: Kernel, proc: Process, number: int, seconds: int) -> None
     other = kernel.procs.get(letter.to)
     if letter.fate is Fate.DEAD or other is None or other.state is State.ZOMBIE:
         raise SyscallError(f"message {number} is answered no more: its reader has ended")
-    awaiting.begin(kernel, proc, [letter.to], min(seconds, WAITED_S_MAX), letter=number)
+    awaiting.begin(kernel, proc, [letter.to], seconds, letter=number)
 
 
 def answered(kernel: Kernel, writer: Process, number: int) -> None:

@@ -215,7 +215,7 @@ def _costs(found: Fitted) -> list[str]:
         mine = ratios.pop(OURS, None)
         if mine is None or not ratios:
             continue
-        best = min(ratios, key=lambda name: ratios[name])  # noqa: B023
+        best = min(ratios, key=ratios.__getitem__)
         made.append((workload, f"{budget:,}", f"{mine:.2f}", f"{ratios[best]:.2f}", best))
     if not made:
         return []

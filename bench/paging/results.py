@@ -178,7 +178,7 @@ class Table:
         for place, found in by.items():
             units = {name: Units(ones) for name, ones in found.items()}
             hits = {name: _hit(ones) for name, ones in found.items()}
-            order = sorted(found, key=lambda name: -hits[name])  # noqa: B023
+            order = sorted(found, key=hits.__getitem__, reverse=True)
             for name in order:
                 self.units[place, *name] = units[name]
                 self.rows.append(_row(found[name], units[name], units[order[0]], hits[order[0]]))

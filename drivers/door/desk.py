@@ -11,8 +11,9 @@ import os
 import sys
 import traceback
 import uuid
+from collections.abc import Callable
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 import msgspec
 import trio
@@ -39,6 +40,9 @@ from kernel.text import printable
 CHANGES: Final = ("system", "calls", "nice", "abort", "sampling", "think", "limits", "tainted")  # of a process
 PIECES_MAX: Final = 32  # of the journal or of the pages that one request reads: each takes some milliseconds
 COMMIT_S: Final = 0.002  # between two looks at whether a commit is done: it takes milliseconds
+
+
+T = TypeVar("T")
 
 
 async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arriving) -> wire.AnyAnswer:
@@ -250,14 +254,22 @@ def _mapped(machine: Machine, request: wire.Pmap) -> wire.Mapped:
     )
 
 
-async def _past(machine: Machine, request: wire.Past) -> wire.Happened:
-    pid = views.find(machine.kernel, request.proc)
-    before, found = request.before or machine.kernel.counters.lsn + 1, list[Entry]()
+async def _backwards(
+    machine: Machine, read: Callable[[int, int], tuple[list[T], int]], before: int, limit: int
+) -> tuple[list[T], int]:
+    """Up to `limit` of what `read` finds before a number, in PIECES_MAX pieces, and where to go on (0: nowhere)."""
+    found: list[T] = []
     for _ in range(PIECES_MAX):
-        more, before = await machine.readers(views.past_piece, machine.disk, pid, before, request.limit - len(found))
+        more, before = await machine.readers(read, before, limit - len(found))
         found += more
-        if not before or len(found) == request.limit:
+        if not before or len(found) == limit:
             break
+    return found, before
+
+
+async def _past(machine: Machine, request: wire.Past) -> wire.Happened:
+    pid, before = views.find(machine.kernel, request.proc), request.before or machine.kernel.counters.lsn + 1
+    found, before = await _backwards(machine, partial(views.past_piece, machine.disk, pid), before, request.limit)
     return wire.Happened(id=request.id, entries=tuple(found[::-1]), before=before)
 
 
@@ -266,14 +278,8 @@ async def _matched(machine: Machine, request: wire.Grep) -> wire.Matched:
     words = request.text.lower().split()
     if not words:
         raise BadInput("there is nothing to look for; give a word")
-    before, found = request.before, list[views.Match]()
-    for _ in range(PIECES_MAX):
-        more, before = await machine.readers(
-            views.grep_piece, machine.disk, words, pid, before, request.limit - len(found)
-        )
-        found += more
-        if not before or len(found) == request.limit:
-            break
+    read = partial(views.grep_piece, machine.disk, words, pid)
+    found, before = await _backwards(machine, read, request.before, request.limit)
     return wire.Matched(id=request.id, matches=tuple(found), before=before)
 
 

@@ -251,8 +251,8 @@ def cited(event: AnyEvent, disk: Reads) -> AnyEvent:
     if not isinstance(event, Searched):
         return event
     found: dict[int, Cited] = {}
-    for hit in event.hits:
-        row = disk.get("page", records.key(hit.page))
+    rows = disk.get_many("page", [records.key(hit.page) for hit in event.hits])
+    for hit, row in zip(event.hits, rows, strict=True):
         page = None if row is None else records.page_of(row, disk.get)
         if page is not None and label(page):
             source = page.source if isinstance(page, FilePage) else None

@@ -15,11 +15,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from drivers.host import cores
 from kernel.errors import BadInput
 from kernel.limits import NS
 from llmos.scenario.days import CALENDAR, Days, lasted
 from llmos.scenario.format import Calls, EventSpec, ProcessSpec, Scenario, ns, since
-from llmos.scenario.many import Case, Outcome, cores, given, outcome, workers
+from llmos.scenario.many import Case, Outcome, given, outcome, workers
 from llmos.scenario.mistakes import mistakes
 from llmos.scenario.reading import check
 from llmos.scenario.written import duration, toml
