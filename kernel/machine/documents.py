@@ -202,7 +202,7 @@ def pages(disk: Reads, document: Document) -> Iterator[FilePage]:
     """The pages of a version, in the order of the document."""
     for _, first in sorted(document.parts.items()):
         others = set(document.parts.values()) - {first}
-        start, going = first, True
+        start, going, owner = first, True, None
         while going and (rows := disk.scan("page", records.key(start), limit=PIECE)):
             for _, row in rows:
                 page = records.file_of(row)
@@ -211,11 +211,12 @@ def pages(disk: Reads, document: Document) -> Iterator[FilePage]:
                     source is not None
                     and page is not None
                     and (source.path, source.version) == (document.path, document.version)
+                    and page.pid == (owner or page.pid)
                     and page.id not in others
                 )
                 if not going or page is None:
                     break
-                start = page.id + 1
+                start, owner = page.id + 1, page.pid
                 yield page
 
 

@@ -272,6 +272,19 @@ def test_open_shows_what_a_document_contains_and_its_text_at_a_heading_or_line()
     assert results(rig)[-1].startswith("line 12 of docs/manual.md")
 
 
+def test_what_others_have_of_the_same_document_is_theirs_though_it_was_put_right_behind() -> None:
+    rig = Rig(play([op("open", path="docs/manual.md", at="1"), op("send_message", text="done")]))
+    pid, other = rig.spawn(mask=READER), rig.spawn("other", mask=READER)
+    put(rig, pid, "docs/manual.md", MANUAL)
+    put(rig, other, "docs/manual.md", MANUAL)
+    for reader in (pid, other):
+        (mine,) = documents.listed(rig.disk, reader)
+        assert {page.pid for page in documents.pages(rig.disk, mine)} == {reader}
+    rig.say(pid, "hm")
+    read = {page.id for page in map(rig.page, rig.proc(pid).space.resident()) if page.origin is Origin.FILE}
+    assert read == {page.id for page in documents.pages(rig.disk, documents.listed(rig.disk, pid)[0])}
+
+
 def test_open_says_how_to_go_on_and_never_overflows_the_window() -> None:
     text = "# Long\n\n" + "\n\n".join(f"Paragraph {number} says " + "many words " * 30 for number in range(40))
     calls = [op("open", path="manual.md", at="Long")]
