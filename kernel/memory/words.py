@@ -221,10 +221,11 @@ _KEPT: Final = _set(
 # Folding. Marks that fall off: accents of Latin, Greek and Cyrillic, vowel points of Arabic and Hebrew, selectors.
 # The short i of Cyrillic is a letter of its own; the vowel signs of Indic scripts and the voice of kana are letters.
 _MARKS: Final = re.compile(
-    "(?<!\u0438)\u0306|[\u0300-\u0305\u0307-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    "[\u0300-\u0305\u0307-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
     "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff"
     "\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef\u00ad\u200b-\u200f\u2060\ufeff]"
 )
+_BREVE: Final = re.compile("(?<!\u0438)\u0306")
 _LETTERS: Final = str.maketrans(
     {"ı": "i", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "æ": "ae", "œ": "oe", "þ": "th", "ħ": "h", "ŧ": "t", "ŀ": "l"}
     | {"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ς": "σ", "ʼ": "'", "ʻ": "'", "’": "'", "‐": "-", "‑": "-", "＇": "'"}
@@ -294,7 +295,7 @@ def folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(_LETTERS)
-    plain = _MARKS.sub("", plain)
+    plain = _BREVE.sub("", unicodedata.normalize("NFKD", _MARKS.sub("", plain)))  # what stood between marks is gone
     plain = "".join([_digit(c) if c > "\x7f" and c.isdecimal() else c for c in plain])
     return unicodedata.normalize("NFC", plain)
 

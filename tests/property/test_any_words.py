@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import unicodedata
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,13 @@ def test_words_lie_in_the_text_in_order(text: str) -> None:
 @given(TEXTS)
 @settings(max_examples=400, deadline=None)
 def test_folding_twice_changes_nothing(text: str) -> None:
+    assert folded(folded(text)) == folded(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["\u0439\u00ad\u1037", "\u0438\u0306\u200b\u1037", "\u0439\u0301", "\u0438\u0301\u0306"]
+)
+def test_folding_a_short_i_with_marks_twice_changes_nothing(text: str) -> None:
     assert folded(folded(text)) == folded(text)
 
 
