@@ -91,7 +91,8 @@ def core_written(kernel: Kernel, event: CoreWritten) -> None:
 
 
 def kept(kernel: Kernel, event: Kept) -> None:
-    """Pin a page of a queue, unpin it, or let it leave; what leaves breaks the prefix, so that is between two turns."""
+    """Pin a page of a queue, unpin it, or let it leave or come, which is between two turns: the one breaks the prefix,
+    and the other is nobody's answer."""
     proc = kernel.proc(event.pid)
     kernel.draft.about = proc.pid
     try:
@@ -104,6 +105,12 @@ def kept(kernel: Kernel, event: Kept) -> None:
                 _resting(proc)
                 kernel.dirty(proc)
                 residency.let_go(kernel, proc, (event.page,), known)
+            case Keeping.BRING:
+                residency.check_brought(kernel, proc, event.page, event.rows)
+                _resting(proc)
+                kernel.dirty(proc)
+                residency.bring(kernel, proc, event.rows, 0)
+                proc.space.turn = len(proc.space.queue)  # it is of no turn
             case _:
                 assert_never(event.how)
     except SyscallError as exc:

@@ -215,19 +215,21 @@ class CoreWritten(Event, frozen=True, kw_only=True):
 
 
 class Keeping(enum.StrEnum):
-    """What somebody outside wants of a page in a queue."""
+    """What somebody outside wants of a page of a process's."""
 
-    PIN = "pin"  # it may not leave
+    PIN = "pin"  # it may not leave the queue
     UNPIN = "unpin"  # it may again
     EVICT = "evict"  # it leaves now, with what belongs to it
+    BRING = "bring"  # it comes, to the end of the queue
 
 
 class Kept(Event, frozen=True, kw_only=True):
-    """Somebody outside says whether a page of process `pid`'s queue stays."""
+    """Somebody outside says whether a page of process `pid` is in view. `rows`: of one to come, as in Loaded."""
 
     pid: int
     page: int
     how: Keeping
+    rows: tuple[tuple[int, int, Role, str], ...] = ()
 
 
 class Renamed(Event, frozen=True, kw_only=True):

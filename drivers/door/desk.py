@@ -22,12 +22,13 @@ from drivers.door import wire
 from drivers.door.arriving import Arriving
 from kernel import manner
 from kernel.errors import BadInput, Busy, Stopped, in_one_line, some
-from kernel.event import Consented, Granted, Kept, Message, Revoked
+from kernel.event import Consented, Granted, Message, Revoked
 from kernel.limits import AUDITS_MAX, MESSAGE_BYTES_MAX
 from kernel.machine import documents, held, replies, views, why
 from kernel.machine.chronicle import Chronicle, newest
 from kernel.machine.feed import Published
 from kernel.machine.loop import Machine
+from kernel.machine.pages import kept
 from kernel.machine.replies import Reply, Sent, Standing
 from kernel.machine.requests import Answer
 from kernel.machine.views import Entry
@@ -71,8 +72,8 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
         case wire.Revert():
             return done(number, await _reverted(machine, request))
         case wire.Keep():
-            kept = Kept(source="user", pid=views.find(kernel, request.proc), page=request.page, how=request.how)
-            return done(number, await asked.patiently(kept))
+            pid = views.find(kernel, request.proc)
+            return done(number, await asked.patiently(kept(machine.pages, pid, request.page, request.how)))
         case wire.Rename():
             return done(number, await asked.rename(request.proc, request.name))
         case wire.Kill():

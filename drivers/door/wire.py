@@ -165,7 +165,7 @@ class Revert(Request, frozen=True, kw_only=True):
 
 
 class Keep(Request, frozen=True, kw_only=True):
-    """Pin a page of a process's queue, unpin it, or evict it, which waits for a turn to end."""
+    """Pin a page of a process's queue or unpin it; or evict it, or bring it in, which wait for a turn to end."""
 
     proc: Proc
     page: Number

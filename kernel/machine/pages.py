@@ -14,12 +14,12 @@ import msgspec
 
 from kernel import records
 from kernel.errors import KernelPanic
-from kernel.event import Brought, Fetch, Fetched, Hit, Load, Loaded, Open, Opened, Run, Tool
+from kernel.event import Brought, Fetch, Fetched, Hit, Keeping, Kept, Load, Loaded, Open, Opened, Run, Tool
 from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
 from kernel.machine import documents
 from kernel.machine.cpus import Cpus
 from kernel.memory.measure import Visible
-from kernel.memory.page import UNRANKED, Kind, Origin, Page, Placed, Role
+from kernel.memory.page import UNRANKED, FilePage, Kind, Origin, Page, Placed, Role
 from kernel.memory.prompt import labelled, line
 from kernel.ports import Disk, Job, Record, Wish
 from kernel.sampling import Sampling
@@ -194,11 +194,11 @@ class Pages:
         found = []
         for hit, whole in zip(hits, self.sizes([hit.page for hit in hits]), strict=True):
             page, model = self.page(hit.page), self._seen_by(hit.page)
-            tokens = 0
-            if page is not None:
-                tokens = len(self._line(page, hit.start, hit.end, hit.dated, model))
+            tokens, dated = 0, hit.dated and not (isinstance(page, FilePage) and page.source)
+            if page is not None:  # when a document was put is not when it was written
+                tokens = len(self._line(page, hit.start, hit.end, dated, model))
                 whole += self._layouts[model].label_size(page)
-            found.append(msgspec.structs.replace(hit, tokens=tokens, whole=whole))
+            found.append(msgspec.structs.replace(hit, tokens=tokens, whole=whole, dated=dated))
         return found
 
     def _line(self, page: Page, start: int, end: int, dated: bool, model: str) -> tuple[int, ...]:
@@ -255,3 +255,9 @@ class Pages:
         ids = self._layouts[model].tokenize(page.text)
         self._measured.append(Record("ids", records.ids_key(self._measure(model), page.id), records.pack_ids(ids)))
         return ids
+
+
+def kept(pages: Pages, pid: int, page: int, how: Keeping) -> Kept:
+    """What says whether a page of a process is in view."""
+    rows = pages.load(Load(pid=pid, req=0, pages=(page,))).pages if how is Keeping.BRING else ()
+    return Kept(source="user", pid=pid, page=page, how=how, rows=rows)

@@ -50,7 +50,7 @@ def opened(kernel: Kernel, event: Opened) -> Process | None:
         if room < 0 and count:
             break
         count += 1
-    found, resident = residency.bring(kernel, proc, event.pages[:count])
+    found, resident = residency.bring(kernel, proc, event.pages[:count], group)
     given = [source for row, source in zip(event.pages, event.places, strict=True) if row[0] in found | resident]
     more = event.cursor + count if count < len(event.pages) else event.more
     text = kernel.iset.alert(

@@ -5,7 +5,8 @@ Checks first: a refused call has changed nothing. Pages that the kernel wrote (s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -18,6 +19,9 @@ from kernel.memory.page import UNRANKED, Kind, Role
 from kernel.paging import queue, transcript
 from kernel.process import Process
 from kernel.state import Kernel
+
+Row: TypeAlias = tuple[int, int, Role, str]
+"""A page with its tokens, role and kind, as in Loaded."""
 
 
 def pin(kernel: Kernel, proc: Process, page: int, pinned: bool) -> None:
@@ -77,7 +81,7 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
     if proc is None:
         return None
     group = proc.space.group
-    found, resident = bring(kernel, proc, event.pages)
+    found, resident = bring(kernel, proc, event.pages, group)
     text = kernel.iset.alert(
         "loaded", proc.spec.calls, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
     )
@@ -87,10 +91,19 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
     return proc
 
 
-def bring(kernel: Kernel, proc: Process, pages: Iterable[tuple[int, int, Role, str]]) -> tuple[set[int], set[int]]:
-    """Bring pages, with their tokens, roles and kinds, into the queue: those that are in view now, and those that were
-    before."""
-    group = proc.space.group
+def check_brought(kernel: Kernel, proc: Process, page: int, rows: Sequence[Row]) -> None:
+    """Raises SyscallError for a page that cannot come into the queue."""
+    if not rows:
+        raise SyscallError(f"{proc.name} has no page {page} that could be shown")
+    size, limit = sum(tokens + kernel.costs(proc).role[role] for _, tokens, role, _ in rows), kernel.budgets(proc).unit
+    if size > limit:
+        raise SyscallError(f"page {page} has {size} tokens; {limit} can be shown at once")
+    if page in proc.undelivered():
+        raise SyscallError(f"page {page} is of a message that is yet to be delivered")
+
+
+def bring(kernel: Kernel, proc: Process, pages: Iterable[Row], group: int) -> tuple[set[int], set[int]]:
+    """Bring pages into the queue, as of a group: those that are in view now, and those that were before."""
     resident = proc.space.resident()
     early = proc.undelivered()
     pages = [row for row in pages if row[0] not in early]

@@ -5,7 +5,8 @@ import pytest
 from drivers.cpu.scripted import echo, play
 from kernel.audit import audit
 from kernel.errors import Busy, Exists
-from kernel.event import AnyEvent, Changed, CoreWritten, Keeping, Kept, Killed, Renamed, Spawned, What
+from kernel.event import AnyEvent, Changed, CoreWritten, Filed, Keeping, Kept, Killed, Renamed, Spawned, What
+from kernel.machine.pages import kept
 from kernel.memory.page import Kind
 from kernel.process import State
 from kernel.replay import Replay
@@ -200,6 +201,42 @@ def test_a_page_is_pinned_unpinned_and_evicted_from_outside_and_a_replay_comes_t
     assert "is the kernel's" in refused(rig, keep(pid, stub, Keeping.PIN))
     rig.boot()
     rig.do(keep(pid, car, Keeping.PIN))
+    replayed(rig)
+
+
+def test_a_page_that_has_left_is_brought_back_from_outside_and_so_is_one_of_the_archive() -> None:
+    rig = Rig(echo, "window=2048")
+    pid, other = rig.spawn(), rig.spawn("other")
+    rig.say(pid, "the boat lies in Ghent")
+    rig.say(pid, "and the car in Bruges")
+    boat = rig.proc(pid).space.queue[0].page
+    rig.do(keep(pid, boat, Keeping.EVICT))
+    step = rig.do(kept(rig.pages, pid, boat, Keeping.BRING))
+    assert [note.pages for note in step.notes if note.what is What.FAULT] == [(boat,)]
+    assert rig.proc(pid).space.queue[-1].page == boat
+    assert rig.proc(pid).state is State.IDLE
+    rig.do(Filed(source="user", pid=pid, parts=rig.cpus("the mooring is let until May", 60, "")))
+    page = rig.kernel.counters.page
+    rig.do(kept(rig.pages, pid, page, Keeping.BRING))
+    rig.do(kept(rig.pages, pid, page, Keeping.BRING))  # it is there
+    assert [entry.page for entry in rig.proc(pid).space.queue[-2:]] == [boat, page]
+    assert rig.texts(pid)[-1] == "the mooring is let until May"
+    assert "has no page" in refused(rig, kept(rig.pages, other, page, Keeping.BRING))
+    assert "has no page" in refused(rig, kept(rig.pages, pid, 999, Keeping.BRING))
+    rig.say(pid, "go on")
+    rig.boot()
+    replayed(rig)
+
+
+def test_pages_that_are_brought_in_make_room_as_any_do() -> None:
+    rig = Rig(echo, "window=2048")
+    pid = rig.spawn()
+    for number in range(40):
+        rig.do(Filed(source="user", pid=pid, parts=rig.cpus(f"berth {number} " * 20, 200, "")))
+        rig.do(kept(rig.pages, pid, rig.kernel.counters.page, Keeping.BRING))
+    assert rig.proc(pid).accounts.evictions
+    rig.say(pid, "which berths?")
+    assert rig.proc(pid).state is State.IDLE
     replayed(rig)
 
 

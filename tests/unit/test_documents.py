@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from drivers.cpu.scripted import echo, play
 from kernel.audit import audit
 from kernel.errors import BadInput
-from kernel.event import Filed
+from kernel.event import Filed, Hit
 from kernel.machine import documents
 from kernel.machine.documents import Piece
 from kernel.memory.page import LOW, FilePage, Kind, Origin, Page, Role, Source
@@ -367,6 +368,19 @@ def test_a_recalled_page_of_a_file_says_so_and_a_users_line_is_as_it_was() -> No
     lines += recalled(rig, "brass lighthouse key?")
     assert any(one.endswith("[file] the lighthouse key is of brass") for one in lines)
     assert not any("[file] the harbour" in one for one in lines)
+
+
+def test_for_a_question_for_a_time_what_was_said_is_dated_and_no_document_for_that_was_put_at_some_time() -> None:
+    rig = Rig(echo)
+    pid = rig.spawn()
+    rig.say(pid, "the old lighthouse was painted white again")
+    said = rig.proc(pid).space.queue[0].page
+    put(rig, pid, "harbour.md", "# Crane\n\nThe steam crane was raised beside the dry dock by two engineers.\n")
+    crane = rig.kernel.counters.page
+    hits = [Hit(number, 1, Role.USER, 0, 0, 0.5, 0.5, "", dated=True) for number in (said, crane)]
+    spoken, read_ = rig.pages.sized(hits)
+    assert (spoken.dated, read_.dated) == (True, False)
+    assert [read_] == rig.pages.sized([msgspec.structs.replace(hits[1], dated=False)])
 
 
 @given(
