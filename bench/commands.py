@@ -804,7 +804,7 @@ def memory(
 
 
 @bench.command("documents", short_help="Answers from documents far larger than the window.")
-@click.option("--workload", default="nq", show_default=True, type=click.Choice(["nq", "manual", "labels"]))
+@click.option("--workload", default="nq", show_default=True, type=click.Choice(["nq", "manual", "whole", "labels"]))
 @click.option("--data", type=PATH, envvar="LLMOS_DATA", help="The benchmark data; default $LLMOS_DATA.")
 @click.option("--model", help="Who answers: a GGUF file, or the name of a pulled model; none: what is found, alone.")
 @click.option("--windows", default="2048,4096", show_default=True, help="Tokens of context, with commas.")
@@ -837,6 +837,8 @@ def documents(
              tokens, and the gold passage alone
     manual   300 pages made from --seed: 40 questions with their lines, and 10 that it does not answer, as `llmos ask`
              answers them
+    whole    40 pages made from --seed: which machines have something in common, as `llmos ask --whole` answers it from
+             all of them, and `llmos ask` from what is found
     labels   what a label of a recalled line costs, over gold passages, in several layouts
     """
     from bench.documents.run import rows_of, run

@@ -25,11 +25,15 @@ _OILS: Final = ("linseed oil", "silicone grease", "graphite paste", "pine tar", 
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A property: how it is told ({p} part, {v} value), how it is asked for, and what it may be."""
+    """A property: how it is told ({p} part, {v} value), how it is asked for, and what it may be.
+
+    `which`: how it is asked of whom a value is told, if many have the same.
+    """
 
     tell: str
     ask: str
     values: tuple[str, ...]
+    which: str = ""
 
 
 KINDS: Final = (
@@ -43,13 +47,20 @@ KINDS: Final = (
         "Spare ones are sent from the store in {v}.",
         "From where are spare parts for the {p} of the {m} sent?",
         _TOWNS,
+        "Of which machines are spare parts sent from {v}?",
     ),
     Kind(
         "When it fails, the lamp beside it turns {v}.",
         "Which colour does the lamp show when the {p} of the {m} fails?",
         _COLOURS,
+        "Of which machines does a lamp turn {v} when a part fails?",
     ),
-    Kind("It is treated with {v} before winter.", "What is the {p} of the {m} treated with before winter?", _OILS),
+    Kind(
+        "It is treated with {v} before winter.",
+        "What is the {p} of the {m} treated with before winter?",
+        _OILS,
+        "Which machines are treated with {v} before winter?",
+    ),
     Kind(
         "It has to be replaced after {v} of service.",
         "After how long must the {p} of the {m} be replaced?",
@@ -73,13 +84,17 @@ class Question(msgspec.Struct, frozen=True):
     answer: str
     line: int
     page: int
+    kind: Kind | None = None  # what is told, and
+    machine: str = ""  # of whose part
 
 
-def made(seed: int, asked: int = ASKED, unsaid: int = UNSAID) -> tuple[str, list[Question]]:
-    """The manual as Markdown, and its questions, shuffled."""
+def made(
+    seed: int, asked: int = ASKED, unsaid: int = UNSAID, machines: int = MACHINES
+) -> tuple[str, list[Question], list[Question]]:
+    """The manual of so many machines as Markdown, its questions, shuffled, and all that it tells, in order."""
     rng = random.Random(f"manual {seed}")
     names: list[str] = []
-    while len(names) < MACHINES + unsaid:  # ends: there are thousands
+    while len(names) < machines + unsaid:  # ends: there are thousands
         name = (
             rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_ENDS)
         ).capitalize() + f" {rng.randrange(100, 999)}"
@@ -88,20 +103,21 @@ def made(seed: int, asked: int = ASKED, unsaid: int = UNSAID) -> tuple[str, list
     lines: list[str] = []
     told: list[Question] = []
     left: list[Question] = []
-    for number in range(MACHINES * len(PARTS)):
+    for number in range(machines * len(PARTS)):
         machine, part = names[number // len(PARTS)], PARTS[number % len(PARTS)]
         kinds = rng.sample(KINDS, len(KINDS) - 2)
         page = [f"## {part.capitalize()} of the {machine}", ""]
         for kind in kinds:
             value = rng.choice(kind.values)
-            told.append(Question(kind.ask.format(p=part, m=machine), value, len(lines) + len(page) + 1, number + 1))
+            line = len(lines) + len(page) + 1
+            told.append(Question(kind.ask.format(p=part, m=machine), value, line, number + 1, kind, machine))
             page += [kind.tell.format(p=part, v=value), rng.choice(_TALK), ""]
         left += [Question(kind.ask.format(p=part, m=machine), "", 0, 0) for kind in KINDS if kind not in kinds]
         page += [""] * (LINES - len(page))
         lines += page
     nobody = [
-        Question(rng.choice(KINDS).ask.format(p=rng.choice(PARTS), m=name), "", 0, 0) for name in names[MACHINES:]
+        Question(rng.choice(KINDS).ask.format(p=rng.choice(PARTS), m=name), "", 0, 0) for name in names[machines:]
     ]
     chosen = [*rng.sample(told, asked), *rng.sample(left, unsaid - unsaid // 2), *rng.sample(nobody, unsaid // 2)]
     rng.shuffle(chosen)
-    return "\n".join(lines) + "\n", chosen
+    return "\n".join(lines) + "\n", chosen, told

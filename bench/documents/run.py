@@ -7,6 +7,7 @@ Not here: the rows (pooled.py), the manual (manual.py), the labels (labels.py).
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 from collections import defaultdict
@@ -17,13 +18,13 @@ from typing import Final, TypeAlias
 import msgspec
 import trio
 
-from bench.documents import labels, manual, nq, pooled
+from bench.documents import labels, manual, nq, pooled, whole
 from bench.documents.placed import placed
 from bench.memory.rows import BASE, Processor
 from bench.memory.run import processor
 from kernel.errors import BadInput
 from llmos.commands.output import print_json, print_table, show
-from llmos.documents.asking import Asker
+from llmos.documents.asking import Asker, Place
 from llmos.documents.read import read
 from llmos.init import powered
 from llmos.intervals import Interval, bootstrap, wilson
@@ -42,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
     window: int
     question: int
     reply: str
-    right: float  # an answer stands in the reply
+    right: float  # an answer stands in the reply, or such a share of it
     exact: float = 0.0
     f1: float = 0.0
     shown: bool = False
@@ -50,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True):
     said: bool = True
     answerable: bool = True
     tokens: int = 0  # of what was brought in
+    noted: float = 0.0  # of a question about the whole: the share of its lines in the places noted or brought in,
+    places: int = 0  # of which there are so many
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -193,7 +196,7 @@ async def _labels(model: Processor, pool: nq.Pool, numbers: Sequence[int], book:
 
 
 async def _manual(model: str, windows: Sequence[int], seed: int, most: int, book: Book, changes: Sequence[str]) -> None:
-    text, questions = manual.made(seed)
+    text, questions, _ = manual.made(seed)
     for window in windows:
         left = book.left("manual", window, range(len(questions))[:most])
         if not left:
@@ -223,6 +226,49 @@ async def _manual(model: str, windows: Sequence[int], seed: int, most: int, book
                             answerable=bool(one.line),
                         )
                     )
+
+
+async def _whole(model: str, windows: Sequence[int], seed: int, most: int, book: Book, changes: Sequence[str]) -> None:
+    text, asked = whole.questions(seed, most)
+    for window, row in itertools.product(windows, whole.ROWS):
+        left = book.left(row, window, range(len(asked)))
+        if not left:
+            continue
+
+        def answered(
+            at: int,
+            reply: str,
+            said: bool,
+            places: Sequence[Place],
+            window: int = window,
+            row: str = row,
+            left: list[int] = left,
+        ) -> None:
+            book.add(_of_all(row, window, left[at], asked[left[at]], reply, places, said=said))
+            _say(f"window {window}, {row}: {at + 1} of {len(left)} questions asked")
+
+        await whole.ask(row, model, window, text, [asked[number].text for number in left], changes, answered)
+
+
+def _of_all(
+    row: str, window: int, number: int, asked: whole.Asked, reply: str, places: Sequence[Place], *, said: bool
+) -> Outcome:
+    told = whole.named(reply) if said else frozenset()
+    right, all_ = len(told & asked.machines), len(asked.machines)
+    return Outcome(
+        row,
+        window,
+        number,
+        reply,
+        right=right / all_ if all_ else 0.0,
+        exact=float(told == asked.machines),
+        f1=2 * right / (len(told) + all_) if all_ else 0.0,
+        shown=whole.covered(asked, places) == 1.0,
+        noted=whole.covered(asked, places),
+        places=len(places),
+        said=said,
+        answerable=bool(all_),
+    )
 
 
 def _say(text: str) -> None:
@@ -274,6 +320,16 @@ def run(
         else:
             print_table(list(found[0]), [[str(value) for value in one.values()] for one in found])
         return
+    if workload == "whole":
+        if model is None or not questions:
+            raise BadInput("--workload whole: --model says who answers, and --questions how many")
+        trio.run(_whole, model, windows, seed, questions, book, changes)
+        rows_ = [_of_whole(window, row, book, seed) for window in windows for row in whole.ROWS]
+        if as_json:
+            print_json({**about, "rows": rows_})
+        else:
+            print_table(list(rows_[0]), [[str(value) for value in one.values()] for one in rows_], left=("row",))
+        return
     pool = nq.load(data)
     numbers = drawn(len(pool.asked), seed, questions)
     if workload == "labels":
@@ -306,6 +362,26 @@ def _of_manual(window: int, book: Book) -> dict[str, object]:
         "unanswerable": len(rest),
         "refused": _mean([float(not one.said) for one in rest]) if rest else None,
         "refused_ci95": wilson(sum(not one.said for one in rest), len(rest)) if rest else None,
+    }
+
+
+def _of_whole(window: int, row: str, book: Book, seed: int) -> dict[str, object]:
+    mine = [one for one in book.found.values() if (one.row, one.window) == (row, window)]
+    told = [one for one in mine if one.answerable]
+    refused = sum(not one.said for one in mine if not one.answerable)
+    f1s = [one.f1 for one in told]
+    return {
+        "row": row,
+        "window": window,
+        "questions": len(told),
+        "noted": _mean([one.noted for one in told]),
+        "places": _mean([float(one.places) for one in told]),
+        "named": _mean([one.right for one in told]),
+        "f1": _mean(f1s),
+        "f1_ci95": bootstrap(f1s, seed),
+        "answered": sum(one.said for one in told),
+        "unanswerable": len(mine) - len(told),
+        "refused": refused,
     }
 
 

@@ -7,7 +7,7 @@ Not here: what a file is (llmos/documents), what a machine does with it (kernel/
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -98,6 +98,7 @@ def _seldom() -> Callable[[str], None]:
 
 @click.command()
 @click.argument("given", metavar="FILE... QUESTION", nargs=-1, required=True, help="Documents, then the question.")
+@click.option("--whole", is_flag=True, help="Read all of the documents, part by part, not what is found.")
 @model_option
 @window_option
 @cpu_option
@@ -105,6 +106,7 @@ def _seldom() -> Callable[[str], None]:
 @json_option
 def ask(
     given: tuple[str, ...],
+    whole: bool,
     model: str | None,
     window: int | None,
     cpu: str | None,
@@ -114,22 +116,27 @@ def ask(
     """\b
     Examples:
       llmos ask report.txt "What does the report say?"
-      llmos ask report.txt "Is all well?" --cpu scripted --json
+      llmos ask report.txt "What went well?" --whole --cpu scripted --json
 
     Answer a question from documents, and cite path and line, or the page of a PDF; or say that they do not say. A
-    machine of its own is made for it, and goes with it. What is read for an answer is what the index finds: a question
-    about the whole of a long document is not for it.
+    machine of its own is made for it, and goes with it. What is read for an answer is what the index finds; a question
+    about all of a long document ("which months were dry?") is asked with --whole: forks read one part each, what they
+    note is read together, and the notes are printed with the answer. That takes as long as all the text needs.
     """
     import tempfile
 
     import trio
 
-    from llmos.documents.asking import answered
+    from llmos.documents import asking
+    from llmos.documents import whole as all_of_it
     from llmos.documents.read import files, read
 
     if len(given) < 2:
         raise BadInput("FILE... QUESTION are wanted: documents, and last the question")
     documents = [read(path) for path in files(given[:-1])]
+    answered: Callable[..., Awaitable[asking.Answered | all_of_it.Whole]] = (
+        all_of_it.answered if whole else asking.answered
+    )
     with tempfile.TemporaryDirectory(prefix="llmos-ask-") as folder:
         run = partial(
             answered,
@@ -145,9 +152,13 @@ def ask(
         found = trio.run(run)
     if as_json:
         print_json(found)
-    elif found.said:
-        show(found.text)
+        return
+    show(found.text if found.said else f"{found.text} ({found.why})")
+    if isinstance(found, asking.Answered):
         for place in found.places:
             show(f"  {place.where}")
-    else:
-        show(f"{found.text} ({found.why})")
+        return
+    for note in found.notes:
+        show(f"  {note.place.where}: {note.text}")
+    if found.notes:
+        show(f"  {len(found.notes)} of {found.parts} parts say something about it")

@@ -163,14 +163,13 @@ def judged(question: str, reply: str, seen: Sequence[Place], known: AbstractSet[
         return Answered(UNSAID, False, why, (), tuple(seen), score)
 
     names = [question[word.start : word.end] for word in words(question) if _telling(question, word.start)]
-    if strange := [name for name in names if terms(name).isdisjoint(known)]:
-        return unsaid(f"{strange[0]} stands nowhere in them")
+    if unknown := [name for name in names if terms(name).isdisjoint(known)]:
+        return unsaid(f"{unknown[0]} stands nowhere in them")
     asked = terms(question)
     inside = [terms(f"{' '.join(place.headings)} {place.text}") for place in seen]
     if all(asked.isdisjoint(one) for one in inside):
         return unsaid("nothing like it is found")
-    plain = reply.replace("’", "'").lower()
-    if not reply.strip() or any(denial in plain for denial in _DENIES):
+    if denies(reply):
         return unsaid("the model finds it in none of what was found")
     wanted = frozenset[str]().union(*map(terms, names))
     about = [at for at in range(len(seen)) if wanted <= inside[at]] or list(range(len(seen)))
@@ -178,15 +177,26 @@ def judged(question: str, reply: str, seen: Sequence[Place], known: AbstractSet[
         headed = {at: len(asked & terms(" ".join(seen[at].headings))) for at in about}
         about = [at for at in about if headed[at] == max(headed.values())]
     stands = asked.union(*(inside[at] for at in about))
-    told = [reply[word.start : word.end] for word in words(reply) if _telling(reply, word.start)]
-    if strange := [one for one in told if not terms(one) <= stands]:
-        return unsaid(f"the model said {strange[0]}, which stands in none of what is about it")
+    if strange := unfounded(reply, stands):
+        return unsaid(f"the model said {strange}, which stands in none of what is about it")
     said = terms(reply)
     shared = {at: (len((said - asked) & inside[at]), len(said & inside[at])) for at in about}
     best = max(shared.values())
     if not best[0] and said - asked:
         return unsaid("what the model said stands in none of what is about it")
     return Answered(reply, True, "", tuple(seen[at] for at in about if shared[at] == best), tuple(seen), score)
+
+
+def denies(reply: str) -> bool:
+    """Whether a model says that it finds nothing, or says nothing."""
+    plain = reply.replace("’", "'").lower()
+    return not plain.strip() or any(denial in plain for denial in _DENIES)
+
+
+def unfounded(reply: str, stands: AbstractSet[str]) -> str:
+    """The first name or number in a reply that is none of these words; "" if there is none."""
+    told = (reply[word.start : word.end] for word in words(reply) if _telling(reply, word.start))
+    return next((one for one in told if not terms(one) <= stands), "")
 
 
 def _telling(text: str, at: int) -> bool:

@@ -21,9 +21,9 @@ POOL = nq.Pool(
 
 
 def test_the_manual_answers_what_it_is_to_answer_and_nothing_else() -> None:
-    text, questions = manual.made(1)
+    text, questions, told = manual.made(1)
     lines = text.splitlines()
-    assert (text, questions) == manual.made(1)
+    assert (text, questions, told) == manual.made(1)
     assert text != manual.made(2)[0]
     assert sum(line.startswith("## ") for line in lines) == 300
     assert (sum(one.line > 0 for one in questions), sum(one.line == 0 for one in questions)) == (40, 10)

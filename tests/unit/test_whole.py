@@ -157,6 +157,7 @@ OTHERWISE = {  # who writes a file in another way than whole.writing, and why
     "llmos/console/editor.py": "lines are added to what was typed",
     "bench/daemon.py": "a log",
     "llmos/commands/app.py": "nowhere",
+    "bench/documents/whole.py": "a manual in a folder of its own, which goes with the run",
     "bench/documents/run.py": "outcomes are added to those of before, a line each",
     "bench/paging/results.py": "cells are added to a table of hours; a line that was cut off is made anew",
     "bench/paging/sweep.py": "a lock",

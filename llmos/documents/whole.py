@@ -1,0 +1,238 @@
+"""A question about the whole of documents: all of them is read, part by part, by forks; their notes are read likewise.
+
+Map: the pieces of a document, in order, as many together as PART_TOKENS allows, come into view of a fork of a process
+that has read nothing yet, which notes what they say about the question. Reduce: notes are a document too, each headed
+by the place that it is about; as many as the window takes come into view of a fork of another process, which answers
+from them, in rounds until one has all. What says nothing of the part is no note (`rests`).
+Not here: a question that one place answers (asking.py), the command (llmos/commands/documents.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from kernel.event import AnyEvent, Keeping
+from kernel.machine import documents as filed
+from kernel.machine import views
+from kernel.machine.documents import Piece
+from kernel.machine.loop import Machine
+from kernel.machine.pages import kept
+from kernel.memory.page import Role
+from kernel.memory.words import terms, words
+from kernel.spec import Spec
+from kernel.state import Step
+from llmos.documents.asking import UNSAID, Place, denies, unfounded
+from llmos.documents.put import requests as parts
+from llmos.documents.read import Read
+from llmos.init import powered
+
+ALL: Final = ("memory.fault=false", "memory.recall=0")  # what is in view is read, and nothing is picked out of it
+PART_TOKENS: Final = 256  # of a part, as far as a piece allows: small models note more of small parts
+SHARE: Final = 2  # of the queue one part has at most one in so many
+NOTES: Final = "notes"
+DIGEST: Final = "0" * 32  # of what is no file
+NOTHING: Final = "Nothing."
+MAP: Final = (
+    "You are shown one part of a longer text. Write down in one short sentence what it says about the question. "
+    f"If it says nothing about it, answer: {NOTHING}"
+)
+REDUCE: Final = (
+    "You are shown notes on the parts of a text. Answer the question from all of the notes together, in one sentence. "
+    f"If they do not say it, answer: {UNSAID}"
+)
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What a part says about the question, as a model has it."""
+
+    text: str
+    place: Place
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """What became of a question. `said`: there is an answer; else `why` not. `notes`: of `parts` parts, in order."""
+
+    text: str
+    said: bool
+    why: str
+    notes: tuple[Note, ...]
+    parts: int
+
+
+class Readers:
+    """Forks that read, on a machine that nobody else uses, with the settings ALL."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._over: dict[int, trio.Event] = {}  # of a fork's turn, its only one
+        self._made = 0
+        machine.watch = self._watch
+
+    def _watch(self, event: AnyEvent, step: Step) -> None:
+        """After each commit: whose turn is over."""
+        for pid, over in self._over.items():
+            proc = self._machine.kernel.procs[pid]
+            if proc.accounts.turns and not proc.in_turn:
+                over.set()
+
+    async def ask(
+        self, documents: Sequence[Read], question: str, tell: Callable[[str], None] = lambda _: None
+    ) -> Whole:
+        """The answer to a question. `tell` is given a line of progress a part."""
+        mapping, reducing = await self._base("map", MAP), await self._base("reduce", REDUCE)
+        most = min(PART_TOKENS, self._room(mapping))
+        whole = [(one, part) for one in documents for part in self._parts(one.pieces, most)]
+        notes: list[Note | None] = [None] * len(whole)
+        done = 0
+
+        async def note(at: int) -> None:
+            nonlocal done
+            document, part = whole[at]
+            text = await self._read(mapping, msgspec.structs.replace(document, pieces=tuple(part)), question)
+            place = _place(document, part)
+            if not _nothing(text) and rests(text, question, place):
+                notes[at] = Note(text, place)
+            done += 1
+            tell(f"{done} of {len(whole)} parts read, {sum(one is not None for one in notes)} say something about it")
+
+        await self._each(note, len(whole))
+        found = tuple(one for one in notes if one is not None)
+        if not found:
+            return Whole(UNSAID, False, "no part says anything about it", (), len(whole))
+        text = await self._reduced(reducing, [_piece(one.text, one.place.where) for one in found], question, tell)
+        stands = terms(question).union(*(terms(f"{one.place.where} {one.text}") for one in found))
+        why = "the model makes nothing of the notes" if _nothing(text) else ""
+        if strange := unfounded(text, stands | {str(len(found))}):
+            why = f"the model said {strange}, which stands in none of the notes"
+        return Whole(UNSAID if why else text, not why, why, found, len(whole))
+
+    async def _reduced(self, base: int, notes: Sequence[Piece], question: str, tell: Callable[[str], None]) -> str:
+        """What is answered from notes, in rounds of as many as fit."""
+        while True:  # ends: each round leaves fewer notes, for two at least are read together
+            groups = list(self._parts(notes, self._room(base), least=2))
+            replies = [""] * len(groups)
+
+            async def answer(at: int, groups: list[list[Piece]] = groups, replies: list[str] = replies) -> None:
+                replies[at] = await self._read(base, Read(NOTES, DIGEST, tuple(groups[at])), question)
+                tell(f"{sum(map(bool, replies))} of {len(groups)} groups of notes read")
+
+            await self._each(answer, len(groups))
+            told = [(text, group) for text, group in zip(replies, groups, strict=True) if not _nothing(text)]
+            if len(told) < 2:
+                return told[0][0] if told else ""
+            notes = [_piece(text, f"from {group[0].headings[-1]}") for text, group in told]
+
+    async def _each(self, work: Callable[[int], Awaitable[None]], count: int) -> None:
+        """Do so many things, as many at once as there are slots."""
+        free = trio.CapacityLimiter(len(self._machine.kernel.slots))
+
+        async def one(at: int) -> None:
+            async with free:
+                await work(at)
+
+        async with trio.open_nursery() as nursery:
+            for at in range(count):
+                nursery.start_soon(one, at)
+
+    async def _base(self, name: str, system: str) -> int:
+        made = await self._machine.requests.spawn(Spec(name, ("send_message",), system=system))
+        if made.refused is not None:
+            raise made.refused
+        return made.pid
+
+    async def _read(self, base: int, part: Read, question: str) -> str:
+        """What a fork replies to a question that has a part in view."""
+        machine, requests = self._machine, self._machine.requests
+        self._made += 1
+        pid = (await requests.fork(base, f"{machine.kernel.procs[base].name}-{self._made}")).pid
+        for one in parts(pid, part):
+            await requests.put(pid, one.path, one.digest, one.part, one.parts, one.pieces, one.paged)
+        for document in filed.listed(machine.disk, pid):
+            for page in filed.pages(machine.disk, document):
+                brought = await requests.submit(kept(machine.pages, pid, page.id, Keeping.BRING))
+                assert brought.refused is None, brought.refused
+        over = self._over[pid] = trio.Event()
+        await requests.message(pid, "", question)
+        await over.wait()
+        del self._over[pid]
+        said = views.outbox(machine.kernel, machine.disk, pid)
+        await requests.kill(pid)
+        return " ".join(one.text for one in said)
+
+    def _parts(self, pieces: Sequence[Piece], most: int, least: int = 1) -> Iterator[list[Piece]]:
+        """Pieces in order, as many together as `most` tokens hold, and `least` at least; what stands under one heading
+        is divided only if it is more."""
+        part, size = list[Piece](), 0
+        for _, run in groupby(pieces, key=lambda one: one.headings):
+            section = [(one, self._tokens(one)) for one in run]
+            whole = sum(tokens for _, tokens in section)
+            for number, (piece, tokens) in enumerate(section):
+                more = tokens if number else whole
+                if len(part) >= least and size + more > most:
+                    yield part
+                    part, size = [], 0
+                part.append(piece)
+                size += tokens
+        if part:
+            yield part
+
+    def _tokens(self, piece: Piece) -> int:
+        """Of a piece in view, about."""
+        layout = self._machine.cpus.layouts[""]
+        label = "".join(piece.headings[-1:])
+        return len(layout.tokenize(f"[file {label}] {piece.text}")) + layout.costs.role[Role.USER]
+
+    def _room(self, base: int) -> int:
+        kernel = self._machine.kernel
+        return kernel.budgets(kernel.procs[base]).queue // SHARE
+
+
+async def answered(
+    folder: Path,
+    documents: Sequence[Read],
+    question: str,
+    *,
+    model: str | None,
+    window: int | None,
+    cpu: str | None,
+    changes: list[str],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Whole:
+    """The answer to one question, by a machine on `folder` that reads all of these documents."""
+    async with powered(folder, model=model, window=window, cpu=cpu, changes=[*changes, *ALL]) as machine:
+        return await Readers(machine).ask(documents, question, tell)
+
+
+def _nothing(text: str) -> bool:
+    return denies(text) or text.strip(" .\n").lower() in ("nothing", "none")
+
+
+def rests(note: str, question: str, place: Place) -> bool:
+    """Whether a note says what a part says, and does not give the question back: its names and numbers stand there, and
+    of the question's words it has no more that do not stand there than words of the part's that are not the question's.
+    """
+    above, text, asked, said = (_content(one) for one in (" ".join(place.headings), place.text, question, note))
+    strange = (said & asked) - text - above
+    names = {word.term for one in (question, note) for word in words(one) if word.name}
+    return not (said & names) - text - above and len(strange) <= len((said - asked) & text - above)
+
+
+def _content(text: str) -> frozenset[str]:
+    return frozenset(word.term for word in words(text) if not word.stop)
+
+
+def _piece(text: str, where: str) -> Piece:
+    return Piece(text=text, first=1, last=1, headings=(where,))
+
+
+def _place(document: Read, part: Sequence[Piece]) -> Place:
+    """Where a part stands: under all headings that it has something under, each once."""
+    headings = dict.fromkeys(heading for one in part for heading in one.headings)
+    text = "\n".join(one.text for one in part)
+    return Place(document.path, part[0].first, part[-1].last, document.paged, tuple(headings), text)
