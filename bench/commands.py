@@ -34,8 +34,8 @@ def _reading(columns: str | None, unit: bool) -> Reading:
 def bench() -> None:
     """\b
     Examples:
-      llmos bench kernel --seconds 2 --stored 1000
-      llmos bench sched --seeds 1
+      llmos bench kernel --seconds 0.5 --stored 1000
+      llmos bench sched --seeds 1 --json
 
     Measure this machine.
     """
@@ -62,7 +62,7 @@ def kernel(processes: int, sync: str, seconds: float, stored: int, as_json: bool
     """\b
     Examples:
       llmos bench kernel
-      llmos bench kernel --processes 64 --sync off --seconds 2 --stored 1000 --json
+      llmos bench kernel --processes 64 --sync off --seconds 0.5 --stored 1000 --json
 
     Durable syscalls a second of scripted CPUs, with indexes, beside the bare loop.
     """
@@ -108,8 +108,8 @@ def cpu(model: str, full: bool, check: bool, keep: bool, seed: int, as_json: boo
 def crash(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench crash --limit 20 --json
-      llmos bench crash --sabotage skip-outbox --limit 20
+      llmos bench crash --limit 6 --json
+      llmos bench crash --sabotage skip-outbox --points publish.before --limit 6
 
     Run a workload with every syscall, timers and a client that connects again; kill it at every failpoint, start it
     again, and look for what is lost, done twice or other than a replay of its journal. Exit status 1 if anything is
@@ -136,8 +136,8 @@ def crash(points: str, seeds: int, sabotage: str, limit: int, jobs: int, as_json
 def attack(surfaces: tuple[str, ...], trials: int, seed: int, first: int, sabotage: str, as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench attack --trials 40 --json
-      llmos bench attack --surface protocol --trials 3000 --sabotage connection
+      llmos bench attack --trials 10 --json
+      llmos bench attack --surface protocol --trials 300 --sabotage connection
 
     Give each surface of the machine what its own types admit, at their edges, and what they must refuse; damaged files
     and lines; and count what it died of, tracebacks, what hung, and what was wrong: accepted though it must be refused,
@@ -158,8 +158,8 @@ def attack(surfaces: tuple[str, ...], trials: int, seed: int, first: int, sabota
 def clients(clients: int, messages: int, kills: int, seed: int, as_json: bool) -> int:
     """\b
     Examples:
-      llmos bench clients --clients 4 --messages 10 --kills 2
-      llmos bench clients --clients 8 --messages 8 --kills 1 --json
+      llmos bench clients --clients 2 --messages 10 --kills 2
+      llmos bench clients --clients 4 --messages 8 --kills 1 --json
 
     Clients send to a real daemon, which is killed with SIGKILL again and again, with a reader open on each process, as
     a chat is. Counted is what was acknowledged and is lost, what comes twice, and what no reader was shown; then the
@@ -195,7 +195,7 @@ def http(processes: int, listeners: int, rate: float, seconds: float, as_json: b
 
 
 @bench.command("soak", short_help="Whether file and memory level off.")
-@click.option("--minutes", type=click.FloatRange(min=0.1, max=10_000), default=60.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0.05, max=10_000), default=60.0, show_default=True)
 @click.option("--users", type=click.IntRange(min=1, max=128), default=16, show_default=True)
 @click.option(
     "--rate", type=click.FloatRange(min=0.01, max=1_000), default=4.0, show_default=True, help="Messages a second."
@@ -215,8 +215,8 @@ def soak(
 ) -> None:
     """\b
     Examples:
-      llmos bench soak --minutes 0.2 --users 4
-      llmos bench soak --minutes 0.2 --picture soak.svg --json
+      llmos bench soak --minutes 0.05 --users 4
+      llmos bench soak --minutes 0.05 --picture soak.svg --json
 
     Users talk to a real daemon with a scripted CPU at a steady rate, and data.mdb and resident memory are looked at 120
     times. Growth is the last fifth over the first, after a tenth of the time.
@@ -228,13 +228,13 @@ def soak(
 
 @bench.command("recovery", short_help="Boot, indexes and turns of a machine with a long past.")
 @click.option("--processes", type=click.IntRange(min=1), default=10_000, show_default=True)
-@click.option("--pages", type=click.IntRange(min=20_000), default=1_000_000, show_default=True)
+@click.option("--pages", type=click.IntRange(min=2_000), default=1_000_000, show_default=True)
 @click.option("--keep", "where", metavar="DIR", type=PATH, help="Fill this folder, or use it.")
 @json_option
 def recovery(processes: int, pages: int, where: Path | None, as_json: bool) -> None:
     """\b
     Examples:
-      llmos bench recovery --processes 100 --pages 20000
+      llmos bench recovery --processes 100 --pages 2000
       llmos bench recovery --processes 1000 --pages 100000 --keep ~/long --json
 
     Fill a directory, build its indexes from nothing, compact it, boot it after a clean end and after a kill, and take
@@ -251,7 +251,7 @@ def recovery(processes: int, pages: int, where: Path | None, as_json: bool) -> N
 def sched(seeds: int, as_json: bool) -> None:
     """\b
     Examples:
-      llmos bench sched
+      llmos bench sched --seeds 2
       llmos bench sched --seeds 1 --json
 
     Runs 40 interactive processes, 8 batch ones, 4 blocked ones and a runaway under each policy, in virtual time.
@@ -276,7 +276,7 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
     """\b
     Examples:
       llmos bench interrupts --json
-      llmos bench interrupts --processes 20 --interrupts 300 --days 1
+      llmos bench interrupts --processes 20 --interrupts 300 --days 0.1
 
     In virtual time: what a storm over many processes loses (nothing), and how long a week of timers takes.
     """

@@ -36,8 +36,8 @@ from llmos.commands.output import show
 from llmos.storage import compact
 from syscalls.table import Table
 
-SHORT: int = 10_000  # pages of the machine that the long one is compared with
-TURNS: int = 200
+SHORT_MAX: int = 10_000  # pages of the machine that the long one is compared with; half as many, if that is fewer
+TURNS_MAX: int = 200  # one for every 40 pages of the long machine
 CHUNK: int = 200  # pages an event
 TEXT_BYTES: int = 200
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "pra", "sto", "tri", "vel", "zan", "cor", "dim", "fal", "gru", "hes", "jol")
@@ -130,12 +130,14 @@ async def fill(directory: Path, processes: int, pages: int, tell: Callable[[str]
     disk.close()
 
 
-async def turns(machine: Machine, newest: int, proc: str, tell: Callable[[str], None]) -> tuple[Turns, float]:
-    """Turns of one process, each asking for a page by its own word; and how long its graph took before them."""
+async def turns(
+    machine: Machine, many: int, newest: int, proc: str, tell: Callable[[str], None]
+) -> tuple[Turns, float]:
+    """So many turns of one process, each asking for a page by its own word; and how long its graph took before them."""
     rng, took = Random(2), list[float]()
     pid = views.find(machine.kernel, proc)
     async with machine.feed.subscribe(-1) as published:
-        for n in range(TURNS + 10):
+        for n in range(many + 10):
             if n == 1:
                 built = await rest(machine, tell)
             wanted = rng.randint(1, newest)
@@ -213,12 +215,13 @@ async def measure(processes: int, pages: int, where: Path | None, tell: Callable
     began = time.perf_counter()
     folder = where or Path(tempfile.mkdtemp(prefix="llmos-recovery-"))
     long, short = folder / "long", folder / "short"
+    few_pages = min(SHORT_MAX, pages // 2)
     try:
         start = time.perf_counter()
         if not (long / "data.mdb").exists():
             await fill(long, processes, pages, tell)
         if not (short / "data.mdb").exists():
-            await fill(short, min(processes, 100), SHORT, tell)
+            await fill(short, min(processes, 100), few_pages, tell)
         filled = time.perf_counter() - start
         tell("compacting")
         start = time.perf_counter()
@@ -234,12 +237,12 @@ async def measure(processes: int, pages: int, where: Path | None, tell: Callable
         data = (long / "data.mdb").stat().st_size
         index = sum(f.stat().st_size for f in (*long.glob("index.s*"), *long.glob("p*.hnsw")))
         found = []
-        for directory, newest in ((short, SHORT), (long, pages)):
+        for directory, newest in ((short, few_pages), (long, pages)):
             tell(f"turns over {newest} pages")
             machine = await machine_on(directory)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(machine.run)
-                found.append(await turns(machine, newest, "p0", tell))
+                found.append(await turns(machine, min(TURNS_MAX, pages // 40), newest, "p0", tell))
                 machine.stop()
         (few, _), (many, graph) = found
         return Recovery(

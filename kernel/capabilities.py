@@ -2,7 +2,7 @@
 
 Without any grant a process may send to its parent, and send to, wait for and kill its children. All else it was given:
 from outside, or by a process that holds it, never more than that holds. Whoever loses a right, so do those who have it
-from there, at once: what matters is who holds it when the call is made.
+from there, at once: what matters is who holds it when the call is made, and who does not any more is told who took it.
 Not here: which syscalls may be emitted (the mask), what a right is (rights.py).
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from kernel import rights
 from kernel.errors import BadInput, SyscallError, some
 from kernel.event import Granted, Revoked, What
-from kernel.limits import GRANTS_MAX
+from kernel.limits import GRANTS_MAX, TAKEN_MAX
 from kernel.process import Process
-from kernel.rights import Grant
+from kernel.rights import ARCHIVES, Grant
 from kernel.state import Kernel
 
 KIN: Final = ("send", "wait", "kill")
@@ -34,6 +36,8 @@ def held(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...] | None:
     block = kernel.shared.get(name) if verb in OWNED else None
     if verb in OWNED and (block.owner == proc.pid if block is not None else name.startswith(f"{proc.name}/")):
         return ("its owner",)
+    if verb in ARCHIVES and name == proc.name:
+        return ("its owner",)
     found = [grant for grant in proc.grants if rights.covers(grant.right, right)]
     return tuple(f"{grant.right} from {_giver(kernel, grant)}" for grant in found) or None
 
@@ -46,8 +50,28 @@ def demand(kernel: Kernel, proc: Process, right: str) -> tuple[str, ...]:
     """By what a process has a right. Raises SyscallError, with what it does hold, if it has not."""
     found = held(kernel, proc, right)
     if found is None:
-        raise SyscallError(f"you have no right {right}; you hold {some(grant.right for grant in proc.grants)}")
+        taken = next((by for one, by in proc.spec.taken.items() if rights.covers(one, right)), "")
+        why = f" any more: {taken} took it" if taken else ""
+        raise SyscallError(f"you have no right {right}{why}; you hold {some(grant.right for grant in proc.grants)}")
     return found
+
+
+def archives(proc: Process) -> tuple[tuple[str, str], ...]:
+    """What a process may do with whose archives beside its own: verbs, each with a name or what names begin with."""
+    found = (grant.right.partition(":") for grant in proc.grants)
+    return tuple((verb, name) for verb, _, name in found if verb in ARCHIVES)
+
+
+def sharing(proc: Process) -> bool:
+    """Whether a process may do something with others' archives, or could."""
+    return bool(archives(proc)) or any(right.partition(":")[0] in ARCHIVES for right in proc.spec.taken)
+
+
+def mapped(kernel: Kernel, proc: Process) -> tuple[Process, ...]:
+    """The processes from whose archives one recalls as from its own: those that it names, is not, and may search."""
+    may = [name for name in dict.fromkeys(proc.spec.archives) if held(kernel, proc, f"search:{name}") is not None]
+    found = (kernel.procs.get(kernel.names.get(name, 0)) for name in may)
+    return tuple(one for one in found if one is not None and one is not proc)
 
 
 def check_gift(kernel: Kernel, giver: Process, right: str) -> None:
@@ -71,6 +95,7 @@ def give(kernel: Kernel, giver: Process | None, taker: Process, right: str) -> N
         raise BadInput(f"{taker.name} holds {GRANTS_MAX} rights, as many as are allowed")
     kernel.dirty(taker)
     number = max((grant.id for grant in taker.grants), default=0) + 1
+    _taken(taker, {one: who for one, who in taker.spec.taken.items() if not rights.covers(right, one)})
     taker.grants = (*taker.grants, Grant(number, right, giver.pid if giver is not None else 0, of))
     kernel.note(What.GRANT, taker, text=f"{right} from {giver.name if giver is not None else 'outside'}")
 
@@ -81,28 +106,36 @@ def take(kernel: Kernel, taker: Process, right: str, by: int | None = None) -> i
     Whoever has it from there loses it as well.
     """
     gone = [one for one in taker.grants if rights.covers(right, one.right) and by in (None, one.by)]
+    who = kernel.procs[by].name if by is not None else "somebody outside"
     for grant in gone:
-        _gone(kernel, taker, grant)
+        _gone(kernel, taker, grant, who)
     return len(gone)
 
 
-def _gone(kernel: Kernel, holder: Process, grant: Grant) -> None:
+def _taken(holder: Process, taken: dict[str, str]) -> None:
+    """The newest rights that a process has lost, with who took them."""
+    if taken != holder.spec.taken:
+        holder.spec = msgspec.structs.replace(holder.spec, taken=dict(list(taken.items())[-TAKEN_MAX:]))
+
+
+def _gone(kernel: Kernel, holder: Process, grant: Grant, who: str) -> None:
     """A grant is no more, and none of those that were made of it. Ends: each is of an older one."""
     kernel.dirty(holder)
     holder.grants = tuple(one for one in holder.grants if one is not grant)
+    _taken(holder, {**holder.spec.taken, grant.right: who})
     kernel.note(What.GRANT, holder, text=f"{grant.right} is taken")
     for proc in kernel.procs.values():
         for one in proc.grants:
             if (one.by, one.of) == (holder.pid, grant.id) and one in proc.grants:
-                _gone(kernel, proc, one)
+                _gone(kernel, proc, one, who)
 
 
-def forgotten(kernel: Kernel, giver: int) -> None:
+def forgotten(kernel: Kernel, giver: Process) -> None:
     """A process is no more: what it has given goes with it."""
     for proc in kernel.procs.values():
         for grant in proc.grants:
-            if grant.by == giver and grant in proc.grants:
-                _gone(kernel, proc, grant)
+            if grant.by == giver.pid and grant in proc.grants:
+                _gone(kernel, proc, grant, f"the end of {giver.name}")
 
 
 def granted(kernel: Kernel, event: Granted) -> None:
@@ -124,3 +157,4 @@ def check(proc: Process) -> None:
     """Assert that grants are bounded and each has a number of its own."""
     assert len(proc.grants) <= GRANTS_MAX
     assert len({grant.id for grant in proc.grants}) == len(proc.grants)
+    assert len(proc.spec.taken) <= TAKEN_MAX

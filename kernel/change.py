@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import life
+from kernel import capabilities, life
 from kernel.errors import BadInput, Busy, Exists, SyscallError
 from kernel.event import Changed, CoreWritten, Keeping, Kept, Renamed, What
 from kernel.limits import BLOCKS_MAX, NAME_CHARS_MAX
@@ -50,6 +50,9 @@ def changed(kernel: Kernel, event: Changed) -> None:
         spec = msgspec.structs.replace(spec, limits=event.limits)
     if event.tainted is not None:
         spec = msgspec.structs.replace(spec, tainted=event.tainted)
+    if event.archives is not None:
+        _searchable(kernel, proc, event.archives)
+        spec = msgspec.structs.replace(spec, archives=tuple(dict.fromkeys(event.archives)))
     within(spec)
     if (spec.system, spec.calls, spec.think) != (proc.spec.system, proc.spec.calls, proc.spec.think):
         _resting(proc)
@@ -130,6 +133,14 @@ def renamed(kernel: Kernel, event: Renamed) -> None:
     del kernel.names[proc.name]
     proc.spec = msgspec.structs.replace(proc.spec, name=event.name)
     kernel.names[event.name] = proc.pid
+
+
+def _searchable(kernel: Kernel, proc: Process, names: tuple[str, ...]) -> None:
+    """Refuse archives that a process may not search."""
+    for name in names:
+        if capabilities.held(kernel, proc, f"search:{name}") is None:
+            how = f"`llmos caps {proc.name} --grant search:{name}` lets it"
+            raise BadInput(f"process {proc.name} may not search the archive of {name[:80]!r}; {how[:200]}")
 
 
 def _resting(proc: Process) -> None:

@@ -7,7 +7,7 @@ Not here: the policies (scheduler/), who is let in again (turn.py).
 
 from __future__ import annotations
 
-from kernel import manner, tools
+from kernel import capabilities, manner, tools
 from kernel.event import Preempt, Run, Thought, What
 from kernel.limits import MARKS_TOKENS_MAX, SUMMARY_TOKENS_MAX
 from kernel.memory import pager
@@ -110,6 +110,7 @@ def fill(kernel: Kernel) -> None:
                 sampling=proc.spec.sampling,
                 thought=_thought(kernel, proc),
                 tools=tools.held(kernel, proc),
+                shared=tuple(dict.fromkeys(verb for verb, _ in capabilities.archives(proc))),
             )
         )
     for name, lane in kernel.lanes.items():

@@ -178,6 +178,7 @@ class Changed(Event, frozen=True, kw_only=True):
     think: str | None = None
     limits: Limits | None = None
     tainted: dict[str, Verdict] | None = None
+    archives: tuple[str, ...] | None = None
 
 
 class Granted(Event, frozen=True, kw_only=True):
@@ -371,8 +372,21 @@ class Cited(msgspec.Struct, frozen=True, array_like=True):
     newest: int = 0
 
 
+class Lent(msgspec.Struct, frozen=True, array_like=True):
+    """A page of another process's archive, as one that may search it has it: a text that is not its own."""
+
+    text: str
+    origin: Origin
+    at: int
+    source: Source | None = None
+
+
 class Searched(Event, frozen=True, kw_only=True):
-    """A search completed, or its deadline passed (`late`). `cited`: by page, of those hits that are from outside."""
+    """A search completed, or its deadline passed (`late`). `cited`: by page, of those hits that are from outside.
+
+    `owners`: by page, of those hits that are another process's. Such a hit has the text that it shows, and is as large
+    as who searched has it.
+    """
 
     pid: int
     req: int
@@ -380,6 +394,7 @@ class Searched(Event, frozen=True, kw_only=True):
     more: bool = False
     late: bool = False
     cited: dict[int, Cited] = {}
+    owners: dict[int, int] = {}
 
 
 class Opened(Event, frozen=True, kw_only=True):
@@ -387,6 +402,7 @@ class Opened(Event, frozen=True, kw_only=True):
 
     `path` "": documents with their versions in the place of headings. `error`: why there is nothing. `paged`: places
     are pages, not lines. What was given begins at `cursor`; `more`: the cursor of what follows, 0: nothing does.
+    `lent`: what the pages say, of another process's document.
     """
 
     pid: int
@@ -400,14 +416,19 @@ class Opened(Event, frozen=True, kw_only=True):
     paged: bool = False
     cursor: int = 0
     more: int = 0
+    lent: tuple[Lent, ...] = ()
 
 
 class Loaded(Event, frozen=True, kw_only=True):
-    """Pages asked for by number: (page, tokens, role, kind) of those that exist and belong to the process."""
+    """Pages asked for by number: (page, tokens, role, kind) of those that exist and belong to the process.
+
+    `lent`: what they say, of pages of another process's archive.
+    """
 
     pid: int
     req: int
     pages: tuple[tuple[int, int, Role, str], ...] = ()
+    lent: tuple[Lent, ...] = ()
 
 
 class Brought(msgspec.Struct, frozen=True, array_like=True):
@@ -521,6 +542,7 @@ class Run(Effect, frozen=True):
     sampling: Sampling | None = None  # how its words are drawn, as far as the process chose
     thought: Thought | None = None  # None: it is not to think
     tools: tuple[Tool, ...] = ()  # that it may name
+    shared: tuple[str, ...] = ()  # verbs of what it may do with others' archives
 
     @property
     def pid(self) -> int:
@@ -573,12 +595,41 @@ class Search(Effect, frozen=True, kw_only=True):
     before: tuple[int, ...] = ()  # a demand fault: pages of the turn before, for what the message leaves unsaid
 
 
+class SearchOf(Search, frozen=True, kw_only=True):
+    """A search in the archives of other processes (`whose`), and where `area` names some in the process's own pages.
+
+    `documents`: in them alone, in all or in those called `path`, as Find.
+    """
+
+    whose: tuple[int, ...]
+    documents: bool = False
+    path: str = ""
+
+    def each(self) -> list[Search]:
+        """The searches that it consists of, one a process: each finds as many as this one may show, and one more."""
+        said = {name: getattr(self, name) for name in Search.__struct_fields__}
+        said |= {"cursor": 0, "limit": self.cursor + self.limit + 1}
+        places = [(self.pid, self.area)] if self.area else []
+        return [
+            Find(**{**said, "pid": pid, "area": area}, path=self.path)
+            if self.documents
+            else Search(**{**said, "pid": pid, "area": area})
+            for pid, area in [*places, *((pid, (Area.ARCHIVE,)) for pid in self.whose)]
+        ]
+
+
 class Load(Effect, frozen=True, kw_only=True):
     """Look pages up by number; the answer is `Loaded`. Derivable."""
 
     pid: int
     req: int
     pages: tuple[int, ...]
+
+
+class LoadOf(Load, frozen=True, kw_only=True):
+    """Likewise, of process `whose`, out of its archive."""
+
+    whose: int
 
 
 class Find(Search, frozen=True, kw_only=True):
@@ -595,6 +646,12 @@ class Open(Effect, frozen=True, kw_only=True):
     path: str
     at: str = ""  # a heading, or the number of a line or page; "": its contents
     cursor: int = 0  # of what is given there so many are skipped
+
+
+class OpenOf(Open, frozen=True, kw_only=True):
+    """Likewise, among the documents of process `whose`."""
+
+    whose: int
 
 
 class Fetch(Effect, frozen=True, kw_only=True):
@@ -659,7 +716,24 @@ class Deliver(Effect, frozen=True):
 
 
 AnyEffect: TypeAlias = (
-    Run | Preempt | Fork | Forget | Reap | Search | Find | Load | Open | Fetch | Act | Desist | Arm | Disarm | Deliver
+    Run
+    | Preempt
+    | Fork
+    | Forget
+    | Reap
+    | Search
+    | Find
+    | SearchOf
+    | Load
+    | LoadOf
+    | Open
+    | OpenOf
+    | Fetch
+    | Act
+    | Desist
+    | Arm
+    | Disarm
+    | Deliver
 )
 
 

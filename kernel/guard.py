@@ -3,7 +3,7 @@
 A call made while pages are in view that are not the user's is tainted: what it says may be theirs. The process's policy
 (`Spec.tainted`) has it carried out, denied, or asks: then the process waits, across restarts too, until somebody
 decides (event Consented), and the call is carried out or answered with a refusal. The audit keeps every tainted call,
-and every one beyond mask or rights, with the pages that were in view.
+and every one beyond mask or rights, with the pages that were in view, and whatever was added to another's archive.
 Not here: how a call is decoded and carried out (the table of syscalls), where pages come from (machine/accessed.py).
 """
 
@@ -50,6 +50,15 @@ def entered(kernel: Kernel, proc: Process, name: str, text: str, *, inward: bool
 def refused(kernel: Kernel, proc: Process, why: str) -> None:
     """A call was made that mask or rights do not allow."""
     _keep(kernel, proc, "forbidden", why)
+
+
+def stored(kernel: Kernel, proc: Process, owner: Process, page: int) -> None:
+    """A process has added a page to another's archive: the audits of both say so."""
+    by = capabilities.held(kernel, proc, f"remember:{owner.name}") or ()
+    for one in (proc, owner):
+        _keep(
+            kernel, one, "allowed", f"page {page} by {proc.name}; it is of {owner.name}, for whose limits it counts", by
+        )
 
 
 def _keep(kernel: Kernel, proc: Process, verdict: str, why: str = "", by: tuple[str, ...] = ()) -> None:

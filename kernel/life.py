@@ -43,6 +43,7 @@ OTHERWISE: Final = {
     "think": "`llmos set PROC think=...`",
     "limits": "`llmos set PROC limit.NAME=...`",
     "tainted": "`llmos set PROC tainted.CALL=...`",
+    "archives": "`llmos set PROC archives=...`",
 }  # what may be chosen of a process, and how it is chosen anew
 
 
@@ -153,7 +154,8 @@ def make(kernel: Kernel, spec: Spec, thread: str = "") -> Process:
     assert spec.name not in kernel.names, "the caller has looked"
     kernel.counters.pid += 1
     calls = spec.calls if thread else in_order(kernel, spec.calls)
-    proc = Process(kernel.counters.pid, msgspec.structs.replace(spec, calls=calls), AddressSpace(), thread=thread)
+    made_of = msgspec.structs.replace(spec, calls=calls, taken={})
+    proc = Process(kernel.counters.pid, made_of, AddressSpace(), thread=thread)
     kernel.procs[proc.pid], kernel.names[proc.name] = proc, proc.pid
     if thread:
         kernel.threads.append(proc.pid)

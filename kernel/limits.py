@@ -43,6 +43,7 @@ OFF_S_MAX: Final = 366 * 86_400  # a machine that seems to have been off for lon
 CLOCK_LOOK_S: Final = 1.0  # how long a set clock, or a resumed laptop, is unnoticed at most while timers are armed
 RIGHT_CHARS_MAX: Final = 160  # of a right
 GRANTS_MAX: Final = 128  # rights that one process holds
+TAKEN_MAX: Final = 16  # rights of which a process is told who took them
 POLICY_MAX: Final = 32  # entries of what becomes of its calls under the eyes of others
 CHILDREN_MAX: Final = 64  # of one process at a time, dead ones that it has not waited for included
 LETTERS_MAX: Final = 64  # messages to other processes whose fate a process can look up, the newest

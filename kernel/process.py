@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import KernelPanic
-from kernel.event import Act, Fetch, Find, Load, Open, Search, Tag
+from kernel.event import Act, Fetch, Find, Load, LoadOf, Open, OpenOf, Search, SearchOf, Tag
 from kernel.interrupts import Line, Pending
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.split import Learned
@@ -174,7 +174,7 @@ class Process(msgspec.Struct, array_like=True):
     pending: list[Pending] = []
     raised: int = 0  # interrupts raised so far: the next one's number
     req: int = 0  # number of the last request it waited for
-    wait: Search | Find | Load | Open | Fetch | Act | Await | Consent | None = None
+    wait: Search | Find | SearchOf | Load | LoadOf | Open | OpenOf | Fetch | Act | Await | Consent | None = None
     demand: bool = False  # the wait is a demand fault, to be answered into the recall area
     timers: list[int] = []
     said: int = 0  # messages put into the outbox so far

@@ -103,7 +103,7 @@ def removed(kernel: Kernel, event: Removed) -> None:
     backlog.owing(kernel, proc)
     for number in range(max(1, proc.audits - AUDITS_MAX), proc.audits + 1):
         kernel.write("audit", records.key(proc.pid, number), None)
-    capabilities.forgotten(kernel, proc.pid)
+    capabilities.forgotten(kernel, proc)
     shared.forgotten(kernel, proc.pid)
     kernel.children.get(proc.parent, set()).discard(proc.pid)
     kernel.policies.pop(proc.pid, None)

@@ -1,8 +1,9 @@
 """What a process may address, as values: rights, limits, and what becomes of a call made under the eyes of others.
 
-A right is `VERB:OBJECT`: `send:reviewer`, `kill:crew/*`, `tool:files/*`; what ends with `*` is all that begin so. Calls
-are known by the right that they need, those that need none by their name; a policy says of such names, or of their
-beginnings, what becomes of a call. Which syscalls a process may emit at all is its mask.
+A right is `VERB:OBJECT`: `send:reviewer`, `kill:crew/*`, `tool:files/*`; what ends with `*` is all that begin so. The
+verb is the call, but for blocks (`read`, `write`), tools, and what looks into an archive (`search`, whatever the call).
+Calls are known by the right that they need, those that need none by their name; a policy says of such names, or of
+their beginnings, what becomes of a call. Which syscalls a process may emit at all is its mask.
 Not here: who holds what (kernel/capabilities.py), how much was used (kernel/quota.py).
 """
 
@@ -17,7 +18,8 @@ from msgspec import Meta
 from kernel.errors import BadInput
 from kernel.limits import RIGHT_CHARS_MAX
 
-VERBS: Final = ("send", "wait", "kill", "read", "write", "tool")
+ARCHIVES: Final = ("search", "remember")  # of a process, whose archive is looked into, or added to
+VERBS: Final = ("send", "wait", "kill", "read", "write", "tool", *ARCHIVES)
 Verdict: TypeAlias = Literal["allow", "ask", "deny"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny")  # the later, the stricter
 Right: TypeAlias = Annotated[str, Meta(max_length=RIGHT_CHARS_MAX)]

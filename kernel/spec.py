@@ -14,7 +14,16 @@ import msgspec
 from msgspec import Meta
 
 from kernel.errors import BadInput
-from kernel.limits import BLOCKS_MAX, CALLS_MAX, NAME_TEXT_MAX, NICE_MAX, NICE_MIN, POLICY_MAX, SPEC_CHARS_MAX
+from kernel.limits import (
+    BLOCKS_MAX,
+    CALLS_MAX,
+    NAME_TEXT_MAX,
+    NICE_MAX,
+    NICE_MIN,
+    POLICY_MAX,
+    SPEC_CHARS_MAX,
+    TAKEN_MAX,
+)
 from kernel.rights import Limits, Right, Verdict
 from kernel.sampling import Sampling
 
@@ -24,6 +33,7 @@ Names: TypeAlias = Annotated[tuple[Name, ...], Meta(max_length=CALLS_MAX)]
 Blocks: TypeAlias = Annotated[dict[Name, SpecText], Meta(max_length=BLOCKS_MAX)]
 Think: TypeAlias = Annotated[str, Meta(pattern=r"^(auto|off|on|[1-9][0-9]{0,5})$")]
 Policy: TypeAlias = Annotated[dict[Right, Verdict], Meta(max_length=POLICY_MAX)]
+Taken: TypeAlias = Annotated[dict[Right, Name], Meta(max_length=TAKEN_MAX)]
 Nice: TypeAlias = Annotated[int, Meta(ge=NICE_MIN, le=NICE_MAX)]
 
 
@@ -41,6 +51,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     think: Think = "auto"  # before an instruction: as the model's template has it, off, on, or on up to so many tokens
     limits: Limits = Limits()  # what it may use
     tainted: Policy = {}  # what becomes of a call while what is not the user's is in view
+    archives: Names = ()  # of other processes, from which it recalls as from its own, as far as it may search them
+    taken: Taken = {}  # rights that it has lost, and who took each; the kernel's to say, and nobody's to choose
 
 
 def digest(text: str) -> str:

@@ -106,12 +106,21 @@ class InstructionSet(Protocol):
         ...
 
     def grammar(
-        self, mask: Iterable[str], encoding: str, form: Form | None = None, tools: tuple[Tool, ...] = ()
+        self,
+        mask: Iterable[str],
+        encoding: str,
+        form: Form | None = None,
+        tools: tuple[Tool, ...] = (),
+        shared: tuple[str, ...] = (),
     ) -> str | None:
         """Lark grammar of what a process with `mask` may emit, of these tools; None: any non-empty text.
 
-        `form`: of its messages.
+        `form`: of its messages. `shared`: verbs of what it may do with others' archives.
         """
+        ...
+
+    def sharing(self, mask: Iterable[str], archives: tuple[tuple[str, str], ...]) -> str:
+        """What the manual says of the archives of others, a verb and whose; "" if the mask could do nothing there."""
         ...
 
     def listed(self, tools: tuple[Tool, ...], most: int, encoding: str) -> str:

@@ -163,8 +163,9 @@ def check(kernel: Kernel) -> None:
     """Assert that each timer is one process's, who knows it, and that one stands for the first mask to end."""
     for proc in kernel.procs.values():
         assert len(proc.timers) <= TIMERS_MAX
-        assert all(kernel.timers[timer].pid == proc.pid for timer in proc.timers)
-        assert not any(kernel.timers[timer].unmask for timer in proc.timers)
+        for number in proc.timers:
+            assert kernel.timers[number].pid == proc.pid
+            assert not kernel.timers[number].unmask
         assert bool(proc.held) == bool(proc.unmask), "a mask without end, or an end without mask"
         if proc.unmask:
             timer = kernel.timers[proc.unmask]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel import awaiting, dispatch, external, interrupts, ipc, outbox, quota, tried, waiting
+from kernel import awaiting, capabilities, dispatch, external, interrupts, ipc, outbox, quota, tried, waiting
 from kernel.errors import BadInput
 from kernel.event import Halted, What
 from kernel.interrupts import Line, Pending
@@ -79,7 +79,7 @@ def _boundary(kernel: Kernel, proc: Process) -> None:
     if fresh:
         assert not proc.answers
         assert not proc.space.recall
-        if kernel.iset.acting in proc.spec.calls:  # which tools it may use may be others now
+        if kernel.iset.acting in proc.spec.calls or capabilities.sharing(proc):  # these may be others now
             segments.text(kernel, proc)
             queue.settled(kernel, proc)
         proc.in_turn = True

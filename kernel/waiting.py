@@ -9,15 +9,34 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel.event import Act, Acted, Effect, Fetch, Fetched, Find, Load, Loaded, Open, Opened, Search, Searched
+from kernel.event import (
+    Act,
+    Acted,
+    Effect,
+    Fetch,
+    Fetched,
+    Find,
+    Load,
+    Loaded,
+    LoadOf,
+    Open,
+    Opened,
+    OpenOf,
+    Search,
+    Searched,
+    SearchOf,
+)
 from kernel.process import Await, Consent, Move, Process, State
 from kernel.state import Kernel
 
 ANSWERS: Final[dict[type, type]] = {
     Search: Searched,
     Find: Searched,
+    SearchOf: Searched,
     Load: Loaded,
+    LoadOf: Loaded,
     Open: Opened,
+    OpenOf: Opened,
     Fetch: Fetched,
     Act: Acted,
 }

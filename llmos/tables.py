@@ -260,6 +260,7 @@ def described(made: Described) -> dict[str, object]:
         "think": spec.think,
         "limits": msgspec.to_builtins(spec.limits),
         "tainted": spec.tainted,
+        "archives": spec.archives,
         "system": spec.system,
         "blocks": spec.blocks,
     }
@@ -271,7 +272,7 @@ def choices(made: Described) -> str:
     head = [f"model {made.model}", f"mask={','.join(spec.calls)}", f"nice={spec.nice}", f"abort={spec.abort}".lower()]
     rules = [f"limit.{name}={most}" for name, most in msgspec.to_builtins(spec.limits).items()]
     rules += [f"tainted.{call}={verdict}" for call, verdict in spec.tainted.items()]
-    words = [f"sample={written(spec.sampling)}", f"think={spec.think}"]
+    words = [f"archives={','.join(spec.archives)}", f"sample={written(spec.sampling)}", f"think={spec.think}"]
     return "\n".join([*head, *words, *rules, f"system={spec.system}"])
 
 
@@ -550,7 +551,8 @@ def describe(note: Note) -> str:
         pages = f", {plural(len(note.pages), 'page')}" if note.pages else ""
         return f"delivered: {note.line.name if note.line is not None else 'none'}{pages}"
     if what is What.FAULT:
-        return f"fault: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')} brought in"
+        pages = plural(len(note.pages), "page") + (f" {one_line(note.text)}" if note.text else "")
+        return f"fault: {pages}, {plural(note.tokens, 'token')} brought in"
     if what is What.EVICT:
         return f"evict: {plural(len(note.pages), 'page')}, {plural(note.tokens, 'token')}"
     if what is What.FOLD:

@@ -46,6 +46,7 @@ PageNumbers = Annotated[tuple[PageNumber, ...], Meta(min_length=1, max_length=RE
 Seconds = Annotated[int, Meta(ge=1, le=TIMER_S_MAX)]
 ProcessName = Annotated[str, Meta(min_length=1, max_length=NAME_TEXT_MAX)]
 RightName = Annotated[str, Meta(min_length=1, max_length=RIGHT_CHARS_MAX)]
+Whose = Annotated[str, Meta(max_length=NAME_TEXT_MAX)]  # archive; "": one's own
 RIGHTS_MAX: Final = 16  # of a child, given with it
 LineName = Literal["user", "ipc", "child", "timer", "device"]
 assert get_args(LineName) == tuple(line.name.lower() for line in MASKABLE)
@@ -68,6 +69,7 @@ class Syscall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     own: ClassVar[bool] = False  # True: of the kernel's own threads alone, and in nobody else's mask
     inward: ClassVar[bool] = False  # True: it changes nothing but what is in view, whatever it says; or speaks
     granted: ClassVar[bool] = False  # True: only who was given it by name may emit it
+    shared: ClassVar[str] = ""  # the verb of the right by which its `whose` names another's archive; "": it has none
 
 
 class SendMessage(Syscall, frozen=True):
@@ -112,18 +114,21 @@ class Remember(Syscall, frozen=True):
 
     example: ClassVar[str] = '{"op":"remember","text":"The user\'s cat is called Miso."}'
     when: ClassVar[str] = "wants you to remember something"
+    shared: ClassVar[str] = "remember"
     worked: ClassVar[tuple[tuple[str, str], ...]] = (
         ("My cat is called Miso.", example),
         ("Note that the lamp is broken.", '{"op":"remember","text":"The lamp is broken."}'),
         ("Please keep in mind that Ole hates fish.", '{"op":"remember","text":"Ole hates fish."}'),
     )
     text: Text
+    whose: Whose = ""
 
 
 class Search(Syscall, frozen=True):
     """Find earlier messages (recall), the archive, or all; since and until are dates; cursor is the next page's."""
 
     inward: ClassVar[bool] = True
+    shared: ClassVar[str] = "search"
     example: ClassVar[str] = '{"op":"search","query":"name of the cat"}'
     when: ClassVar[str] = "asks for something that was said earlier"
     worked: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -137,14 +142,17 @@ class Search(Syscall, frozen=True):
     until: Date = ""
     cursor: Annotated[int, Meta(ge=0, le=10_000)] = 0
     limit: Annotated[int, Meta(ge=1, le=SEARCH_HITS_MAX)] = 5
+    whose: Whose = ""
 
 
 class Read(Syscall, frozen=True):
     """Bring pages back into view by number."""
 
     inward: ClassVar[bool] = True
+    shared: ClassVar[str] = "search"
     example: ClassVar[str] = '{"op":"read","pages":[12,13]}'
     pages: PageNumbers
+    whose: Whose = ""
 
 
 class Open(Syscall, frozen=True):
@@ -158,9 +166,11 @@ class Open(Syscall, frozen=True):
     )
     granted: ClassVar[bool] = True
     inward: ClassVar[bool] = True
+    shared: ClassVar[str] = "search"
     path: Path = ""
     at: Annotated[str, Meta(max_length=HEADING_CHARS_MAX)] = ""
     cursor: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    whose: Whose = ""
 
 
 class Find(Syscall, frozen=True):
@@ -174,10 +184,12 @@ class Find(Syscall, frozen=True):
     )
     granted: ClassVar[bool] = True
     inward: ClassVar[bool] = True
+    shared: ClassVar[str] = "search"
     query: Annotated[str, Meta(min_length=1, max_length=QUERY_CHARS_MAX)]
     path: Path = ""
     cursor: Annotated[int, Meta(ge=0, le=500)] = 0
     limit: Annotated[int, Meta(ge=1, le=SEARCH_HITS_MAX)] = 5
+    whose: Whose = ""
 
 
 class Pin(Syscall, frozen=True):
@@ -429,6 +441,9 @@ AnySyscall: TypeAlias = (
     | Fact
     | Block
 )
+
+Shared: TypeAlias = Remember | Search | Read | Open | Find
+"""What may mean another's archive."""
 
 SYSCALLS: Final[dict[str, type[Syscall]]] = {_wire(call.__name__): call for call in get_args(AnySyscall)}
 NAMES: Final = tuple(name for name, call in SYSCALLS.items() if not call.own)

@@ -11,7 +11,7 @@ from kernel.paging import transcript
 from kernel.process import Process
 from kernel.state import Kernel
 from syscalls import toolbox
-from syscalls.abi import Fork, Grant, Kill, Look, Revoke, Send, Spawn, Use, Wait, Write
+from syscalls.abi import Fork, Grant, Kill, Look, Revoke, Send, Shared, Spawn, Use, Wait, Write
 
 
 def sys_spawn(kernel: Kernel, proc: Process, call: Spawn) -> None:
@@ -111,6 +111,8 @@ def _child(kernel: Kernel, proc: Process, name: str) -> Process:
 
 def needed(kernel: Kernel, proc: Process, call: object) -> str:
     """The right that a call needs; "" if it needs none. Raises SyscallError for a process that is not there."""
+    if isinstance(call, Shared) and call.whose:
+        return f"{call.shared}:{children.named(kernel, proc, call.whose).name}"
     match call:
         case Send(to=name):
             return f"send:{children.named(kernel, proc, name).name}"

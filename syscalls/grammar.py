@@ -18,11 +18,18 @@ _NOTHING: Final = msgspec.Raw(b'""')
 
 
 @functools.lru_cache(maxsize=256)
-def grammar(mask: tuple[str, ...], encoding: str, form: Form | None = None, tools: tuple[Tool, ...] = ()) -> str | None:
+def grammar(
+    mask: tuple[str, ...],
+    encoding: str,
+    form: Form | None = None,
+    tools: tuple[Tool, ...] = (),
+    shared: tuple[str, ...] = (),
+) -> str | None:
     """Lark of one instruction; None where any non-empty text is one (prose of a process that may only speak).
 
     `form`: what its message is to be; in JSON it stands in the place of the text (see `plain`). Of the call that uses
-    tools there is a form for each tool, with the schema of its arguments.
+    tools there is a form for each tool, with the schema of its arguments. `shared`: verbs of the rights to others'
+    archives that the process holds; a call names them, as `whose`, if its own is among them.
     """
     prose = encoding == "prose"
     only = mask == ("send_message",)
@@ -30,7 +37,7 @@ def grammar(mask: tuple[str, ...], encoding: str, form: Form | None = None, tool
         return None
     calls = [name for name in SYSCALLS if name in mask]
     spoken = None if prose else form
-    forms = {name: _uses(tools) if name == "use" and tools else _schemas(name, spoken) for name in calls}
+    forms = {name: _uses(tools) if name == "use" and tools else _schemas(name, spoken, shared) for name in calls}
     rules = [f"{name}: {' | '.join(f'%json {schema}' for schema in forms[name])}" for name in calls]
     call = " | ".join(calls)
     if not prose:
@@ -69,13 +76,15 @@ def _json(schema: dict[str, Any]) -> str:
     return msgspec.json.encode(schema).decode().replace("%", "\\u0025")
 
 
-def _schemas(name: str, form: Form | None) -> list[str]:
+def _schemas(name: str, form: Form | None, shared: tuple[str, ...]) -> list[str]:
     """JSON schemas of one syscall, without references and without free whitespace: one for each of its `one_of`."""
     schema = msgspec.json.schema(SYSCALLS[name])
     flat = _inline(schema, schema.get("$defs", {}))
     flat.pop("$defs", None)
     flat["additionalProperties"] = False
     flat |= _TIGHT
+    if SYSCALLS[name].shared not in shared:
+        flat["properties"].pop("whose", None)
     if form is not None and name == "send_message":
         flat = _formed(flat, form)
     one_of = SYSCALLS[name].one_of

@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from kernel.errors import some
 from syscalls.abi import SYSCALLS, TRAP_MARK, Syscall
 
 Form = Literal["whole", "worked", "short"]
@@ -105,16 +106,32 @@ def _briefly(name: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def page(name: str, encoding: str) -> str:
-    """The manual's page of one syscall: its example, what it does, and its fields with their bounds."""
+    """The manual's page of one syscall: its example, what it does, and its fields with their bounds.
+
+    Whose archive it means is said by `sharing`, to those who may name another's.
+    """
     call = SYSCALLS[name]
     lines = [_line(name, encoding)]
     for field, spec, default in _fields(call):
+        if field == "whose":
+            continue
         bounds = _bounds(spec)
         said = f"{field}: {_type(spec).replace('`', '')}{', ' if bounds else ''}{bounds}"
         lines.append(said if default is None else f"{said}; {default} if left out")
     if call.one_of:
         lines.append(f"It needs {' or '.join(call.one_of)}, and not both.")
     lines.append("Its result comes back." if call.returns else "It ends the turn.")
+    return "\n".join(lines)
+
+
+def sharing(mask: tuple[str, ...], archives: tuple[tuple[str, str], ...]) -> str:
+    """What the manual says of others' archives: which calls take `whose`, and of whom. "": there are none for them."""
+    lines = []
+    for verb in dict.fromkeys(verb for verb, _ in archives):
+        calls = [name for name in SYSCALLS if name in mask and SYSCALLS[name].shared == verb]
+        names = some(name for one, name in archives if one == verb)
+        if calls:
+            lines.append(f'With "whose" as its last field, {" or ".join(calls)} means another\'s archive: {names}.')
     return "\n".join(lines)
 
 
@@ -142,6 +159,8 @@ def document() -> str:
             lines += [f"It needs {' or '.join(f'`{field}`' for field in call.one_of)}, and not both.", ""]
         if call.own:
             lines += ["Of the kernel's own threads alone.", ""]
+        if call.shared:
+            lines += [f"`whose` names another process's archive, with the right `{call.shared}:PROCESS`.", ""]
         if call.granted:
             lines += ["Of processes that were given it by name alone.", ""]
         lines += ["Continues the turn with its result." if call.returns else "Ends the turn.", ""]

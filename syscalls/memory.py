@@ -5,19 +5,26 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 
+from kernel import children
 from kernel.errors import SyscallError
 from kernel.limits import DAY_NS, NS, TIME_MAX
 from kernel.memory.page import Area
 from kernel.paging import archive, documents, faults, residency, segments, transcript
 from kernel.process import Process
 from kernel.state import Kernel
-from syscalls.abi import CoreAppend, CoreReplace, Evict, Find, Open, Pin, Read, Remember, Search, Unpin
+from syscalls.abi import CoreAppend, CoreReplace, Evict, Find, Open, Pin, Read, Remember, Search, Shared, Unpin
 
 AREAS = {
     "all": (Area.RECALL, Area.ARCHIVE),
     "recall": (Area.RECALL,),
     "archive": (Area.ARCHIVE,),
 }
+
+
+def whose(kernel: Kernel, proc: Process, call: Shared) -> Process | None:
+    """The process whose archive a call means; None: the caller's own. Raises SyscallError for one that is not there."""
+    other = children.named(kernel, proc, call.whose) if call.whose else proc
+    return None if other is proc else other
 
 
 def wrote_core_append(blocks: Mapping[str, str], call: CoreAppend) -> tuple[str, str]:
@@ -51,8 +58,12 @@ def sys_core_replace(kernel: Kernel, proc: Process, call: CoreReplace) -> None:
 
 def sys_remember(kernel: Kernel, proc: Process, call: Remember) -> None:
     """The text becomes a page of the archive."""
-    page = archive.archive(kernel, proc, call.text)
-    transcript.answer(kernel, proc, f"ok: page {page}")
+    owner = whose(kernel, proc, call)
+    if owner is None:
+        transcript.answer(kernel, proc, f"ok: page {archive.archive(kernel, proc, call.text)}")
+    else:
+        page = archive.add(kernel, proc, owner, call.text)
+        transcript.answer(kernel, proc, f"ok: page {page} of {owner.name}")
 
 
 def sys_search(kernel: Kernel, proc: Process, call: Search) -> None:
@@ -62,7 +73,10 @@ def sys_search(kernel: Kernel, proc: Process, call: Search) -> None:
         raise SyscallError("an empty query needs since or until")
     if until:
         until += DAY_NS - 1  # the whole day
-    faults.search(kernel, proc, call.query, AREAS[call.area], since, until, call.limit, call.cursor)
+    owner = whose(kernel, proc, call)
+    if owner is not None and call.area == "recall":
+        raise SyscallError("of another process the archive is searched, not what was said to it; leave area out")
+    faults.search(kernel, proc, call.query, AREAS[call.area], since, until, call.limit, call.cursor, owner)
 
 
 def _day(text: str, field: str) -> int:
@@ -78,19 +92,19 @@ def _day(text: str, field: str) -> int:
 
 def sys_read(kernel: Kernel, proc: Process, call: Read) -> None:
     """The pages join the turn."""
-    residency.fault_in(kernel, proc, tuple(dict.fromkeys(call.pages)))
+    residency.fault_in(kernel, proc, tuple(dict.fromkeys(call.pages)), whose(kernel, proc, call))
 
 
 def sys_open(kernel: Kernel, proc: Process, call: Open) -> None:
     """What is there comes into view as far as there is room."""
-    documents.open_(kernel, proc, call.path, call.at, call.cursor)
+    documents.open_(kernel, proc, call.path, call.at, call.cursor, whose(kernel, proc, call))
 
 
 def sys_find(kernel: Kernel, proc: Process, call: Find) -> None:
     """As `search`, in documents alone."""
     if not call.query.strip():
         raise SyscallError("an empty query finds nothing; open shows what a document contains")
-    faults.find(kernel, proc, call.query, call.path, call.limit, call.cursor)
+    faults.find(kernel, proc, call.query, call.path, call.limit, call.cursor, whose(kernel, proc, call))
 
 
 def sys_pin(kernel: Kernel, proc: Process, call: Pin) -> None:

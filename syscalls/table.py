@@ -115,10 +115,19 @@ class Table:
         return abi.FULL if full else ("send_message",)
 
     def grammar(
-        self, mask: Iterable[str], encoding: str, form: Form | None = None, tools: tuple[Tool, ...] = ()
+        self,
+        mask: Iterable[str],
+        encoding: str,
+        form: Form | None = None,
+        tools: tuple[Tool, ...] = (),
+        shared: tuple[str, ...] = (),
     ) -> str | None:
         """Lark grammar of what a process with `mask` may emit, of these tools; None: any non-empty text."""
-        return grammar.grammar(tuple(mask), encoding, form, tools)
+        return grammar.grammar(tuple(mask), encoding, form, tools, shared)
+
+    def sharing(self, mask: Iterable[str], archives: tuple[tuple[str, str], ...]) -> str:
+        """What the manual says of others' archives."""
+        return manual.sharing(tuple(mask), archives)
 
     def listed(self, tools: tuple[Tool, ...], most: int, encoding: str) -> str:
         """What the manual says of the tools that a process may use."""

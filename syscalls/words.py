@@ -155,11 +155,21 @@ def loaded(mask: Sequence[str], found: Sequence[int], resident: Sequence[int]) -
     return f"pages {_numbers(found)} are in view{already}"
 
 
-def hits(mask: Sequence[str], hits: Sequence[Hit], more: bool, cited: Mapping[int, Cited] = NOBODY) -> str:
-    """The result of `search` or `find`: a line a hit, which one from outside can neither end nor begin as another."""
+def hits(
+    mask: Sequence[str], hits: Sequence[Hit], more: bool, cited: Mapping[int, Cited] = NOBODY, archive: str = ""
+) -> str:
+    """The result of `search` or `find`: a line a hit, which one from outside can neither end nor begin as another.
+
+    `archive`: "of NAME", for another's.
+    """
     if not hits:
         return "no new results"
-    lines = [f"{len(hits)} results" + (", more with a higher cursor" if more else "") + ":"]
+    lines = [
+        f"{len(hits)} results"
+        + (f" {archive}" if archive else "")
+        + (", more with a higher cursor" if more else "")
+        + ":"
+    ]
     for hit in hits:
         day = datetime.datetime.fromtimestamp(hit.at // NS, datetime.UTC).strftime("%Y-%m-%d")
         text = hit.text if len(hit.text) <= HIT_CHARS_MAX else hit.text[:HIT_CHARS_MAX] + " ..."

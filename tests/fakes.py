@@ -17,7 +17,6 @@ from drivers.index.words import WordIndex
 from kernel import checkpoint, core, records, removal
 from kernel.event import AnyEvent, Message, Messaged, Run, Spawned, TimerFired
 from kernel.limits import NS
-from kernel.machine import documents
 from kernel.machine.accessed import Accessed
 from kernel.machine.answers import Answers
 from kernel.machine.cpus import Cpus
@@ -131,7 +130,7 @@ class Rig:
         """Step one event, commit, perform."""
         self.n += 1
         self.now += 1_000
-        event = documents.cited(event, self.disk)
+        event = self.pages.theirs.cited(event)
         event = self.accessed.marked(event) if self.reporting else event
         step = core.step(
             self.kernel, msgspec.structs.replace(event, at=event.at or self.now, ahead=self.ahead, n=self.n)

@@ -30,7 +30,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     ("the store", ("state",)),
     (
         "who waits, who runs, what a page is",
-        ("manner", "waiting", "tried", "quota", "tools", "dispatch", "paging/alloc"),
+        ("manner", "waiting", "tried", "quota", "capabilities", "tools", "dispatch", "paging/alloc"),
     ),
     (
         "the segments of an address space",
@@ -39,7 +39,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     (
         "what a syscall or an event does to it",
         (
-            *("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "capabilities", "guard"),
+            *("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "guard"),
             *("shared", "external"),
         ),
     ),

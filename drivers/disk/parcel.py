@@ -177,7 +177,8 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
             timer = msgspec.msgpack.decode(row, type=Timer)
             due = timer.due if timer.wall else timer.due + last.ahead
             timers.append(TimerLine(due, timer.every_ns, timer.text, timer.wall))
-    yield Head(FORMAT, VERSION, proc.spec, tuple(timers), at, last.lsn)
+    spec = msgspec.structs.replace(proc.spec, taken={})
+    yield Head(FORMAT, VERSION, spec, tuple(timers), at, last.lsn)
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
     for _, value in rows(disk, "page"):

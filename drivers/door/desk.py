@@ -38,7 +38,17 @@ from kernel.process import State
 from kernel.spec import digest
 from kernel.text import printable
 
-CHANGES: Final = ("system", "calls", "nice", "abort", "sampling", "think", "limits", "tainted")  # of a process
+CHANGES: Final = (
+    "system",
+    "calls",
+    "nice",
+    "abort",
+    "sampling",
+    "think",
+    "limits",
+    "tainted",
+    "archives",
+)  # of a process
 PIECES_MAX: Final = 32  # of the journal or of the pages that one request reads: each takes some milliseconds
 COMMIT_S: Final = 0.002  # between two looks at whether a commit is done: it takes milliseconds
 

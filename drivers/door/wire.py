@@ -76,7 +76,9 @@ Proc: TypeAlias = Number | Name
 """A process by number or by name."""
 
 
-Given: TypeAlias = Literal["calls", "system", "blocks", "nice", "abort", "sampling", "think", "limits", "tainted"]
+Given: TypeAlias = Literal[
+    "calls", "system", "blocks", "nice", "abort", "sampling", "think", "limits", "tainted", "archives"
+]
 """What may be chosen of a process."""
 
 
@@ -113,7 +115,7 @@ class Spawn(Request, frozen=True, kw_only=True):
 
     spec: Spec
     suit: Annotated[tuple[Literal["calls", "system"], ...], Meta(max_length=2)] = ("calls", "system")
-    given: Annotated[tuple[Given, ...], Meta(max_length=9)] = ()
+    given: Annotated[tuple[Given, ...], Meta(max_length=10)] = ()
 
 
 class Fork(Request, frozen=True, kw_only=True):
@@ -142,6 +144,7 @@ class Set(Request, frozen=True, kw_only=True):
     think: Think | None = None
     limits: Limits | None = None
     tainted: Policy | None = None
+    archives: Names | None = None  # of others, from which it recalls
 
 
 class Core(Request, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ import msgspec
 
 from kernel import failpoint
 from kernel.errors import BadInput
-from kernel.event import AnyEvent, Find, Search, Searched
+from kernel.event import AnyEvent, Find, Search, Searched, SearchOf
 from kernel.ports import Post, Reads, Sized
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Fed(msgspec.Struct, tag=True, array_like=True):
 class Ask(msgspec.Struct, tag=True, array_like=True):
     """To the index: a search, whose deadline counts from when it is heard."""
 
-    what: Search | Find
+    what: Search | Find | SearchOf
 
 
 class Close(msgspec.Struct, tag=True, array_like=True):

@@ -40,10 +40,10 @@ from drivers.disk import whole
 from drivers.disk.seal import boot_of_host, checksum_of
 from drivers.index import fts, hnsw, relevance
 from drivers.index.late import Distant, Late
-from drivers.index.ranking import Embedder, Tables, listed, ranked, scope_of
+from drivers.index.ranking import Embedder, Tables, listed, merged, ranked, scope_of
 from kernel import failpoint
 from kernel.errors import DeviceError, KernelPanic
-from kernel.event import Find, Hit, Search, Searched
+from kernel.event import Find, Hit, Search, Searched, SearchOf
 from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import quoted, terms
 from kernel.ports import Post, Reads, Sized
@@ -395,6 +395,10 @@ class _Store:
 
     def search(self, what: Search) -> tuple[list[Hit], bool]:
         """The hits of `what`, without token counts, and whether there are more. Raises DeviceError from the disk."""
+        if isinstance(what, SearchOf):
+            found = merged([self.search(one)[0] for one in what.each()])
+            end = what.cursor + what.limit
+            return found[what.cursor : end], len(found) > end
         scope, tables = scope_of(what, self.applied), Tables(self._lexical, self.spaces, self._embedder)
         if not what.query.strip() and not what.pages:
             hits = listed(tables, what, scope)

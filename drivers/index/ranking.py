@@ -147,6 +147,13 @@ def ranked(tables: Tables, what: Search, scope: fts.Scope, query: str, before: s
     return hits + _loaded(tables, what.pid, rest[: max(0, what.cursor + what.limit + 1 - len(hits))])
 
 
+def merged(found: Sequence[list[Hit]]) -> list[Hit]:
+    """The hits of several processes' pages as one list, the likeliest first; those of one stay as they stand."""
+    if len(found) == 1:
+        return found[0]
+    return sorted((hit for hits in found for hit in hits), key=lambda hit: (-hit.score, -hit.page, -hit.start))
+
+
 def _loaded(tables: Tables, pid: int, found: Iterable[tuple[int, float]]) -> list[Hit]:
     """Hits of units with their covers, as likely as nothing is known of them."""
     covers = dict(found)

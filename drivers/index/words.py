@@ -6,10 +6,11 @@ then by age. It may be told to be silent: searches are kept and answered when it
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from kernel import records
-from kernel.event import Find, Hit, Search, Searched
+from kernel.event import Find, Hit, Search, Searched, SearchOf
 from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import terms
 from kernel.ports import Post, Reads, Sized
@@ -82,11 +83,8 @@ class WordIndex:
         file = None if row is None else records.file_of(row)
         return file is not None and file.source is not None and what.path in ("", file.source.path)
 
-    def _answer(self, what: Search) -> None:
-        asked = (self._pages[page].searched for page in what.pages if page in self._pages)
-        text = what.query or " ".join(dict.fromkeys(asked))  # what was said again and again asks for the same
-        query = terms(text)
-        found = []
+    def _found(self, what: Search, query: frozenset[str]) -> Iterator[tuple[float, Page]]:
+        """The pages of a process that have words of the query, with the share of it that each has."""
         for page in self._pages.values():
             if page.pid != what.pid or page.area not in what.area or page.id in what.exclude or page.id > what.upto:
                 continue
@@ -94,7 +92,14 @@ class WordIndex:
                 continue
             shared = len(query & self._words[page.id])
             if shared and what.since <= page.at and (not what.until or page.at <= what.until):
-                found.append((shared / len(query), page))
+                yield shared / len(query), page
+
+    def _answer(self, what: Search) -> None:
+        asked = (self._pages[page].searched for page in what.pages if page in self._pages)
+        text = what.query or " ".join(dict.fromkeys(asked))  # what was said again and again asks for the same
+        query = terms(text)
+        each = what.each() if isinstance(what, SearchOf) else [what]
+        found = [one for part in each for one in self._found(part, query)]
         found.sort(key=lambda one: (-one[0], one[1].id))
         chosen = found[what.cursor : what.cursor + what.limit]
         hits = self._sized(

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from kernel import records
 from kernel.errors import BadInput, some
-from kernel.event import AnyEvent, Cited, Open, Opened, Searched
+from kernel.event import AnyEvent, Cited, Hit, Open, Opened, OpenOf, Searched
 from kernel.limits import (
     CONTENTS_MAX,
     DOCUMENT_PARTS_MAX,
@@ -34,7 +34,7 @@ from kernel.limits import (
     READ_PAGES_MAX,
 )
 from kernel.memory.measure import Part
-from kernel.memory.page import FilePage, Source
+from kernel.memory.page import FilePage, Source, lent
 from kernel.memory.prompt import label
 from kernel.ports import Reads
 from kernel.text import one_line
@@ -248,29 +248,37 @@ def chosen(disk: Reads, pid: int, path: str) -> tuple[Document | None, str]:
 
 
 def cited(event: AnyEvent, disk: Reads) -> AnyEvent:
-    """An event as the kernel is to have it: what a search has found, with whose it is."""
+    """An event as the kernel is to have it: what a search has found and is there yet, with whose it is."""
     if not isinstance(event, Searched):
         return event
     found: dict[int, Cited] = {}
+    owners: dict[int, int] = {}
+    hits: list[Hit] = []
     rows = disk.get_many("page", [records.key(hit.page) for hit in event.hits])
     for hit, row in zip(event.hits, rows, strict=True):
-        page = None if row is None else records.page_of(row, disk.get)
-        if page is not None and label(page):
+        if row is None:  # another's, who is no more
+            continue
+        hits.append(hit)
+        page = records.page_of(row, disk.get)
+        if page.pid != event.pid:
+            owners[page.id], page = page.pid, lent(page)
+        if label(page):
             source = page.source if isinstance(page, FilePage) else None
-            last = 0 if source is None else newest(disk, event.pid, source.path)
+            last = 0 if source is None else newest(disk, page.pid, source.path)
             found[hit.page] = Cited(page.origin, source, last)
-    return msgspec.structs.replace(event, cited=found) if found else event
+    return msgspec.structs.replace(event, hits=tuple(hits), cited=found, owners=owners)
 
 
 def opened(disk: Reads, what: Open) -> tuple[Opened, list[FilePage]]:
     """What a document has at a place, and its pages there, of which READ_PAGES_MAX at most are given."""
     answer = Opened(source="disk", pid=what.pid, req=what.req, cursor=what.cursor)
+    whose = what.whose if isinstance(what, OpenOf) else what.pid
     if not what.path:
-        mine = [one for one in listed(disk, what.pid) if one.newest]
+        mine = [one for one in listed(disk, whose) if one.newest]
         rows = tuple((one.path, one.version) for one in mine)
         error = "" if mine else "there are no documents"
         return _headed(msgspec.structs.replace(answer, error=error), rows), []
-    document, why = chosen(disk, what.pid, what.path)
+    document, why = chosen(disk, whose, what.path)
     if document is None:
         return msgspec.structs.replace(answer, error=why), []
     answer = msgspec.structs.replace(answer, path=document.path, version=document.version)

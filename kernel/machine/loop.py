@@ -32,7 +32,7 @@ from kernel.event import (
     Trapped,
 )
 from kernel.limits import BATCH_MAX, CLOCK_LOOK_S, INBOX_MAX, NS
-from kernel.machine import documents, views
+from kernel.machine import views
 from kernel.machine.accessed import Accessed
 from kernel.machine.answers import Answers
 from kernel.machine.clock import Clock, Sources
@@ -283,7 +283,7 @@ class Machine:
                 if instead is None:
                     continue
                 event = msgspec.structs.replace(instead, at=event.at, ahead=event.ahead, n=event.n)
-            event = self.accessed.marked(documents.cited(self.wishes.told(event), self.disk))
+            event = self.accessed.marked(self.pages.theirs.cited(self.wishes.told(event)))
             try:
                 step = core.step(self.kernel, event)
             except KernelPanic as exc:

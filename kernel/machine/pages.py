@@ -14,12 +14,28 @@ import msgspec
 
 from kernel import records
 from kernel.errors import KernelPanic
-from kernel.event import Brought, Fetch, Fetched, Hit, Keeping, Kept, Load, Loaded, Open, Opened, Run, Tool
+from kernel.event import (
+    Brought,
+    Fetch,
+    Fetched,
+    Hit,
+    Keeping,
+    Kept,
+    Load,
+    Loaded,
+    LoadOf,
+    Open,
+    Opened,
+    OpenOf,
+    Run,
+    Tool,
+)
 from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
 from kernel.machine import documents
 from kernel.machine.cpus import Cpus
+from kernel.machine.theirs import Theirs
 from kernel.memory.measure import Visible
-from kernel.memory.page import UNRANKED, FilePage, Kind, Origin, Page, Placed, Role
+from kernel.memory.page import UNRANKED, Area, FilePage, Kind, Origin, Page, Placed, Role
 from kernel.memory.prompt import labelled, line
 from kernel.ports import Disk, Job, Record, Wish
 from kernel.sampling import Sampling
@@ -46,12 +62,13 @@ class Pages:
     def __init__(self, disk: Disk, cpus: Cpus, iset: InstructionSet, model_of: Callable[[int], str]) -> None:
         """`model_of`: by whose ids the pages of a process are seen."""
         self._disk, self._layouts, self._iset, self._model_of = disk, cpus.layouts, iset, model_of
+        self.theirs = Theirs(disk, cpus, model_of)
         self._kept: OrderedDict[int, Visible] = OrderedDict()
         self._tokens = 0  # of all that are kept
         # By measure, page, span, and whether it is dated.
         self._lines: OrderedDict[tuple[str, int, int, int, bool], tuple[int, ...]] = OrderedDict()
         self._measured: list[Record] = []
-        self._grammars: dict[tuple[tuple[str, ...], str, tuple[Tool, ...]], str | None] = {}
+        self._grammars: dict[tuple[tuple[str, ...], str, tuple[Tool, ...], tuple[str, ...]], str | None] = {}
 
     def keep(self, page: Page, ids: tuple[int, ...]) -> None:
         """A committed page with its ids; those that were not placed for longest go."""
@@ -97,14 +114,14 @@ class Pages:
         visible = self._visible([placed.page for placed in run.pages], run.model)
         pages = tuple(self._placed(one, run.model, at) for one, at in zip(visible, run.pages, strict=True))
         wish = wish or Wish()
-        name = (run.calls, run.encoding, run.tools)
+        name = (run.calls, run.encoding, run.tools, run.shared)
         if name not in self._grammars:
             if len(self._grammars) >= GRAMMARS_MAX:
                 self._grammars.clear()
-            self._grammars[name] = self._iset.grammar(run.calls, run.encoding, None, run.tools)
+            self._grammars[name] = self._iset.grammar(run.calls, run.encoding, None, run.tools, run.shared)
         grammar = self._grammars[name]
         if wish.form is not None:
-            grammar = self._iset.grammar(run.calls, run.encoding, wish.form, run.tools)
+            grammar = self._iset.grammar(run.calls, run.encoding, wish.form, run.tools, run.shared)
         chosen = wish.sampling.chosen() if wish.sampling is not None else {}
         return Job(
             slot=run.slot,
@@ -137,6 +154,10 @@ class Pages:
         """Those of the pages asked for that exist, belong to the process and can be read."""
         rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
         pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
+        if isinstance(what, LoadOf):
+            theirs = [page for page in pages if page.pid == what.whose and page.area is Area.ARCHIVE]
+            answer = Loaded(source="disk", pid=what.pid, req=what.req)
+            return msgspec.structs.replace(answer, **self.theirs.answer(theirs, what.pid))
         mine = [page for page in pages if page.pid == what.pid and page.kind not in (*UNRANKED, Kind.CORE)]
         sizes, model = self.sizes([page.id for page in mine]), self._model_of(what.pid)
         return Loaded(
@@ -155,8 +176,10 @@ class Pages:
         )
 
     def open_(self, what: Open) -> Opened:
-        """What a document of the process's has at a place."""
+        """What a document has at a place: one of the process's, or of another's."""
         answer, pages = documents.opened(self._disk, what)
+        if isinstance(what, OpenOf):
+            return msgspec.structs.replace(answer, **self.theirs.answer(pages, what.pid))
         sizes, model = self.sizes([page.id for page in pages]), self._model_of(what.pid)
         rows = tuple(
             (page.id, size + self._layouts[model].label_size(page), page.role, READ_AS[page.kind].value)

@@ -277,6 +277,7 @@ class Requests:
         think: str | None = None,
         limits: Limits | None = None,
         tainted: dict[str, Verdict] | None = None,
+        archives: tuple[str, ...] | None = None,
     ) -> Answer:
         """Change what a process is made of: all that is not None, at once. Waits for a turn to end, PATIENCE_S."""
         pid = views.find(self._kernel, proc)
@@ -292,6 +293,7 @@ class Requests:
             think=think,
             limits=limits,
             tainted=tainted,
+            archives=archives,
         )
         return await self.patiently(wanted)
 

@@ -15,7 +15,6 @@ import msgspec
 from kernel import checkpoint, core, removal
 from kernel.errors import Busy
 from kernel.event import AnyEvent, ClockSet, Message, Messaged, Run, TimerFired
-from kernel.machine import documents
 from kernel.machine.accessed import Accessed
 from kernel.machine.answers import Answers
 from kernel.machine.clock import Clock, Sources
@@ -101,7 +100,7 @@ class VirtualMachine:
         """Step an event now, commit, perform. Raises BadInput if the kernel refuses it."""
         number = self._numbers[event.source] = self._numbers.get(event.source, 0) + 1
         _, ahead = self.clock.read()
-        event = documents.cited(self.clock.stamped(msgspec.structs.replace(event, at=0), ahead, number), self.disk)
+        event = self.pages.theirs.cited(self.clock.stamped(msgspec.structs.replace(event, at=0), ahead, number))
         event = self.accessed.marked(event)
         step = core.step(self.kernel, event)
         self.latency.observe(event, self.kernel.at, step.notes)

@@ -94,6 +94,15 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
         return self.gist or self.text
 
 
+def lent(page: Page) -> Page:
+    """A page of an archive as another process has it: a file's stays one, what its owner wrote is a peer's to others.
+
+    It can pose neither as the kernel's nor as a note or a word of the reader's.
+    """
+    theirs = page.origin if page.origin in (Origin.FILE, Origin.IMPORT, Origin.TOOL) else Origin.PEER
+    return msgspec.structs.replace(page, origin=theirs, role=Role.USER)
+
+
 def gone(page: Page) -> tuple[int, int] | None:
     """Of a page that says so: which process was removed, and how many pages went with it. None: it is another page.
 

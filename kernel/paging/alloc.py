@@ -119,7 +119,7 @@ def check(kernel: Kernel) -> None:
     made = [page.id for page, _ in kernel.draft.made]
     last = kernel.counters.page
     assert made == list(range(last - len(made) + 1, last + 1)), "numbered in order, none left out"
-    owner: dict[int, int] = {}
+    owned: set[int] = set()
     for proc in kernel.procs.values():
         resident, early = proc.space.resident(), proc.undelivered()
         assert not resident & early, "seen before its delivery"
@@ -129,7 +129,7 @@ def check(kernel: Kernel) -> None:
             | ({proc.space.data.page} if proc.space.data is not None else set())
         )
         assert len(own) <= proc.seq, "it has more pages than were made for it"
-        for page in own:
-            assert 0 < page <= last
-            assert owner.setdefault(page, proc.pid) == proc.pid, f"page {page} is of two processes"
+        assert not own or (min(own) > 0 and max(own) <= last)
+        assert owned.isdisjoint(own), f"of two processes: pages {owned & own}"
+        owned |= own
     assert sum(proc.seq for proc in kernel.procs.values()) <= last

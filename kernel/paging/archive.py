@@ -1,12 +1,16 @@
-"""Pages that are searched and never resident by themselves: what a process remembers, and files from outside."""
+"""Pages that are searched and never resident by themselves: what a process remembers, and files from outside.
+
+Who may may add to another's archive: the page is its owner's, counts for its limits, and is of origin peer.
+"""
 
 from __future__ import annotations
 
-from kernel import quota, records
+from kernel import guard, quota, records
+from kernel.errors import SyscallError
 from kernel.event import Filed
 from kernel.memory.page import Area, Kind, Origin, Role, Source
 from kernel.paging import alloc, transcript
-from kernel.process import Process
+from kernel.process import Process, State
 from kernel.state import Kernel
 
 
@@ -21,6 +25,26 @@ def archive(kernel: Kernel, proc: Process, text: str) -> int:
         entry = alloc.page(kernel, proc.pid, part, Kind.ARCHIVE, origin, role, area=Area.ARCHIVE)
         first = first or entry.page
     proc.space.evicted += 1  # there is now something that a demand fault could bring in
+    return first
+
+
+def add(kernel: Kernel, proc: Process, owner: Process, text: str) -> int:
+    """Store a page in another's archive, as a peer's word; returns its number. Raises SyscallError if it cannot be."""
+    if owner.state is State.ZOMBIE:
+        raise SyscallError(f"process {owner.name} is dead; nothing was stored")
+    try:
+        quota.need_page(kernel, owner)
+    except SyscallError as exc:
+        raise SyscallError(f"the archive of {owner.name} takes no more: {exc}") from exc
+    transcript.emitted(kernel, proc)
+    kernel.dirty(owner)
+    entries = [
+        alloc.page(kernel, owner.pid, part, Kind.ARCHIVE, Origin.PEER, Role.USER, area=Area.ARCHIVE)
+        for part in alloc.measured(kernel, kernel.model_of(owner.pid), text, alloc.unit_text(kernel))
+    ]
+    owner.space.evicted += 1
+    first = entries[0].page
+    guard.stored(kernel, proc, owner, first)
     return first
 
 

@@ -8,18 +8,21 @@ documents (faults.py).
 
 from __future__ import annotations
 
+import msgspec
+
 from kernel import tried, waiting
-from kernel.event import Open, Opened
+from kernel.event import Open, Opened, OpenOf
 from kernel.memory.page import Kind, Origin
 from kernel.paging import alloc, residency, transcript
 from kernel.process import Process
 from kernel.state import Kernel
 
 
-def open_(kernel: Kernel, proc: Process, path: str, at: str, cursor: int) -> None:
-    """Ask what a document has at a place; the turn goes on when it is there."""
+def open_(kernel: Kernel, proc: Process, path: str, at: str, cursor: int, whose: Process | None = None) -> None:
+    """Ask what a document, of another's perhaps, has at a place; the turn goes on when it is there."""
     transcript.emitted(kernel, proc)
-    waiting.block(kernel, proc, Open(pid=proc.pid, req=proc.req + 1, path=path, at=at, cursor=cursor))
+    wanted = Open(pid=proc.pid, req=proc.req + 1, path=path, at=at, cursor=cursor)
+    waiting.block(kernel, proc, wanted if whose is None else OpenOf(**msgspec.structs.asdict(wanted), whose=whose.pid))
 
 
 def opened(kernel: Kernel, event: Opened) -> Process | None:
@@ -50,8 +53,9 @@ def opened(kernel: Kernel, event: Opened) -> Process | None:
         if room < 0 and count:
             break
         count += 1
-    found, resident = residency.bring(kernel, proc, event.pages[:count], group)
-    given = [source for row, source in zip(event.pages, event.places, strict=True) if row[0] in found | resident]
+    rows = residency.lent(kernel, proc, event.pages[:count], event.lent[:count])
+    found, resident = residency.bring(kernel, proc, rows, group)
+    given = [source for row, source in zip(rows, event.places[:count], strict=True) if row[0] in found | resident]
     more = event.cursor + count if count < len(event.pages) else event.more
     text = kernel.iset.alert(
         "opened",

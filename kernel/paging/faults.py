@@ -7,16 +7,18 @@ Not here: the search itself (the index behind ports.py), reading by number (resi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from kernel import waiting
-from kernel.event import Cited, Find, Hit, Search, Searched, What
+from kernel import capabilities, waiting
+from kernel.errors import some
+from kernel.event import Cited, Find, Hit, Lent, Search, Searched, SearchOf, What
 from kernel.limits import CITED_TOKENS, FAULT_DEADLINE_S, HIT_TOKENS, NEAR_PART, RECALLED_MAX
 from kernel.memory import recall
 from kernel.memory.address_space import AddressSpace, Entry, Recalled
-from kernel.memory.page import Area, Kind, Role
-from kernel.paging import alloc, share, transcript
+from kernel.memory.page import Area, Kind, Origin, Role
+from kernel.paging import alloc, residency, share, transcript
 from kernel.process import Process
 from kernel.state import Kernel, small
 
@@ -25,6 +27,7 @@ def wanted(kernel: Kernel, proc: Process) -> bool:
     """Whether a user's message is a demand fault: pages could be brought in for it."""
     memory, space = kernel.settings.memory, proc.space
     held = space.evicted > 0 or (repeats(kernel, proc) and any(one.kind is Kind.MESSAGE for one in _earlier(space)))
+    held = held or any(one.space.evicted for one in capabilities.mapped(kernel, proc))
     return memory.fault and memory.recall > 0 and held
 
 
@@ -39,14 +42,17 @@ def _earlier(space: AddressSpace) -> list[Entry]:
 
 
 def demand(kernel: Kernel, proc: Process, asked: list[int]) -> Search:
-    """The search of a demand fault: what is on disk for the user's pages `asked`."""
+    """The search of a demand fault: what is on disk for the user's pages `asked`, in the archives that it has mapped,
+    too."""
     assert asked, "the query is what was asked"
     hidden = proc.space.resident() | proc.undelivered() | set(proc.superseded)
     learned, covering = share.learned(kernel), _covering(kernel)
     if learned or repeats(kernel, proc):  # what is in the queue is ranked, too
         hidden -= {entry.page for entry in (proc.space.queue if learned else _earlier(proc.space))}
     limit = (8 if learned else 4) * kernel.settings.memory.recall_pages if covering else RECALLED_MAX
-    return Search(
+    others = capabilities.mapped(kernel, proc)
+    hidden |= {page for one in others for page in one.superseded}
+    wanted = Search(
         pid=proc.pid,
         req=proc.req + 1,
         area=(Area.RECALL, Area.ARCHIVE),
@@ -59,6 +65,15 @@ def demand(kernel: Kernel, proc: Process, asked: list[int]) -> Search:
         apart=() if covering else (Role.ASSISTANT,),
         before=() if covering else tuple(entry.page for entry in proc.space.before()),
     )
+    return _of(wanted, others) if others else wanted
+
+
+def _of(what: Search, others: Iterable[Process]) -> SearchOf:
+    """A search that looks into the archives of others, too."""
+    fields: dict[str, Any] = {name: getattr(what, name) for name in Search.__struct_fields__}
+    if isinstance(what, Find):
+        fields |= {"documents": True, "path": what.path}
+    return SearchOf(**fields, whose=tuple(one.pid for one in others))
 
 
 def _fitting(kernel: Kernel, proc: Process, hits: tuple[Hit, ...], cited: Mapping[int, Cited]) -> tuple[Hit, ...]:
@@ -142,11 +157,14 @@ def _best_last(hits: Sequence[Hit], cited: Mapping[int, Cited]) -> list[Hit]:
     return [*others, *sorted(filed, key=lambda hit: (likely[parts[hit.page]], parts[hit.page], hit.page, hit.start))]
 
 
-def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit], cited: Mapping[int, Cited]) -> None:
+def _bring_in(kernel: Kernel, proc: Process, found: Searched) -> None:
     """Bring what was found into the recall area: what is worth its tokens, as far as there is room, the best first.
 
-    For a small model what is of documents is of one part of one, and stands last.
+    For a small model what is of documents is of one part of one, and stands last. Of others' archives it has copies.
     """
+    cited, owners = found.cited, found.owners
+    mapped = {one.pid for one in capabilities.mapped(kernel, proc)} if owners else set()  # a right may be gone by now
+    hits = [hit for hit in found.hits if hit.page not in owners or owners[hit.page] in mapped]
     memory, costs = kernel.settings.memory, kernel.costs(proc)
     room = kernel.budgets(proc).recall - costs.recall
     resident = proc.space.resident() | proc.undelivered()
@@ -158,7 +176,7 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit], cited: Mapping
     worthy = _worthy(kernel, proc, sized, resident)
     likely = max((hit.score for hit in worthy), default=0.0)
     sure = memory.gate != "best" or likely >= memory.sure
-    share.ranked(kernel, proc, worthy)
+    share.ranked(kernel, proc, [hit for hit in worthy if hit.page not in owners])
     focused = small(kernel, proc, memory.apart) and not _covering(kernel)
     if focused:
         worthy = _one_place(worthy, cited)
@@ -173,7 +191,7 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit], cited: Mapping
     proc.space.recall = [
         Recalled(
             hit.page,
-            sizes[hit],
+            size,
             Kind.MESSAGE,
             hit.role,
             start=hit.start,
@@ -183,37 +201,69 @@ def _bring_in(kernel: Kernel, proc: Process, hits: Iterable[Hit], cited: Mapping
             dated=hit.dated,
             follows=hit.follows or not sure,
         )
-        for hit in taken
+        for one in taken
+        for size in (sizes[one],)
+        for hit in (_copied(kernel, proc, one, cited[one.page]) if one.page in owners else one,)
     ]
     kernel.seen.pop(proc.pid, None)
     tokens = sum(sizes[hit] for hit in taken)
     assert tokens + costs.recall <= kernel.budgets(proc).recall
     proc.accounts.faults += len(taken)
     proc.accounts.recalled += tokens + costs.recall
-    kernel.note(What.FAULT, proc, pages=tuple(hit.page for hit in taken), tokens=tokens + costs.recall)
+    pages = tuple(entry.page for entry in proc.space.recall)
+    kernel.note(What.FAULT, proc, pages=pages, tokens=tokens + costs.recall, text=_whose(kernel, taken, owners))
+
+
+def _copied(kernel: Kernel, proc: Process, hit: Hit, whose: Cited) -> Hit:
+    """A passage of another's archive as a page of the process's own, which says whose it is, and is never searched."""
+    lent = Lent(hit.text, whose.origin, hit.at, whose.source)
+    return msgspec.structs.replace(hit, page=residency.copied(kernel, proc, lent), start=0, end=0)
+
+
+def _whose(kernel: Kernel, taken: Iterable[Hit], owners: Mapping[int, int]) -> str:
+    """Of whose archives some hits are, for the kernel's log; "": of the process's own."""
+    pids = dict.fromkeys(owners[hit.page] for hit in taken if hit.page in owners)
+    return f"of {some(kernel.procs[pid].name if pid in kernel.procs else 'nobody' for pid in pids)}" if pids else ""
 
 
 def search(
-    kernel: Kernel, proc: Process, query: str, areas: tuple[Area, ...], since: int, until: int, limit: int, cursor: int
+    kernel: Kernel,
+    proc: Process,
+    query: str,
+    areas: tuple[Area, ...],
+    since: int,
+    until: int,
+    limit: int,
+    cursor: int,
+    whose: Process | None = None,
 ) -> None:
-    """Search the process's pages; the turn goes on with the hits. What is in view needs no search.
+    """Search the process's pages, or the archive of `whose`; the turn goes on with the hits.
 
-    Pages that earlier results quote are left out, too, but not where a cursor counts them.
+    What is in view needs no search. Pages that earlier results quote are left out, too, but not where a cursor counts
+    them.
     """
-    wanted = _wanted(kernel, proc, query, limit, cursor)
-    waiting.block(kernel, proc, msgspec.structs.replace(wanted, area=areas, since=since, until=until))
+    wanted = _wanted(kernel, proc, query, limit, cursor, whose)
+    _ask(kernel, proc, msgspec.structs.replace(wanted, area=areas, since=since, until=until), whose)
 
 
-def find(kernel: Kernel, proc: Process, query: str, path: str, limit: int, cursor: int) -> None:
+def find(
+    kernel: Kernel, proc: Process, query: str, path: str, limit: int, cursor: int, whose: Process | None = None
+) -> None:
     """Search documents, or one of them, as `search` does."""
-    wanted = msgspec.structs.asdict(_wanted(kernel, proc, query, limit, cursor))
-    waiting.block(kernel, proc, Find(**wanted, path=path))
+    wanted = msgspec.structs.asdict(_wanted(kernel, proc, query, limit, cursor, whose))
+    _ask(kernel, proc, Find(**wanted, path=path), whose)
 
 
-def _wanted(kernel: Kernel, proc: Process, query: str, limit: int, cursor: int) -> Search:
+def _ask(kernel: Kernel, proc: Process, what: Search, whose: Process | None) -> None:
+    """Let a process wait for a search of its own pages, or of another's archive alone."""
+    waiting.block(kernel, proc, what if whose is None else msgspec.structs.replace(_of(what, (whose,)), area=()))
+
+
+def _wanted(kernel: Kernel, proc: Process, query: str, limit: int, cursor: int, whose: Process | None) -> Search:
     """The search that a process asks for, once what it emitted is a page."""
     transcript.emitted(kernel, proc)
     seen = proc.space.resident() | proc.undelivered() | (set() if cursor else proc.space.shown())
+    seen |= set((whose or proc).superseded)
     return Search(
         pid=proc.pid,
         req=proc.req + 1,
@@ -221,7 +271,7 @@ def _wanted(kernel: Kernel, proc: Process, query: str, limit: int, cursor: int) 
         query=query,
         limit=limit,
         cursor=cursor,
-        exclude=tuple(sorted(seen | set(proc.superseded))),
+        exclude=tuple(sorted(seen)),
         upto=kernel.counters.page,
         at=0 if _covering(kernel) else kernel.wall,
     )
@@ -233,7 +283,7 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
     if proc is None:
         return None
     if proc.demand:
-        _bring_in(kernel, proc, event.hits, event.cited)
+        _bring_in(kernel, proc, event)
         if event.late:
             proc.ranked = None  # it says nothing of what a search finds
             kernel.note(What.ERROR, proc, text="the fault's deadline passed; the process runs without")
@@ -245,8 +295,11 @@ def searched(kernel: Kernel, event: Searched) -> Process | None:
         shown = _fitting(kernel, proc, event.hits, event.cited)
         more = event.more or len(shown) < len(event.hits)
         lines = tuple(msgspec.structs.replace(hit, text=alloc.quoted(kernel, hit.text)) for hit in shown)
-        text = kernel.iset.alert("hits", proc.spec.calls, hits=lines, more=more, cited=event.cited)
-        transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group, tuple(hit.page for hit in shown))
+        whose = _whose(kernel, shown, event.owners)
+        text = kernel.iset.alert("hits", proc.spec.calls, hits=lines, more=more, cited=event.cited, archive=whose)
+        origin = Origin.PEER if whose else Origin.KERNEL
+        quotes = tuple(hit.page for hit in shown)
+        transcript.tell(kernel, proc, text, Kind.RESULT, proc.space.group, quotes, origin=origin)
     return proc
 
 

@@ -12,11 +12,12 @@ import msgspec
 
 from kernel import tried, waiting
 from kernel.errors import SyscallError, some
-from kernel.event import Load, Loaded, What
+from kernel.event import Lent, Load, Loaded, LoadOf, What
 from kernel.memory import pager
 from kernel.memory.address_space import Entry
+from kernel.memory.measure import Part
 from kernel.memory.page import UNRANKED, Kind, Role
-from kernel.paging import queue, transcript
+from kernel.paging import alloc, queue, transcript
 from kernel.process import Process
 from kernel.state import Kernel
 
@@ -69,10 +70,11 @@ def let_go(kernel: Kernel, proc: Process, pages: tuple[int, ...], known: set[int
     pager.pressure(space, kernel.budgets(proc), kernel.settings.memory.warn)
 
 
-def fault_in(kernel: Kernel, proc: Process, pages: tuple[int, ...]) -> None:
-    """Bring pages into the queue by number; the turn goes on when they are there."""
+def fault_in(kernel: Kernel, proc: Process, pages: tuple[int, ...], whose: Process | None = None) -> None:
+    """Bring pages, of another's archive copies, into the queue by number; the turn goes on when they are there."""
     transcript.emitted(kernel, proc)
-    waiting.block(kernel, proc, Load(pid=proc.pid, req=proc.req + 1, pages=pages))
+    wanted = Load(pid=proc.pid, req=proc.req + 1, pages=pages)
+    waiting.block(kernel, proc, wanted if whose is None else LoadOf(**msgspec.structs.asdict(wanted), whose=whose.pid))
 
 
 def loaded(kernel: Kernel, event: Loaded) -> Process | None:
@@ -81,7 +83,7 @@ def loaded(kernel: Kernel, event: Loaded) -> Process | None:
     if proc is None:
         return None
     group = proc.space.group
-    found, resident = bring(kernel, proc, event.pages, group)
+    found, resident = bring(kernel, proc, lent(kernel, proc, event.pages, event.lent), group)
     text = kernel.iset.alert(
         "loaded", proc.spec.calls, found=tuple(sorted(found)), resident=tuple(sorted(found & resident))
     )
@@ -100,6 +102,19 @@ def check_brought(kernel: Kernel, proc: Process, page: int, rows: Sequence[Row])
         raise SyscallError(f"page {page} has {size} tokens; {limit} can be shown at once")
     if page in proc.undelivered():
         raise SyscallError(f"page {page} is of a message that is yet to be delivered")
+
+
+def lent(kernel: Kernel, proc: Process, pages: tuple[Row, ...], texts: tuple[Lent, ...]) -> list[Row]:
+    """Pages that are to be in view; of another's archive, which have their texts with them, copies of them."""
+    return (
+        [(copied(kernel, proc, text), *row[1:]) for row, text in zip(pages, texts, strict=True)] if texts else [*pages]
+    )
+
+
+def copied(kernel: Kernel, proc: Process, what: Lent) -> int:
+    """A text of another's archive as a page of the process's own: it says whose it is, and no search finds it."""
+    part, kind = Part(what.text, ()), Kind.RESULT  # measured by the machine, as a page that is imported
+    return alloc.page(kernel, proc.pid, part, kind, what.origin, Role.USER, at=what.at, source=what.source).page
 
 
 def bring(kernel: Kernel, proc: Process, pages: Iterable[Row], group: int) -> tuple[set[int], set[int]]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import manner, tools
+from kernel import capabilities, manner, tools
 from kernel.errors import BadInput, SyscallError, some
 from kernel.limits import BLOCKS_MAX
 from kernel.memory.page import Kind, Origin, Role
@@ -47,10 +47,15 @@ def text_of(kernel: Kernel, model: str, calls: tuple[str, ...], system: str, lis
 
 
 def text(kernel: Kernel, proc: Process) -> None:
-    """Give a process its text segment, shared with all that have the same; of its tools it names as many as fit."""
+    """Give a process its text segment, shared with all that have the same; of its tools it names as many as fit.
+
+    So with the archives of others, which it names in a line each, if they fit.
+    """
     model, having = kernel.model_of(proc.pid), tools.held(kernel, proc)
-    for most in TOOLS_SHOWN if having else (0,):
-        listed = kernel.iset.listed(having, most, manner.writes(kernel, proc)) if most else ""
+    others = kernel.iset.sharing(proc.spec.calls, capabilities.archives(proc))
+    for most in TOOLS_SHOWN if having or others else (0,):
+        used = kernel.iset.listed(having, most, manner.writes(kernel, proc)) if having and most else ""
+        listed = "\n\n".join(part for part in (others if most else "", used) if part)
         said = text_of(kernel, model, proc.spec.calls, proc.spec.system, listed)
         name = _name(kernel, proc, said)
         if proc.space.text_key == name:

@@ -49,6 +49,7 @@ SETTABLE: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {  # by name: the
     "abort": ("abort", _flag),
     "sample": ("sampling", lambda text: read(text) or Sampling()),
     "think": ("think", think_of),
+    "archives": ("archives", lambda text: tuple(part for part in text.split(",") if part)),
 }
 LIMIT: Final = "limit."
 TAINTED: Final = "tainted."
@@ -78,7 +79,7 @@ def _judged(policy: Mapping[str, Verdict], call: str, text: str) -> dict[str, Ve
     "changes",
     metavar="[KEY=VALUE]...",
     nargs=-1,
-    help="system, mask, nice, abort, sample, think, limit.NAME, tainted.CALL; none: show them.",
+    help="system, mask, nice, abort, sample, think, archives, limit.NAME, tainted.CALL; none: show them.",
 )
 @dir_option
 @json_option
@@ -94,6 +95,7 @@ def set_(proc: str, changes: tuple[str, ...], directory: Path | None, as_json: b
     before it answers, if its model can (auto, off, on, or up to so many tokens). Instructions and mask stand first in
     the prompt, which is evaluated anew. limit.day_tokens=5000 and its like bound what it may use; tainted.remember=ask
     says what becomes of a call while text that is not yours is in view: allow, ask, deny (* is every call).
+    archives=NAME,... has it recall from the archives of processes that it may search, too, as from its own.
     """
     path = socket_of(directory)
     if changes:

@@ -119,6 +119,7 @@ class ProcessSpec(_Strict, frozen=True, kw_only=True):
     rights: tuple[str, ...] = ()
     limits: Limits = Limits()
     tainted: Policy = {}
+    archives: tuple[str, ...] = ()
 
     def spec(self, name: str) -> Spec:
         """What the kernel makes of it; without a mask the stage says what it may emit."""
@@ -130,6 +131,7 @@ class ProcessSpec(_Strict, frozen=True, kw_only=True):
             abort=self.abort,
             limits=self.limits,
             tainted=self.tainted,
+            archives=self.archives,
         )
 
 

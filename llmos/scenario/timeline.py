@@ -92,7 +92,7 @@ class Timeline:
             if name := made(note):
                 self.names.setdefault(note.pid, name)
             if note.what in (What.EVICT, What.FAULT) and note.pages:
-                text = f"{len(note.pages)} pages, {note.tokens} tokens"
+                text = f"{len(note.pages)} pages{' ' if text else ''}{text}, {note.tokens} tokens"
             elif note.what is What.DELIVERED and note.pages:
                 text = self._text(note.pages[0])
             self.happened(note.what, note.pid, note.line, text)

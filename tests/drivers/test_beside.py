@@ -16,7 +16,7 @@ from drivers.disk.lmdb import LmdbDisk, LmdbReader
 from drivers.index import beside
 from drivers.index.beside import IndexBeside
 from kernel.errors import BadInput, DeviceError
-from kernel.event import Hit, Search, Searched
+from kernel.event import Hit, Search, Searched, SearchOf
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Record
 from llmos import models
@@ -109,6 +109,18 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield made
     made.index.close()
     made.disk.close()
+
+
+def test_it_is_asked_for_archives_of_others_and_for_documents_too(bench: Bench) -> None:
+    bench.tell("The boat lies in the harbour.")
+    page = Page(2, 7, 1, Kind.ARCHIVE, Origin.PROCESS, Role.SYSTEM, Area.ARCHIVE, 2, "The boat in the harbour is red.")
+    bench.disk.commit([Record("page", (2).to_bytes(8, "big"), msgspec.msgpack.encode(page))])
+    bench.index.feed(2)
+    for req, area, whose, found in ((1, (Area.RECALL,), (7,), {1, 2}), (2, (), (7,), {2}), (3, (), (8,), set())):
+        bench.index.search(SearchOf(pid=1, req=req, area=area, query="boat in the harbour", upto=2, whose=whose))
+        assert {hit.page for hit in bench.answer(req).hits} == found
+    bench.index.search(SearchOf(pid=1, req=4, area=(), query="boat", upto=2, whose=(7,), documents=True))
+    assert not bench.answer(4).hits, "no document says it"
 
 
 def test_what_is_committed_is_found_with_the_sizes_of_this_process(bench: Bench) -> None:

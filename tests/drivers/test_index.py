@@ -23,7 +23,7 @@ from drivers.index import fts, hnsw, ranking
 from drivers.index import fused as module
 from drivers.index.fts import PART_BITS
 from drivers.index.fused import FusedIndex
-from kernel.event import Hit, Search, Searched
+from kernel.event import Hit, Search, Searched, SearchOf
 from kernel.limits import NS
 from kernel.memory.page import Area, Kind, Origin, Page, Role
 from kernel.ports import Disk, Record
@@ -90,7 +90,7 @@ class Bench:
     def ask(self, query: str = "", **kwargs: object) -> Searched:
         self.req += 1
         options = {"pid": 1, "area": BOTH, "upto": self.page, "query": query} | kwargs
-        self.index.search(Search(req=self.req, **options))
+        self.index.search((SearchOf if "whose" in options else Search)(req=self.req, **options))
         with self.arrived:
             assert self.arrived.wait_for(lambda: self.req in self.posted, timeout=60)
         return self.posted[self.req]
@@ -147,6 +147,30 @@ def test_meaning_alone_finds_a_page_fed_after_the_first_search(bench):
     bench.found("anything")
     (page,) = bench.tell("The physician resides by a fjord.")
     assert page in bench.found("Where does our doctor live?")
+
+
+def test_archives_of_others_are_searched_as_one_and_nothing_else_of_theirs_is(bench):
+    for pid in (1, 2, 3):
+        bench.tell(*chatter(20, pid), pid=pid)
+        bench.tell("the bakery in the harbour opens at six", pid=pid)  # said, and not in the archive
+    bakery = {
+        pid: bench.tell(f"the bakery in the harbour of town {pid} opens at six", pid=pid, area=Area.ARCHIVE)[0]
+        for pid in (1, 2, 3)
+    }
+    theirs = bench.found("When does the bakery in the harbour open?", area=(), whose=(2, 3))
+    assert set(theirs[:2]) == {bakery[2], bakery[3]}
+    assert bench.found("When does the bakery in the harbour open?", area=(), whose=(3,)) == [bakery[3]]
+    answer = bench.ask("When does the bakery in the harbour open?", whose=(2,), limit=1)
+    assert answer.more
+    mine = bench.ask("When does the bakery in the harbour open?").hits
+    other = bench.ask("When does the bakery in the harbour open?", pid=2, area=(Area.ARCHIVE,)).hits
+    assert answer.hits[0].score == max(hit.score for hit in (*mine, *other)), "as likely as by itself"
+    rest = bench.found("When does the bakery in the harbour open?", whose=(2,), cursor=1, limit=50)
+    assert {bakery[1], bakery[2]} <= {answer.hits[0].page, *rest}
+    asked = bench.tell("When does the bakery in the harbour open?")
+    fault = bench.ask(pages=tuple(asked), whose=(2,))
+    assert bakery[2] in [hit.page for hit in fault.hits], "a demand fault too"
+    assert bench.found("bakery", area=(), whose=(9,)) == [], "of who is no more"
 
 
 def test_no_hit_is_ever_another_processes(bench):

@@ -268,10 +268,24 @@ def test_rights_are_given_taken_and_shown(daemon: Path) -> None:
     assert [one["right"] for one in found["grants"]] == ["send:*", "kill:crew/*"]
     assert "right\tsend:* from outside" in done(daemon, "caps", "clerk", "--revoke", "kill:crew/*")
     assert "holds nothing of wait:x" in refused(daemon, "caps", "clerk", "--revoke", "wait:x")
-    assert "verbs are send, wait, kill, read, write, tool" in refused(daemon, "caps", "clerk", "--grant", "eat:cake")
+    assert "verbs are send, wait, kill, read, write, tool, search, remember" in refused(
+        daemon, "caps", "clerk", "--grant", "eat:cake"
+    )
     assert "asks for nothing" in refused(daemon, "allow", "clerk")
     assert json.loads(done(daemon, "audit", "clerk", "--json")) == {"calls": []}
     assert json.loads(done(daemon, "graph", "--json")) == {"edges": []}
+
+
+def test_archives_are_mapped_that_may_be_searched_and_no_others(daemon: Path) -> None:
+    done(daemon, "spawn", "reader", "--mask", "default")
+    said = refused(daemon, "set", "reader", "archives=ledger,press")
+    assert "may not search the archive of 'ledger'; `llmos caps reader --grant search:ledger` lets it" in said
+    assert "right\tsearch:* from outside" in done(daemon, "caps", "reader", "--grant", "search:*")
+    done(daemon, "set", "reader", "archives=ledger,press")
+    assert made(daemon, "reader")["archives"] == ["ledger", "press"]
+    assert "archives=ledger,press\n" in done(daemon, "set", "reader")
+    done(daemon, "set", "reader", "archives=")
+    assert made(daemon, "reader")["archives"] == []
 
 
 def test_the_commands_of_the_page_on_rights_run_as_they_stand(daemon: Path) -> None:

@@ -1,7 +1,8 @@
-"""Every example of a `--help`, and the commands of the README, run as they stand, by a shell, in a home of their own.
+"""Every example of a `--help`, and the commands of the README, run as they stand, by a shell, in a home.
 
 An example finds what its words suppose: a machine in the default directory and one in ~/agents, on the scripted CPU,
-with the processes that are named; files of the names that are read. What asks a machine has its kernels running.
+with the processes that are named; files of the names that are read. What asks a machine finds its kernel running:
+those that leave the others what they need share a home, in which both run; every other example has a home of its own.
 Those with a model are marked gguf, those of measurements slow; what takes minutes is parsed and not run (SKIPPED).
 """
 
@@ -58,6 +59,8 @@ ASKS: Final = {
     *("pmap", "cat", "why", "facts", "put", "mem restore", "stop"),
 }
 """Commands for which kernels run."""
+ENDS: Final = {"rename", "kill", "rm", "stop"}
+"""Those of them that take something away which others ask for."""
 BY_MODEL: Final = {
     "ask",
     "demo",
@@ -164,10 +167,6 @@ class Home:
         paths = os.pathsep.join([str(path / "bin"), os.environ["PATH"]])
         self.environment = kept | {"HOME": str(path), "PATH": paths, "PYTHONPATH": str(ROOT), "EDITOR": "true"}
 
-    @property
-    def default(self) -> Path:
-        return self.path / ".local" / "share" / "llmos"
-
     def start(self, line: str) -> subprocess.Popen[bytes]:
         """A line in a shell of its own session; what it says is in `said`."""
         out = (self.path / f"out-{len(self._running)}").open("wb")
@@ -217,10 +216,6 @@ class Home:
         os.symlink(models.find(MODEL).resolve(), folder / f"{MODEL}.gguf")
 
     def close(self) -> None:
-        for directory in (self.default, self.path / "agents", self.path / "copy"):
-            if (directory / "kernel.sock").exists():
-                stop = self.start(f"llmos stop --dir {shlex.quote(str(directory))}")
-                eventually(lambda stop=stop: self._ended(stop))
         for process in self._running:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -300,6 +295,24 @@ def home(tmp_path: Path) -> Iterator[Home]:
     found.close()
 
 
+def furnished(path: Path, template: Path) -> Home:
+    """A home like the template."""
+    shutil.copytree(template, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("bin", "out-*"))
+    return Home(path)
+
+
+@pytest.fixture(scope="module")
+def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home in which both kernels run, for all examples that leave it so."""
+    found = furnished(tmp_path_factory.mktemp("shared") / "home", template)
+    try:
+        for directory in ("~/.local/share/llmos", "~/agents"):
+            found.boot(f"exec llmos boot --cpu scripted --dir {directory}")
+        yield found
+    finally:
+        found.close()
+
+
 def test_every_help_shows_two_examples_of_its_own() -> None:
     for name, command in COMMANDS.items():
         examples = examples_of(command)
@@ -321,9 +334,14 @@ def test_every_example_is_understood(example: str) -> None:
 
 
 @pytest.mark.parametrize("example", [pytest.param(one, marks=marks(one)) for one in EXAMPLES])
-def test_every_example_runs(example: str, template: Path, home: Home, tmp_path: Path) -> None:
-    shutil.copytree(template, home.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("bin", "out-*"))
+def test_every_example_runs(example: str, template: Path, request: pytest.FixtureRequest) -> None:
     command = command_of(example)
+    asks = command in ASKS and "--cpu" not in example
+    if asks and command not in ENDS:
+        home: Home = request.getfixturevalue("shared")
+    else:
+        home = request.getfixturevalue("home")
+        furnished(home.path, template)
     if any(mark.name == "gguf" for mark in marks(example)):
         home.take_model()
     if command == "pull" and MODEL not in example:
@@ -333,16 +351,18 @@ def test_every_example_runs(example: str, template: Path, home: Home, tmp_path: 
         shutil.rmtree(home.path / "agents")
     if command in MAKES:
         (home.work / words_of(example)[MAKES[command]]).unlink(missing_ok=True)
-    if command in ASKS and "--cpu" not in example:
-        for directory in (home.default, home.path / "agents"):
-            home.boot(f"exec llmos boot --cpu scripted --dir {shlex.quote(str(directory))}")
+    if asks and command in ENDS:
+        home.boot(f"exec llmos boot --cpu scripted {'--dir ~/agents' if '~/agents' in example else ''}")
     if command == "boot":
         daemon = home.boot(f"exec {example}")
         home.run(f"llmos stop {'--dir ~/agents' if '~/agents' in example else ''}")
         assert daemon.wait(PATIENCE_S) == 0
     elif "--follow" in example:
         following = home.start(f"exec {example}")
-        eventually(lambda: ("boot" if command == "dmesg" else "send_message") in home.said(following))
+        eventually(lambda: home.said(following))
+        before = len(home.said(following))
+        home.run("llmos send main 'The tide is out.' --wait")
+        eventually(lambda: ("interrupt" if command == "dmesg" else "send_message") in home.said(following)[before:])
         following.send_signal(signal.SIGINT)
         assert following.wait(PATIENCE_S) == 130
     else:

@@ -18,7 +18,10 @@ from tests.fakes import PowerCut, Rig, op
 from tests.unit.test_shared import ALL
 
 NAMES = ("a", "b", "c")
-RIGHTS = ("read:*", "write:root/*", "send:*", "send:root*", "send:other", "kill:root/*", "wait:other")
+RIGHTS = (
+    *("read:*", "write:root/*", "send:*", "send:root*", "send:other", "kill:root/*", "wait:other"),
+    *("search:*", "search:root", "search:other", "remember:root*", "remember:other"),
+)
 patterns = st.sampled_from(
     ["*", "send*", "send", "send:*", "send:a", "send:a*", "send:ab", "send:ab*", "remember", "rem*", "tool:x/*"]
 )
@@ -79,7 +82,10 @@ class World:
             case 8:
                 return op(rng.choice(["grant", "revoke"]), child=rng.choice(NAMES), right=rng.choice(RIGHTS))
             case 9:
-                return op("remember", text="a larch")
+                whose = rng.choice(["", "root", "other", "parent", "a"])
+                if rng.random() < 0.5:
+                    return op("remember", text="a larch", whose=whose)
+                return op(rng.choice(["search", "find"]), query="larch", whose=whose)
             case 10:
                 return op("set_timer", seconds=5, text="tea")
             case 11 | 12:
@@ -114,6 +120,7 @@ class World:
 def beyond(parent: Process, child: Process) -> list[str]:
     """What a child may that its parent may not."""
     found = [call for call in child.spec.calls if call not in parent.spec.calls]
+    found += [name for name in child.spec.archives if name not in parent.spec.archives]
     for grant in child.grants:
         if grant.by == parent.pid and grant.of and not any(one.id == grant.of for one in parent.grants):
             found.append(f"{grant.right}, of a grant that is gone")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.paging import field, formats, record, repository, simulator, store, trace, workloads
+from bench.paging import bounds, field, formats, record, repository, simulator, store, trace, workloads
 from bench.paging.attribution import Attribution
 from bench.paging.simulator import Options
 from bench.paging.trace import Part, Ref, Turn
@@ -115,7 +115,7 @@ def test_conversations_with_search(capsys):
 
 
 def test_the_keys_and_what_they_count(capsys):
-    status, out, err = told(capsys, "--workload", "synthetic/phase", "--policy", "lru", "--budget", "2048", "--json")
+    status, out, err = told(capsys, "--workload", "synthetic/sized", "--policy", "lru", "--budget", "2048", "--json")
     assert (status, err) == (0, "")
     found = json.loads(out)
     keys = "faults references hit token_hit question_complete opt_hit regret_pp cost_ratio prefill_amplification"
@@ -124,6 +124,14 @@ def test_the_keys_and_what_they_count(capsys):
     assert found["hit"] == pytest.approx(1 - found["faults"] / 6_000, abs=1e-5)
     assert found["regret_pp"] == pytest.approx(100 * (found["opt_hit"] - found["hit"]), abs=1e-2)
     assert found["cost_ratio"] >= 1
+
+
+def test_an_optimum_that_takes_too_long_is_a_bound_from_below():
+    (part,) = workloads.load("synthetic/phase", None, 1, 2_048).parts
+    for bound, policy in ((bounds.faults, lambda counts: counts.faults), (bounds.cost, lambda counts: counts.cost)):
+        found = bound(part, 2_048, 0.3)
+        assert found.how in ("dual", "relaxed")
+        assert 0 < found.value <= policy(run(part, "lru", 2_048))
 
 
 def test_own_traces_need_no_data(capsys):

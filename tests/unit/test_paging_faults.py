@@ -255,14 +255,17 @@ def test_a_result_shows_as_many_hits_as_a_third_of_the_queue_holds_and_says_that
     while rig.proc(pid).wait is None:
         rig.pump(1)
     rig.inbox.clear()
-    hits = tuple(Hit(100 + n, n, Role.USER, 0, 60, 1.0, 1.0, f"amber {n} " + "stone " * 28) for n in range(20))
+    parts = tuple(part for n in range(20) for part in rig.cpus(f"amber {n}", 100, ""))
+    rig.do(Filed(source="user", pid=pid, parts=parts))
+    first = rig.kernel.counters.page - 19
+    hits = tuple(Hit(first + n, n, Role.USER, 0, 60, 1.0, 1.0, f"amber {n} " + "stone " * 28) for n in range(20))
     rig.do(Searched(pid=pid, req=rig.proc(pid).req, hits=hits))
     results = [entry for entry in rig.proc(pid).space.queue if entry.kind is Kind.RESULT]
     shown = {entry.shows for entry in results}
     assert len(shown) == 1
     (pages,) = shown
     assert 1 <= len(pages) < 20
-    assert pages == tuple(range(100, 100 + len(pages)))
+    assert pages == tuple(range(first, first + len(pages)))
     frames = rig.kernel.costs(rig.proc(pid)).role[Role.SYSTEM] * len(results)
     assert sum(entry.tokens for entry in results) <= rig.kernel.budgets(rig.proc(pid)).queue // 3 + frames
     text = "".join(rig.page(entry.page).text for entry in results)
