@@ -43,7 +43,9 @@ SLOTS: Final = 8
 STREAMS: Final = 0.02  # of the messages, those that are chat completions over HTTP as streams
 DRAIN_S: Final = 30.0  # for what is still under way when the last message was sent
 FILES: Final = 4_096
-CONNECTIONS: Final = 32  # of senders, by each door
+CONNECTIONS: Final = 32  # of senders, by the socket
+POOL: Final = 256  # of senders, by HTTP: each takes one request at a time, and none may wait for a connection
+PATIENCE_S: Final = 60.0  # for an answer; for a connection as long as it takes, which is in the times
 MIB: Final = 1 << 20
 
 
@@ -119,9 +121,10 @@ async def _load(
 ) -> _Load:
     load = _Load(said={f"p{number}": 0 for number in range(processes)})
     bearer = {"authorization": f"Bearer {key}"}
-    limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    limits = httpx2.Limits(max_connections=POOL, max_keepalive_connections=POOL)
+    timeout = httpx2.Timeout(PATIENCE_S, pool=None)
     async with (
-        httpx2.AsyncClient(base_url=url, headers=bearer, trust_env=False, timeout=60, limits=limits) as http,
+        httpx2.AsyncClient(base_url=url, headers=bearer, trust_env=False, timeout=timeout, limits=limits) as http,
         AsyncExitStack() as stack,
     ):
         plain = [await stack.enter_async_context(connect(folder / "kernel.sock")) for _ in range(CONNECTIONS)]

@@ -704,9 +704,14 @@ class Message(msgspec.Struct, frozen=True):
     at: int
     text: str
     answers: tuple[str, ...] = ()  # mids of the messages it replies to
-    instr: int = 0
+    instr: int = 0  # number of the instruction that said it; 0: none did, the kernel asks for consent
     truncated: bool = False
     ends: bool = True  # False: more is to come in this turn
+
+    @property
+    def asks(self) -> bool:
+        """Whether the kernel asks for consent by it; no text of a process's does."""
+        return not self.instr and not self.ends
 
 
 class Deliver(Effect, frozen=True):

@@ -82,7 +82,7 @@ def _ask(kernel: Kernel, proc: Process, name: str, text: str, by: tuple[str, ...
     transcript.emitted(kernel, proc)
     waiting.block(kernel, proc, Consent(proc.pid, proc.req + 1, text, name, low))
     asked = kernel.iset.alert("asks", proc.spec.calls, name=proc.name, call=kernel.draft.call)
-    outbox.tell(kernel, proc, asked, ends=False)
+    outbox.tell(kernel, proc, asked, asks=True)
 
 
 def consented(kernel: Kernel, event: Consented) -> Process:

@@ -25,23 +25,25 @@ def say(kernel: Kernel, proc: Process, text: str, *, more: bool, truncated: bool
     if proc.said - proc.acked >= OUTBOX_MAX:
         raise SyscallError(f"outbox full: {OUTBOX_MAX} messages wait for their reader")
     page = transcript.emitted(kernel, proc, Kind.MESSAGE, Area.RECALL, text)
-    _put(kernel, proc, text, page, ends=not more, truncated=truncated)
+    _put(kernel, proc, text, page, proc.instr, ends=not more, truncated=truncated)
 
 
-def tell(kernel: Kernel, proc: Process, text: str, *, ends: bool = True) -> None:
-    """Tell whoever listens what the kernel says of a turn (that `ends`), if there is room; the process is not told.
+def tell(kernel: Kernel, proc: Process, text: str, *, asks: bool = False) -> None:
+    """Tell whoever listens that a turn is over, or that its process `asks`, if there is room; the process is not told.
 
     What of it is longer than a page is left out.
     """
     if proc.said - proc.acked < OUTBOX_MAX:
         part, *_ = alloc.measured(kernel, kernel.model_of(proc.pid), text, alloc.unit_text(kernel))
         entry = alloc.page(kernel, proc.pid, part, Kind.ALERT, Origin.KERNEL, Role.SYSTEM)
-        _put(kernel, proc, part.text, entry.page, ends=ends)
+        _put(kernel, proc, part.text, entry.page, 0 if asks else proc.instr, ends=not asks)
 
 
-def _put(kernel: Kernel, proc: Process, text: str, page: int, *, ends: bool, truncated: bool = False) -> None:
+def _put(
+    kernel: Kernel, proc: Process, text: str, page: int, instr: int, *, ends: bool, truncated: bool = False
+) -> None:
     proc.said += 1
-    message = Message(proc.pid, proc.said, kernel.wall, text, proc.answers, proc.instr, truncated, ends)
+    message = Message(proc.pid, proc.said, kernel.wall, text, proc.answers, instr, truncated, ends)
     kernel.write("outbox", records.key(proc.pid, proc.said), records.encode(message))
     if page:
         kept = records.Said(page, message.at, message.answers, message.instr, message.truncated, message.ends)

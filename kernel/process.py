@@ -7,6 +7,7 @@ holds none in memory. Not here: how its memory is laid out (memory/), what moves
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -244,6 +245,17 @@ class Process(msgspec.Struct, array_like=True):
         if to is None:
             raise KernelPanic(f"process {self.pid}: {move} while {self.state}")
         self.state = to
+
+
+def asker(procs: Mapping[int, Process], proc: Process) -> Process | None:
+    """The process whose call waits for consent: this one, or one that it waits for, or one that that waits for."""
+    seen = [proc.pid]
+    for pid in seen:  # grows, by each process once
+        one = procs[pid]
+        if isinstance(one.wait, Consent):
+            return one
+        seen += [other for other in one.awaited if other in procs and other not in seen]
+    return None
 
 
 class Timer(msgspec.Struct, array_like=True):

@@ -25,8 +25,9 @@ from kernel.event import (
     Search,
     Searched,
     SearchOf,
+    What,
 )
-from kernel.process import Await, Consent, Move, Process, State
+from kernel.process import Await, Consent, Move, Process, State, asker
 from kernel.state import Kernel
 
 ANSWERS: Final[dict[type, type]] = {
@@ -61,6 +62,19 @@ def block(
     if apart(proc):
         kernel.lane_of(proc.pid).admission.leave(proc.pid)
     ask(kernel, proc)
+    if isinstance(what, Await):
+        _asked(kernel, proc)
+    elif isinstance(what, Consent):
+        for one in kernel.procs.values():
+            if isinstance(one.wait, Await) and asker(kernel.procs, one) is proc:
+                _asked(kernel, one)
+
+
+def _asked(kernel: Kernel, proc: Process) -> None:
+    """Note of a process that waits for others if it goes on only once somebody has decided about their call."""
+    found = asker(kernel.procs, proc)
+    if found is not None:
+        kernel.note(What.CALL, proc, text=f"asked: {found.name}, for which it waits")
 
 
 def apart(proc: Process) -> bool:

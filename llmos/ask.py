@@ -14,7 +14,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -25,6 +25,7 @@ from drivers.door import wire
 from drivers.door.lines import READ_BYTES, address
 from kernel.errors import BadInput, KernelError
 from kernel.event import Message, What
+from kernel.machine.held import Asking
 from kernel.machine.replies import Standing
 
 SOCKET: Final = "kernel.sock"  # its name in the data directory
@@ -232,10 +233,17 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 def converse(
-    path: Path, proc: str | int, text: str, mid: str, patience_s: float, within_s: float = math.inf
+    path: Path,
+    proc: str | int,
+    text: str,
+    mid: str,
+    patience_s: float,
+    within_s: float = math.inf,
+    tell: Callable[[Asking], None] = lambda asked: None,
 ) -> Answered:
     """Send a message and wait for what the process says in answer to it, until its turn ends or `within_s` are over.
 
+    `tell`: called with what it asks for meanwhile, each once; that is waited for, too.
     The reply is found whoever has acknowledged it. It is acknowledged here, unless older messages wait for another
     reader. A daemon that is lost is looked for again for up to `patience_s` at a time.
     """
@@ -243,16 +251,21 @@ def converse(
     deadline = time.monotonic() + within_s
     found = Answered(ok)
     lost_at: float | None = None
+    asked: Asking | None = None
     while True:  # until the turn has ended, the kernel is gone for good, or the time is over
         left_s = deadline - time.monotonic()
         try:
             with connect(path) as daemon:
                 lost_at = None
-                replied = daemon.ask(wire.Wait(id=0, mid=mid, within_s=min(WAIT_S, max(0.0, left_s))), wire.Replied)
+                wait_s, known = min(WAIT_S, max(0.0, left_s)), asked.req if asked is not None else 0
+                replied = daemon.ask(wire.Wait(id=0, mid=mid, within_s=wait_s, asked=known), wire.Replied)
                 found = _judged(ok, replied)
+                if replied.asks is not None and replied.asks != asked:
+                    asked = replied.asks
+                    tell(asked)
                 if found.missing is not Missing.TIMEOUT:
                     messages = found.messages
-                    if messages and messages[0].seq == replied.acked + 1:
+                    if messages and replied.reply.messages[0].seq == replied.acked + 1:
                         with suppress(Disconnected, Refused):  # it is said; who asks again finds it unread
                             daemon.ask(wire.Ack(id=0, pid=replied.pid, upto=messages[-1].seq), wire.Ok)
                     return found
@@ -270,7 +283,7 @@ def converse(
 
 def _judged(ok: wire.Ok, replied: wire.Replied) -> Answered:
     """What the kernel knows of a reply, as the sender is to be told; TIMEOUT where there may be more."""
-    reply, messages = replied.reply, replied.reply.messages
+    reply, messages = replied.reply, tuple(one for one in replied.reply.messages if not one.asks)
     match reply.standing:
         case Standing.ANSWERED:
             return Answered(ok, messages)

@@ -26,6 +26,7 @@ import msgspec
 from drivers.door import wire
 from kernel.errors import BadInput
 from kernel.event import Message
+from kernel.machine.held import Asking, question
 from kernel.machine.replies import Standing
 from kernel.spec import Spec
 from llmos.ask import RETRY_S, WAIT_S, Disconnected, Refused, new_mid
@@ -159,6 +160,14 @@ class Machine:
             time.sleep(wait_s)
 
 
+class Asks(Refused):
+    """There is no reply yet: somebody has to allow a call first, or refuse it; `mid` is the message that waits."""
+
+    def __init__(self, asked: Asking, mid: str) -> None:
+        super().__init__(question(asked), None)
+        self.asked, self.mid = asked, mid
+
+
 class Process:
     """A process of a machine's, by name."""
 
@@ -168,7 +177,8 @@ class Process:
     def send(self, text: str, mid: str = "") -> str:
         """Send a message and wait for all that is said in answer to it; "" where the turn ended without a word.
 
-        `mid`: of a message that was sent before, and whose reply is wanted. Raises Refused where the process died.
+        `mid`: of a message that was sent before, and whose reply is wanted. Raises Refused where the process died, and
+        Asks where its user is to decide something first: then `allow`, and send it again with that `mid`.
         """
         mid = mid or new_mid()
         self.machine.ask(wire.Send(id=0, proc=self.name, mid=mid, text=text), wire.Ok)
@@ -194,6 +204,8 @@ class Process:
                         raw = streamed.text if begun != attempt or streamed.offset == 0 else raw + streamed.text
                         attempt = begun
                         said = before + spoken(raw, encoding, only_speaks=only)
+                    case wire.Said(message=message) if mid in message.answers and message.asks:
+                        self._replied(mid)
                     case wire.Said(message=message) if mid in message.answers and not message.ends:
                         before, raw = f"{before}{message.text}\n\n", ""
                         said = before
@@ -205,6 +217,10 @@ class Process:
         said = "\n\n".join(message.text for message in self._replied(mid))
         if said.startswith(given) and said != given:
             yield said[len(given) :]
+
+    def allow(self, asked: Asking, *, yes: bool = True) -> None:
+        """Let the call be made that somebody asks about, or refuse it. Raises Refused if nobody does any more."""
+        self.machine.ask(wire.Allow(id=0, proc=asked.pid, req=asked.req, yes=yes), wire.Ok)
 
     def memory(self) -> wire.Mapped:
         """What the process has in view, page by page, with the beginnings of their texts."""
@@ -220,11 +236,13 @@ class Process:
 
     def _replied(self, mid: str) -> tuple[Message, ...]:
         while True:  # until there is a reply, or none can come
-            found = self.machine.ask(wire.Wait(id=0, mid=mid, within_s=WAIT_S), wire.Replied)
+            found = self.machine.ask(wire.Wait(id=0, mid=mid, within_s=WAIT_S, asked=0), wire.Replied)
+            if found.asks is not None:
+                raise Asks(found.asks, mid)
             if found.reply.standing is Standing.OPEN:
                 continue
-            said = found.reply.messages
-            if said and said[0].seq == found.acked + 1:
+            said = tuple(message for message in found.reply.messages if not message.asks)
+            if said and found.reply.messages[0].seq == found.acked + 1:
                 self.machine.ask(wire.Ack(id=0, pid=found.pid, upto=said[-1].seq), wire.Ok)
             if not said and found.reply.standing is Standing.DIED:
                 raise Refused(f"process {self.name} is dead ({found.reply.why})", None)

@@ -182,7 +182,7 @@ def ps(processes: Iterable[ProcessView], *, colour: bool = False, width: int = 0
             [
                 str(one.pid),
                 one.name,
-                Styled(one.state.value, STATES.get(one.state, "")),
+                Styled("asks", YELLOW) if one.asks == one.pid else Styled(one.state.value, STATES.get(one.state, "")),
                 str(counts.turns),
                 str(counts.syscalls),
                 f"{memory.used}/{memory.queue}",
@@ -318,14 +318,14 @@ def audit(found: Iterable[AuditView], *, colour: bool = False, width: int = 0) -
             str(one.n),
             _moment(one.at, "seconds"),
             Styled(one.verdict, GREEN if one.verdict in ("allowed", "granted") else YELLOW),
-            ",".join(map(str, one.low)),
+            " ".join((*one.origins, ",".join(map(str, one.low)))),
             one.call,
             "; ".join(filter(None, (one.why, *one.rights))),
         ]
         for one in found
     ]
-    names = ("N", "AT", "VERDICT", "PAGES", "CALL", "WHY")
-    return aligned(names, rows, left=names[1:], spare=("PAGES", "N"), colour=colour, width=width)
+    names = ("N", "AT", "VERDICT", "IN VIEW", "CALL", "WHY")
+    return aligned(names, rows, left=names[1:], spare=("IN VIEW", "N"), colour=colour, width=width)
 
 
 def graph(found: Iterable[Edge], *, colour: bool = False, width: int = 0) -> list[str]:

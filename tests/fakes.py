@@ -23,7 +23,7 @@ from kernel.machine.cpus import Cpus
 from kernel.machine.devices import Devices
 from kernel.machine.measures import booted, measure_anew, page_tokens_max, recorded, upgraded
 from kernel.machine.pages import Pages
-from kernel.memory.page import Page
+from kernel.memory.page import OWN, Kind, Origin, Page
 from kernel.ports import Device, Job
 from kernel.process import Process
 from kernel.settings import Settings, apply
@@ -38,6 +38,20 @@ ONLY_SPEAK = ("send_message",)
 def op(name: str, /, **fields: object) -> str:
     """An instruction as a program emits it."""
     return json.dumps({"op": name, **fields}, separators=(",", ":"))
+
+
+def obeys_page(job: Job) -> str:
+    """A program that is told `obey PAGE`: it reads the page, writes into core memory, and says what came of that."""
+    heard = [one.page for one in job.pages if one.page.origin is Origin.USER][-1]
+    since = [one.page for one in job.pages if one.page.id > heard.id]
+    match len([page for page in since if page.origin in OWN]):
+        case 0:
+            return op("read", pages=[int(heard.text.split()[1])])
+        case 1:
+            return op("core_append", block="human", text="The key is 555.")
+        case _:
+            said = max(since, key=lambda page: page.id)
+            return op("send_message", text=f"It says {said.text if said.kind is Kind.RESULT else 'ok'}")
 
 
 class PowerCut(Exception):

@@ -157,7 +157,7 @@ async def carry_out(machine: Machine, request: wire.AnyCommand, arriving: Arrivi
         case wire.Mem():
             return await _remembered(machine, request)
         case wire.Caps():
-            return wire.Held(id=number, rights=held.rights(kernel, request.proc))
+            return await _held(machine, request)
         case wire.Graph():
             return wire.Edges(id=number, edges=tuple(held.graph(kernel)))
         case wire.Audit():
@@ -235,13 +235,18 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
                 sent, found = await look_up(machine, mid)
                 if found.standing is not Standing.OPEN:
                     break
+                if _asks_anew(machine, sent.pid, request):
+                    break
                 async for item in published:
                     if isinstance(item, Message) and mid in item.answers:
                         break
                     if (
                         isinstance(item, Entry)
                         and any(note.pid == sent.pid for note in item.notes)
-                        and replies.sent(machine.kernel, machine.disk, mid).standing is not Standing.OPEN
+                        and (
+                            replies.sent(machine.kernel, machine.disk, mid).standing is not Standing.OPEN
+                            or _asks_anew(machine, sent.pid, request)
+                        )
                     ):
                         break
                 else:
@@ -250,7 +255,26 @@ async def _wait(machine: Machine, request: wire.Wait) -> wire.Replied:
                     break  # too slow a reader: ask again
         if patience.cancelled_caught:
             sent, found = await look_up(machine, mid)
-    return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked)
+    asks = held.asking(kernel, sent.pid) if found.standing is Standing.OPEN else None
+    return wire.Replied(id=request.id, pid=sent.pid, reply=found, acked=kernel.proc(sent.pid).acked, asks=asks)
+
+
+def _asks_anew(machine: Machine, pid: int, request: wire.Wait) -> bool:
+    """Whether who waits for a process's reply is to hear that consent is asked for."""
+    found = held.asking(machine.kernel, pid)
+    return found is not None and request.asked is not None and found.req != request.asked
+
+
+async def _held(machine: Machine, request: wire.Caps) -> wire.Held:
+    found = held.rights(machine.kernel, request.proc)
+    pages = found.asks.low if found.asks is not None else ()
+    read = await machine.readers(views.looked_up, machine.disk, pages)
+    return wire.Held(
+        id=request.id,
+        rights=found,
+        texts={number: page.searched[: views.HEAD_CHARS] for number, page in read.items()},
+        about={number: views.About(page.origin, page.at) for number, page in read.items()},
+    )
 
 
 def _mapped(machine: Machine, request: wire.Pmap) -> wire.Mapped:

@@ -22,7 +22,7 @@ from kernel.errors import BadInput, Busy, Exists, InUse, Stopped, Unknown
 from kernel.event import Keeping, Message
 from kernel.limits import DOCUMENT_PIECES_MAX, IMPORT_PART_BYTES_MAX, NUMBER_MAX, PATH_CHARS_MAX
 from kernel.machine.documents import DocumentView, Piece
-from kernel.machine.held import AUDIT_MAX, AuditView, Edge, Rights
+from kernel.machine.held import AUDIT_MAX, Asking, AuditView, Edge, Rights
 from kernel.machine.latency import Account
 from kernel.machine.replies import Reply
 from kernel.machine.views import (
@@ -308,10 +308,15 @@ class Outbox(Request, frozen=True, kw_only=True):
 
 
 class Wait(Request, frozen=True, kw_only=True):
-    """What a message was answered, whoever has acknowledged that; waited for as long as `within_s`. Answer: Replied."""
+    """What a message was answered, whoever has acknowledged that; waited for as long as `within_s`. Answer: Replied.
+
+    With `asked` not as long, where its process asks for consent: by another request than that of which `asked` is the
+    number (0: by any). Without it that is waited for, too.
+    """
 
     mid: Name
     within_s: Annotated[float, Meta(ge=0, le=WAIT_S_MAX)] = 0.0
+    asked: Number | None = None
 
 
 class Ack(Request, frozen=True, kw_only=True):
@@ -602,12 +607,16 @@ class Messages(Line, frozen=True, kw_only=True):
 
 
 class Replied(Line, frozen=True, kw_only=True):
-    """Answer to Wait. `reply.standing` is open where there may be more: ask again."""
+    """Answer to Wait. `reply.standing` is open where there may be more: ask again.
+
+    `asks`: what the process, or one that it waits for, is to be allowed before it goes on.
+    """
 
     id: int
     pid: int
     reply: Reply
     acked: int  # number of the process's last message that was acknowledged
+    asks: Asking | None = None
 
 
 class Pages(Line, frozen=True, kw_only=True):
@@ -641,10 +650,12 @@ class Memories(Line, frozen=True, kw_only=True):
 
 
 class Held(Line, frozen=True, kw_only=True):
-    """Answer to Caps."""
+    """Answer to Caps; of the pages under whose eyes it asks, whose they are and how they begin."""
 
     id: int
     rights: Rights
+    texts: dict[int, str] = {}
+    about: dict[int, About] = {}
 
 
 class Edges(Line, frozen=True, kw_only=True):

@@ -12,14 +12,18 @@ import msgspec
 from kernel import records
 from kernel.limits import DAY_NS
 from kernel.machine import views
-from kernel.process import ORPHAN, OUTSIDE, Await, Consent, Fate, Process
+from kernel.memory.page import Origin
+from kernel.process import ORPHAN, OUTSIDE, Await, Consent, Fate, Process, asker
 from kernel.rights import Grant, Limits, Verdict
+from kernel.text import one_line
 
 if TYPE_CHECKING:
     from kernel.ports import Reads
     from kernel.state import Kernel
 
 AUDIT_MAX: Final = 500  # calls of one reading of the audit
+PAGES_MAX: Final = 12  # that a question names
+CALL_CHARS_MAX: Final = 600  # of a call in it
 
 
 class GrantView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,8 +34,13 @@ class GrantView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """A call that waits for consent, by the number of its request, and the pages under whose eyes it was made."""
+    """A call that waits for consent: whose, by the number of its request, and under which pages' eyes it was made.
 
+    `call`: by what policies know it. `text`: as it was emitted.
+    """
+
+    pid: int
+    name: str
     req: int
     call: str
     text: str
@@ -49,6 +58,7 @@ class Rights(msgspec.Struct, frozen=True):
     limits: Limits
     used: Limits
     tainted: dict[str, Verdict]
+    audits: int  # calls that its audit has numbered
     asks: Asking | None = None
 
 
@@ -66,7 +76,10 @@ class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AuditView(msgspec.Struct, frozen=True):
-    """A call that the audit of a process keeps, by its number; `low`: pages that were in view and not the user's."""
+    """A call that the audit of a process keeps, by its number.
+
+    `low`: pages that were in view and not the user's; `origins`: whose they are.
+    """
 
     n: int
     at: int  # ns UTC
@@ -76,12 +89,12 @@ class AuditView(msgspec.Struct, frozen=True):
     why: str
     rights: tuple[str, ...]
     low: tuple[int, ...]
+    origins: tuple[Origin, ...]
 
 
 def rights(kernel: Kernel, proc: str | int) -> Rights:
     """What a process may do. Raises BadInput as views.find does."""
     found = kernel.procs[views.find(kernel, proc)]
-    what = found.wait
     return Rights(
         pid=found.pid,
         name=found.name,
@@ -100,8 +113,28 @@ def rights(kernel: Kernel, proc: str | int) -> Rights:
             tools=kernel.used.get(found.pid, 0),
         ),
         tainted=dict(found.spec.tainted),
-        asks=Asking(what.req, what.name, what.text, what.low) if isinstance(what, Consent) else None,
+        audits=found.audits,
+        asks=_asking(found),
     )
+
+
+def asking(kernel: Kernel, pid: int) -> Asking | None:
+    """What a process, or one that it waits for, is to be allowed; None if there is no such thing."""
+    found = asker(kernel.procs, kernel.procs[pid])
+    return None if found is None else _asking(found)
+
+
+def _asking(proc: Process) -> Asking | None:
+    what = proc.wait
+    return Asking(proc.pid, proc.name, what.req, what.name, what.text, what.low) if isinstance(what, Consent) else None
+
+
+def question(asked: Asking) -> str:
+    """What is asked, in a line of the kernel's."""
+    pages = ", ".join(map(str, asked.low[:PAGES_MAX])) + (" and more" if len(asked.low) > PAGES_MAX else "")
+    call = one_line(" ".join(asked.text.split()))
+    call = call if len(call) <= CALL_CHARS_MAX else f"{call[:CALL_CHARS_MAX]} ..."
+    return f"{one_line(asked.name)} asks whether it may do this: {call} (not the user's, and in view: pages {pages})"
 
 
 def _parent(kernel: Kernel, proc: Process) -> str:
@@ -143,4 +176,12 @@ def audit(disk: Reads, pid: int, audits: int, since: int, limit: int) -> list[Au
         for n, row in zip(numbers, rows, strict=True)
         if row is not None
     ]
-    return [AuditView(n, one.at, one.lsn, one.call, one.verdict, one.why, one.rights, one.low) for n, one in found]
+    pages = views.looked_up(disk, sorted({page for _, one in found for page in one.low}))
+
+    def origins(one: records.Audited) -> tuple[Origin, ...]:
+        return tuple(sorted({pages[page].origin for page in one.low if page in pages}))
+
+    return [
+        AuditView(n, one.at, one.lsn, one.call, one.verdict, one.why, one.rights, one.low, origins(one))
+        for n, one in found
+    ]

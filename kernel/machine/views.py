@@ -22,7 +22,7 @@ from kernel.event import AnyEvent, Message, Messaged, Note, Trapped
 from kernel.memory.address_space import Entry as PageEntry
 from kernel.memory.page import OWN, Kind, Origin, Page, Role
 from kernel.ports import Device, Reads, Server
-from kernel.process import Accounts, Process, State
+from kernel.process import Accounts, Process, State, asker
 from kernel.sampling import Sampling
 from kernel.spec import Spec, digest
 
@@ -145,6 +145,7 @@ class ProcessView(msgspec.Struct, frozen=True):
     timers: int
     encoding: str  # "json" or "prose": by which what it emits is calls
     sampling: Sampling | None = None  # how its words are drawn, as far as it was chosen
+    asks: int = 0  # the process whose call waits for consent: it, or one that it waits for; 0: none
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -252,6 +253,7 @@ def _view(kernel: Kernel, proc: Process) -> ProcessView:
         timers=len(proc.timers),
         encoding=manner.writes(kernel, proc),
         sampling=proc.spec.sampling,
+        asks=asks.pid if (asks := asker(kernel.procs, proc)) is not None else 0,
     )
 
 

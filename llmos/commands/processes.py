@@ -188,6 +188,8 @@ def send(
     """
     import msgspec
 
+    from kernel.machine.held import Asking, question
+
     text = typed() if text == "-" else text
     number, path = mid or ask.new_mid(), socket_of(directory)
     patience_s = PATIENCE_S if path.exists() else 0.0  # a kernel that was stopped takes its socket with it
@@ -198,7 +200,11 @@ def send(
         else:
             show(f"{'had' if ok.duplicate else 'has'} it: message {number}")
         return 0
-    found = ask.converse(path, proc, text, number, patience_s, math.inf if timeout is None else timeout)
+
+    def tell(asked: Asking) -> None:
+        said(f"{question(asked)}; llmos allow {asked.name} [--no]")
+
+    found = ask.converse(path, proc, text, number, patience_s, math.inf if timeout is None else timeout, tell)
     if as_json:
         ok = found.ok
         sent = {"mid": number, "pid": ok.pid, "lsn": ok.lsn, "duplicate": ok.duplicate}

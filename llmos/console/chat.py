@@ -11,7 +11,7 @@ When the daemon is gone it is started again. The chat stops the daemon when it e
 (`--keep` leaves it); one that ran before is left alone, and so is one started in the place of that. Ctrl-C stops the
 reply, and once more leaves, as /quit and the end of the input do; a chat of pipes is left at once.
 Not here: what of a reply stands on the screen (conversation.py), how it is drawn (screen.py), how it is typed
-(editor.py), what is shown on request (commands.py).
+(editor.py), what is shown on request (commands.py), what the kernel asks (question.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import trio
 
 from drivers.door import wire
 from kernel.errors import BadInput, KernelError
-from kernel.event import Message
+from kernel.event import Message, What
 from kernel.machine.replies import Standing
 from kernel.machine.views import ProcessView
 from kernel.memory.page import Origin
@@ -43,6 +43,7 @@ from llmos.client import SOCKET, Client, Disconnected, Refused, connect, leaf, n
 from llmos.commands.output import coloured, terminal
 from llmos.console import commands
 from llmos.console.conversation import Conversation, history
+from llmos.console.question import Question
 from llmos.console.screen import Plain, Screen
 
 HISTORY: Final = "chat.history"  # what was typed, in the machine's directory
@@ -82,7 +83,8 @@ class Chat:
         self._unsent: deque[tuple[str, str]] = deque()  # (mid, text) without an acknowledgement
         self._mine: set[str] = set()  # mids of all lines of this chat
         self._open: dict[str, None] = {}  # mids of those that were sent and have no reply yet
-        self._over = trio.Event()  # there are none
+        self._question = Question(self.talk)
+        self._over = trio.Event()  # there are none, or the user has a question to answer first
         self._last = ""  # what the user said last
         self._client: Client | None = None
         self._pressed = False  # Ctrl-C, since the last line
@@ -203,6 +205,8 @@ class Chat:
         elif serving.pages - serving.indexed > daemon.INDEX_BEHIND:
             self.talk.say(f"the index is being built, {serving.indexed} of {serving.pages} pages; searches wait for it")
         await self._look(client)
+        await self._question.look(client)
+        self._closed()
 
     async def _process(self, client: Client) -> ProcessView:
         """The process of this chat: as it is, made anew, or, when the chat begins, woken from the dead."""
@@ -243,6 +247,9 @@ class Chat:
                         self.talk.heard(heard.text)
                     for note in push.entry.notes:
                         self.talk.note(note)
+                    if any(note.what is What.CALL for note in push.entry.notes):
+                        await self._question.look(client)
+                        self._closed()
                     if turns(push):
                         await self._look(client)
                 case wire.Ended():
@@ -270,8 +277,10 @@ class Chat:
         for mid in mids:
             self._open.pop(mid, None)
         self.screen.working(self.talk.name, bool(self._open))
-        if not self._open:
+        if not self._open or self._question.asked is not None:  # a pipe goes on: it may have the answer
             self._over.set()
+        elif self._over.is_set():
+            self._over = trio.Event()
 
     async def _look(self, client: Client) -> None:
         """See which turns of lines that wait have ended, with a reply or without."""
@@ -341,6 +350,9 @@ class Chat:
                 self._say(last) if last else self.talk.say("you have said nothing yet")
             case "/continue":
                 self._say(GO_ON)
+            case "/allow" | "/deny":
+                await self._question.answer(client, yes=line.startswith("/allow"))
+                self._closed()
             case _:
                 await commands.told(client, self.talk, line)
 
@@ -370,8 +382,8 @@ class Chat:
         self._unsent.popleft()
         self.talk.sent(text)
         if mid not in self.talk.answered:
-            self._open[mid], self._over = None, trio.Event()
-            self.screen.working(self.talk.name, True)
+            self._open[mid] = None
+            self._closed()
         await self._look(client)
 
 

@@ -16,6 +16,8 @@ PICTURE_WIDTH: Final = 160  # of a picture in a file
 COMMANDS: Final = {
     "/retry": "send your last message again",
     "/continue": "have it go on where it stopped",
+    "/allow": "let it make the call that it asks about",
+    "/deny": "do not",
     "/core": "core memory",
     "/model": "which model it is, and its window",
     "/ps": "processes",

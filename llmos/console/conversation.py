@@ -77,9 +77,15 @@ class Conversation:
             self._half = text
 
     def message(self, message: Message) -> bool:
-        """Show a message whole, but not yet final; False if it was shown before. `final` is to follow."""
+        """Show a message whole, but not yet final; False if it was shown before. `final` is to follow.
+
+        What the kernel asks is not said by the process: whoever talks to it shows it in a line of the kernel's (`say`).
+        """
         if message.pid != self.pid or message.seq <= self.shown:
             return False
+        if message.asks:
+            self._strike()
+            return True
         text = printable(message.text)
         if self._half and not (message.instr == self._attempt[0] and text.startswith(self._half)):
             self._strike()
@@ -88,7 +94,8 @@ class Conversation:
 
     def final(self, message: Message) -> None:
         """The message is acknowledged: it is final on the screen."""
-        self.screen.end()
+        if not message.asks:
+            self.screen.end()
         self._half, self._raw = "", None
         self.shown = message.seq
         if message.ends:

@@ -17,6 +17,7 @@ from drivers.cpu.scripted import echo
 from drivers.disk.memory import MemoryDisk
 from drivers.door.http.given import Http, Live
 from drivers.door.http.openai import past
+from drivers.door.http.openai.consent import Questions
 from drivers.door.http.openai.making import Making
 from kernel.machine import views
 from kernel.machine.loop import Machine
@@ -238,7 +239,7 @@ async def test_a_crash_leaves_no_fork_of_a_side_request(tmp_path: Path) -> None:
     async with served(tmp_path) as door:
         await door.machine.requests.spawn(Spec("main"))
         await door.machine.requests.fork("main", "~0123456789abcdef")
-        await Making(door.machine, Live(Http())).swept()
+        await Making(door.machine, Live(Http()), Questions(door.machine, lambda: door.token)).swept()
         assert names(door.machine) == ["main"]
 
 

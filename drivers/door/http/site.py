@@ -209,9 +209,10 @@ async def serve(
     token.made(file)
     host, port = address(given.now.listen)
     listeners = await server.listen(host, port)
-    asking = Asking(machine, given, userland.spoken)
+    access = Access(file, given)
+    asking = Asking(machine, given, userland.spoken, access.token)
     await asking.making.swept()
-    site = Site(machine, Access(file, given), routes(machine, asking, userland), Log(given))
+    site = Site(machine, access, routes(machine, asking, userland), Log(given))
     found = [f"http://{f'[{name}]' if ':' in name else name}:{number}" for name, number in server.addresses(listeners)]
     task_status.started(found)
     await server.Server(site, errors.before).serve(listeners)

@@ -1,15 +1,15 @@
 """A client's message, said: how a process is told it, and what becomes of it when its client has the answer, or goes.
 
 Guarantees: a message that comes twice is applied once (past.py); what a client hangs up on is stopped, where nobody
-else waits for it; the fork of a side request is removed; a reply is acknowledged once its client has it, and with it
-those before whose clients have gone on; nothing is cut in silence.
+else waits for it and its user was asked nothing (consent.py); the fork of a side request is removed; a reply is
+acknowledged once its client has it, and with it those before whose clients have gone on; nothing is cut in silence.
 Not here: where a message goes (placing.py), what comes of it (talking.py), in which form that is told (chat.py,
 responses.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from drivers.door.http.errors import Refusal
 from drivers.door.http.given import Live, Spoken
+from drivers.door.http.openai.consent import Questions, without
 from drivers.door.http.openai.making import AGAIN_S, PATIENCE_S, Making
 from drivers.door.http.openai.past import is_own
 from drivers.door.http.openai.placing import Memory, Place, Placing
@@ -37,9 +38,11 @@ DRAWN: Final = ("temperature", "top_p")  # what of how words are drawn a client 
 class Asking:
     """What all routes of the protocol share."""
 
-    def __init__(self, machine: Machine, given: Live, spoken: Spoken) -> None:
+    def __init__(self, machine: Machine, given: Live, spoken: Spoken, token: Callable[[], str]) -> None:
+        """`token`: the machine's, as it is now."""
         self.machine, self._spoken = machine, spoken
-        self.making = Making(machine, given)
+        self._questions = Questions(machine, token)
+        self.making = Making(machine, given, self._questions)
         self.placing = Placing(self.making)
         self._locks: dict[str, tuple[trio.Lock, int]] = {}
         self._system = Memory()  # by process, the client's instructions that it was told last
@@ -48,16 +51,22 @@ class Asking:
     async def talk(self, wanted: Wanted) -> AsyncIterator[Talk]:
         """Bring a message to its process; what comes of it is followed. Raises Refusal or KernelError where it cannot.
 
-        Whoever leaves before `Talk.over` has hung up.
+        An answer to a question of the kernel's is none: what comes of the message that waited for it is followed.
+        Whoever leaves before `Talk.over` has hung up, unless a question is why.
         """
+        waited = await self._questions.answered(wanted)
+        wanted = without(wanted)
         async with AsyncExitStack() as turn:
             async with self._locked(self.placing.past_of(wanted)):
-                place = await self.placing.placed(wanted)
+                if waited is not None:
+                    place = Place(waited.pid, waited.mid, sent=True)
+                else:
+                    place = await self.placing.placed(wanted)
                 try:
                     turn.enter_context(self.machine.wishes.held(place.mid, self._wish(place, wanted)))
                     if not place.sent:
                         await turn.enter_async_context(self._alone(place.pid))
-                    talk = Talk(self.machine, self._spoken, wanted, place, turn)
+                    talk = Talk(self.machine, self._spoken, wanted, place, turn, self._questions)
                     subscribed = self.machine.feed.subscribe(-1, place.pid)  # before it is sent: nothing is missed
                     published = await subscribed.__aenter__()
                     try:
@@ -83,8 +92,8 @@ class Asking:
     async def _alone(self, pid: int) -> AsyncIterator[None]:
         """Have a turn of a process to oneself: those who came before have theirs first, so each has its own answer.
 
-        Not of a process that wants to be interrupted, nor longer than PATIENCE_S behind somebody at another door: what
-        comes into a turn that is under way is answered with it.
+        Not of a process that wants to be interrupted or asks its user something, nor longer than PATIENCE_S behind
+        somebody at another door: what comes into a turn that is under way is answered with it.
         """
         proc = self.machine.kernel.procs[pid]
         if proc.spec.abort:
@@ -92,7 +101,7 @@ class Asking:
             return
         async with self._locked(f"turn {pid}"):
             with trio.move_on_after(PATIENCE_S):
-                while proc.in_turn:
+                while proc.in_turn and self._questions.of(pid) is None:
                     if self.machine.stopping:
                         raise Stopped("the kernel is stopping; ask again when it is up")
                     await trio.sleep(AGAIN_S)
@@ -150,7 +159,7 @@ class Asking:
         elif not talk.over and not self.machine.stopping:
             self.placing.lost.put(talk.place.mid)
             proc = self.machine.kernel.procs.get(talk.place.pid)
-            if proc is not None and proc.answers == (talk.place.mid,):
+            if proc is not None and proc.answers == (talk.place.mid,) and not talk.asked:
                 with suppress(KernelError):
                     await self.machine.requests.halt(proc.pid)
 

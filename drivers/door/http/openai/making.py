@@ -17,6 +17,7 @@ import trio
 
 from drivers.door.http.errors import Refusal
 from drivers.door.http.given import Live
+from drivers.door.http.openai.consent import Questions
 from drivers.door.http.openai.past import BETWEEN, Turn
 from drivers.door.http.openai.shapes import NEW
 from kernel.errors import BadInput, Busy, Exists, KernelError
@@ -39,8 +40,8 @@ _FORK: Final = re.compile(r"~\d+\Z")
 class Making:
     """Over one machine."""
 
-    def __init__(self, machine: Machine, given: Live) -> None:
-        self.machine, self._given = machine, given
+    def __init__(self, machine: Machine, given: Live, questions: Questions) -> None:
+        self.machine, self._given, self._questions = machine, given, questions
 
     async def swept(self) -> None:
         """Remove the forks of side requests that a crash has left."""
@@ -93,7 +94,10 @@ class Making:
         return pid
 
     async def forked(self, pid: int, before: int = 0, name: str = "") -> int:
-        """A fork of a process, once it rests; as it was before a page, if one is given."""
+        """A fork of a process, once it rests; as it was before a page, if one is given.
+
+        Raises Refusal for one that rests once its user has decided something.
+        """
         until = trio.current_time() + PATIENCE_S
         await self.alive(pid)
         while True:  # until it is made, refused for good, or out of patience
@@ -104,6 +108,9 @@ class Making:
                     return answer.pid
                 if self.machine.kernel.procs[pid].state is State.IDLE and not isinstance(answer.refused, Exists):
                     raise answer.refused
+            question = self._questions.of(pid)
+            if question is not None:
+                raise question
             if trio.current_time() > until:
                 raise Busy(f"process {proc.name} does not rest", 5)
             await trio.sleep(AGAIN_S)

@@ -24,6 +24,7 @@ import msgspec
 from drivers.door import desk
 from drivers.door.http.openai.tools import plain
 from kernel import records
+from kernel.event import Message
 from kernel.machine.loop import Machine
 from kernel.machine.replies import Reply, Sent
 from kernel.ports import Reads
@@ -93,9 +94,14 @@ def is_own(mid: str) -> bool:
     return _MID.fullmatch(mid) is not None
 
 
+def said_of(reply: Reply) -> tuple[Message, ...]:
+    """What a message was answered, without what the kernel asked meanwhile."""
+    return tuple(message for message in reply.messages if not message.asks)
+
+
 def said(reply: Reply) -> str:
-    """All that a message was answered."""
-    return BETWEEN.join(message.text for message in reply.messages)
+    """All that a message was answered, as one text."""
+    return BETWEEN.join(message.text for message in said_of(reply))
 
 
 class Past:

@@ -14,7 +14,7 @@ import msgspec
 
 from drivers.door.http.errors import Refusal
 from drivers.door.http.openai.making import Making
-from drivers.door.http.openai.past import BETWEEN, Known, Past, after, beginning, following, message_id, said
+from drivers.door.http.openai.past import BETWEEN, Known, Past, after, beginning, following, message_id, said, said_of
 from drivers.door.http.openai.shapes import NEW, Wanted
 from kernel.limits import NAME_CHARS_MAX
 from kernel.machine.replies import Standing
@@ -133,16 +133,17 @@ class Placing:
         """The place of a message that was sent before: the same, unless its client has an answer and wants another."""
         sent, reply = await self.past.looked(last)
         proc = self._machine.kernel.procs[last.pid]
-        acked = bool(reply.messages) and reply.messages[-1].seq <= proc.acked
+        messages = said_of(reply)
+        acked = bool(messages) and messages[-1].seq <= proc.acked
         has = (acked and last.mid not in self.lost) or last.mid in self.told
-        if reply.standing is Standing.OPEN or (reply.messages and (wanted.again or not has)):
+        if reply.standing is Standing.OPEN or (messages and (wanted.again or not has)):
             return Place(last.pid, last.mid, sent=True)
         mid = message_id(past, wanted.text, last.attempt + 1)
         if first and wanted.conversation:
             return Place(await self._making.alive(last.pid), mid)
         if first:  # a conversation that begins like another one
             return Place(await self._target(wanted, mid), mid, made=wanted.model.startswith(NEW))
-        if not reply.messages and last.page == max(proc.undelivered() | _heard(proc), default=last.page):
+        if not messages and last.page == max(proc.undelivered() | _heard(proc), default=last.page):
             return Place(await self._making.alive(last.pid), mid)  # it was stopped, and nothing came after it
         return Place(await self._making.forked(last.pid, last.page), mid, made=True)
 

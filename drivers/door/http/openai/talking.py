@@ -15,7 +15,8 @@ import msgspec
 from drivers.door import desk
 from drivers.door.http.errors import Refusal
 from drivers.door.http.given import Spoken
-from drivers.door.http.openai.past import BETWEEN
+from drivers.door.http.openai.consent import Questions
+from drivers.door.http.openai.past import BETWEEN, said_of
 from drivers.door.http.openai.placing import Place
 from drivers.door.http.openai.shapes import Wanted
 from drivers.door.http.openai.tools import Call, said
@@ -58,14 +59,21 @@ class Talk:
     """A message that was brought to a process, and what comes of it."""
 
     def __init__(
-        self, machine: Machine, spoken: Spoken, wanted: Wanted, place: Place, turn: AsyncExitStack[bool | None]
+        self,
+        machine: Machine,
+        spoken: Spoken,
+        wanted: Wanted,
+        place: Place,
+        turn: AsyncExitStack[bool | None],
+        questions: Questions,
     ) -> None:
         """`turn`: what is held until the process need not be had alone any more."""
-        self._turn = turn
+        self._turn, self._questions = turn, questions
         self._machine, self._spoken, self._wanted = machine, spoken, wanted
         self.place = place
         self.given: str | None = None  # what the client gets, where that is less than the whole
         self.over = False  # the client has its answer
+        self.asked = False  # it has a question instead, and comes back
         self.messages: tuple[Message, ...] = ()
         kernel = self._machine.kernel
         proc = kernel.procs[place.pid]
@@ -99,7 +107,8 @@ class Talk:
     async def follow(self, tell: Tell | None = None, think: Tell | None = None) -> Answered:
         """The whole answer; `tell` gets it piece by piece as it comes, and `think` what is thought before it.
 
-        Raises Refusal if there will be none, or if what was told is taken back, and Stopped if the machine stops.
+        Raises Refusal if there will be none, if what was told is taken back, or if there is a question first
+        (consent.py), and Stopped if the machine stops.
         """
         found = await self._followed(tell, think)
         await self._turn.aclose()  # who is slow to read what is said holds nobody up
@@ -108,7 +117,7 @@ class Talk:
     async def _followed(self, tell: Tell | None, think: Tell | None) -> Answered:
         while True:  # until nothing more can come, or the client has all that it wants
             sent, reply = await desk.look_up(self._machine, self.place.mid)
-            self.messages = reply.messages
+            self.messages = said_of(reply)
             final = reply.standing is not Standing.OPEN
             if reply.standing is Standing.DIED and not reply.messages:
                 raise Refusal(500, f"process {self.name} died: {reply.why}", code="process_died")
@@ -116,6 +125,10 @@ class Talk:
             await self._tell(shown, tell, final=final or cut)
             if final or cut:
                 return self._answered(shown, cut=cut)
+            question = self._questions.of(sent.pid)
+            if question is not None:
+                self.asked = True
+                raise question
             if await self._more(sent.pid, tell, think):
                 shown, _ = self._shown(self._saying(), final=False)
                 return self._answered(shown, cut=True)
@@ -160,7 +173,7 @@ class Talk:
                 if mid in item.answers:
                     self._raw = ""
                     return False
-            elif any(note.pid == pid for note in item.notes) and self._ended():
+            elif any(note.pid == pid for note in item.notes) and (self._ended() or self._questions.of(pid)):
                 return False
         if self._machine.stopping:
             raise Stopped("the kernel is stopping; ask again when it is up")

@@ -4,6 +4,7 @@
 
 import { Follower, Refused, change, gathered, read } from "./api.js";
 import { Chat } from "./chat.js";
+import { Consent } from "./consent.js";
 import { Core } from "./core.js";
 import { Curves } from "./curves.js";
 import { Journal } from "./journal.js";
@@ -12,6 +13,7 @@ import { MemoryMap } from "./map.js";
 import { PageDetails } from "./page.js";
 import { Playback } from "./playback.js";
 import { Processes } from "./processes.js";
+import { Rights } from "./rights.js";
 import { Search } from "./search.js";
 import { brief, el, fill, line } from "./text.js";
 import { TimeLine } from "./timeline.js";
@@ -20,29 +22,35 @@ import { Watch } from "./watch.js";
 const SAID_MS = 6000;
 const WATCHED = 12; // steps of the past that are shown with what happens
 const $ = (id) => document.getElementById(id);
-const TABS = ["chat", "memory", "core", "time", "curves", "search", "playback"];
+const TABS = ["chat", "memory", "core", "rights", "time", "curves", "search", "playback"];
 const wide = matchMedia("(min-width: 62rem)");
 
 let journal = null;
 let view = null;
 let opening = 0;
 
-const processes = new Processes($("nav"), open, say);
+const processes = new Processes($("nav"), open, (found) => {
+  const mine = found.find((one) => one.pid === view?.pid);
+  if (mine) asked(mine);
+}, say);
 const details = new PageDetails($("page"), (page) => map.find(page), (page) => map.chosen(page), say);
 const map = new MemoryMap($("memory"), showPage);
 const watch = new Watch($("watch"), showPage);
 const chat = new Chat($("chat"), open, (name) => processes.found.some((one) => one.name === name), say);
 const core = new Core($("core"), say);
-const time = new TimeLine($("time"), (page) => {
+const shown = async (name, page) => {
+  if (name !== view?.name) await open(name);
   choose("memory");
   showPage(page);
-});
+};
+const consent = new Consent($("asks"), shown, () => {
+  look();
+  processes.refresh();
+}, say);
+const rights = new Rights($("rights"), open, (page) => shown(view.name, page), say);
+const time = new TimeLine($("time"), (page) => shown(view.name, page));
 const curves = new Curves($("curves"));
-const search = new Search($("search"), (pid) => processes.found.find((one) => one.pid === pid)?.name, async (name, page) => {
-  await open(name);
-  choose("memory");
-  showPage(page);
-});
+const search = new Search($("search"), (pid) => processes.found.find((one) => one.pid === pid)?.name, shown);
 const playback = new Playback($("playback"), say);
 
 const follower = new Follower({
@@ -62,12 +70,13 @@ const follower = new Follower({
     map.refresh();
     if (entry.notes.some((note) => ["change", "fold", "run"].includes(note.what))) core.refresh();
     if (entry.notes.some((note) => note.what === "fact")) core.found();
+    rights.refresh();
     time.refresh();
     curves.refresh();
     if (details.page && entry.notes.some((note) => note.pages?.includes(details.page) || note.what === "change")) {
       detail();
     }
-    if (entry.notes.some((note) => ["spawn", "fork", "remove", "exit"].includes(note.what))) processes.refresh();
+    if (entry.notes.some((note) => ["spawn", "fork", "remove", "exit", "call"].includes(note.what))) processes.refresh();
   },
   said: (message) => chat.said(message),
   token: (streamed) => chat.token(streamed),
@@ -98,6 +107,12 @@ function standing(found) {
   $("end").textContent = found.state === "zombie" ? "Remove" : "Kill";
   $("end").hidden = false;
   $("start").hidden = found.state !== "zombie";
+  asked(found);
+}
+
+/** Whether the open process, or one that it waits for, asks its user something. */
+function asked(found) {
+  consent.look(found.asks);
 }
 
 /** Look at another process. */
@@ -117,7 +132,7 @@ async function open(name) {
     await follower.open(name);
     await journal.load();
     if (mine !== opening) return;
-    await Promise.all([chat.open(found), map.open(name, journal), core.open(name)]);
+    await Promise.all([chat.open(found), map.open(name, journal), core.open(name), rights.open(name)]);
     standing(found);
     watch.open(journal.entries.slice(-WATCHED));
     search.open(name);
@@ -138,6 +153,7 @@ async function refreshed() {
   chat.refresh();
   map.refresh();
   core.refresh();
+  rights.refresh();
   look();
   time.draw();
   curves.draw();
@@ -173,6 +189,7 @@ function choose(name) {
   if (name === "chat") $("box").focus();
   if (name === "playback") playback.open();
   if (name === "core" && view) core.refresh();
+  if (name === "rights" && view) rights.refresh();
   if (name === "search") $("search-form").elements.text.focus();
 }
 
@@ -228,6 +245,8 @@ listen([
   ["c", "write a message", () => choose("chat") ?? $("box").focus()],
   ["m", "the memory map", () => choose("memory") ?? $("map").querySelector("[tabindex='0']")?.focus()],
   ["b", "core memory", () => choose("core")],
+  ["r", "rights, limits and the audit", () => choose("rights")],
+  ["q", "what is asked", () => $("asks").querySelector(".answers button")?.focus()],
   ["t", "the time line", () => choose("time")],
   ["v", "the curves", () => choose("curves")],
   ["/", "search", () => choose("search")],

@@ -8,9 +8,10 @@ import { brief, count, el, fill } from "./text.js";
 const EVERY_MS = 4000;
 
 export class Processes {
-  /** `place`: the navigation; `open`: called with a name. */
-  constructor(place, open, say) {
+  /** `place`: the navigation; `open`: called with a name; `seen`: with all that are known, now and then. */
+  constructor(place, open, seen, say) {
     this.open = open;
+    this.seen = seen;
     this.say = say;
     this.list = place.querySelector("#processes");
     this.more = place.querySelector("#more-processes");
@@ -44,6 +45,7 @@ export class Processes {
     this.found = found;
     this.rest = more;
     this.#show();
+    this.seen(found);
   }
 
   #show() {
@@ -57,15 +59,16 @@ export class Processes {
     const share = one.memory.queue ? Math.round((100 * one.memory.used) / one.memory.queue) : 0;
     const full = el("span", { className: "full", "aria-hidden": "true" }, el("span", {}));
     full.firstChild.style.width = `${share}%`;
+    const asks = one.asks === one.pid;
     return el("li", {},
       el("button", {
-        type: "button", className: "proc", data: { name: one.name, state: one.state },
+        type: "button", className: "proc", data: { name: one.name, state: asks ? "asks" : one.state },
         "aria-current": one.name === this.name ? "page" : undefined,
         title: `process ${one.pid}, ${one.state}${one.status ? `: ${one.status}` : ""}; ${share} % of its queue is full`,
         on: { click: () => this.open(one.name) },
       },
       el("span", { className: "name" }, brief(one.name, 60)),
-      el("span", { className: "state", textContent: one.state }), full));
+      el("span", { className: "state", textContent: asks ? "asks" : one.state }), full));
   }
 
   async #make(event) {
