@@ -32,7 +32,7 @@ run: $(VENV)/.ready  ## talk to a model: make run MODEL=path.gguf
 
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
-check: $(VENV)/.ready  ## ruff, mypy --strict, fast tests: under a minute
+check: $(VENV)/.ready  ## ruff, mypy --strict, fast tests: two minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST) -m "not gguf and not slow" tests/unit tests/property tests/drivers

@@ -54,6 +54,7 @@ SERVERS_MAX: Final = 32  # of tools
 TOOLS_MAX: Final = 256  # of one server
 TOOL_CHARS_MAX: Final = 16_384  # of a tool's page, and of its schema
 ARGUMENTS_CHARS_MAX: Final = 65_536  # of one use of a tool, as JSON
+TOLD_BYTES_MAX: Final = 16 << 20  # of what a server of tools says in one message; one that says more is ended
 ANSWER_BYTES_MAX: Final = 4 << 20  # of what a tool answers; the rest is cut off, and the process told so
 ANSWER_LINE_CHARS_MAX: Final = 400  # of one line of it; a longer one is broken, so that each part stands quoted
 AUDITS_MAX: Final = 4_096  # calls of one process that its audit keeps, the newest

@@ -9,16 +9,21 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from kernel.errors import BadInput
 from kernel.limits import NAME_CHARS_MAX, PATH_CHARS_MAX, SERVERS_MAX
+from kernel.text import one_line
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,16}")  # of a server; its tools are NAME/TOOL, NAME_CHARS_MAX in all
 LIMIT_S: Final = 60.0
 LIMIT_S_MAX: Final = 3_600.0
+SECRET_CHARS: Final = 8  # what is shorter is no secret, and stands in many a text
+SECRETIVE: Final = re.compile(r"(?i)auth|credential|key|passw|secret|token")  # names of variables with secrets
+HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 Word = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX)]
 Texts = Annotated[dict[Word, str], Meta(max_length=64)]
@@ -38,12 +43,30 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idempotent: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()  # its tools that may be used once more
 
     def sent(self) -> dict[str, str]:
-        """The headers of a request. Raises BadInput for a token that is not there."""
+        """The headers of a request. Raises BadInput for a token that is not there, or cannot be sent."""
         if not self.token:
             return dict(self.headers)
-        if self.token not in os.environ:
-            raise BadInput(f"the environment has no {self.token[:80]}")
-        return {**self.headers, "Authorization": f"Bearer {os.environ[self.token]}"}
+        token = os.environ.get(self.token, "").strip()
+        if not token:
+            raise BadInput("the environment has no variable of the name that `token` gives")
+        if not _sendable(token):
+            raise BadInput("the variable that `token` names has characters that no header may have")
+        return {**self.headers, "Authorization": f"Bearer {token}"}
+
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody else is to see of it, longest first: what its headers and its address say, and its variables."""
+        url = urlsplit(self.url)
+        held = [*self.headers.values(), os.environ.get(self.token, "") if self.token else ""]
+        held += [value for name, value in self.env.items() if SECRETIVE.search(name)]
+        held += [text for one in (url.username, url.password) if one for text in (one, unquote(one))]
+        held += [value for _, value in parse_qsl(url.query)]
+        words = {word for value in held for word in (value.strip(), *value.split())}
+        return tuple(sorted((word for word in words if len(word) >= SECRET_CHARS), key=len, reverse=True))
+
+
+def _sendable(value: str) -> bool:
+    """Whether a header may have this value."""
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def check(servers: Mapping[str, Given]) -> None:
@@ -56,7 +79,10 @@ def check(servers: Mapping[str, Given]) -> None:
         if bool(one.command) == bool(one.url):
             raise BadInput(f"tools.{name}: a command or a url, and not both")
         if one.url and not one.url.startswith(("http://", "https://")):
-            raise BadInput(f"tools.{name}: url {one.url[:80]!r} is no http:// or https://")
+            raise BadInput(f"tools.{name}: its url begins with neither http:// nor https://")
+        for header, value in one.headers.items():
+            if not HEADER.fullmatch(header) or not _sendable(value):
+                raise BadInput(f"tools.{name}: headers.{one_line(header)[:80]} is no header that can be sent")
 
 
 def tool_name(server: str, tool: str) -> str:

@@ -3,8 +3,10 @@
 One task owns a server: all that the SDK has of it lives there, and a use of a tool is a task below. A server that ends,
 or does not begin, is started again after a pause that doubles; its uses under way are answered with why at once. A use
 has a limit; one that nobody waits for is cancelled, and its server stays. What a program says on its standard error is
-read and thrown away, but for the last line, which says why it ended.
-Not here: what is given of a server (given.py), its schemas as grammars take them (schema.py).
+read and thrown away, but for the last line, which says why it ended. A server over HTTP has no end that could be seen:
+where an answer breaks off it is asked whether it is there. What is secret of what is given (given.py `secrets`) is
+taken out of all that a server says.
+Not here: how messages come and go (program.py, web.py), its schemas as grammars take them (schema.py).
 """
 
 from __future__ import annotations
@@ -12,29 +14,27 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 import trio
-from mcp import ClientSession, MCPError, StdioServerParameters, stdio_client, types
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp import ClientSession, MCPError, types
 
-from drivers.device import schema
+from drivers.device import program, schema, web
 from drivers.device.given import Given, ended, tool_name
 from kernel import failpoint
-from kernel.errors import BadInput, in_one_line
+from kernel.errors import LINE_CHARS_MAX, in_one_line
 from kernel.event import Act, Offered, Tool
 from kernel.limits import ANSWER_BYTES_MAX, TOOL_CHARS_MAX, TOOLS_MAX
 from kernel.ports import Measured, Post, Server, Told
 from kernel.text import one_line, printable
 
-START_S: Final = 30.0  # a server that has not answered by then does not begin
+START_S: Final = 30.0  # a server that has not answered by then does not begin, or is over with a new list of its tools
+LOOK_S: Final = 5.0  # one over HTTP that has not said by then that it is there is over
 PAUSE_S: Final = 1.0  # before it is started again; each time twice as long
 PAUSE_S_MAX: Final = 60.0
 LIVED_S: Final = 30.0  # a server that was up for so long begins with the first pause
@@ -44,8 +44,10 @@ LONG_CHARS: Final = 2_000  # a longer answer is measured in a thread
 PURPOSE_CHARS: Final = 120
 ERRORS_BYTES: Final = 4_096
 WHY_CHARS: Final = 200
+ENDED: Final = "it ended"
 
-logging.getLogger("mcp").setLevel(logging.CRITICAL)  # what it has to say of a server is asked for with `llmos tools`
+for name in ("mcp", "httpx2", "httpcore2"):  # what they have to say of a server is asked for with `llmos tools`
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class McpTools:
@@ -113,6 +115,55 @@ class _Reading:
             raise
 
 
+class _Said:
+    """What a server, and the libraries, say of one life of it, fit to be shown."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+        self._errors = bytearray()
+        self._refusal = ""  # of a server over HTTP: what it put on the last request that it refused
+        self.ended = ""  # and that it has ended the session
+
+    def refused(self, why: str, over: bool) -> None:
+        """A server over HTTP has refused a request, with which its session may be over."""
+        self._refusal = why
+        if over:
+            self.ended = why
+
+    def erred(self, piece: bytes) -> None:
+        """Keep the last of what a program says on its standard error."""
+        self._errors += piece
+        del self._errors[:-ERRORS_BYTES]
+
+    def last(self) -> str:
+        """The last line of it."""
+        said = self.shown(self._errors.decode("utf-8", "replace"))
+        return one_line(said.strip().rpartition("\n")[2]).strip()[:WHY_CHARS]
+
+    def shown(self, text: str) -> str:
+        """A text without what is secret of what the server was given."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
+    def why(self, exc: BaseException, most: int = WHY_CHARS) -> str:
+        """What went wrong, in a line of so many characters, with what a server over HTTP has put on it."""
+        while isinstance(exc, BaseExceptionGroup):
+            exc = exc.exceptions[0]
+        match exc:
+            case trio.TooSlowError():
+                said = f"it has not answered in {START_S:.0f} s"
+            case FileNotFoundError():
+                said = f"no program {exc.filename or ''}"
+            case MCPError(code=types.PARSE_ERROR):
+                said = str(exc).partition("\n")[0]  # the rest quotes what it could not read, in part
+            case _:
+                said = str(exc)
+        refusal, self._refusal = self._refusal, ""
+        line = one_line(in_one_line(Exception(self.shown(said)), most)) or type(exc).__name__
+        return f"{line} ({refusal})" if refusal else line
+
+
 class _Server:
     """One server; `run` is its task."""
 
@@ -124,8 +175,9 @@ class _Server:
         self._tools = self._left_out = 0
         self._waiting: deque[Act] = deque()
         self._under_way: dict[tuple[int, int], tuple[Act, trio.CancelScope]] = {}
-        self._more, self._changed = trio.Event(), False
-        self._errors = bytearray()
+        self._more, self._over = trio.Event(), trio.Event()
+        self._changed = self._doubted = False
+        self._said = _Said(())
 
     # What the machine asks; nothing here waits.
 
@@ -162,12 +214,12 @@ class _Server:
         pause_s = PAUSE_S
         while True:  # until cancelled
             began = trio.current_time()
-            self._state, self._errors = "starting", bytearray()
+            self._state, self._said = "starting", _Said(self._given.secrets())
             try:
                 await self._live()
-                why = "it ended"
+                why = self._said.ended or ENDED
             except Exception as exc:  # whatever a server, or the SDK, does: it is that server that is down
-                why = _why(exc)
+                why = self._said.why(exc)
             self._down(why)
             pause_s = PAUSE_S if trio.current_time() - began > LIVED_S else pause_s
             self._again = trio.current_time() + pause_s
@@ -176,23 +228,23 @@ class _Server:
 
     def _down(self, why: str) -> None:
         """It is not up: who waits for it is told."""
-        last = one_line(self._errors.decode("utf-8", "replace").strip().rpartition("\n")[2]).strip()[:WHY_CHARS]
+        last = self._said.last()
         self._state, self._why = "down", f"{why}: {last}" if last else why
         lost = [what for what, _ in self._under_way.values()]
         waiting, self._waiting = self._waiting, deque()
         self._under_way.clear()
         for what in lost:
-            self._refuse(what, ended(what.tool))
+            self._refuse(what, ended(what.tool, "" if why == ENDED else why))
         for what in waiting:
             self._refuse(what, f"the server {self.name} is down ({self._why})")
 
     async def _live(self) -> None:
         """One life of the server, from its start to its end."""
-        over = trio.Event()
+        self._over, self._doubted = trio.Event(), False
         async with (
-            self._connected() as (read, write),
+            self._talking() as (read, write),
             ClientSession(
-                _Reading(read, over),
+                _Reading(read, self._over),
                 write,
                 message_handler=self._heard,
                 client_info=types.Implementation(name="llmos", version="1"),
@@ -204,36 +256,14 @@ class _Server:
                 await self._list(session)
             self._state, self._why = "up", ""
             nursery.start_soon(self._serve, session, nursery)
-            await over.wait()
+            await self._over.wait()
             nursery.cancel_scope.cancel()
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[Any, Any]]:
+    def _talking(self) -> AbstractAsyncContextManager[tuple[Any, Any]]:
         """The server's streams."""
-        given = self._given
-        if given.url:
-            async with (
-                create_mcp_http_client(headers=given.sent()) as client,
-                streamable_http_client(given.url, http_client=client) as streams,
-            ):
-                yield streams[0], streams[1]
-            return
-        parameters = StdioServerParameters(
-            command=given.command, args=list(given.args), env=dict(given.env), cwd=given.cwd or None
-        )
-        reading, writing = os.pipe()
-        async with trio.lowlevel.FdStream(reading) as errors, trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, errors)
-            with os.fdopen(writing, "w") as end:
-                async with stdio_client(parameters, errlog=end) as (read, write):
-                    yield read, write
-            nursery.cancel_scope.cancel()
-
-    async def _listen(self, errors: trio.lowlevel.FdStream) -> None:
-        """Keep the last of what a program says on its standard error."""
-        async for piece in errors:
-            self._errors += piece
-            del self._errors[:-ERRORS_BYTES]
+        if self._given.url:
+            return web.talking(self._given, UNDER_WAY_MAX, self._said.refused)
+        return program.talking(self._given, self._said.erred)
 
     async def _heard(self, message: Any) -> None:
         """What a server says unasked: that its tools are others."""
@@ -260,28 +290,43 @@ class _Server:
         self.post(Offered(source="device", server=self.name, tools=tuple(found.values())))
 
     def _tool(self, name: str, tool: types.Tool) -> Tool:
-        about = printable((tool.description or tool.title or "")[:TOOL_CHARS_MAX])
+        about = printable(self._said.shown(tool.description or tool.title or "")[:TOOL_CHARS_MAX])
         hints = tool.annotations
         reads = bool(hints and hints.read_only_hint)
         again = tool.name in self._given.idempotent or bool(hints and hints.idempotent_hint)
         purpose = one_line(about.partition("\n")[0])
         first = purpose.partition(". ")[0].removesuffix(".")[:PURPOSE_CHARS]
-        return Tool(name, first, about, schema.taken(tool.input_schema), reads, again)
+        return Tool(name, first, about, self._said.shown(schema.taken(tool.input_schema)), reads, again)
 
     async def _serve(self, session: ClientSession, nursery: trio.Nursery) -> None:
         """Carry out uses as they come, side by side."""
         while True:  # until the server ends
             self._more = trio.Event()
+            if self._doubted:
+                self._doubted = False
+                await self._look(session)
             if self._changed:
                 self._changed = False
-                await self._list(session)
+                with trio.fail_after(START_S):
+                    await self._list(session)
             while self._waiting:
                 what = self._waiting.popleft()
                 scope = trio.CancelScope()
                 self._under_way[what.pid, what.req] = what, scope
                 nursery.start_soon(self._use, session, what, scope)
-            if not self._waiting and not self._changed:
+            if not self._waiting and not self._changed and not self._doubted:
                 await self._more.wait()
+
+    async def _look(self, session: ClientSession) -> None:
+        """Whether a server over HTTP is there, an answer of which broke off; else this life of it is over."""
+        with trio.move_on_after(LOOK_S):
+            try:
+                await session.send_ping()
+                return
+            except MCPError as exc:
+                if exc.code != types.CONNECTION_CLOSED and not self._said.ended:
+                    return  # it knows no ping, and said so
+        self._over.set()
 
     async def _use(self, session: ClientSession, what: Act, scope: trio.CancelScope) -> None:
         """Use a tool; the answer, whatever it is, is posted once, unless nobody waits for it any more."""
@@ -311,12 +356,17 @@ class _Server:
         try:
             result = await session.send_request(request, types.CallToolResult)
         except MCPError as exc:
+            if self._said.ended:
+                self._over.set()
+                return say(error=f"the server {self.name} is down ({self._said.ended}); {what.tool} was not used")
             if exc.code == types.CONNECTION_CLOSED:
+                self._doubted = bool(self._given.url)
+                self._more.set()
                 return say(error=ended(what.tool))
-            return say(text=in_one_line(exc), failed=True)
+            return say(text=self._said.why(exc, LINE_CHARS_MAX), failed=True)
         except (ValueError, RuntimeError) as exc:
-            return say(text=in_one_line(exc), failed=True)
-        return say(text=_text(result), failed=bool(result.is_error))
+            return say(text=self._said.why(exc, LINE_CHARS_MAX), failed=True)
+        return say(text=self._said.shown(_text(result)), failed=bool(result.is_error))
 
 
 def _arguments(what: Act) -> dict[str, Any]:
@@ -344,20 +394,3 @@ def _text(result: types.CallToolResult) -> str:
     if not found and result.structured_content is not None:
         return json.dumps(result.structured_content, ensure_ascii=False)
     return "\n".join(found)
-
-
-def _why(exc: BaseException) -> str:
-    """Why a server is down, in words."""
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    match exc:
-        case trio.TooSlowError():
-            return f"it has not begun to answer in {START_S:.0f} s"
-        case FileNotFoundError():
-            return f"no program {exc.filename or ''}"
-        case BadInput():
-            return str(exc)
-        case Exception():
-            return one_line(in_one_line(exc, WHY_CHARS)) or type(exc).__name__
-        case _:
-            return type(exc).__name__

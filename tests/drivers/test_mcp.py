@@ -192,7 +192,9 @@ trio.run(life, Path(sys.argv[1]))
 
 async def life(folder: Path) -> None:
     """A machine's life: its first makes two processes that use a tool each; every one ends when both are at rest."""
-    async with machine(folder, {"files": served(folder)["files"]}) as found:
+    url = folder / "url"  # of a server that outlives the machine
+    files = Given(url=url.read_text()) if url.exists() else served(folder)["files"]
+    async with machine(folder, {"files": files}) as found:
         if not found.kernel.procs:
             pids = [await made(found, "once"), await made(found, "anew")]
             await until(lambda: found.kernel.offers)
@@ -205,6 +207,11 @@ async def life(folder: Path) -> None:
 def test_a_kernel_killed_while_tools_act_does_nothing_twice_and_tells_what_nobody_knows(
     point: str, tmp_path: Path
 ) -> None:
+    killed_at(point, tmp_path)
+
+
+def killed_at(point: str, tmp_path: Path) -> None:
+    """Two lives, the first of which ends by a kill; nothing is done twice, or told otherwise than it was."""
     command = [sys.executable, "-c", LIFE, str(tmp_path)]
     first = subprocess.run(command, cwd=ROOT, env={**os.environ, "LLMOS_FAILPOINTS": f"{point}=kill@1"}, check=False)
     assert first.returncode == -signal.SIGKILL
@@ -256,8 +263,38 @@ def test_what_names_no_server_is_refused_and_what_cannot_be_named_is_left_out() 
             check({name: one})
     assert tool_name("files", "read") == "files/read"
     assert [tool_name("files", bad) for bad in ("a b", "[kernel]", "x" * 60, "")] == [""] * 4
-    with pytest.raises(BadInput, match="the environment has no NOT_THERE_AT_ALL"):
-        Given(url="http://x", token="NOT_THERE_AT_ALL").sent()
+    with pytest.raises(BadInput, match="the environment has no variable of the name") as refused:
+        Given(url="http://x", token="sk-not-a-name-but-a-token").sent()
+    assert "sk-" not in str(refused.value), "who gave the token itself is not shown it"
+
+
+async def test_a_line_without_end_ends_its_server_and_fills_no_memory(tmp_path: Path) -> None:
+    async with machine(tmp_path, {"stalls": served(tmp_path)["stalls"]}) as found:
+        await until(lambda: up(found, "stalls"))
+        pid = await made(found, "one")
+        before, _ = memory()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        await told(found, pid, use("stalls/endless"))
+        await until(lambda: answers(found, pid))
+        _, peak = memory()
+        (said,) = answers(found, pid)
+        assert said == (
+            "error: the server stalls ended while stalls/endless was used "
+            "(it wrote a line of more than 16 MiB); it was done, or it was not"
+        )
+        assert peak - before < 64 << 20
+        await until(lambda: up(found, "stalls"))
+        await told(found, pid, use("stalls/hello"))
+        await until(lambda: answers(found, pid)[1:])
+        assert answers(found, pid)[1] == "[result of stalls/hello]\n> hello"
+    assert did(tmp_path, "endless") == 1
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of this process in memory now, and at most."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    now, most = (int(lines[name].split()[0]) << 10 for name in ("VmRSS", "VmHWM"))
+    return now, most
 
 
 @pytest.mark.gguf

@@ -8,6 +8,7 @@ import pytest
 from bench.crash.run import ALL, campaign, plan
 from bench.crash.sabotage import SABOTAGES
 from bench.crash.workload import workload
+from drivers.host import cores
 from kernel import failpoint
 from kernel.errors import BadInput
 from kernel.failpoint import POINTS
@@ -30,7 +31,7 @@ def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_wherever_the_machine_is_killed() -> None:
-    found = campaign(list(ALL), [11], os.cpu_count() or 1, limit=RUNS, show=False)
+    found = campaign(list(ALL), [11], cores(), limit=RUNS, show=False)
     assert found.findings == []
     assert (found.lost, found.duplicated, found.hash_mismatch, found.unrecovered) == (0, 0, 0, 0)
     assert (found.runs, found.unreached) == (RUNS, [])
@@ -41,7 +42,7 @@ def test_nothing_is_lost_wherever_the_machine_is_killed() -> None:
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_a_kernel_that_is_broken_on_purpose_is_noticed(sabotage: str) -> None:
     what, points = NOTICED[sabotage]
-    found = campaign(points, [12], os.cpu_count() or 1, sabotage, limit=32, show=False)  # type: ignore[arg-type]
+    found = campaign(points, [12], cores(), sabotage, limit=16, show=False)  # type: ignore[arg-type]
     assert getattr(found, what) > 0, found.findings
 
 
