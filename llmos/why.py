@@ -58,6 +58,8 @@ def _because(one: Because) -> str:
             return f"recalled for {_quoted(one.text)}: likely {one.score:.2f}, {size}{beside}"
         case Why.READ:
             return f"read by the process, in answer to {_quoted(one.text)}"
+        case Why.BROUGHT:
+            return "brought in by somebody outside"
         case Why.DREW:
             return f"drawn on by {_quoted(one.text)}"
         case Why.LEFT:

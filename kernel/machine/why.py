@@ -30,6 +30,7 @@ class Why(enum.StrEnum):
     MADE = "made"  # another step did
     RECALLED = "recalled"  # a message's search found it, and it was worth its tokens
     READ = "read"  # the process asked for it
+    BROUGHT = "brought"  # somebody outside wanted it in view
     DREW = "drew"  # an instruction drew on it
     LEFT = "left"  # it made room, with `pages`
 
@@ -109,7 +110,8 @@ def _happened(entry: records.JournalEntry, page: Page, at: int) -> list[Because]
             if best is not None:
                 found.append(Because(Why.RECALLED, entry.lsn, at, "", others, best.tokens, round(best.score, 3)))
         elif note.what is What.FAULT:
-            found.append(Because(Why.READ, entry.lsn, at, "", others, note.tokens))
+            why = Why.BROUGHT if isinstance(event, Kept) else Why.READ
+            found.append(Because(why, entry.lsn, at, "", others, note.tokens))
     if getattr(event, "pid", 0) != page.pid:
         return found
     if isinstance(event, Trapped) and page.id in event.drew:

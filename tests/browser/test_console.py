@@ -164,7 +164,7 @@ def test_an_eviction_and_a_fault_are_seen_in_the_map_as_they_happen(opened: Open
     found.clean()
 
 
-def test_a_page_is_pinned_unpinned_and_evicted_in_the_map(opened: Open, tutor: Process) -> None:
+def test_a_page_is_pinned_unpinned_evicted_and_brought_back_in_the_map(opened: Open, tutor: Process) -> None:
     found = opened("tutor")
     page = found.page
     number = next(page for page, (segment, _) in reversed(rows(tutor).items()) if segment == "queue")
@@ -180,6 +180,10 @@ def test_a_page_is_pinned_unpinned_and_evicted_in_the_map(opened: Open, tutor: P
     page.wait_for_selector("#page .tag:text('not in view')")
     assert number not in rows(tutor)
     assert "for \u201csomebody outside\u201d" in page.inner_text("#page .because")
+    page.click("#page button:text-is('Bring in')")
+    page.wait_for_selector("#page .tag:text('in view: queue')")
+    assert next(reversed([page for page, (segment, _) in rows(tutor).items() if segment == "queue"])) == number
+    page.wait_for_selector("#page .because:has-text('brought in by somebody outside')")
     found.clean()
 
 

@@ -1,4 +1,4 @@
-// One page: its text, where it is, why it is there and why it left; pinned, unpinned, evicted.
+// One page: its text, where it is, why it is there and why it left; pinned, unpinned, evicted, brought in.
 //
 // Not here: where it stands in the window (map.js).
 
@@ -59,6 +59,7 @@ export class PageDetails {
         el("h3", { textContent: `Page ${number}` }),
         queued && (pinned ? act("unpin", "Unpin", "it may leave again") : act("pin", "Pin", "it does not leave")),
         queued && !pinned && act("evict", "Evict", "it leaves the window now, and stays on disk"),
+        !seen && act("bring", "Bring in", "it comes to the end of the window now"),
         el("button", { type: "button", className: "quiet", textContent: "Close", on: { click: () => this.close() } })),
       el("p", { className: "facts" },
         el("span", { className: "tag", data: { segment: seen?.segment ?? "" },
@@ -78,7 +79,7 @@ export class PageDetails {
   async #keep(how) {
     try {
       await change("keep", { proc: this.proc, page: this.page, how });
-      this.say({ pin: "Pinned.", unpin: "Not pinned any more.", evict: "Evicted; it is on disk." }[how]);
+      this.say({ pin: "Pinned.", unpin: "Not pinned any more.", evict: "Evicted; it is on disk.", bring: "Brought in." }[how]);
     } catch (refused) {
       this.say(refused.message, true);
     }
@@ -106,6 +107,8 @@ function because(one, heads, show) {
         ...beside];
     case "read":
       return ["read by the process, in answer to", ...quoted];
+    case "brought":
+      return ["brought in by somebody outside"];
     case "drew":
       return ["drawn on by", ...quoted];
     case "left":
