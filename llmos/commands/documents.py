@@ -6,11 +6,9 @@ Not here: what a file is (llmos/documents), what a machine does with it (kernel/
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -25,9 +23,7 @@ from llmos.commands.options import (
     socket_of,
     window_option,
 )
-from llmos.commands.output import coloured, columns, print_json, print_lines, said, show, tell
-
-TELL_S: Final = 2.0  # between two lines of progress
+from llmos.commands.output import Paced, coloured, columns, print_json, print_lines, said, show
 
 
 @click.command()
@@ -59,7 +55,7 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
         return 0
     paths = files(given)
     rows: list[dict[str, object]] = []
-    tell, refused = _seldom(), 0
+    refused = 0
     with ask.connect(socket_of(directory)) as daemon:
         daemon.ask(wire.Describe(id=0, proc=proc), wire.Made)  # who is not there is said before a file is read
         for number, path in enumerate(paths, 1):
@@ -70,9 +66,11 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
                 refused += 1
                 continue
             fresh = 0
-            for part in requests(proc, document):
-                fresh += not daemon.ask(part, wire.Ok).duplicate
-                tell(f"{number} of {len(paths)} files, {part.part + 1} of {part.parts} parts of {document.path}")
+            with Paced() as progress:
+                for part in requests(proc, document):
+                    fresh += not daemon.ask(part, wire.Ok).duplicate
+                    at = f"{number} of {len(paths)} files, {part.part + 1} of {part.parts} parts of {document.path}"
+                    progress.tell(at)
             rows.append({"path": document.path, "pieces": len(document.pieces), "new": bool(fresh)})
             if not as_json:
                 show(f"{document.path}: {f'{len(document.pieces)} pieces' if fresh else 'unchanged'}")
@@ -81,19 +79,6 @@ def put(proc: str, given: tuple[str, ...], directory: Path | None, as_json: bool
     if refused and not rows:
         raise BadInput("nothing was put")
     return 0
-
-
-def _seldom() -> Callable[[str], None]:
-    """Tells a line of progress if none was told for TELL_S."""
-    last = time.monotonic()
-
-    def progress(line: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > TELL_S:
-            last = time.monotonic()
-            tell(line)
-
-    return progress
 
 
 @click.command()
@@ -137,7 +122,7 @@ def ask(
     answered: Callable[..., Awaitable[asking.Answered | all_of_it.Whole]] = (
         all_of_it.answered if whole else asking.answered
     )
-    with tempfile.TemporaryDirectory(prefix="llmos-ask-") as folder:
+    with tempfile.TemporaryDirectory(prefix="llmos-ask-") as folder, Paced() as progress:
         run = partial(
             answered,
             Path(folder),
@@ -147,7 +132,7 @@ def ask(
             window=window,
             cpu=cpu,
             changes=list(changes),
-            tell=_seldom(),
+            tell=progress.tell,
         )
         found = trio.run(run)
     if as_json:
@@ -157,6 +142,8 @@ def ask(
     if isinstance(found, asking.Answered):
         for place in found.places:
             show(f"  {place.where}")
+        if not found.said:
+            said("what is found does not say it; --whole reads all of the documents")
         return
     for note in found.notes:
         show(f"  {note.place.where}: {note.text}")

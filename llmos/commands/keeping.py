@@ -22,7 +22,7 @@ from llmos.commands.options import (
     proc_argument,
     where_argument,
 )
-from llmos.commands.output import coloured, columns, print_json, print_lines, said, show, tell
+from llmos.commands.output import Paced, coloured, columns, print_json, print_lines, said, show, tell
 
 
 @click.command()
@@ -45,8 +45,10 @@ def replay(where: Path | None, until: int, diff: bool, trace_file: Path | None, 
     from llmos.tracks import Tracks
 
     tracks = Tracks() if trace_file is not None else None
-    with reader(home(where)) as disk:
-        found = module.replay(disk, until, diff, lambda lsn, end: tell(f"replayed up to {lsn} of {end}"), tracks)
+    with reader(home(where)) as disk, Paced() as progress:
+        found = module.replay(
+            disk, until, diff, lambda lsn, end: progress.tell(f"replayed up to {lsn} of {end}"), tracks
+        )
     if tracks is not None and trace_file is not None and (lost := tracks.write(trace_file)):
         said(f"{trace_file}: {lost} events more than a trace holds were left out; --until takes fewer")
     if as_json:

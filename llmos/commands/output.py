@@ -59,22 +59,22 @@ class Paced:
     """Tells how far something long is, on standard error: on a terminal each time, elsewhere every TOLD_S seconds."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+        self._quiet, self._drawn = quiet, False
         self._began = self._told = time.monotonic()
 
     def __enter__(self) -> Paced:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the line that a terminal redraws."""
-        if not self._quiet and terminal(sys.stderr):
+        """Leave the line that a terminal redraws, if there is one."""
+        if self._drawn:
             print(file=sys.stderr)
 
     def tell(self, what: str) -> None:
         """It has come so far."""
         now = time.monotonic()
         if not self._quiet and (terminal(sys.stderr) or now - self._told > TOLD_S):
-            self._told = now
+            self._told, self._drawn = now, terminal(sys.stderr)
             tell(what)
 
     def ahead(self, made: int, total: int) -> str:
