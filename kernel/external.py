@@ -56,7 +56,7 @@ def acted(kernel: Kernel, event: Acted) -> Process | None:
     kernel.write("intent", _key(act), None)
     kernel.note(What.TOOL, proc, text=f"{act.tool} {'failed' if event.error or event.failed else 'answered'}")
     if event.error:
-        _failed(kernel, proc, f"error: {event.error}")
+        _failed(kernel, proc, f"error: {event.error}", Origin.TOOL)  # it may quote what a server has said
         return proc
     room = proc.spec.limits.pages - proc.seq if proc.spec.limits.pages else len(event.parts)
     parts = event.parts[: max(1, room)]
@@ -77,8 +77,8 @@ def acted(kernel: Kernel, event: Acted) -> Process | None:
     return proc
 
 
-def _failed(kernel: Kernel, proc: Process, why: str) -> None:
-    transcript.tell(kernel, proc, why, Kind.RESULT, proc.space.group)
+def _failed(kernel: Kernel, proc: Process, why: str, origin: Origin = Origin.KERNEL) -> None:
+    transcript.tell(kernel, proc, why, Kind.RESULT, proc.space.group, origin=origin)
     tried.failed(kernel, proc, why.removeprefix("error: "))
 
 

@@ -196,6 +196,8 @@ def test_a_tool_that_fails_and_a_server_that_ends_are_told_apart() -> None:
     assert any(
         "error: the server bank ended while bank/pay was used; it was done, or it was not" in t for t in rig.texts(pid)
     )
+    error = next(page for page in map(rig.page, range(1, rig.kernel.counters.page + 1)) if "ended while" in page.text)
+    assert error.origin is Origin.TOOL  # it may have a server's last words in it, and counts as they do
     device = held()
     rig, pid = machine(use(), tools=device)
     ((key, told),) = device.waiting.items()
