@@ -38,6 +38,7 @@ SHARE: Final = 2  # of the queue one part has at most one in so many
 NOTES: Final = "notes"
 DIGEST: Final = "0" * 32  # of what is no file
 NOTHING: Final = "Nothing."
+UNANSWERED: Final = "What the parts say comes to no answer."
 MAP: Final = (
     "You are shown one part of a longer text. Write down in one short sentence what it says about the question. "
     f"If it says nothing about it, answer: {NOTHING}"
@@ -56,7 +57,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """What became of a question. `said`: there is an answer; else `why` not. `notes`: of `parts` parts, in order."""
+    """What became of a question. `said`: there is an answer; else `why` not. `notes` are those of `parts` parts."""
 
     text: str
     said: bool
@@ -105,12 +106,9 @@ class Readers:
         found = tuple(one for one in notes if one is not None)
         if not found:
             return Whole(UNSAID, False, "no part says anything about it", (), len(whole))
-        text = await self._reduced(reducing, [_piece(one.text, one.place.where) for one in found], question, tell)
-        stands = terms(question).union(*(terms(f"{one.place.where} {one.text}") for one in found))
-        why = "the model makes nothing of the notes" if _nothing(text) else ""
-        if strange := unfounded(text, stands | {str(len(found))}):
-            why = f"the model said {strange}, which stands in none of the notes"
-        return Whole(UNSAID if why else text, not why, why, found, len(whole))
+        text = await self._reduced(reducing, [_piece(_about(one), one.place.where) for one in found], question, tell)
+        why = _amiss(text, question, found)
+        return Whole(UNANSWERED if why else text, not why, why, found, len(whole))
 
     async def _reduced(self, base: int, notes: Sequence[Piece], question: str, tell: Callable[[str], None]) -> str:
         """What is answered from notes, in rounds of as many as fit."""
@@ -214,17 +212,36 @@ def _nothing(text: str) -> bool:
 
 
 def rests(note: str, question: str, place: Place) -> bool:
-    """Whether a note says what a part says, and does not give the question back: its names and numbers stand there, and
-    of the question's words it has no more that do not stand there than words of the part's that are not the question's.
+    """Whether a note says what a part says, and does not give the question back.
+
+    Some of its words stand there, its names and numbers do, and of the question's words it has no more that do not
+    than words of the part's that are not the question's.
     """
     above, text, asked, said = (_content(one) for one in (" ".join(place.headings), place.text, question, note))
-    strange = (said & asked) - text - above
+    inside, strange = text | above, (said & asked) - text - above
     names = {word.term for one in (question, note) for word in words(one) if word.name}
-    return not (said & names) - text - above and len(strange) <= len((said - asked) & text - above)
+    return bool(said & inside) and said & names <= inside and len(strange) <= len((said - asked) & text - above)
 
 
 def _content(text: str) -> frozenset[str]:
     return frozenset(word.term for word in words(text) if not word.stop)
+
+
+def _amiss(text: str, question: str, notes: Sequence[Note]) -> str:
+    """Why a text is no answer from notes; "" if it may be one."""
+    if _nothing(text):
+        return "the model makes nothing of the notes"
+    stands = terms(question).union(*(terms(f"{one.place.where} {one.text}") for one in notes))
+    if strange := unfounded(text, stands | {str(len(notes))}):
+        return f"the model said {strange}, which stands in none of the notes"
+    said = _content(text)
+    return "the model gives the question back" if said and said <= _content(question) else ""
+
+
+def _about(note: Note) -> str:
+    """A note with what it is about: parts seldom name it in what they say, and models of the size less so."""
+    above = " / ".join(one for one in note.place.headings if one not in note.text)
+    return f"{above}: {note.text}" if above else note.text
 
 
 def _piece(text: str, where: str) -> Piece:
