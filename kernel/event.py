@@ -94,6 +94,17 @@ class Moved(msgspec.Struct, frozen=True, array_like=True):
     ids: tuple[int, ...] = ()
 
 
+class MovedFile(msgspec.Struct, frozen=True, array_like=True):
+    """A page of a document of such a process, which is on disk alone. `begins`: of the first page of a part, which part
+    of which version (machine/documents.py `place`).
+    """
+
+    text: str
+    at: int
+    source: Source
+    begins: str = ""
+
+
 class MovedTimer(msgspec.Struct, frozen=True, array_like=True):
     """A timer of such a process: due at a time (ns UTC), and then every so many ns. `wall`: it waits for that time."""
 
@@ -104,11 +115,15 @@ class MovedTimer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Imported(Event, frozen=True, kw_only=True):
-    """A process comes from another machine, with all its pages in order, under a name that nobody has here."""
+    """A process comes from another machine, with all its pages in order, under a name that nobody has here.
+
+    `files`: those of documents, which follow the others.
+    """
 
     spec: Spec
     pages: tuple[Moved, ...]
     timers: tuple[MovedTimer, ...] = ()
+    files: tuple[MovedFile, ...] = ()
 
 
 class Forked(Event, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from kernel.limits import (
 )
 from kernel.memory.address_space import AddressSpace, Entry
 from kernel.memory.measure import Part
-from kernel.paging import alloc, queue, segments, transcript
+from kernel.paging import alloc, archive, queue, segments, transcript
 from kernel.process import Move, Process, State
 from kernel.spec import Spec, within
 from kernel.state import Kernel
@@ -206,10 +206,11 @@ def imported(kernel: Kernel, event: Imported) -> None:
             proc.space.evicted += 1
         proc.space.group = max(proc.space.group, moved.group)
     proc.space.turn = len(proc.space.queue)
+    archive.taken_over(kernel, proc, event.files)
     for one in event.timers:
         timers.take_over(kernel, proc, one)
     assert len(proc.pending) <= PENDING_MAX + 1  # memory pressure takes no part in the bound
-    kernel.note(What.IMPORT, proc, text=f"{len(event.pages)} pages, {resident} of them resident")
+    kernel.note(What.IMPORT, proc, text=f"{len(event.pages) + len(event.files)} pages, {resident} of them resident")
     turn.wake(kernel, proc)
 
 

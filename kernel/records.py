@@ -238,6 +238,7 @@ CURRENT: Final = Form(6, msgspec.msgpack.Decoder(Process).decode, encode, msgspe
 HASHED: Final = tuple(name for name, table in TABLES.items() if not table.unhashed)
 STATE: Final = tuple(name for name in HASHED if TABLES[name].in_place)
 """What changes in place, the machine's settings excepted: with the numbers of what is written once, the whole state."""
+DOCUMENTS: Final = "d/"  # what message ids of documents begin with, and no client's does
 FORMAT_ROW: Final = ("meta", b"format")  # the version of what stands in the tables; no record of the state's
 
 
@@ -296,6 +297,11 @@ def file_of(row: bytes) -> FilePage | None:
 def upgraded_row(number: int) -> tuple[str, bytes]:
     """Where it stands at which log number the records were brought to that format, and from which; no row: never."""
     return "set", b"upgraded" if number == 3 else b"upgraded%d" % number  # that to 3 is of 2 and has no second number
+
+
+def document_mid(pid: int, place: str) -> str:
+    """The message id of a part of a document of a process; which part of which, machine/documents.py `place` says."""
+    return f"{DOCUMENTS}{pid}/{place}"
 
 
 def ids_key(measure: str, page: int) -> bytes:

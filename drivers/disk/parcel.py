@@ -28,10 +28,13 @@ from msgspec import Meta
 from drivers.disk import whole
 from kernel import formats
 from kernel.errors import BadInput, Exists, in_one_line
-from kernel.event import Imported, Moved, MovedTimer
+from kernel.event import Imported, Moved, MovedFile, MovedTimer
 from kernel.interrupts import Line
 from kernel.limits import (
     ALERT_CHARS_MAX,
+    DOCUMENT_PATH_MAX,
+    HEADING_CHARS_MAX,
+    HEADINGS_MAX,
     IMPORT_BYTES_MAX,
     IMPORT_LINE_BYTES_MAX,
     IMPORT_PAGES_MAX,
@@ -44,14 +47,18 @@ from kernel.limits import (
     TIMER_S_MIN,
     TIMERS_MAX,
 )
-from kernel.memory.page import UNRANKED, Area, Kind, Origin, Role
+from kernel.machine import documents
+from kernel.machine.documents import Document
+from kernel.memory.page import UNRANKED, Area, FilePage, Kind, Origin, Page, Role, Source
 from kernel.ports import Reads
 from kernel.process import Process, Timer
 from kernel.records import counters, key, page_of, rows
 from kernel.spec import Blocks, Name, Names, Nice, Spec, SpecText
+from kernel.text import one_line
 
 FORMAT: Final = "llmos-process"
 VERSION: Final = 2
+VERSIONS_MAX: Final = 99_999  # of a document
 REMADE: Final = (Kind.TEXT, Kind.CORE, *UNRANKED, Kind.GONE)  # the machine that imports makes these anew, or never
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
@@ -116,8 +123,42 @@ class Head1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Name = ""
 
 
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where in a document a page stands (Source); of the first page of a part also which part, of what content."""
+
+    path: Annotated[str, Meta(max_length=DOCUMENT_PATH_MAX)]
+    version: Annotated[int, Meta(ge=1, le=VERSIONS_MAX)]
+    first: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
+    last: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
+    paged: bool = False
+    headings: Annotated[
+        tuple[Annotated[str, Meta(max_length=HEADING_CHARS_MAX)], ...], Meta(max_length=HEADINGS_MAX)
+    ] = ()
+    digest: Annotated[str, Meta(pattern=rf"^([0-9a-f]{{{documents.DIGEST}}})?$")] = ""
+    part: Number = 0
+    parts: Annotated[int, Meta(ge=1, le=NUMBER_MAX)] = 1
+
+    def __post_init__(self) -> None:
+        try:
+            documents.check_place(self.path, self.part, self.parts)
+        except BadInput as exc:
+            raise ValueError(str(exc)) from exc
+        if self.last < self.first:
+            raise ValueError(f"a page stands from {self.first} to {self.last}")
+        if wrong := next((heading for heading in self.headings if one_line(heading) != heading), ""):
+            raise ValueError(f"heading {wrong[:80]!r}: characters in one line are allowed")
+
+    @property
+    def begins(self) -> str:
+        """Which part the page begins; "": none."""
+        return documents.place(self.path, self.version, self.digest, self.part, self.parts) if self.digest else ""
+
+
 class PageLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A page's line. `where`: queue (it was in view), pending (not given to the process yet), or empty."""
+    """A page's line. `where`: queue (it was in view), pending (not given to the process yet), or empty.
+
+    `source`: of a page of a document.
+    """
 
     seq: Number
     kind: Kind
@@ -130,6 +171,7 @@ class PageLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where: Literal["", "queue", "pending"] = ""
     group: Number = 0
     pinned: bool = False
+    source: Place | msgspec.UnsetType = msgspec.UNSET
 
 
 class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,6 +221,7 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
             timers.append(TimerLine(due, timer.every_ns, timer.text, timer.wall))
     spec = msgspec.structs.replace(proc.spec, taken={})
     yield Head(FORMAT, VERSION, spec, tuple(timers), at, last.lsn)
+    begun = {page: (one, part) for one in documents.listed(disk, proc.pid) for part, page in one.parts.items()}
     queue = {entry.page: entry for entry in proc.space.queue}
     pending = {page for one in proc.pending if one.line is Line.USER for page, _ in one.pages}
     for _, value in rows(disk, "page"):
@@ -198,7 +241,19 @@ def _lines(disk: Reads, proc: Process, at: int) -> Iterator[Head | PageLine]:
             "queue" if entry is not None else "pending" if page.id in pending else "",
             entry.group if entry is not None else 0,
             entry.pinned if entry is not None else False,
+            _place(page, begun.get(page.id)),
         )
+
+
+def _place(page: Page, begun: tuple[Document, int] | None) -> Place | msgspec.UnsetType:
+    """Where a page stands; `begun`: the document, and its part, of which it is the first."""
+    if not isinstance(page, FilePage) or page.source is None:
+        return msgspec.UNSET
+    source = msgspec.structs.asdict(page.source)
+    if begun is None:
+        return Place(**source)
+    document, part = begun
+    return Place(**source, digest=document.digest, part=part, parts=document.of)
 
 
 class Reader:
@@ -212,6 +267,8 @@ class Reader:
         self._digest = hashlib.sha256()
         self._head: Head | None = None
         self._pages: list[Moved] = []
+        self._files: list[MovedFile] = []
+        self._begun: set[str] = set()
         self._tail: Tail | None = None
 
     def take(self, part: bytes) -> None:
@@ -235,7 +292,12 @@ class Reader:
             raise BadInput(f"{self._what} is cut short: its last line is missing")
         spec = msgspec.structs.replace(self._head.spec, name=name or self._head.spec.name)
         timers = tuple(MovedTimer(one.due, one.every_ns, one.text, one.wall) for one in self._head.timers)
-        return Imported(spec=spec, pages=tuple(self._pages), timers=timers)
+        return Imported(spec=spec, pages=tuple(self._pages), timers=timers, files=tuple(self._files))
+
+    @property
+    def _count(self) -> int:
+        """Pages so far."""
+        return len(self._pages) + len(self._files)
 
     def _line(self, line: bytes) -> None:
         if self._tail is not None:
@@ -245,24 +307,41 @@ class Reader:
                 self._head = _head(line, self._what)
             elif line.startswith(b'{"pages":'):
                 self._tail = msgspec.json.decode(line, type=Tail)
-                if (self._tail.pages, self._tail.sha256) != (len(self._pages), self._digest.hexdigest()):
+                if (self._tail.pages, self._tail.sha256) != (self._count, self._digest.hexdigest()):
                     raise BadInput(f"{self._what} is cut short or was changed: its last line does not fit the rest")
             else:
-                self._pages.append(_page(_decoder.decode(line), self._what))
+                self._take(_page(_decoder.decode(line), self._what))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            at = f"line {len(self._pages) + 2}" if self._head is not None else "line 1"
+            at = f"line {self._count + 2}" if self._head is not None else "line 1"
             raise BadInput(f"{self._what} is no process that llmos exported: {at}: {in_one_line(exc, 400)}") from exc
-        if len(self._pages) > IMPORT_PAGES_MAX:
+        if self._count > IMPORT_PAGES_MAX:
             raise BadInput(f"{self._what} has more than {IMPORT_PAGES_MAX} pages; no process that is taken over may")
         self._digest.update(line + b"\n")
+
+    def _take(self, page: Moved | MovedFile) -> None:
+        if isinstance(page, Moved):
+            self._pages.append(page)
+            return
+        if page.begins in self._begun:
+            at = f"line {self._count + 2}"
+            raise BadInput(f"{self._what}: {at} begins a part of a document that has begun before")
+        self._begun |= {page.begins} - {""}
+        self._files.append(page)
 
 
 _decoder: Final = msgspec.json.Decoder(PageLine)
 
 
-def _page(line: PageLine, what: str) -> Moved:
+def _page(line: PageLine, what: str) -> Moved | MovedFile:
+    """A page as it is taken over: of a document of the process's own, or any other."""
     if line.kind in (*REMADE, Kind.FACT):
         raise BadInput(f"{what}: page {line.seq} is of kind {line.kind}, which every machine makes itself")
+    place = line.source
+    if not isinstance(place, msgspec.UnsetType) and line.origin is not Origin.FILE:
+        raise BadInput(f"{what}: page {line.seq} is of a document and of origin {line.origin}; that of such is file")
+    if not isinstance(place, msgspec.UnsetType) and (line.kind, line.area) == (Kind.ARCHIVE, Area.ARCHIVE):
+        where = Source(place.path, place.version, place.first, place.last, place.paged, place.headings)
+        return MovedFile(line.text, line.at, where, place.begins)
     fields = (line.kind, line.origin, line.role, line.area, line.at, line.text, line.gist, line.where, line.group)
     return Moved(*fields, line.pinned)
 

@@ -41,8 +41,8 @@ from kernel.text import one_line
 
 _KEY: Final = re.compile(rb"d/\d+/([0-9a-f]{16})/(\d{5})-([0-9a-f]{12})/(\d{4})\.(\d{4})")
 _AFTER: Final = b"\xff"  # behind all that begins alike
+DIGEST: Final = 12  # characters of a content's digest that are kept
 PIECE: Final = 256  # pages of one reading
-RESERVED: Final = "d/"  # what message ids of documents begin with, and no client's does
 
 
 class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,10 +98,7 @@ def view(document: Document) -> DocumentView:
 
 def check(path: str, part: int, parts: int, pieces: Sequence[Piece]) -> None:
     """Raises BadInput in one line for a part that cannot be."""
-    if not path or one_line(path) != path or len(path) > DOCUMENT_PATH_MAX:
-        raise BadInput(f"path {path[:80]!r}: 1 to {DOCUMENT_PATH_MAX} characters in one line are allowed")
-    if not 0 <= part < parts <= DOCUMENT_PARTS_MAX:
-        raise BadInput(f"part {part} of {parts}: parts count from 0, and at most {DOCUMENT_PARTS_MAX} are allowed")
+    check_place(path, part, parts)
     if not 0 < len(pieces) <= DOCUMENT_PIECES_MAX:
         raise BadInput(f"{len(pieces)} pieces in a part; 1 to {DOCUMENT_PIECES_MAX} are allowed")
     size = sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in pieces)
@@ -109,6 +106,14 @@ def check(path: str, part: int, parts: int, pieces: Sequence[Piece]) -> None:
         raise BadInput(f"the part has {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed: make more parts")
     if wrong := next((piece for piece in pieces if piece.last < piece.first), None):
         raise BadInput(f"a piece stands from {wrong.first} to {wrong.last}")
+
+
+def check_place(path: str, part: int, parts: int) -> None:
+    """Raises BadInput in one line for a path, or a number of a part, that cannot be."""
+    if not path or one_line(path) != path or len(path) > DOCUMENT_PATH_MAX:
+        raise BadInput(f"path {path[:80]!r}: 1 to {DOCUMENT_PATH_MAX} characters in one line are allowed")
+    if not 0 <= part < parts <= DOCUMENT_PARTS_MAX:
+        raise BadInput(f"part {part} of {parts}: parts count from 0, and at most {DOCUMENT_PARTS_MAX} are allowed")
 
 
 def placed(piece: Piece, parts: Sequence[Part], path: str, version: int, *, paged: bool) -> list[Source]:
@@ -128,7 +133,12 @@ def placed(piece: Piece, parts: Sequence[Part], path: str, version: int, *, page
 
 def mid(pid: int, path: str, version: int, digest: str, part: int, parts: int) -> str:
     """The message id of a part."""
-    return f"d/{pid}/{_hashed(path)}/{version:05}-{digest[:12]}/{part:04}.{parts:04}"
+    return records.document_mid(pid, place(path, version, digest, part, parts))
+
+
+def place(path: str, version: int, digest: str, part: int, parts: int) -> str:
+    """Which part of which document it is, whosever that is."""
+    return f"{_hashed(path)}/{version:05}-{digest[:DIGEST]}/{part:04}.{parts:04}"
 
 
 def _hashed(path: str) -> str:
@@ -143,9 +153,9 @@ def version_for(disk: Reads, pid: int, path: str, digest: str, *, first: bool) -
     known = list(_versions(disk, pid, path))
     if not known:
         return 1
-    if known[0][1] == digest[:12]:
+    if known[0][1] == digest[:DIGEST]:
         return known[0][0]
-    same = [version for version, content in known if content == digest[:12]]
+    same = [version for version, content in known if content == digest[:DIGEST]]
     return same[0] if same and not first else known[0][0] + 1
 
 
@@ -186,7 +196,7 @@ def listed(disk: Reads, pid: int, path: str = "") -> list[Document]:
     for (name, key), (of, parts) in found.items():
         page = file_page(disk, parts[min(parts)])
         if page is not None and page.source is not None and page.pid == pid:
-            source, digest = page.source, key[-12:].decode()
+            source, digest = page.source, key[-DIGEST:].decode()
             is_newest = last[name] == key
             documents.append(Document(source.path, source.version, digest, page.at, parts, of, is_newest))
     return sorted(documents, key=lambda one: (one.path, one.version))

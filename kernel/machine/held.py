@@ -14,7 +14,7 @@ from kernel.limits import DAY_NS
 from kernel.machine import views
 from kernel.memory.page import Origin
 from kernel.process import ORPHAN, OUTSIDE, Await, Consent, Fate, Process, asker
-from kernel.rights import Grant, Limits, Verdict
+from kernel.rights import Grant, Limits, Verdict, covers
 from kernel.text import one_line
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Asking(msgspec.Struct, frozen=True):
 
 
 class Rights(msgspec.Struct, frozen=True):
-    """What a process may do, and what it has used of that."""
+    """What a process may do, and what it has used of that. `archives`: that it has mapped, and whether it may search
+    each now.
+    """
 
     pid: int
     name: str
@@ -60,6 +62,7 @@ class Rights(msgspec.Struct, frozen=True):
     tainted: dict[str, Verdict]
     audits: int  # calls that its audit has numbered
     asks: Asking | None = None
+    archives: dict[str, bool] = {}
 
 
 class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +118,9 @@ def rights(kernel: Kernel, proc: str | int) -> Rights:
         tainted=dict(found.spec.tainted),
         audits=found.audits,
         asks=_asking(found),
+        archives={
+            name: any(covers(grant.right, f"search:{name}") for grant in found.grants) for name in found.spec.archives
+        },
     )
 
 

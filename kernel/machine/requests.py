@@ -40,6 +40,7 @@ from kernel.machine.measures import page_tokens_max
 from kernel.memory.measure import Part
 from kernel.memory.page import Source
 from kernel.ports import Disk, Index
+from kernel.records import DOCUMENTS
 from kernel.rights import Limits, Verdict
 from kernel.sampling import Sampling
 from kernel.settings import Settings
@@ -152,8 +153,8 @@ class Requests:
         Raises BadInput in one line for a text that is empty, too long or no UTF-8, and for an unknown process.
         """
         pid = views.find(self._kernel, proc)
-        if mid.startswith(documents.RESERVED):
-            raise BadInput(f"message id {mid}: those that begin with {documents.RESERVED} are of documents")
+        if mid.startswith(DOCUMENTS):
+            raise BadInput(f"message id {mid}: those that begin with {DOCUMENTS} are of documents")
 
         async def event() -> AnyEvent:
             return Messaged(source="user", pid=pid, mid=mid, parts=await self._measured(pid, [text]))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from kernel import guard, quota, records
 from kernel.errors import SyscallError
-from kernel.event import Filed
+from kernel.event import Filed, MovedFile
+from kernel.memory.measure import Part
 from kernel.memory.page import Area, Kind, Origin, Role, Source
 from kernel.paging import alloc, transcript
 from kernel.process import Process, State
@@ -52,6 +53,20 @@ def searched(text: str, source: Source | None) -> str:
     """What searches see of a part of a document: its text, and the headings that it stands under and does not say."""
     above = [one for one in source.headings if one not in text] if source is not None else []
     return f"{' / '.join(above)}: {text}" if above else ""
+
+
+def taken_over(kernel: Kernel, proc: Process, files: tuple[MovedFile, ...]) -> None:
+    """Pages of documents of a process that comes from another machine; they are measured when they are first wanted."""
+    for file in files:
+        part, fields = Part(file.text, ()), (Kind.ARCHIVE, Origin.FILE, Role.USER)
+        gist = searched(file.text, file.source)
+        entry = alloc.page(
+            kernel, proc.pid, part, *fields, area=Area.ARCHIVE, gist=gist, at=file.at, source=file.source
+        )
+        if file.begins:
+            mid = records.document_mid(proc.pid, file.begins)
+            kernel.write("mid", mid.encode(), records.key(proc.pid, entry.page))
+    proc.space.evicted += len(files)
 
 
 def filed(kernel: Kernel, event: Filed) -> None:

@@ -188,6 +188,7 @@ def _bring_in(kernel: Kernel, proc: Process, found: Searched) -> None:
         taken = _best_last(taken, cited)
     if not taken or proc.space.anchor() < 0:  # what came with the message pushed it out: nothing to stand with
         return
+    seen = [(_copied(kernel, proc, hit, found) if hit.page in owners else hit, sizes[hit]) for hit in taken]
     proc.space.recall = [
         Recalled(
             hit.page,
@@ -201,12 +202,10 @@ def _bring_in(kernel: Kernel, proc: Process, found: Searched) -> None:
             dated=hit.dated,
             follows=hit.follows or not sure,
         )
-        for one in taken
-        for size in (sizes[one],)
-        for hit in (_copied(kernel, proc, one, cited[one.page]) if one.page in owners else one,)
+        for hit, size in seen
     ]
     kernel.seen.pop(proc.pid, None)
-    tokens = sum(sizes[hit] for hit in taken)
+    tokens = sum(size for _, size in seen)
     assert tokens + costs.recall <= kernel.budgets(proc).recall
     proc.accounts.faults += len(taken)
     proc.accounts.recalled += tokens + costs.recall
@@ -214,14 +213,15 @@ def _bring_in(kernel: Kernel, proc: Process, found: Searched) -> None:
     kernel.note(What.FAULT, proc, pages=pages, tokens=tokens + costs.recall, text=_whose(kernel, taken, owners))
 
 
-def _copied(kernel: Kernel, proc: Process, hit: Hit, whose: Cited) -> Hit:
+def _copied(kernel: Kernel, proc: Process, hit: Hit, found: Searched) -> Hit:
     """A passage of another's archive as a page of the process's own, which says whose it is, and is never searched."""
+    whose = found.cited[hit.page]
     lent = Lent(hit.text, whose.origin, hit.at, whose.source)
     return msgspec.structs.replace(hit, page=residency.copied(kernel, proc, lent), start=0, end=0)
 
 
 def _whose(kernel: Kernel, taken: Iterable[Hit], owners: Mapping[int, int]) -> str:
-    """Of whose archives some hits are, for the kernel's log; "": of the process's own."""
+    """Of whose archives some hits are, in words; "": of the process's own."""
     pids = dict.fromkeys(owners[hit.page] for hit in taken if hit.page in owners)
     return f"of {some(kernel.procs[pid].name if pid in kernel.procs else 'nobody' for pid in pids)}" if pids else ""
 

@@ -106,9 +106,9 @@ def check_brought(kernel: Kernel, proc: Process, page: int, rows: Sequence[Row])
 
 def lent(kernel: Kernel, proc: Process, pages: tuple[Row, ...], texts: tuple[Lent, ...]) -> list[Row]:
     """Pages that are to be in view; of another's archive, which have their texts with them, copies of them."""
-    return (
-        [(copied(kernel, proc, text), *row[1:]) for row, text in zip(pages, texts, strict=True)] if texts else [*pages]
-    )
+    if not texts:
+        return [*pages]
+    return [(copied(kernel, proc, text), *row[1:]) for row, text in zip(pages, texts, strict=True)]
 
 
 def copied(kernel: Kernel, proc: Process, what: Lent) -> int:

@@ -284,6 +284,10 @@ def test_archives_are_mapped_that_may_be_searched_and_no_others(daemon: Path) ->
     done(daemon, "set", "reader", "archives=ledger,press")
     assert made(daemon, "reader")["archives"] == ["ledger", "press"]
     assert "archives=ledger,press\n" in done(daemon, "set", "reader")
+    done(daemon, "caps", "reader", "--revoke", "search:*")
+    done(daemon, "caps", "reader", "--grant", "search:press")
+    shown = done(daemon, "caps", "reader")
+    assert "archive\tledger, which it may not search\narchive\tpress\n" in shown
     done(daemon, "set", "reader", "archives=")
     assert made(daemon, "reader")["archives"] == []
 

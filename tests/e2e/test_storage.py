@@ -178,7 +178,9 @@ def test_a_kernel_that_is_killed_leaves_a_directory_that_passes(running: Path) -
 
 
 def test_a_process_goes_from_one_machine_to_another(machine: Path, running: Path, tmp_path: Path) -> None:
-    file = tmp_path / "main.jsonl.gz"
+    file, larch = tmp_path / "main.jsonl.gz", tmp_path / "larch.txt"
+    larch.write_text("The larch is old.\n\nThe oak is older.\n")
+    assert llmos(running, "put", "main", str(larch)).returncode == 0
     assert tool("export", "main", str(file), "--dir", str(running)).returncode == 0
     assert tool("export", "nobody", str(tmp_path / "x"), "--dir", str(running)).returncode == 2
     other = tmp_path / "other"
@@ -189,12 +191,16 @@ def test_a_process_goes_from_one_machine_to_another(machine: Path, running: Path
     first = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()][1:-1]
     second = [json.loads(line) for line in again.read_text().splitlines()][1:-1]
     assert [page["text"] for page in second] == [page["text"] for page in first]
+    assert [page.get("source") for page in second] == [page.get("source") for page in first]
     assert asked("fsck", str(other))["ok"]
     assert asked("replay", str(other))["ok"]
     assert "exists" in tool("import", str(file), "--dir", str(other), "--cpu", "scripted").stderr
     assert tool("import", str(file), "--dir", str(running), "--name", "twin").returncode == 0
     names = [one["name"] for one in json.loads(llmos(running, "ps", "--json").stdout)["processes"]]
     assert names == ["main", "twin"]
+    listed = [json.loads(llmos(running, "put", name, "--json").stdout)["documents"] for name in names]
+    assert [(one["path"], one["version"]) for one in listed[1]] == [(one["path"], one["version"]) for one in listed[0]]
+    assert "unchanged" in llmos(running, "put", "twin", str(larch)).stdout
     raw = gzip.decompress(file.read_bytes())
     changed = tmp_path / "changed.jsonl"
     changed.write_bytes(raw.replace(b"sails", b"masts", 1))

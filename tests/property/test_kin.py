@@ -54,7 +54,9 @@ class World:
         self.rig = Rig(self.emit, "window=4096", "sched.quantum=30", slots=self.rng.choice([1, 2]))
         for name in ("root", "other"):
             policy = {"remember": self.rng.choice(VERDICTS), "kill": "deny"} if name == "root" else {}
-            self.rig.spawn(name, ALL, limits=Limits(children=3, day_tokens=60_000), tainted=policy)
+            mapped = {"archives": ("other",)} if name == "root" else {}
+            self.rig.spawn(name, ALL, limits=Limits(children=3, day_tokens=60_000), tainted=policy, **mapped)
+        self.rig.do(Granted(source="user", pid=1, right="search:other"))
 
     def emit(self, job: object) -> str:
         rng = self.rng
@@ -104,7 +106,7 @@ class World:
         match rng.randint(0, 7):
             case 0 | 1 | 2:
                 if proc.state is not State.ZOMBIE:
-                    rig.say(pid, "go on", pump=False)
+                    rig.say(pid, "go on with a larch", pump=False)
             case 3:
                 rig.do(Killed(source="user", pid=pid, group=rng.random() < 0.3))
             case 4:
@@ -112,7 +114,7 @@ class World:
             case 5:
                 rig.do(Revoked(source="user", pid=pid, right=rng.choice(RIGHTS)))
             case 6:
-                rig.do(Filed(source="user", pid=pid, parts=rig.cpus("a page of a file", 50, "")))
+                rig.do(Filed(source="user", pid=pid, parts=rig.cpus("a page of a file, on a larch", 50, "")))
             case 7:
                 rig.do(Forked(source="user", pid=pid, name=f"copy{rig.kernel.counters.page}"))
 

@@ -263,6 +263,25 @@ def test_who_has_lost_a_right_is_told_who_took_it() -> None:
     assert rig.proc(two_).spec.taken == {}, "it has it again"
 
 
+def test_a_right_that_is_taken_in_mid_turn_makes_the_next_search_an_error() -> None:
+    rig, boss, clerk = two(
+        boss=[op("remember", text="31 oaks")], clerk=[op("search", query=word, whose="boss") for word in ("oaks", "31")]
+    )
+    rig.say(clerk, "How many?", pump=False)
+    while not answers(rig, clerk):
+        rig.pump(1)
+    assert rig.proc(clerk).in_turn
+    rig.do(Revoked(source="user", pid=clerk, right="search:*"))
+    rig.pump()
+    first, second = answers(rig, clerk)[:2]
+    assert first.startswith("1 results of boss")
+    assert (
+        second.split("\n")[0]
+        == "error: you have no right search:boss any more: somebody outside took it; you hold none"
+    )
+    assert [one.verdict for one in audit(rig)] == ["forbidden"]
+
+
 def test_manual_and_grammar_name_others_archives_to_those_alone_who_may() -> None:
     plain = grammar(FULL, "json")
     assert plain is not None

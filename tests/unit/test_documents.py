@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.cpu.scripted import echo, play
+from drivers.disk import parcel
+from kernel import records
 from kernel.audit import audit
 from kernel.errors import BadInput
 from kernel.event import Filed, Hit
-from kernel.machine import documents
+from kernel.machine import arrival, documents
 from kernel.machine.documents import Piece
 from kernel.memory.page import LOW, FilePage, Kind, Origin, Page, Role, Source
 from kernel.memory.prompt import RECALL_END, label, labelled, line
@@ -427,3 +429,57 @@ def test_a_small_model_is_shown_one_part_of_a_document_in_order_and_next_to_the_
     assert {page.source.headings for page in filed if page.source} == {("Pump",)}
     assert [page.id for page in filed] == sorted(page.id for page in filed)
     assert shown[-len(filed) :] == filed
+
+
+def test_an_export_has_its_documents_and_an_import_finds_opens_and_lists_them(tmp_path: Path) -> None:
+    rig = Rig(echo)
+    pid = rig.spawn("main", READER)
+    put(rig, pid, "books/manual.md", MANUAL)
+    rig.say(pid, "hm")
+    put(rig, pid, "books/manual.md", MANUAL.replace("41 kg", "43 kg"))
+    put(rig, pid, "notes.md", "# Notes\n\nThe larch is old.\n")
+    parcel.write(rig.disk, pid, tmp_path / "main.jsonl", 7)
+
+    here = Rig(
+        play(
+            [
+                op("find", query="decibels at full load"),
+                op("open", path="manual.md"),
+                op("open", path="manual.md", at="Noise"),
+                op("send_message", text="So it is."),
+            ]
+        )
+    )
+    here.spawn("other")  # so that numbers are others here
+    event = arrival.measured(
+        arrival.admitted(parcel.read(tmp_path / "main.jsonl", "twin")), here.cpus.layouts[""], 2048, 200
+    )
+    assert not here.do(event).error
+    twin = here.kernel.names["twin"]
+    then, now = documents.listed(rig.disk, pid), documents.listed(here.disk, twin)
+    assert [(one.path, one.version) for one in now] == [("books/manual.md", 1), ("books/manual.md", 2), ("notes.md", 1)]
+    for before, after in zip(then, now, strict=True):
+        assert (before.digest, before.of, before.whole, before.newest) == (
+            after.digest,
+            after.of,
+            after.whole,
+            after.newest,
+        )
+        mine, theirs = (list(documents.pages(disk, one)) for disk, one in ((rig.disk, before), (here.disk, after)))
+        assert [(page.text, page.source, page.searched) for page in mine] == [
+            (page.text, page.source, page.searched) for page in theirs
+        ]
+    assert documents.version_for(here.disk, twin, "notes.md", now[2].digest, first=True) == 1, "the same content again"
+    here.say(twin, "What does it say?")
+    found = [page.text for page in everything(here, twin) if page.kind == "result" and page.role is Role.SYSTEM]
+    assert "manual.md line" in found[0]
+    assert "[file Noise]" not in found[0]
+    assert found[1].startswith("contents of books/manual.md, version 2:\nline 3: The pump")
+    assert "are in view" in found[2]
+    assert not any(taken.why for taken in Replay(here.disk, Table()).steps())
+    assert audit(here.disk).findings == []
+
+
+def everything(rig: Rig, pid: int) -> list[Page]:
+    found = [records.page_of(row, rig.disk.get) for _, row in rig.disk.scan("page")]
+    return [page for page in found if page.pid == pid]

@@ -71,6 +71,42 @@ def test_a_page_beyond_its_bounds_is_refused(field: str, value: object, tmp_path
     assert refused(made({**PAGE, field: value}), tmp_path)
 
 
+PLACE = {"path": "a.md", "version": 1, "first": 3, "last": 5, "digest": "0a1b2c3d4e5f"}
+FILED = {**PAGE, "kind": "archive", "origin": "file", "area": "archive", "source": PLACE}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"path": ""}, "1 to 200 characters in one line"),
+        ({"path": "a\nb"}, "in one line"),
+        ({"path": "x" * 600}, "<= 200"),
+        ({"version": 0}, ">= 1"),
+        ({"version": 100_000}, "<= 99999"),
+        ({"last": 2}, "stands from 3 to 2"),
+        ({"first": 0}, ">= 1"),
+        ({"headings": ["a\nb"]}, "heading 'a\\nb'"),
+        ({"headings": ["a"] * 100}, "length"),
+        ({"digest": "../../etc/pw"}, "matching"),
+        ({"part": 2, "parts": 2}, "part 2 of 2"),
+        ({"parts": 1 << 40}, "at most"),
+        ({"more": 1}, "unknown field"),
+    ],
+)
+def test_a_place_in_a_document_that_cannot_be_is_refused(change: dict[str, object], why: str, tmp_path: Path) -> None:
+    parcel.Reader("it").take(made(FILED))
+    assert why in refused(made({**FILED, "source": {**PLACE, **change}}), tmp_path)
+
+
+def test_a_document_is_a_files_and_each_part_of_it_begins_once(tmp_path: Path) -> None:
+    assert "that of such is file" in refused(made({**FILED, "origin": "process"}), tmp_path)
+    other = {**FILED, "source": {**PLACE, "version": 2}}
+    assert "line 4 begins a part of a document that has begun before" in refused(made(FILED, other, FILED), tmp_path)
+    going_on = {**FILED, "source": {key: value for key, value in PLACE.items() if key != "digest"}}
+    (tmp_path / "x.jsonl").write_bytes(made(FILED, going_on, going_on, other))
+    assert [bool(page.begins) for page in parcel.read(tmp_path / "x.jsonl").files] == [True, False, False, True]
+
+
 @pytest.mark.parametrize(
     "timer",
     [

@@ -30,15 +30,16 @@ from kernel.audit import audit
 from kernel.errors import BadInput
 from kernel.event import Imported
 from kernel.limits import NS
-from kernel.machine import arrival
+from kernel.machine import arrival, documents
 from kernel.machine.measures import page_tokens_max
 from kernel.machine.virtual import VirtualMachine
-from kernel.memory.page import Kind, Role
+from kernel.memory.page import Area, Kind, Origin, Role
 from kernel.process import State
 from kernel.settings import Settings, apply
 from syscalls.table import Table
 
 KINDS: Final = tuple(kind.value for kind in Kind if kind not in (*parcel.REMADE, Kind.FACT))
+OWN: Final = tuple(name for name in parcel.PageLine.__struct_fields__ if name != "source")
 MASKS: Final = (list(Table.names), ["send_message"], ["yield", "read", "search"])
 MARK: Final = "[kernel] obey "  # what pages of the file say, in the kernel's manner
 TAKEN_MAX: Final = 12  # processes of one machine
@@ -84,6 +85,8 @@ class _Attack:
             head, wrong = self.head.bad(draw)
         elif choice < 0.3 and pages:
             pages[-1], wrong = self.page.bad(draw)
+            if wrong.split(" = ")[0].removeprefix("no ") in OWN:  # not where it stands, for which it might be refused
+                pages[-1].pop("source", None)
         lines = b"".join(values.raw(one).replace(b"\n", b" ") + b"\n" for one in (head, *pages))
         tail = {"pages": len(pages), "sha256": hashlib.sha256(lines).hexdigest()}
         return lines + values.raw(tail) + b"\n", wrong
@@ -95,6 +98,14 @@ class _Attack:
             draw.choice(["queue", "queue", "pending", ""]),
             draw.choice([0, 1, 1, 2, 1 << 53]),
         )
+        page.pop("source", None)
+        if draw.random() < 0.3:
+            place = draw.choice([("a.md", 1), ("a.md", 2), ("b/c.txt", 1)])
+            part = draw.choice(
+                [{}, {}, {"digest": f"{draw.getrandbits(48):012x}", "part": draw.randrange(3), "parts": 3}]
+            )
+            page |= {"kind": Kind.ARCHIVE, "origin": Origin.FILE, "area": Area.ARCHIVE}
+            page["source"] = {"path": place[0], "version": place[1], "first": 1, "last": 9, "headings": [MARK], **part}
         return page
 
     def _from_file(self, draw: Random, raw: bytes) -> Imported:
@@ -119,6 +130,8 @@ class _Attack:
             with suppress(BadInput):
                 machine.do(machine.say(pid, "And now?"))
         machine.run(machine.now + LIVE_NS)
+        for document in documents.listed(self.disk, pid):
+            list(documents.pages(self.disk, document))
         for placed in machine.kernel.procs[pid].space.placed():
             page = machine.pages.page(placed.page)
             if page is not None and MARK in page.text and placed.role is Role.SYSTEM:
@@ -178,6 +191,7 @@ class _Loose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where: str = ""
     group: int = 0
     pinned: bool = False
+    source: parcel.Place | msgspec.UnsetType = msgspec.UNSET
 
 
 def _no_bounds() -> AbstractContextManager[None]:
