@@ -33,7 +33,8 @@ from llmos.documents.read import Read
 from llmos.init import powered
 
 ALL: Final = ("memory.fault=false", "memory.recall=0")  # what is in view is read, and nothing is picked out of it
-PART_TOKENS: Final = 256  # of a part, as far as a piece allows: small models note more of small parts
+PART_TOKENS: Final = 256  # of a part at most, as far as a piece allows: small models note more of small parts
+PART_LEAST: Final = 32  # a part that has as many ends with its section
 SHARE: Final = 2  # of the queue one part has at most one in so many
 NOTES: Final = "notes"
 DIGEST: Final = "0" * 32  # of what is no file
@@ -88,7 +89,7 @@ class Readers:
         """The answer to a question. `tell` is given a line of progress a part."""
         mapping, reducing = await self._base("map", MAP), await self._base("reduce", REDUCE)
         most = min(PART_TOKENS, self._room(mapping))
-        whole = [(one, part) for one in documents for part in self._parts(one.pieces, most)]
+        whole = [(one, part) for one in documents for part in self._parts(one.pieces, most, PART_LEAST)]
         notes: list[Note | None] = [None] * len(whole)
         done = 0
 
@@ -112,8 +113,9 @@ class Readers:
 
     async def _reduced(self, base: int, notes: Sequence[Piece], question: str, tell: Callable[[str], None]) -> str:
         """What is answered from notes, in rounds of as many as fit."""
+        room = self._room(base)
         while True:  # ends: each round leaves fewer notes, for two at least are read together
-            groups = list(self._parts(notes, self._room(base), least=2))
+            groups = list(self._parts(notes, room, room, least=2))
             replies = [""] * len(groups)
 
             async def answer(at: int, groups: list[list[Piece]] = groups, replies: list[str] = replies) -> None:
@@ -163,16 +165,16 @@ class Readers:
         await requests.kill(pid)
         return " ".join(one.text for one in said)
 
-    def _parts(self, pieces: Sequence[Piece], most: int, least: int = 1) -> Iterator[list[Piece]]:
+    def _parts(self, pieces: Sequence[Piece], most: int, enough: int, least: int = 1) -> Iterator[list[Piece]]:
         """Pieces in order, as many together as `most` tokens hold, and `least` at least; what stands under one heading
-        is divided only if it is more."""
+        begins a part if there is no room for all of it, or the part before has `enough` tokens."""
         part, size = list[Piece](), 0
         for _, run in groupby(pieces, key=lambda one: one.headings):
             section = [(one, self._tokens(one)) for one in run]
             whole = sum(tokens for _, tokens in section)
             for number, (piece, tokens) in enumerate(section):
                 more = tokens if number else whole
-                if len(part) >= least and size + more > most:
+                if len(part) >= least and (size + more > most or (not number and size >= enough)):
                     yield part
                     part, size = [], 0
                 part.append(piece)
