@@ -387,6 +387,35 @@ async def test_a_subscription_goes_on_by_last_event_id(door: Served) -> None:
         assert (await client.get("/api/events", headers={"last-event-id": "x"})).status_code == 400
 
 
+async def test_who_follows_is_followed_on_though_no_body_comes(door: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GET has none, and whether that was read before its answer began is chance."""
+    monkeypatch.setattr(server, "BODY_S", 0.1)
+    told_of: list[bytes] = []
+
+    async def follow(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", door.port) as stream:
+            head = (
+                f"GET /api/events?log=true HTTP/1.1\r\nHost: {door.host}\r\nAuthorization: Bearer {door.token}\r\n\r\n"
+            )
+            await stream.send_all(head.encode())
+            seen = b""
+            while b"event: logged" not in seen:
+                chunk = await stream.receive_some()
+                assert chunk, "it was hung up on"
+                begun, seen = b"event: ok" in seen, seen + chunk
+                if not begun and b"event: ok" in seen:
+                    task_status.started()
+            told_of.append(seen)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery, door.client() as client:
+            for _ in range(16):
+                await nursery.start(follow)
+            await trio.sleep(0.3)
+            await told(client, "hello", "m1")
+    assert len(told_of) == 16
+
+
 async def test_events_tell_that_the_kernel_stops(tmp_path: Path) -> None:
     def follow(url: str, token: str) -> list[wire.Ok | wire.AnyPush]:
         found = []

@@ -301,6 +301,9 @@ class Exchange:
         claimed = next((value for name, value in self._request.headers if name == b"content-length"), b"0")
         if int(claimed) > most:
             raise TooMuch(most)
+        if self._http.their_state is h11.DONE:  # it was passed over when the answer began
+            self._whole = True
+            return {"type": "http.request", "body": b"", "more_body": False}
         if self._http.they_are_waiting_for_100_continue:
             await self._connection.write(h11.InformationalResponse(status_code=100, headers=[]))
         with trio.move_on_at(self._began + self._state["body_s"]):

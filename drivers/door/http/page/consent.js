@@ -1,4 +1,5 @@
-// What the open process, or one that it waits for, asks its user: a call that waits until somebody lets it or does not.
+// What the open process, or one that it waits for, asks its user: a call that waits until somebody lets it or does not;
+// and which others ask something.
 //
 // Guarantee: the notice is made of what the machine says of the call, never of what a process says, and an answer is to
 // the question that is shown and to no other. Not here: by which policy it asks (rights.js).
@@ -7,16 +8,21 @@ import { change, gathered, read } from "./api.js";
 import { brief, el, fill, foreign } from "./text.js";
 
 const PAGES_MAX = 12;
+const OTHERS_MAX = 5;
 
 export class Consent {
-  /** `show`: called with the name of a process and a page; `answered`: when a question may be gone. */
-  constructor(place, show, answered, say) {
-    this.place = place;
+  /** `go`: called with the name of a process; `show`: and with a page; `answered`: when a question may be gone. */
+  constructor(place, go, show, answered, say) {
+    this.place = place.querySelector("#question");
+    this.others = place.querySelector("#others");
+    this.go = go;
     this.show = show;
     this.answered = answered;
     this.say = say;
     this.asks = 0;
     this.told = "";
+    this.found = [];
+    this.named = "";
     this.refresh = gathered(() => this.#load(), 40);
   }
 
@@ -24,6 +30,24 @@ export class Consent {
   look(asks) {
     this.asks = asks;
     this.refresh();
+    this.#named();
+  }
+
+  /** All processes that are known, of which some may ask. */
+  seen(found) {
+    this.found = found;
+    this.#named();
+  }
+
+  #named() {
+    const names = this.found.filter((one) => one.asks === one.pid && one.pid !== this.asks).map((one) => one.name);
+    if (JSON.stringify(names) === this.named) return;
+    this.named = JSON.stringify(names);
+    const more = names.length - OTHERS_MAX;
+    fill(this.others, names.length > 0 && el("span", {}, "Others ask: ",
+      ...names.slice(0, OTHERS_MAX).flatMap((name, at) => [at ? ", " : "",
+        el("button", { type: "button", className: "link", on: { click: () => this.go(name) } }, brief(name, 60))]),
+      more > 0 && ` and ${more} more`));
   }
 
   async #load() {

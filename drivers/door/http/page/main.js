@@ -32,6 +32,7 @@ let opening = 0;
 const processes = new Processes($("nav"), open, (found) => {
   const mine = found.find((one) => one.pid === view?.pid);
   if (mine) asked(mine);
+  consent.seen(found);
 }, say);
 const details = new PageDetails($("page"), (page) => map.find(page), (page) => map.chosen(page), say);
 const map = new MemoryMap($("memory"), showPage);
@@ -43,7 +44,7 @@ const shown = async (name, page) => {
   choose("memory");
   showPage(page);
 };
-const consent = new Consent($("asks"), shown, () => {
+const consent = new Consent($("asks"), open, shown, () => {
   look();
   processes.refresh();
 }, say);
