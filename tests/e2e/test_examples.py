@@ -396,6 +396,7 @@ def test_the_page_on_documents_shows_what_its_commands_print(home: Home) -> None
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run_in_their_order(home: Home) -> None:
     home.take_model()
+    (home.path / "notes.md").write_text("# The boat\n\nIt lies in Ghent, at the third quay.\n")
     lines = readme()
     assert lines
     for line in lines:
