@@ -31,7 +31,7 @@ let opening = 0;
 
 const processes = new Processes($("nav"), open, (found) => {
   const mine = found.find((one) => one.pid === view?.pid);
-  if (mine) asked(mine);
+  if (mine && mine.asks !== consent.asks) look(); // a list may be older than what is known
   consent.seen(found);
 }, say);
 const details = new PageDetails($("page"), (page) => map.find(page), (page) => map.chosen(page), say);
@@ -108,11 +108,6 @@ function standing(found) {
   $("end").textContent = found.state === "zombie" ? "Remove" : "Kill";
   $("end").hidden = false;
   $("start").hidden = found.state !== "zombie";
-  asked(found);
-}
-
-/** Whether the open process, or one that it waits for, asks its user something. */
-function asked(found) {
   consent.look(found.asks);
 }
 
