@@ -283,6 +283,7 @@ async def test_a_line_without_end_ends_its_server_and_fills_no_memory(tmp_path: 
             "(it wrote a line of more than 16 MiB); it was done, or it was not"
         )
         assert peak - before < 64 << 20
+        await until(lambda: not up(found, "stalls"))  # its life ends behind the answer
         await until(lambda: up(found, "stalls"))
         await told(found, pid, use("stalls/hello"))
         await until(lambda: answers(found, pid)[1:])

@@ -179,6 +179,7 @@ async def test_a_server_that_is_killed_in_mid_call_and_comes_back_is_used_again_
             web.start()
             lost = await asked(found, one, "web/append", path="notes", text="Coffee.")
             assert lost == "error: the server web is down (it has ended the session); web/append was not used"
+            await until(lambda: not up(found, "web"))  # its life ends behind the answer
             await until(lambda: up(found, "web"))
             assert await asked(found, one, "web/hello") == "[result of web/hello]\n> hello"
     finally:
