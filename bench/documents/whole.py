@@ -23,7 +23,7 @@ from bench.documents.pooled import ALONE, alone
 from bench.memory.rows import BASE
 from llmos.documents.asking import Asker, Place
 from llmos.documents.read import Read, read
-from llmos.documents.whole import answered
+from llmos.documents.whole import ALL, Readers
 from llmos.init import powered
 
 MACHINES: Final = 8
@@ -89,9 +89,9 @@ async def ask(
                     tell(number, found.text, found.said, found.seen)
             return
         for number, question in enumerate(asked):
-            whole = await answered(
-                folder / f"{row}-{number}", [document], question, model=model, window=window, cpu=None, changes=own
-            )
+            fresh = folder / f"{row}-{number}"
+            async with powered(fresh, model=model, window=window, changes=[*own, *ALL]) as machine:
+                whole = await Readers(machine).ask([document], question)
             tell(number, whole.text, whole.said, [one.place for one in whole.notes])
 
 

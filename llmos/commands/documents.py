@@ -6,8 +6,7 @@ Not here: what a file is (llmos/documents), what a machine does with it (kernel/
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -112,34 +111,31 @@ def ask(
 
     import trio
 
-    from llmos.documents import asking
-    from llmos.documents import whole as all_of_it
+    from llmos.documents.asking import Answered, Asker
     from llmos.documents.read import files, read
+    from llmos.documents.whole import ALL, Readers, Whole
+    from llmos.init import powered
 
     if len(given) < 2:
         raise BadInput("FILE... QUESTION are wanted: documents, and last the question")
     documents = [read(path) for path in files(given[:-1])]
-    answered: Callable[..., Awaitable[asking.Answered | all_of_it.Whole]] = (
-        all_of_it.answered if whole else asking.answered
-    )
+    settings = [*changes, *(ALL if whole else ())]
+
+    async def run(folder: Path, tell: Callable[[str], None]) -> Answered | Whole:
+        async with powered(folder, model=model, window=window, cpu=cpu, changes=settings) as machine:
+            if whole:
+                return await Readers(machine).ask(documents, given[-1], tell)
+            asker = Asker(machine)
+            await asker.begin(documents, tell)
+            return await asker.ask(given[-1])
+
     with tempfile.TemporaryDirectory(prefix="llmos-ask-") as folder, Paced() as progress:
-        run = partial(
-            answered,
-            Path(folder),
-            documents,
-            given[-1],
-            model=model,
-            window=window,
-            cpu=cpu,
-            changes=list(changes),
-            tell=progress.tell,
-        )
-        found = trio.run(run)
+        found = trio.run(run, Path(folder), progress.tell)
     if as_json:
         print_json(found)
         return
     show(found.text if found.said else f"{found.text} ({found.why})")
-    if isinstance(found, asking.Answered):
+    if isinstance(found, Answered):
         for place in found.places:
             show(f"  {place.where}")
         if not found.said:

@@ -6,14 +6,13 @@ is likely enough (kernel/memory/recall.py), where the model says so, and where i
 stands neither in the question nor in what was brought in that is about it: what has the question's names, if
 something has, and of that what is headed most like the question. What is cited is what of this the answer shares the
 most words with.
-Not here: the command (llmos/commands/documents.py), the machine (llmos/init.py).
+Not here: the command (llmos/commands/documents.py), a question about the whole of documents (whole.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -29,7 +28,6 @@ from kernel.spec import Spec
 from kernel.state import Step
 from llmos.documents.put import requests as parts
 from llmos.documents.read import Read
-from llmos.init import powered
 
 UNSAID: Final = "The documents do not say."
 SYSTEM: Final = f"Answer in one short sentence from what the files say. If they do not say it, answer: {UNSAID}"
@@ -136,24 +134,6 @@ class Asker:
         source = page.source
         text = page.text[start:end] if end else page.text
         return Place(source.path, source.first, source.last, source.paged, source.headings, text)
-
-
-async def answered(
-    folder: Path,
-    documents: Sequence[Read],
-    question: str,
-    *,
-    model: str | None,
-    window: int | None,
-    cpu: str | None,
-    changes: list[str],
-    tell: Callable[[str], None],
-) -> Answered:
-    """The answer to one question, by a machine on `folder` that is given these documents."""
-    async with powered(folder, model=model, window=window, cpu=cpu, changes=changes) as machine:
-        asker = Asker(machine)
-        await asker.begin(documents, tell)
-        return await asker.ask(question)
 
 
 def judged(question: str, reply: str, seen: Sequence[Place], known: AbstractSet[str], score: float) -> Answered:

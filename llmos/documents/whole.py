@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -30,9 +29,8 @@ from kernel.state import Step
 from llmos.documents.asking import UNSAID, Place, denies, unfounded
 from llmos.documents.put import requests as parts
 from llmos.documents.read import Read
-from llmos.init import powered
 
-ALL: Final = ("memory.fault=false", "memory.recall=0")  # what is in view is read, and nothing is picked out of it
+ALL: Final = ("memory.fault=false", "memory.recall=0")  # settings: what is in view is read, and nothing picked out
 PART_TOKENS: Final = 256  # of a part at most, as far as a piece allows: small models note more of small parts
 PART_LEAST: Final = 32  # a part that has as many ends with its section
 SHARE: Final = 2  # of the queue one part has at most one in so many
@@ -193,22 +191,6 @@ class Readers:
         return kernel.budgets(kernel.procs[base]).queue // SHARE
 
 
-async def answered(
-    folder: Path,
-    documents: Sequence[Read],
-    question: str,
-    *,
-    model: str | None,
-    window: int | None,
-    cpu: str | None,
-    changes: list[str],
-    tell: Callable[[str], None] = lambda _: None,
-) -> Whole:
-    """The answer to one question, by a machine on `folder` that reads all of these documents."""
-    async with powered(folder, model=model, window=window, cpu=cpu, changes=[*changes, *ALL]) as machine:
-        return await Readers(machine).ask(documents, question, tell)
-
-
 def _nothing(text: str) -> bool:
     return denies(text) or text.strip(" .\n").lower() in ("nothing", "none")
 
@@ -219,14 +201,10 @@ def rests(note: str, question: str, place: Place) -> bool:
     Some of its words stand there, its names and numbers do, and of the question's words it has no more that do not
     than words of the part's that are not the question's.
     """
-    above, text, asked, said = (_content(one) for one in (" ".join(place.headings), place.text, question, note))
+    above, text, asked, said = (terms(one) for one in (" ".join(place.headings), place.text, question, note))
     inside, strange = text | above, (said & asked) - text - above
     names = {word.term for one in (question, note) for word in words(one) if word.name}
     return bool(said & inside) and said & names <= inside and len(strange) <= len((said - asked) & text - above)
-
-
-def _content(text: str) -> frozenset[str]:
-    return frozenset(word.term for word in words(text) if not word.stop)
 
 
 def _amiss(text: str, question: str, notes: Sequence[Note]) -> str:
@@ -236,8 +214,8 @@ def _amiss(text: str, question: str, notes: Sequence[Note]) -> str:
     stands = terms(question).union(*(terms(f"{one.place.where} {one.text}") for one in notes))
     if strange := unfounded(text, stands | {str(len(notes))}):
         return f"the model said {strange}, which stands in none of the notes"
-    said = _content(text)
-    return "the model gives the question back" if said and said <= _content(question) else ""
+    said = terms(text)
+    return "the model gives the question back" if said and said <= terms(question) else ""
 
 
 def _about(note: Note) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,12 @@ def written(folder: Path) -> Path:
     return path
 
 
-def reader(jobs: list[Job]):  # type: ignore[no-untyped-def]
+def reader(jobs: list[Job]) -> Callable[[Job], str]:
     def program(job: Job) -> str:
         jobs.append(job)
-        told = [page.page for page in job.pages if page.page.origin is Origin.FILE]
+        told = [page.page for page in job.pages if isinstance(page.page, FilePage) and page.page.source]
         if MAP in "".join(page.text for page in job.pages):
-            dry = [one.source.headings[-1] for one in told if "ground was dry" in one.text]  # type: ignore[attr-defined]
+            dry = [one.source.headings[-1] for one in told if "ground was dry" in one.text]
             return f"The ground of {' and '.join(dry)} was dry." if dry else "Nothing."
         return " ".join(one.text for one in told)
 
