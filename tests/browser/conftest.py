@@ -28,8 +28,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-AWAY = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_RESET")
-"""What a browser itself writes to its console while the machine is down."""
+AWAY = (
+    "net::ERR_CONNECTION_ABORTED",
+    "net::ERR_CONNECTION_CLOSED",
+    "net::ERR_CONNECTION_REFUSED",
+    "net::ERR_CONNECTION_RESET",
+    "net::ERR_EMPTY_RESPONSE",
+    "net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "net::ERR_SOCKET_NOT_CONNECTED",
+)
+"""What a browser itself writes to its console while the machine is down, by what it was doing then."""
 REFUSED = "the server responded with a status of 400"
 """And where the machine has refused what was asked."""
 

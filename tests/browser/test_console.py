@@ -379,7 +379,7 @@ def test_what_a_process_asks_is_seen_in_a_notice_with_why_and_denied_there_and_n
     page.keyboard.press("q")
     assert page.evaluate("document.activeElement.textContent") == "Allow once"
     page.click("#asks button:text-is('Deny')")
-    page.wait_for_selector("#talk article.process:has-text('It says error: the user does not allow this')")
+    page.wait_for_selector("#talk article.derived:has-text('It says error: the user does not allow this')")
     page.wait_for_selector("#asks .asks", state="detached")
     assert core(machine, "clerk") == {}
     found.clean()
@@ -400,7 +400,7 @@ def test_a_call_that_is_allowed_after_the_machine_was_killed_is_made_once_and_st
     page.reload()
     page.wait_for_selector("#asks .asks")
     page.click("#asks button:text-is('Allow once')")
-    page.wait_for_selector("#talk article.process:has-text('It says ok')")
+    page.wait_for_selector("#talk article.derived:has-text('It says ok')")
     rests(page)
     assert core(machine, "scribbler") == {"human": "The key is 555."}
     page.click("#tab-rights")
