@@ -62,11 +62,6 @@ class Intervals(msgspec.Struct, frozen=True):
     pinned: list[tuple[int, int]]  # place, tokens: resident from there on
     own: float  # cost of what the turns' own pages keep in their turn
 
-    @property
-    def compulsory(self) -> int:
-        """References that no interval ends with: faults whatever is done."""
-        return self.references - len(self.ends)
-
 
 def intervals(part: Part, budget: int) -> Intervals:
     """The intervals of a string under a budget. Duplicate references within a turn are intervals of their own."""

@@ -141,7 +141,6 @@ class Seats:
         self._of: dict[int, Seat] = {}
         self._refs: Counter[int] = Counter()  # seats that hold each cell
         self._names, self._ticks = count(1), count(1)
-        self.paged_out = self.copied = 0
 
     @property
     def cells_used(self) -> int:
@@ -175,7 +174,6 @@ class Seats:
             return None
         if target is not seat and target.pid:
             self.save(target)  # and what it holds may yet be the source
-            self.paged_out += 1
             self._disown(target)
         stays = best if target is source else kept
         if not self._trim(target, stays) and stays == best:
@@ -189,7 +187,6 @@ class Seats:
             self._trim(target, 0)
             if self._cells.share(source.number, target.number, shared):
                 self._hold(target, source.tokens[:shared], source.cells[:shared], min(source.common, shared))
-                self.copied += 1
             elif self._reserve(target, None, max(limit, len(tokens)), 0):
                 shared = 0
             else:
@@ -310,7 +307,6 @@ class Seats:
                 return False
             victim = min(resting, key=lambda seat: seat.used)
             self.save(victim)
-            self.paged_out += 1
             self.forget(victim.number)
         return True
 
