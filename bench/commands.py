@@ -288,7 +288,7 @@ def interrupts(processes: int, interrupts: int, days: float, as_json: bool) -> N
 @bench.command("paging", short_help="Paging policies beside the optimum.")
 @click.option("--workload", default="", help="By name, or a trace file.")
 @click.option("--policy", default="", help="Of `llmos policies`, or mine.py:Mine (docs/policy.md); default ours.")
-@click.option("--budget", default="", help="Tokens of queue and recall, such as 2k,4k; default 4096.")
+@click.option("--budget", default="", help="Tokens of queue and recall, such as 4k,1m; default 4096.")
 @click.option("--low-water", "low", default="", help="1: page by page.")
 @click.option("--recall", default="", help="Share of the budget that recall has, or auto.")
 @click.option("--pager", default="", help="search; perfect: each fault is brought in; live: a machine's own.")

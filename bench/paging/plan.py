@@ -98,11 +98,11 @@ def listed(text: str, read: Callable[[str], AnyT]) -> tuple[AnyT, ...]:
 
 
 def tokens(word: str) -> int:
-    """A budget: 4096, or 4k. Raises BadInput."""
-    found = re.fullmatch(r"(\d{1,9})(k?)", word.lower())
-    size = int(found[1]) * (1024 if found[2] else 1) if found else 0
+    """A budget: 4096, 4k, or 4m, in powers of 1,024. Raises BadInput."""
+    found = re.fullmatch(r"(\d{1,9})([km]?)", word.lower())
+    size = int(found[1]) * 1024 ** " km".index(found[2] or " ") if found else 0
     if not size:
-        raise BadInput(f"--budget {word}: give tokens, such as 4096, 4k, or 1k,2k,4k")
+        raise BadInput(f"--budget {word}: give tokens, such as 4096, 4k, 1m, or 1k,2k,4k")
     return size
 
 

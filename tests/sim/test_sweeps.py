@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.paging import bounds, field, pictures, report, results, simulator, work, workloads
+from bench.paging import bounds, field, pictures, plan, report, results, simulator, work, workloads
 from bench.paging.results import Kept, Table
 from bench.paging.run import Cell, Strand, cell
 from bench.paging.simulator import Options
@@ -41,6 +41,13 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ["--workload", "own", *SMALL, "--sweep", str(folder / "a"), "--out", str(folder / "a.json")]
         assert status(["bench", "paging", *words]) == 0
     return folder
+
+
+def test_budgets_are_tokens_with_or_without_a_unit_and_else_one_line() -> None:
+    assert plan.listed("4096, 4k,3K,10m", plan.tokens) == (4096, 3072, 10 * 1024**2)
+    for wrong in ("0", "0m", "4g", "-1", "1.5k", "m", "4 k"):
+        with pytest.raises(BadInput, match="^--budget .*: give tokens, such as 4096, 4k, 1m"):
+            plan.tokens(wrong)
 
 
 @functools.cache
