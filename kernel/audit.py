@@ -16,7 +16,7 @@ from kernel.event import Act, Message
 from kernel.formats import entry, of
 from kernel.memory.page import Page, gone
 from kernel.ports import Reads, Record
-from kernel.process import Process, State, Timer
+from kernel.process import Await, Process, State, Timer
 from kernel.records import FORMAT_ROW, HASHED, MASK, TABLES, Counters, Intent, Said, digest, encode, rows, unkey
 
 FINDINGS_MAX: Final = 100
@@ -186,6 +186,8 @@ class _Auditor:
     def _timers(self) -> None:
         owned = {timer: proc.pid for proc in self.procs.values() for timer in proc.timers}
         owned |= {proc.unmask: proc.pid for proc in self.procs.values() if proc.unmask}
+        waits = [proc.wait for proc in self.procs.values()]
+        owned |= {wait.timer: wait.pid for wait in waits if isinstance(wait, Await) and wait.timer}
         for row, value in rows(self.disk, "timer"):
             timer = msgspec.msgpack.decode(value, type=Timer)
             self._counted("timer", row, value)

@@ -8,7 +8,7 @@ Not here: which syscalls may be emitted (the mask), what a right is (rights.py).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,7 +18,9 @@ from kernel.event import Granted, Revoked, What
 from kernel.limits import GRANTS_MAX, TAKEN_MAX
 from kernel.process import Process
 from kernel.rights import ARCHIVES, Grant
-from kernel.state import Kernel
+
+if TYPE_CHECKING:  # machine/held.py asks here, and a client that has its structs needs no kernel
+    from kernel.state import Kernel
 
 KIN: Final = ("send", "wait", "kill")
 OWNED: Final = ("read", "write")  # of shared blocks
@@ -67,10 +69,15 @@ def sharing(proc: Process) -> bool:
     return bool(archives(proc)) or any(right.partition(":")[0] in ARCHIVES for right in proc.spec.taken)
 
 
+def searched(kernel: Kernel, proc: Process, name: str) -> Process | None:
+    """The process of that name, if there is one and its archive may be searched."""
+    found = kernel.procs.get(kernel.names.get(name, 0))
+    return found if found is not None and held(kernel, proc, f"search:{name}") is not None else None
+
+
 def mapped(kernel: Kernel, proc: Process) -> tuple[Process, ...]:
     """The processes from whose archives one recalls as from its own: those that it names, is not, and may search."""
-    may = [name for name in dict.fromkeys(proc.spec.archives) if held(kernel, proc, f"search:{name}") is not None]
-    found = (kernel.procs.get(kernel.names.get(name, 0)) for name in may)
+    found = (searched(kernel, proc, name) for name in dict.fromkeys(proc.spec.archives))
     return tuple(one for one in found if one is not None and one is not proc)
 
 
@@ -105,11 +112,11 @@ def take(kernel: Kernel, taker: Process, right: str, by: int | None = None) -> i
 
     Whoever has it from there loses it as well.
     """
-    gone = [one for one in taker.grants if rights.covers(right, one.right) and by in (None, one.by)]
+    lost = [one for one in taker.grants if rights.covers(right, one.right) and by in (None, one.by)]
     who = kernel.procs[by].name if by is not None else "somebody outside"
-    for grant in gone:
-        _gone(kernel, taker, grant, who)
-    return len(gone)
+    for grant in lost:
+        gone(kernel, taker, grant, who)
+    return len(lost)
 
 
 def _taken(holder: Process, taken: dict[str, str]) -> None:
@@ -118,7 +125,7 @@ def _taken(holder: Process, taken: dict[str, str]) -> None:
         holder.spec = msgspec.structs.replace(holder.spec, taken=dict(list(taken.items())[-TAKEN_MAX:]))
 
 
-def _gone(kernel: Kernel, holder: Process, grant: Grant, who: str) -> None:
+def gone(kernel: Kernel, holder: Process, grant: Grant, who: str) -> None:
     """A grant is no more, and none of those that were made of it. Ends: each is of an older one."""
     kernel.dirty(holder)
     holder.grants = tuple(one for one in holder.grants if one is not grant)
@@ -127,7 +134,7 @@ def _gone(kernel: Kernel, holder: Process, grant: Grant, who: str) -> None:
     for proc in kernel.procs.values():
         for one in proc.grants:
             if (one.by, one.of) == (holder.pid, grant.id) and one in proc.grants:
-                _gone(kernel, proc, one, who)
+                gone(kernel, proc, one, who)
 
 
 def forgotten(kernel: Kernel, giver: Process) -> None:
@@ -135,7 +142,7 @@ def forgotten(kernel: Kernel, giver: Process) -> None:
     for proc in kernel.procs.values():
         for grant in proc.grants:
             if grant.by == giver.pid and grant in proc.grants:
-                _gone(kernel, proc, grant, f"the end of {giver.name}")
+                gone(kernel, proc, grant, f"the end of {giver.name}")
 
 
 def granted(kernel: Kernel, event: Granted) -> None:

@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from kernel import capabilities, life
+from kernel import capabilities, life, naming
 from kernel.errors import BadInput, Busy, Exists, SyscallError
 from kernel.event import Changed, CoreWritten, Keeping, Kept, Renamed, What
 from kernel.limits import BLOCKS_MAX, NAME_CHARS_MAX
@@ -122,17 +122,15 @@ def kept(kernel: Kernel, event: Kept) -> None:
 
 
 def renamed(kernel: Kernel, event: Renamed) -> None:
-    """Give a process another name."""
+    """Give a process another name, with all that goes by it."""
     proc = kernel.proc(event.pid)
     kernel.draft.about = proc.pid
-    life.check_name(kernel, event.name)
-    if event.name in kernel.names:
-        raise Exists(f"process {event.name} exists; take another name")
-    kernel.dirty(proc)
-    kernel.note(What.CHANGE, proc, text=f"{proc.name} is {event.name}")
-    del kernel.names[proc.name]
-    proc.spec = msgspec.structs.replace(proc.spec, name=event.name)
-    kernel.names[event.name] = proc.pid
+    names = naming.moving(kernel, proc, event.name)
+    for name in names.values():
+        life.check_name(kernel, name)
+        if name in kernel.names:
+            raise Exists(f"process {name} exists; take another name")
+    naming.renamed(kernel, names)
 
 
 def _searchable(kernel: Kernel, proc: Process, names: tuple[str, ...]) -> None:

@@ -98,7 +98,7 @@ def consented(kernel: Kernel, event: Consented) -> Process:
     try:
         if not event.yes:
             raise SyscallError("the user does not allow this")
-        kernel.iset.carry_out(kernel, proc, what.text, manner.writes(kernel, proc))
+        kernel.iset.carry_out(kernel, proc, what.text, manner.writes(kernel, proc), what.name)
     except SyscallError as exc:
         kernel.note(What.ERROR, proc, text=str(exc))
         tried.failed(kernel, proc, str(exc))

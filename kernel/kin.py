@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kernel import awaiting, ipc, turn
+from kernel import awaiting, ipc, naming, turn
 from kernel.event import Reap, What
 from kernel.interrupts import Line
 from kernel.limits import PENDING_MAX
@@ -62,6 +62,7 @@ def reap(kernel: Kernel, dead: Process) -> None:
     assert dead.state is State.ZOMBIE, "it lives"
     assert not dead.reaped, "twice"
     kernel.dirty(dead)
+    naming.ended(kernel, dead)
     kernel.children.get(dead.parent, set()).discard(dead.pid)
     dead.reaped = True
     del kernel.names[dead.name]

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from kernel import capabilities, records, shared
+from kernel import naming, records
 from kernel.errors import BadInput, Busy
 from kernel.event import Forget, Removed, What
 from kernel.limits import AUDITS_MAX
@@ -103,8 +103,7 @@ def removed(kernel: Kernel, event: Removed) -> None:
     backlog.owing(kernel, proc)
     for number in range(max(1, proc.audits - AUDITS_MAX), proc.audits + 1):
         kernel.write("audit", records.key(proc.pid, number), None)
-    capabilities.forgotten(kernel, proc)
-    shared.forgotten(kernel, proc.pid)
+    naming.ended(kernel, proc)
     kernel.children.get(proc.parent, set()).discard(proc.pid)
     kernel.policies.pop(proc.pid, None)
     del kernel.procs[proc.pid], kernel.names[proc.name]

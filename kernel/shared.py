@@ -7,6 +7,8 @@ Not here: who may (capabilities.py: `read:NAME`, `write:NAME`; the owner may), c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from kernel import records
@@ -88,6 +90,14 @@ def _keep(kernel: Kernel, block: Shared) -> None:
 def _drop(kernel: Kernel, name: str) -> None:
     del kernel.shared[name]
     kernel.write("shared", name.encode(), None)
+
+
+def renamed(kernel: Kernel, names: Mapping[str, str]) -> None:
+    """Blocks have other names, by those of now; nobody has one of the new ones."""
+    for old, new in names.items():
+        block = kernel.shared[old]
+        _drop(kernel, old)
+        _keep(kernel, msgspec.structs.replace(block, name=new))
 
 
 def forgotten(kernel: Kernel, pid: int) -> None:

@@ -161,7 +161,7 @@ class InstructionSet(Protocol):
         """
         ...
 
-    def carry_out(self, kernel: Kernel, proc: Process, text: str, encoding: str) -> None:
+    def carry_out(self, kernel: Kernel, proc: Process, text: str, encoding: str, name: str) -> None:
         """Carry out an instruction that was decoded before and for which there is consent. Raises as `execute`."""
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-from kernel import records, rights
+from kernel import capabilities, records
 from kernel.errors import SyscallError, some
 from kernel.event import Offered, Tool, What
 from kernel.limits import SERVERS_MAX, TOOLS_MAX
@@ -45,7 +45,7 @@ def held(kernel: Kernel, proc: Process) -> tuple[Tool, ...]:
         tool
         for _, tools in sorted(kernel.offers.items())
         for tool in tools
-        if any(rights.covers(grant.right, f"tool:{tool.name}") for grant in proc.grants)
+        if capabilities.held(kernel, proc, f"tool:{tool.name}") is not None
     )
 
 

@@ -299,7 +299,8 @@ def rights(found: Rights, *, colour: bool = False, width: int = 0) -> list[str]:
         rows.append(["parent", found.parent])
     rows += [["right", f"{one.right} from {one.by or 'outside'}"] for one in found.grants]
     rows += [["limit", f"{name} {used.get(name, 0):,} of {most:,}"] for name, most in limits.items()]
-    rows += [["archive", name if may else f"{name}, which it may not search"] for name, may in found.archives.items()]
+    nothing = "in which it finds nothing: it has no right, or nobody is called so"
+    rows += [["archive", name if may else f"{name}, {nothing}"] for name, may in found.archives.items()]
     rows += [["tainted", f"{call}: {verdict}"] for call, verdict in found.tainted.items()]
     if found.asks is not None:
         pages = ", ".join(map(str, found.asks.low))

@@ -174,9 +174,12 @@ class Table:
         if guard.entered(kernel, proc, name, text, inward=call.inward):
             HANDLERS[type(call)](kernel, proc, call)
 
-    def carry_out(self, kernel: Kernel, proc: Process, text: str, encoding: str) -> None:
-        """The same for one that was let through. Raises SyscallError where it may not be made any more."""
+    def carry_out(self, kernel: Kernel, proc: Process, text: str, encoding: str, name: str) -> None:
+        """The same for one that was let through as `name`. Raises SyscallError where it may not be made any more."""
         call = decode(text, encoding, proc.spec.calls, False)
-        if right := family.needed(kernel, proc, call):
+        right = family.needed(kernel, proc, call)
+        if right:
             capabilities.demand(kernel, proc, right)
+        if (right or name_of(call)) != name:
+            raise SyscallError(f"what was allowed is {name}, and this is {right or name_of(call)} by now")
         HANDLERS[type(call)](kernel, proc, call)

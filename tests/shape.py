@@ -40,7 +40,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
         "what a syscall or an event does to it",
         (
             *("paging/", "timers", "controller", "outbox", "ipc", "awaiting", "guard"),
-            *("shared", "external"),
+            *("shared", "external", "naming"),
         ),
     ),
     ("a turn", ("turn",)),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from kernel import records
+from kernel import capabilities, records
 from kernel.limits import DAY_NS
 from kernel.machine import views
 from kernel.memory.page import Origin
 from kernel.process import ORPHAN, OUTSIDE, Await, Consent, Fate, Process, asker
-from kernel.rights import Grant, Limits, Verdict, covers
+from kernel.rights import Grant, Limits, Verdict
 from kernel.text import one_line
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Asking(msgspec.Struct, frozen=True):
 
 
 class Rights(msgspec.Struct, frozen=True):
-    """What a process may do, and what it has used of that. `archives`: that it has mapped, and whether it may search
-    each now.
+    """What a process may do, and what it has used of that. `archives`: that it has mapped, and whether there is one
+    that it may search now.
     """
 
     pid: int
@@ -118,9 +118,7 @@ def rights(kernel: Kernel, proc: str | int) -> Rights:
         tainted=dict(found.spec.tainted),
         audits=found.audits,
         asks=_asking(found),
-        archives={
-            name: any(covers(grant.right, f"search:{name}") for grant in found.grants) for name in found.spec.archives
-        },
+        archives={name: capabilities.searched(kernel, found, name) is not None for name in found.spec.archives},
     )
 
 

@@ -206,7 +206,8 @@ def rename(proc: str, name: str, directory: Path | None) -> None:
       llmos rename main assistant
       llmos rename 1 "main of last year"
 
-    Give a process another name. Its number, its memory and whoever talks to it by number stay.
+    Give a process another name. Its number, its memory and whoever talks to it by number stay; rights over it, its
+    blocks and its children are called by the new name.
     """
     ask.call(socket_of(directory), wire.Rename(id=0, proc=proc, name=name), wire.Ok)
 

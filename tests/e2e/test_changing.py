@@ -286,8 +286,12 @@ def test_archives_are_mapped_that_may_be_searched_and_no_others(daemon: Path) ->
     assert "archives=ledger,press\n" in done(daemon, "set", "reader")
     done(daemon, "caps", "reader", "--revoke", "search:*")
     done(daemon, "caps", "reader", "--grant", "search:press")
+    done(daemon, "spawn", "press")
     shown = done(daemon, "caps", "reader")
-    assert "archive\tledger, which it may not search\narchive\tpress\n" in shown
+    nothing = "in which it finds nothing: it has no right, or nobody is called so"
+    assert f"archive\tledger, {nothing}\narchive\tpress\n" in shown
+    done(daemon, "rm", "press", "--kill", "--yes")
+    assert "press" not in done(daemon, "caps", "reader"), "the right and the map go with whose archive it is"
     done(daemon, "set", "reader", "archives=")
     assert made(daemon, "reader")["archives"] == []
 

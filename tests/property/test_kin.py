@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel import records, rights
-from kernel.event import Filed, Forked, Granted, Killed, Revoked
+from kernel import records, removal, rights
+from kernel.audit import audit as audited
+from kernel.event import AnyEvent, Filed, Forked, Granted, Imported, Killed, Renamed, Revoked, Spawned
 from kernel.memory.page import Page
-from kernel.process import Fate, Process, State
+from kernel.process import OUTSIDE, Fate, Process, State
 from kernel.rights import VERDICTS, Limits
+from kernel.spec import Spec
+from kernel.state import Step
 from tests.fakes import PowerCut, Rig, op
 from tests.unit.test_shared import ALL
 
@@ -21,7 +24,9 @@ NAMES = ("a", "b", "c")
 RIGHTS = (
     *("read:*", "write:root/*", "send:*", "send:root*", "send:other", "kill:root/*", "wait:other"),
     *("search:*", "search:root", "search:other", "remember:root*", "remember:other"),
+    *("send:root/a", "read:root/plan", "write:other/plan", "kill:other/*"),
 )
+PLACES = ("root", "other", "third")  # names that are given, taken and given to another
 patterns = st.sampled_from(
     ["*", "send*", "send", "send:*", "send:a", "send:a*", "send:ab", "send:ab*", "remember", "rem*", "tool:x/*"]
 )
@@ -53,10 +58,27 @@ class World:
         self.sent = 0
         self.rig = Rig(self.emit, "window=4096", "sched.quantum=30", slots=self.rng.choice([1, 2]))
         for name in ("root", "other"):
-            policy = {"remember": self.rng.choice(VERDICTS), "kill": "deny"} if name == "root" else {}
+            verdicts = [self.rng.choice(VERDICTS) for _ in range(3)]
+            policy = {"remember": verdicts[0], "kill": "deny", "send:other": verdicts[1], "send": verdicts[2]}
+            policy = policy if name == "root" else {}
             mapped = {"archives": ("other",)} if name == "root" else {}
             self.rig.spawn(name, ALL, limits=Limits(children=3, day_tokens=60_000), tainted=policy, **mapped)
         self.rig.do(Granted(source="user", pid=1, right="search:other"))
+        self.meant: dict[tuple[int, int], int] = {}
+
+    def meanings(self) -> list[str]:
+        """Rights over one process, or its block, that are over another than they were a step before."""
+        kernel, found, wrong = self.rig.kernel, dict[tuple[int, int], int](), []
+        for proc in kernel.procs.values():
+            for grant in proc.grants:
+                verb, _, thing = grant.right.partition(":")
+                block = kernel.shared.get(thing) if verb in ("read", "write") else None
+                found[proc.pid, grant.id] = block.owner if block is not None else kernel.names.get(thing, 0)
+                before = self.meant.get((proc.pid, grant.id), 0) if verb not in ("read", "write") or block else 0
+                if before and before != found[proc.pid, grant.id]:
+                    wrong.append(f"{grant.right} of {proc.name} was over {before}")
+        self.meant = found
+        return wrong
 
     def emit(self, job: object) -> str:
         rng = self.rng
@@ -103,7 +125,7 @@ class World:
         rng, rig = self.rng, self.rig
         pid = rng.choice(list(rig.kernel.procs))
         proc = rig.proc(pid)
-        match rng.randint(0, 7):
+        match rng.randint(0, 10):
             case 0 | 1 | 2:
                 if proc.state is not State.ZOMBIE:
                     rig.say(pid, "go on with a larch", pump=False)
@@ -117,6 +139,15 @@ class World:
                 rig.do(Filed(source="user", pid=pid, parts=rig.cpus("a page of a file, on a larch", 50, "")))
             case 7:
                 rig.do(Forked(source="user", pid=pid, name=f"copy{rig.kernel.counters.page}"))
+            case 8:
+                rig.do(Renamed(source="user", pid=pid, name=rng.choice([*PLACES, "third/a"])))
+            case 9:
+                spec = Spec(rng.choice(PLACES), ALL, archives=rng.choice([(), PLACES]))
+                rig.do(rng.choice([Spawned(source="user", spec=spec), Imported(source="user", spec=spec, pages=())]))
+            case _:
+                rig.do(Killed(source="user", pid=pid))
+                if proc.parent == OUTSIDE and sum(one.parent == OUTSIDE for one in rig.kernel.procs.values()) > 1:
+                    rig.do(removal.surveyor(rig.kernel, pid).made(rig.disk))
 
 
 def beyond(parent: Process, child: Process) -> list[str]:
@@ -175,10 +206,29 @@ def test_killing_everybody_at_any_time_leaves_nothing_behind(seed: int) -> None:
     assert not rig.kernel.busy
     assert not rig.kernel.posted
     assert not any(slot.pid for slot in rig.kernel.slots)
-    assert all("/" not in proc.name for proc in rig.kernel.procs.values()), "children are gone"
+    assert all(proc.parent == OUTSIDE for proc in rig.kernel.procs.values()), "children are gone"
     mine = set(rig.kernel.procs)
     pages = [msgspec.msgpack.decode(row, type=Page) for _, row in rig.disk.scan("page")]
     shown = {page.of for page in pages}  # by a copy, whose memory they are, too
     assert {page.pid for page in pages if page.id not in shown} <= mine | {0}
     for table in ("outbox", "audit", "said"):
         assert {records.unkey(key)[0] for key, _ in rig.disk.scan(table)} <= mine, table
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_right_is_over_the_same_process_whoever_is_renamed_removed_made_imported_or_forked(seed: int) -> None:
+    world = World(200 + seed)
+    rig, rng, do = world.rig, world.rng, world.rig.do
+
+    def watched(event: AnyEvent) -> Step:
+        step = do(event)
+        assert not world.meanings(), step.event
+        return step
+
+    rig.do = watched  # type: ignore[method-assign]
+    for _ in range(60):
+        world.outside()
+        rig.pump(rng.randint(1, 25))
+        if rng.random() < 0.5 and not any(slot.pid in rig.reaped for slot in rig.kernel.slots):
+            rig.reap()
+    assert not audited(rig.disk).findings

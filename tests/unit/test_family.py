@@ -8,6 +8,7 @@ import pytest
 
 from drivers.cpu.scripted import Program
 from kernel import records
+from kernel.audit import audit as audited
 from kernel.event import Killed
 from kernel.memory.page import Origin, Role
 from kernel.ports import Job
@@ -107,6 +108,7 @@ def test_a_wait_ends_by_time_and_by_a_user_and_not_by_other_processes() -> None:
     boss = rig.spawn("boss", ALL)
     rig.say(boss, "go")
     assert rig.proc(boss).state is State.BLOCKED, "a letter of b's does not end the wait for a"
+    assert not audited(rig.disk).findings, "the timer of a wait is somebody's"
     rig.tick(31)
     assert "error: nothing came of it in that time" in told(rig, boss)
     assert not rig.kernel.timers
