@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import pytest
 from drivers.door.http import token
 from llmos import connect
 from llmos.remote import Machine, Process
+from tests.browser.machine import FREE
 from tests.e2e.daemons import PATIENCE_S, eventually
 from tests.e2e.test_web import free_port
 
@@ -52,15 +54,31 @@ class Daemon:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.browser.machine", str(self.directory), str(self.port)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline(), "it did not start"
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answered("it did not start")
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(PATIENCE_S)
+        self.process.communicate(timeout=PATIENCE_S)
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], None]]:
+        """What is said meanwhile is said in part; what this gives has a stretch more said, of about 180 characters."""
+        self._hold(0)
+        try:
+            yield lambda: self._hold(1)
+        finally:
+            self._hold(FREE)
+
+    def _hold(self, stretches: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{stretches}\n")
+        self.process.stdin.flush()
+        self._answered("it has ended")
+
+    def _answered(self, otherwise: str) -> None:
         assert self.process.stdout is not None
-        self.process.stdout.close()
+        assert self.process.stdout.readline(), otherwise
 
     @property
     def token(self) -> str:

@@ -1,12 +1,17 @@
 """A machine for a browser: real but for its CPU, whose script makes pages leave and come back; killed like any other.
 
 python -m tests.browser.machine DIRECTORY PORT
+
+A line of its input says how long it speaks: so many stretches of STRETCH tokens, and then no more until the next line
+or until it is stopped; FREE: as long as it likes, as at first. Each line is answered by one when it is so.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,14 +23,15 @@ from drivers.door.http import site
 from drivers.door.http.given import Http, Live, Userland
 from drivers.embed.wordllama import WordLlamaEmbedder
 from kernel.memory.page import Origin
-from kernel.ports import Job
+from kernel.ports import Job, Post, Streamed
 from llmos.init import powered
 from llmos.scenario import shipped
 from syscalls.spoken import spoken
 from tests.fakes import obeys_page, op
 
 TOKEN_S: Final = 0.003
-SLOW_S: Final = 0.008
+STRETCH: Final = 60
+FREE: Final = -1
 INJECTED: Final = (
     '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 2"> [click](javascript:window.pwned=3) '
     "javascript:alert(1) \x1b[31mred\x1b[0m \x1b]8;;http://evil.example\x07link\x1b]8;;\x07 \u202eesrever\u202c "
@@ -40,7 +46,7 @@ ASIDE: Final = (
     "numbered from the lock on, the odd ones on this side and the even ones on the other. The harbour master "
     "closes the gate at eight, and on Sundays at six, so there is time for tea first."
 )
-"""Said behind an answer, so that there is time to see what was recalled for it."""
+"""Said behind an answer, so that what was recalled for it can be seen while it is said."""
 
 
 def program(job: Job) -> str:
@@ -69,15 +75,48 @@ def program(job: Job) -> str:
             return op("send_message", text=f"I see: {last if len(last) < 90 else last[:90].rpartition(' ')[0]}")
 
 
+class HeldCpu(ScriptedCpu):
+    """One that speaks as long as it may."""
+
+    def __init__(self) -> None:
+        super().__init__(program, token_s=TOKEN_S)
+        self._left, self._changed = FREE, threading.Condition()
+
+    def hold(self, stretches: int) -> None:
+        """Let it speak for so many more."""
+        with self._changed:
+            self._left = stretches
+            self._changed.notify_all()
+
+    def open(self, window: int, post: Post, stream: Callable[[Streamed], None]) -> None:
+        """See ScriptedCpu."""
+
+        def held(streamed: Streamed) -> None:
+            stream(streamed)
+            if streamed.offset % STRETCH == STRETCH - 1:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._left or any(stop.is_set() for stop in self._stop))
+                    self._left -= self._left > 0
+
+        super().open(window, post, held)
+
+    def preempt(self, slot: int) -> None:
+        """See ScriptedCpu."""
+        super().preempt(slot)
+        with self._changed:
+            self._changed.notify_all()
+
+
+def listen(cpu: HeldCpu) -> None:
+    """Do what the lines of the input say."""
+    for line in sys.stdin:
+        cpu.hold(int(line))
+        print(flush=True)
+
+
 async def main(directory: Path, port: int) -> None:
     """Serve until somebody stops it."""
-
-    def paced(job: Job) -> str:
-        said = program(job)
-        cpu.token_s = SLOW_S if ASIDE in said else TOKEN_S
-        return said
-
-    cpu = ScriptedCpu(paced, token_s=TOKEN_S)
+    cpu = HeldCpu()
     async with (
         powered(directory, window=4096, cpu=cpu, changes=["cpu.reply=400"]) as machine,
         trio.open_nursery() as nursery,
@@ -86,6 +125,7 @@ async def main(directory: Path, port: int) -> None:
         userland = Userland(spoken, WordLlamaEmbedder, traces)
         urls = await nursery.start(site.serve, machine, directory, Live(Http(f"127.0.0.1:{port}")), userland)
         print(json.dumps(urls), flush=True)
+        threading.Thread(target=listen, args=(cpu,), daemon=True).start()
         await machine.stopped()
         nursery.cancel_scope.cancel()
 

@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 PARTS = ("memory", "core", "rights", "time", "curves", "search", "playback")
-COUNT_SEEN = """() => {
-  window.seen = { ghost: new Set(), recall: new Set() };
+COUNT_GHOSTS = """() => {
+  window.seen = new Set();
   new MutationObserver(() => {
-    document.querySelectorAll("#map .ghost").forEach((one) => window.seen.ghost.add(one));
-    document.querySelectorAll("#map [data-segment=recall][data-page]").forEach(
-      (one) => window.seen.recall.add(one.dataset.page));
+    document.querySelectorAll("#map .ghost").forEach((one) => window.seen.add(one));
   }).observe(document.querySelector("#map"), { childList: true, subtree: true });
 }"""
 
@@ -46,6 +44,11 @@ def say(page: Page, text: str) -> None:
 def messages(page: Page, who: str) -> list[str]:
     """What stands in the chat of somebody."""
     return page.locator(f"#talk article.{who} > bdi").all_inner_texts()
+
+
+def streams(page: Page, chars: int) -> None:
+    """Wait until so much of a reply is seen while it is said."""
+    until(page, f"document.querySelector('#talk .streaming:not([hidden]) bdi')?.innerText.length >= {chars}")
 
 
 def rests(page: Page) -> None:
@@ -74,7 +77,7 @@ def test_a_browser_is_asked_for_the_token_and_let_in_with_it(browser: object, da
 
 
 def test_a_process_is_made_and_its_reply_streams_is_stopped_and_answered_again_in_a_fork(
-    opened: Open, machine: Machine
+    opened: Open, daemon: Daemon, machine: Machine
 ) -> None:
     found = opened()
     page = found.page
@@ -84,14 +87,16 @@ def test_a_process_is_made_and_its_reply_streams_is_stopped_and_answered_again_i
     page.click("#make button")
     page.wait_for_selector("#nav [data-name=novice][aria-current]")
     assert machine.ask(wire.Describe(id=0, proc="novice"), wire.Made).process.spec.blocks == {"human": "Ada, likes tea"}
-    say(page, "count")
-    page.wait_for_selector("#talk .streaming:not([hidden])")
-    early = page.inner_text("#talk .streaming bdi")
-    until(page, f"document.querySelector('#talk .streaming').innerText.length > {len(early) + 20}")
-    assert page.inner_text("#talk .streaming bdi").startswith(early)
-    page.click("#stop")
-    rests(page)
-    page.wait_for_selector("#talk .streaming", state="hidden")
+    with daemon.held() as more:
+        say(page, "count")
+        streams(page, 140)
+        early = page.inner_text("#talk .streaming bdi")
+        more()
+        streams(page, len(early) + 140)
+        assert page.inner_text("#talk .streaming bdi").startswith(early)
+        page.click("#stop")
+        rests(page)
+        page.wait_for_selector("#talk .streaming", state="hidden")
     assert messages(page, "process") == []
     say(page, "hello there")
     page.wait_for_selector("#talk article.process:not(.streaming)")
@@ -125,12 +130,14 @@ def test_a_process_is_made_and_its_reply_streams_is_stopped_and_answered_again_i
     found.clean()
 
 
-def test_an_eviction_and_a_fault_are_seen_in_the_map_as_they_happen(opened: Open, tutor: Process) -> None:
+def test_an_eviction_and_a_fault_are_seen_in_the_map_as_they_happen(
+    opened: Open, daemon: Daemon, tutor: Process
+) -> None:
     found = opened("tutor", width=1_240, height=760)
     page = found.page
-    page.evaluate(COUNT_SEEN)
+    page.evaluate(COUNT_GHOSTS)
     number = 0
-    while not page.evaluate("window.seen.ghost.size"):  # ends: a queue is finite
+    while not page.evaluate("window.seen.size"):  # ends: a queue is finite
         number += 1
         assert number < 40
         tutor.send(news(number))
@@ -139,11 +146,11 @@ def test_an_eviction_and_a_fault_are_seen_in_the_map_as_they_happen(opened: Open
     left = int(page.locator("#watch li[data-what=evict] button").first.inner_text())
     shot(page, "evicted")
     page.wait_for_selector("#map .ghost", state="detached")
-    say(page, "Where does the boat Hermine lie?")
-    until(page, "window.seen.recall.size")
-    page.wait_for_selector("#map [data-segment=recall][data-page]")
-    until(page, "document.querySelector('#talk .streaming').innerText.length > 150")
-    shot(page, "memory")
+    with daemon.held():
+        say(page, "Where does the boat Hermine lie?")
+        page.wait_for_selector("#map [data-segment=recall][data-page]")
+        streams(page, 140)
+        shot(page, "memory")
     assert page.locator("#watch li[data-what=fault]").first.inner_text()
     boat = tutor.machine.ask(wire.Grep(id=0, text="Hermine quay", proc="tutor"), wire.Matched).matches[-1].page
     rests(page)
@@ -200,11 +207,12 @@ def test_a_core_block_is_edited_in_place_and_not_over_what_was_written_meanwhile
     )
     box.fill("Ana plays well.")
     save.click()
-    page.wait_for_selector("#core-history li:has-text('human')")
+    box.fill("Ana plays badly.")  # before it is known that the first was taken
+    page.wait_for_selector("#core-history li:has-text('Ana plays well.')")
+    assert page.inner_text(".core [role=status]") == "not saved"
     assert machine.ask(wire.Describe(id=0, proc="scribe"), wire.Made).process.spec.blocks == {
         "human": "Ana plays well."
     }
-    box.fill("Ana plays badly.")
     scribe.send("note and likes coffee")
     page.wait_for_selector(".core [role=status]:text('written meanwhile')")
     assert box.input_value() == "Ana plays badly."
@@ -221,6 +229,58 @@ def test_a_core_block_is_edited_in_place_and_not_over_what_was_written_meanwhile
     page.wait_for_selector("#said:has-text('is as it was')")
     until(page, "document.querySelector('.core[data-block=human] textarea').value === 'Ana plays well.'")
     found.clean(REFUSED)
+
+
+def test_what_is_pressed_or_being_written_stays_while_the_machine_goes_on(opened: Open, machine: Machine) -> None:
+    """A click on what is to be drawn anew is one, and an edit that is begun is there until it is given up."""
+    busy = machine.spawn("busy")
+    busy.send("one")
+    found = opened("busy")
+    page = found.page
+    filled = page.inner_text("#map-title")
+    block = page.locator("#map button[data-segment=queue]").first
+    number = block.get_attribute("data-page")
+    block.hover()
+    page.mouse.down()
+    busy.send("two")
+    until(page, f"document.querySelector('#map-title').innerText !== '{filled}'")
+    page.mouse.up()
+    page.wait_for_selector(f"#page h3:text-is('Page {number}')")
+    until(page, f"document.querySelectorAll('#map [data-page]').length >= {len(rows(busy))}")
+    page.locator("#talk article.user:has-text('one')").get_by_role("button", name="Edit").click()
+    page.fill(".edit textarea", "one, otherwise")
+    busy.send("three")
+    until(page, "document.querySelectorAll('#talk article.process:not(.streaming)').length === 3")
+    assert page.input_value(".edit textarea") == "one, otherwise"
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.click(".edit button >> nth=0")
+    page.wait_for_selector("#title:has-text('busy~1')")
+    page.wait_for_selector("#talk article.process:not(.streaming)")
+    assert messages(page, "user") == ["one, otherwise"]
+    found.clean()
+
+
+LATE = """async () => {
+  const [{ Chat }, { read }] = await Promise.all([import("/page/chat.js"), import("/page/api.js")]);
+  const place = document.querySelector("#chat").cloneNode(true);
+  const chat = new Chat(place, () => {}, () => false, () => {});
+  const view = (await read("ps", { proc: "late" })).processes[0];
+  const token = { tag: [view.pid, 1e6, 1], offset: 0, text: '{"op":"send_message","text":"I see' };
+  const seen = [];
+  for (const told of [0, Infinity]) {
+    await chat.open(view, told);
+    chat.token(token);
+    seen.push(place.querySelector(".streaming").hidden);
+  }
+  return seen;
+}"""
+
+
+def test_tokens_that_come_behind_their_message_are_not_shown_beside_it(opened: Open, machine: Machine) -> None:
+    machine.spawn("late").send("hello")
+    found = opened("late")
+    assert found.page.evaluate(LATE) == [True, False]
+    found.clean()
 
 
 def test_time_line_curves_and_search_show_what_happened(opened: Open, tutor: Process) -> None:
@@ -457,13 +517,14 @@ def test_killed_and_started_again_the_page_comes_back_and_nothing_is_doubled(
     found = opened("lasting")
     page = found.page
     page.wait_for_selector("#talk article.process:not(.streaming)")
-    say(page, "count")
-    page.wait_for_selector("#talk .streaming:not([hidden])")
-    daemon.kill()
-    page.wait_for_selector("#link[data-state=lost]")
-    say(page, "are you there?")
-    page.wait_for_selector("#talk .unsent:has-text('not sent')")
-    daemon.start()
+    with daemon.held():
+        say(page, "count")
+        streams(page, 140)
+        daemon.kill()
+        page.wait_for_selector("#link[data-state=lost]")
+        say(page, "are you there?")
+        page.wait_for_selector("#talk .unsent:has-text('not sent')")
+        daemon.start()
     page.wait_for_selector("#link[data-state=live]")
     until(page, "document.querySelectorAll('#talk article.process:not(.streaming)').length === 2")
     page.click("#talk .unsent button")

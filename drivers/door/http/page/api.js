@@ -4,6 +4,8 @@
 // says so, for what is shown is then asked for anew. Not here: what an answer means.
 
 const AGAIN_MS = [400, 1000, 2000, 4000];
+const asked = new Set(); // what is being read
+let silence = null; // until when nothing is
 
 /** The machine said no, or is not there (status 0). */
 export class Refused extends Error {
@@ -15,10 +17,31 @@ export class Refused extends Error {
 }
 
 /** What only reads: /api/OP with a query; fields that are undefined are left out. */
-export function read(op, query = {}) {
+export async function read(op, query = {}) {
+  await silence;
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
-  return answered(fetch(`/api/${op}?${new URLSearchParams(given)}`));
+  const answer = answered(fetch(`/api/${op}?${new URLSearchParams(given)}`));
+  asked.add(answer);
+  try {
+    return await answer;
+  } finally {
+    asked.delete(answer);
+  }
 }
+
+/** What `work` gives, while nothing is read: what it takes away is asked about by nobody. */
+export async function alone(work) {
+  let over;
+  silence = new Promise((known) => (over = known));
+  await Promise.allSettled(asked);
+  try {
+    return await work();
+  } finally {
+    silence = null;
+    over();
+  }
+}
+
 
 /** What changes something: /api/OP with an object. */
 export const change = (op, body) =>
@@ -55,6 +78,7 @@ export class Follower {
     this.close();
     this.proc = proc;
     this.since = null;
+    this.tries = 0;
     return new Promise((known) => this.#connect(known));
   }
 
@@ -68,13 +92,13 @@ export class Follower {
     const query = new URLSearchParams({ proc: this.proc, ...(this.since === null ? {} : { since: this.since }) });
     const source = new EventSource(`/api/events?${query}`);
     this.source = source;
-    const lost = this.since !== null;
+    const lost = this.tries > 0;
     const listen = (name, take) => source.addEventListener(name, (event) => {
       if (this.source === source) take(JSON.parse(event.data), Number(event.lastEventId));
     });
     this.on.standing("connecting");
     listen("ok", (_, number) => {
-      this.since ??= number;
+      this.since = number; // the machine's word: what is in no journal any more is asked for anew
       this.tries = 0;
       this.on.standing("live");
       known();

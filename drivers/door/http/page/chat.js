@@ -1,11 +1,12 @@
 // The talk with a process: what was said, what is being said, and what is said next.
 //
 // Guarantee: what was said is what the machine has of it, asked for anew when something was; a streamed reply and a
-// message that is being sent stand below it until it has them, so nothing stands twice, whatever was missed.
+// message that is being sent stand below it until it has them, so nothing stands twice, whatever was missed. What stands
+// there is not drawn anew, so what the user is writing in it stays.
 // Another past is a fork: the process stays as it is. Not here: what comes as it happens (api.js).
 
 import { change, gathered, newId, read } from "./api.js";
-import { brief, clock, day, el, fill, foreign } from "./text.js";
+import { brief, clock, day, el, fill, foreign, keep } from "./text.js";
 import { spoken } from "./spoken.js";
 
 const LAST = 40;
@@ -25,6 +26,9 @@ export class Chat {
     this.stop = place.querySelector("#stop");
     this.pages = [];
     this.sending = new Map();
+    this.streaming = el("article", { className: "message process streaming", hidden: true, "aria-busy": "true" });
+    this.earlier = el("button", { type: "button", className: "quiet", textContent: "Earlier messages",
+      on: { click: () => this.#earlier() } });
     this.done = 0;
     this.lost();
     this.refresh = gathered(() => this.#load(), 60);
@@ -41,12 +45,15 @@ export class Chat {
     this.stop.addEventListener("click", () => this.#halt());
   }
 
-  /** Talk with another process, of whose mask and encoding `view` knows. */
-  async open(view) {
+  /** Talk with another process, of whose mask and encoding `view` knows; `told`: when the last thing happened to it
+   * that came as an event. */
+  async open(view, told) {
     this.view = view;
+    this.told = told;
     this.pages = [];
     this.limit = LAST;
     this.sending = new Map();
+    this.drawn = new Map(); // by what it is of: an article, and of what it was made
     this.done = 0;
     this.lost();
     this.busy(view.state);
@@ -61,11 +68,12 @@ export class Chat {
     this.#draw();
   }
 
-  /** Tokens came. Those of an attempt whose beginning was missed are left to its message. */
+  /** Tokens came. Those of an attempt whose beginning was missed are left to its message, and so are those that are
+   * late: of what stands in the history already. */
   token(streamed) {
     const [, instr, attempt] = streamed.tag;
     const now = this.reply;
-    if (instr <= this.done) return;
+    if (instr <= this.done || (this.pages.findLast((one) => one.origin !== "user")?.at ?? 0) > this.told) return;
     if (now && (instr < now.instr || (instr === now.instr && attempt < now.attempt))) return;
     if (!now || now.instr !== instr || now.attempt !== attempt) {
       this.reply = { instr, attempt, raw: null, thought: "", after: this.pages.at(-1)?.page ?? 0 };
@@ -134,27 +142,35 @@ export class Chat {
     if (!this.view) return;
     const near = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
     const last = this.pages.findLastIndex((one) => one.origin === "user");
-    this.streaming = el("article", { className: "message process streaming", hidden: true, "aria-busy": "true" });
-    fill(this.log,
-      this.more && el("button", { type: "button", className: "quiet", textContent: "Earlier messages",
-        on: { click: () => this.#earlier() } }),
+    const before = this.drawn;
+    this.drawn = new Map();
+    const article = (key, of, make) => {
+      const stood = before.get(key);
+      const same = stood && (stood.of === of || stood.made.querySelector(".edit"));
+      this.drawn.set(key, same ? stood : { of, made: make() });
+      return this.drawn.get(key).made;
+    };
+    keep(this.log,
+      this.more && this.earlier,
       !this.pages.length && !this.sending.size && el("p", { className: "empty", textContent: "Nothing was said yet." }),
-      ...this.pages.map((one, at) => this.#message(one, at === last)),
-      ...[...this.sending].map(([mid, one]) => this.#unsent(mid, one)),
+      ...this.pages.map((one, at) => article(one.page, `${one.text.length} ${this.state === "idle"} ${at === last}`,
+        () => this.#message(one, at === last))),
+      ...[...this.sending].map(([mid, one]) => article(mid, one.why ?? "", () => this.#unsent(mid, one))),
       this.streaming);
     this.#stream();
     if (near) this.log.scrollTop = this.log.scrollHeight;
   }
 
   #stream() {
-    if (!this.streaming) return;
     const one = this.reply;
     const text = this.#said();
     const near = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
     this.streaming.hidden = !text && !one?.thought;
-    if (!this.streaming.hidden) {
+    if (this.streaming.hidden) fill(this.streaming);
+    else {
+      const open = this.streaming.querySelector("details")?.open;
       fill(this.streaming,
-        one.thought && el("details", { className: "thought" }, el("summary", { textContent: "thinking" }),
+        one.thought && el("details", { className: "thought", open }, el("summary", { textContent: "thinking" }),
           foreign(one.thought)),
         foreign(text));
     }
@@ -217,6 +233,8 @@ export class Chat {
   }
 
   #edit(one, event) {
+    const article = event.target.closest("article");
+    if (article.querySelector(".edit")) return;
     const box = el("textarea", { rows: 3, value: one.text, "aria-label": "What is to be said here instead" });
     const form = el("form", { className: "edit", on: {
       submit: (sent) => {
@@ -224,8 +242,11 @@ export class Chat {
         if (box.value.trim()) this.#fork(one, box.value);
       },
     } }, box, el("button", { textContent: "Say this in a fork" }),
-    el("button", { type: "button", className: "quiet", textContent: "Cancel", on: { click: () => this.#draw() } }));
-    event.target.closest("article").append(form);
+    el("button", { type: "button", className: "quiet", textContent: "Cancel", on: { click: () => {
+      form.remove();
+      this.#draw();
+    } } }));
+    article.append(form);
     box.focus();
   }
 

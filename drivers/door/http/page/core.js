@@ -97,6 +97,7 @@ export class Core {
         el("header", {}, el("h3", {}, foreign(block)), state, undo, drop, save), box),
       take(text, digest) {
         if (digest === card.digest) return;
+        if (text === card.written) card.seen = digest; // what is being written goes on from there
         const untouched = card.text === undefined || box.value === card.text || box.value === text;
         [card.text, card.digest] = [text, digest];
         if (untouched) [box.value, card.seen] = [text, digest];
@@ -108,6 +109,8 @@ export class Core {
   }
 
   async #write(block, text, seen) {
+    const card = this.cards.get(block);
+    if (card) card.written = text;
     try {
       await change("core", { proc: this.name, block, text, seen });
     } catch (refused) {

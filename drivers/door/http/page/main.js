@@ -2,7 +2,7 @@
 //
 // Not here: what each part shows (the module of its name).
 
-import { Follower, Refused, change, gathered, read } from "./api.js";
+import { Follower, Refused, alone, change, gathered, read } from "./api.js";
 import { Chat } from "./chat.js";
 import { Consent } from "./consent.js";
 import { Core } from "./core.js";
@@ -28,6 +28,7 @@ const wide = matchMedia("(min-width: 62rem)");
 let journal = null;
 let view = null;
 let opening = 0;
+let settled = 0; // the last opening of which all is there
 
 const processes = new Processes($("nav"), open, (found) => {
   const mine = found.find((one) => one.pid === view?.pid);
@@ -64,6 +65,7 @@ const follower = new Follower({
     }
   },
   entry(entry) {
+    chat.told = entry.at;
     if (!journal?.add(entry)) return;
     watch.entry(entry);
     chat.entry(entry);
@@ -87,9 +89,10 @@ const detail = gathered(() => details.refresh(), 250);
 
 /** Where the open process stands. */
 const look = gathered(async () => {
-  const name = view?.name;
+  if (settled !== opening) return; // it looks itself at its end
+  const name = view.name;
   const found = await read("ps", { proc: name }).catch((refused) => refused);
-  if (name !== view?.name) return;
+  if (name !== view.name || settled !== opening) return;
   if (found instanceof Refused) {
     if (found.status === 404) say(`${name} is not there any more.`, true);
     return;
@@ -128,14 +131,19 @@ async function open(name) {
     await follower.open(name);
     await journal.load();
     if (mine !== opening) return;
-    await Promise.all([chat.open(found), map.open(name, journal), core.open(name), rights.open(name)]);
+    const told = journal.entries.findLast((one) => one.lsn <= follower.since)?.at ?? 0;
+    await Promise.all([chat.open(found, told), map.open(name, journal), core.open(name), rights.open(name)]);
+    if (mine !== opening) return;
+    settled = mine;
     standing(found);
+    look(); // what happened between the first question and the first event was told to nobody
     watch.open(journal.entries.slice(-WATCHED));
     search.open(name);
     time.open(journal);
     curves.open(journal);
   } catch (refused) {
     if (!(refused instanceof Refused)) throw refused;
+    if (mine === opening && view?.name !== name) settled = mine; // the one before is still there
     say(refused.message, true);
   }
 }
@@ -145,6 +153,10 @@ async function refreshed() {
   machine();
   processes.refresh();
   if (!view) return;
+  if (settled !== opening) {
+    await open(view.name);
+    return;
+  }
   await journal.load().catch(() => null);
   chat.refresh();
   map.refresh();
@@ -213,15 +225,19 @@ $("tabs").addEventListener("keydown", (event) => {
 wide.addEventListener("change", () => choose(document.body.dataset.tab));
 $("table").addEventListener("toggle", () => map.table());
 $("end").addEventListener("click", async () => {
-  const dead = view.state === "zombie";
-  if (dead) follower.close(); // nobody asks for what is gone
-  const gone = await processes.end(view).catch((refused) => say(refused.message, true));
-  if (gone) {
-    location.hash = "";
-    location.reload();
-    return;
+  const one = view;
+  const end = () => processes.end(one).catch((refused) => say(refused.message, true));
+  if (one.state !== "zombie") await end();
+  else {
+    follower.close();
+    await alone(async () => {
+      if (!(await end())) return;
+      location.hash = "";
+      location.reload();
+      await new Promise(() => {}); // the page goes
+    });
+    follower.open(one.name);
   }
-  if (dead) follower.open(view.name);
   look();
 });
 $("start").addEventListener("click", async () => {

@@ -2,6 +2,7 @@
 //
 // The rule is that of kernel/text.py, seen instead of replaced: what would move a cursor, turn a line round or hide
 // is written as its number, and every such text stands in an isolate of its own direction.
+// Nothing is drawn anew under a finger: a place that is pressed is filled when it is let go, so a click is never lost.
 // Not here: what is shown where.
 
 const UNSEEN = new RegExp(
@@ -19,6 +20,8 @@ export function line(text, most = 160) {
   return flat.length > most ? `${flat.slice(0, most)}\u2026` : flat;
 }
 
+const present = (one) => one !== null && one !== undefined && one !== false;
+
 /** An element: `set` has properties, `on`: listeners, `data`: data attributes, `aria-...`: attributes. */
 export function el(tag, set = {}, ...children) {
   const made = document.createElement(tag);
@@ -29,7 +32,7 @@ export function el(tag, set = {}, ...children) {
     else if (name in made && !name.includes("-")) made[name] = value;
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((one) => one !== null && one !== undefined && one !== false));
+  made.append(...children.filter(present));
   return made;
 }
 
@@ -57,9 +60,32 @@ export function marked(text, words) {
   return made;
 }
 
-/** Put these in the place of what stands in an element. */
-export const fill = (place, ...children) =>
-  place.replaceChildren(...children.filter((one) => one !== null && one !== undefined && one !== false));
+const later = new Map(); // places that are pressed, and what they are to be filled with
+let pressed = null;
+
+document.addEventListener("pointerdown", (event) => (pressed = event.target), true);
+for (const ends of ["pointerup", "pointercancel"]) {
+  document.addEventListener(ends, () => setTimeout(released), true); // the click comes before that
+}
+
+function released() {
+  pressed = null;
+  for (const [place, children] of later) fill(place, ...children);
+  later.clear();
+}
+
+/** Put these in the place of what stands in an element; once it is let go, where it is pressed. */
+export function fill(place, ...children) {
+  if (pressed && place.contains(pressed)) later.set(place, children);
+  else place.replaceChildren(...children.filter(present));
+}
+
+/** The same at once, and what stands there already and is to stay is not touched. */
+export function keep(place, ...children) {
+  const wanted = children.filter(present);
+  for (const one of [...place.childNodes]) if (!wanted.includes(one)) one.remove();
+  wanted.forEach((one, at) => one !== place.childNodes[at] && place.insertBefore(one, place.childNodes[at] ?? null));
+}
 
 /** A table with a header; rows are lists of nodes and strings. `numeric`: columns set right. */
 export function table(caption, head, rows, numeric = []) {
