@@ -160,7 +160,7 @@ def _choice(given: Any) -> dict[str, Any]:
     kind = given.get("type") if isinstance(given, dict) else None
     if kind == "tool":
         return {"tool_choice": {"type": "function", "function": {"name": given.get("name")}}}
-    if kind not in CHOICES:
+    if not isinstance(kind, str) or kind not in CHOICES:
         raise _wrong("tool_choice", "must be of type auto, any, tool or none")
     return {"tool_choice": CHOICES[kind]}
 

@@ -200,7 +200,8 @@ def _formed(body: Mapping[str, Any], param: str, form: Any, own: Any) -> _Held:
     """What a message is to be; `own`: where the schema of its form stands. Raises Refusal."""
     found = tools.read(body.get("tools") or [], "tools")
     choice = body.get("tool_choice") or "auto"
-    name = (choice.get("function") or choice).get("name") if isinstance(choice, dict) else None
+    function = (choice.get("function") or choice) if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
     if choice == "none":
         found = ()
     elif name is not None:
