@@ -247,12 +247,12 @@ class Connection:
     async def _push(
         self, request: wire.Subscribe, pid: int, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        lsn = self.machine.kernel.counters.lsn
-        self.since = lsn if request.since is None else request.since
+        feed = self.machine.feed
         try:
-            async with self.machine.feed.subscribe(-1 if request.since is None else self.since) as published:
+            self.since = await feed.after(request.since)
+            async with feed.subscribe(-1 if request.since is None else self.since) as published:
                 try:
-                    await self.write(wire.Ok(id=request.id, lsn=lsn))
+                    await self.write(wire.Ok(id=request.id, lsn=self.since))
                 finally:
                     task_status.started()
                 async for item in published:

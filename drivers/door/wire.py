@@ -399,7 +399,9 @@ class Documents(Request, frozen=True, kw_only=True):
 class Subscribe(Request, frozen=True, kw_only=True):
     """Push what happens after log number `since` (None: from now on), of one process or of all; once a connection.
 
-    `log` leaves out messages and tokens. Pushes: Logged, Said, Token, and Ended when there will be no more.
+    `log` leaves out messages and tokens. Answer: Ok with the log number after which it goes on: `since`, or a later one
+    where the journal begins later, or the last where `since` has not happened. Pushes: Logged, Said, Token, and Ended
+    when there will be no more.
     """
 
     since: Number | None = None

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from kernel import checkpoint, records
 from kernel.event import Message
 from kernel.limits import SUBSCRIBER_QUEUE_MAX
 from kernel.machine.requests import Readers
@@ -54,6 +55,14 @@ class Feed:
         for channel in list(self._subscribers):
             channel.close()
 
+    async def after(self, since: int | None) -> int:
+        """The log number after which a subscriber is told what happens, who wants it after `since` (None: from now on).
+
+        Later than that where what came after it is in no journal any more; the last where it has not happened.
+        """
+        last = self._kernel.counters.lsn
+        return last if since is None or since >= last else await self._readers(_resumed, self._disk, since)
+
     @asynccontextmanager
     async def subscribe(self, since: int, pid: int = 0) -> AsyncIterator[AsyncIterator[Published]]:
         """What happens, in order: entries after `since` from the journal, then live ones, messages and tokens.
@@ -86,3 +95,11 @@ class Feed:
         async for item in receive:
             if not (isinstance(item, Entry) and item.lsn <= since):
                 yield item
+
+
+def _resumed(disk: Reads, since: int) -> int:
+    """The log number from which the journal goes on behind `since`: that, or a later one where it begins later."""
+    for key, _ in disk.scan("journal", records.key(since + 1), limit=1):
+        return records.unkey(key)[0] - 1
+    head = checkpoint.base(disk)
+    return max(since, head.lsn if head is not None else 0)

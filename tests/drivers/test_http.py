@@ -17,6 +17,7 @@ import httpx2
 import msgspec
 import pytest
 import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from drivers.door import wire
@@ -24,6 +25,7 @@ from drivers.door.http import native, openapi, server, token
 from drivers.door.http.access import Access
 from drivers.door.http.errors import Refusal
 from drivers.door.http.given import Http, Live, address
+from kernel import records
 from kernel.errors import BadInput
 from kernel.text import UNSEEN
 from llmos import connect
@@ -387,9 +389,33 @@ async def test_a_subscription_goes_on_by_last_event_id(door: Served) -> None:
         assert (await client.get("/api/events", headers={"last-event-id": "x"})).status_code == 400
 
 
+async def test_a_number_that_is_gone_or_has_not_come_is_told_as_where_the_events_go_on(door: Served) -> None:
+    def begins(since: int) -> tuple[int, str]:
+        """Where they go on, and what is told first of what happens then."""
+        with connect(door.url, door.token) as machine, closing(machine.events("main", since=since)) as found:
+            ok = next(found)
+            assert isinstance(ok, wire.Ok)
+            machine.ask(wire.Send(id=0, proc="main", mid=f"after {since}", text="hello"), wire.Ok)
+            logged = next(one for one in found if isinstance(one, wire.Logged))
+            assert logged.entry.lsn > ok.lsn
+            return ok.lsn, logged.entry.notes[0].what
+
+    async with door.client() as client:
+        for number in range(3):
+            await told(client, "hello", f"m{number}")
+        cut = (await client.post("/api/compact", json={})).json()["lsn"]
+        while door.machine.disk.scan("journal", limit=1):
+            await trio.sleep(0.01)
+        assert await trio.to_thread.run_sync(begins, 1) == (cut, "interrupt")
+        await told(client, "hello", "m3")
+        (first,) = records.unkey(door.machine.disk.scan("journal", limit=1)[0][0])
+        assert (await trio.to_thread.run_sync(begins, 1))[0] == first - 1
+        last = door.machine.kernel.counters.lsn
+        assert (await trio.to_thread.run_sync(begins, 1 << 40))[0] >= last
+
+
 async def test_who_follows_is_followed_on_though_no_body_comes(door: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GET has none, and whether that was read before its answer began is chance."""
-    monkeypatch.setattr(server, "BODY_S", 0.1)
     told_of: list[bytes] = []
 
     async def follow(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -409,8 +435,10 @@ async def test_who_follows_is_followed_on_though_no_body_comes(door: Served, mon
 
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery, door.client() as client:
-            for _ in range(16):
-                await nursery.start(follow)
+            with monkeypatch.context() as patch:
+                patch.setattr(server, "BODY_S", 0.1)  # of those who follow alone
+                for _ in range(16):
+                    await nursery.start(follow)
             await trio.sleep(0.3)
             await told(client, "hello", "m1")
     assert len(told_of) == 16
@@ -472,14 +500,17 @@ async def test_a_slow_reader_is_dropped_and_hurts_nobody(door: Served, monkeypat
 async def test_slow_heads_and_bodies_are_cut_and_others_are_served(
     door: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("HEAD_S", 0.3), ("BODY_S", 0.3), ("CONNECTIONS_MAX", 20)):
-        monkeypatch.setattr(server, name, value)
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 20)
     bearer = f"Host: {door.host}\r\nAuthorization: Bearer {door.token}\r\n"
     halves = [b"", b"GET /healthz HT", f"POST /api/send HTTP/1.1\r\n{bearer}Content-Length: 9\r\n\r\n{{".encode()]
-    slow = [await trio.open_tcp_stream("127.0.0.1", door.port) for _ in range(45)]
-    for number, stream in enumerate(slow):
-        with trio.move_on_after(1):
-            await stream.send_all(halves[number % 3] or b" ")
+    with monkeypatch.context() as patch:
+        for name in ("HEAD_S", "BODY_S"):
+            patch.setattr(server, name, 0.3)  # of those who are slow alone
+        slow = [await trio.open_tcp_stream("127.0.0.1", door.port) for _ in range(45)]
+        for number, stream in enumerate(slow):
+            with trio.move_on_after(1):
+                await stream.send_all(halves[number % 3] or b" ")
+        await trio.testing.wait_all_tasks_blocked(0.05)
     async with door.client() as client:
         assert await told(client, "hello", "m1") == "you said: hello"  # while they are at it
     for stream in slow:

@@ -152,7 +152,7 @@ class Native:
 
     async def _follow(self, writer: Writer, follow: Follow, pid: int) -> None:
         machine = self._machine
-        since = machine.kernel.counters.lsn if follow.since is None else follow.since
+        since = await machine.feed.after(follow.since)
         asked = wire.Subscribe(id=0, since=follow.since, proc=follow.proc, log=follow.log)
         try:
             async with machine.feed.subscribe(-1 if follow.since is None else since, pid) as published:
