@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +19,11 @@ from drivers.cpu.scripted import echo
 from drivers.disk.memory import MemoryDisk
 from drivers.door.http.given import Http, Live
 from drivers.door.http.openai import past
+from drivers.door.http.openai.asking import Asking
 from drivers.door.http.openai.consent import Questions
 from drivers.door.http.openai.making import Making
+from drivers.door.http.openai.shapes import Wanted
+from drivers.door.http.openai.talking import Talk
 from kernel.machine import views
 from kernel.machine.loop import Machine
 from kernel.memory.page import Origin
@@ -281,7 +286,13 @@ async def test_a_lost_answer_is_given_again_and_said_once(door: Served) -> None:
 
 
 async def test_two_that_ask_the_same_at_once_are_one(tmp_path: Path) -> None:
-    async with served(tmp_path, token_s=0.005) as door:
+    asked = threading.Event()
+
+    def program(job: Job) -> str:
+        assert asked.wait(20)
+        return echo(job)
+
+    async with served(tmp_path, program, token_s=0.001) as door:
         await door.machine.requests.spawn(Spec("main"))
         answers: list[str] = []
 
@@ -291,6 +302,10 @@ async def test_two_that_ask_the_same_at_once_are_one(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(ask)
+            with trio.fail_after(20):
+                while door.machine.feed.subscribers < 3:  # each follows what comes of it
+                    await trio.sleep(0.01)
+            asked.set()
         assert answers == ["you said: hello"] * 3
         assert heard(door.machine) == ["hello"]
 
@@ -552,8 +567,18 @@ async def test_a_kernel_that_stops_says_so_to_those_who_wait_and_gives_the_answe
         assert (heard(door.machine), heard(door.machine, "other")) == (["stream False"], ["stream True"])
 
 
-async def test_a_kernel_that_stops_says_so_to_those_whose_turn_had_not_come(tmp_path: Path) -> None:
+async def test_a_kernel_that_stops_says_so_to_those_whose_turn_had_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failures: list[str] = []
+    came: list[str] = []
+    talk = Asking.talk
+
+    def noted(asking: Asking, wanted: Wanted) -> AbstractAsyncContextManager[Talk]:
+        came.append(wanted.text)
+        return talk(asking, wanted)
+
+    monkeypatch.setattr(Asking, "talk", noted)
     async with served(tmp_path, lambda job: echo(job).replace("you said", "word " * 200), token_s=0.01) as door:
         await door.machine.requests.spawn(Spec("main"))
 
@@ -565,10 +590,9 @@ async def test_a_kernel_that_stops_says_so_to_those_whose_turn_had_not_come(tmp_
         async with trio.open_nursery() as nursery:
             for number in range(3):
                 nursery.start_soon(ask, number)
-            with trio.fail_after(10):
-                while not door.machine.kernel.procs[1].accounts.turns:
+            with trio.fail_after(20):
+                while not (door.machine.kernel.procs[1].accounts.turns and len(came) == 3):
                     await trio.sleep(0.01)
-            await trio.sleep(0.1)
             assert len(heard(door.machine)) == 1  # the others are told that theirs did not come
             door.machine.stop()
     assert len(failures) == 3

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 EVERYTHING = """
 title = "Everything"
 teaches = "All verbs, on any machine."
-until = "5s"
+until = "6s"
 start = "2026-03-29 01:59:56 Europe/Berlin"
 
 [machine]
@@ -117,7 +117,7 @@ jump = "dst"
 
 [[events]]
 after = "first"
-every = "60ms"
+every = "150ms"
 times = 2
 to = ["b"]
 raise = "ipc"
@@ -151,7 +151,7 @@ at = "1s"
 [[expect]]
 answers = "back"
 see = { what = "said", process = "a", text = "are you back?" }
-within = "400ms"
+within = "1400ms"
 """
 SAME = ("boot", "spawn", "interrupt", "delivered", "said", "exit", "error", "event", "refused", "cut")
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 
 from drivers.disk.lmdb import LmdbDisk
 from kernel.ports import Record
-from tests.e2e.daemons import PATIENCE_S, command, kill_daemon, llmos
+from tests.e2e.daemons import PATIENCE_S, command, daemon_pid, eventually, kill_daemon, llmos
 
 
 def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -171,7 +170,7 @@ def test_a_kernel_that_is_killed_leaves_a_directory_that_passes(running: Path) -
     for n in range(5):
         llmos(running, "send", "main", f"number {n}")
     assert kill_daemon(running)
-    time.sleep(0.2)
+    eventually(lambda: not daemon_pid(running))
     assert asked("fsck", str(running))["ok"]
     assert asked("replay", str(running))["ok"]
     assert "you said: back" in llmos(running, "chat", "--cpu", "scripted", text="back\n").stdout
