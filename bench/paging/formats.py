@@ -210,6 +210,12 @@ def _named(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def _time(text: str) -> float:
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", text, re.ASCII):
+        raise ValueError(f"time {text[:40]!r} is no number")
+    return float(text)
+
+
 class _Times:
     """Times of a trace, which never go back."""
 
@@ -319,7 +325,7 @@ def _requests(path: Path, wanted: Columns, unit: bool) -> Iterator[Turn]:
             if len(cells) <= max(places.values()):
                 raise ValueError(f"{len(cells)} columns, where {max(places.values()) + 1} are needed")
             if wanted.time:
-                times.take(float(cells[places[wanted.time]]))
+                times.take(_time(cells[places[wanted.time]].strip()))
             size = 1 if unit else sum(_number(cells[places[key]].strip()) for key in wanted.size)
             ref = _ref((_named(cells[places[wanted.page]].strip()), size, Kind.MESSAGE))
         except ValueError as exc:

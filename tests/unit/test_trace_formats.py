@@ -67,7 +67,8 @@ WRONG = {
     "times that go back in oracleGeneral": (
         "a.oracleGeneral", requests((5, 1, 1), (4, 1, 1)), "", r"oracleGeneral:2: time 4 is before 5"
     ),
-    "a time that is none": ("a.csv", b"5,1,1\nnan,1,1\n", "libcachesim", r"a.csv:2: time nan"),
+    "a time that is none": ("a.csv", b"5,1,1\nnan,1,1\n", "libcachesim", r"a.csv:2: time 'nan' is no number"),
+    "a time that is not there": ("a.csv", b"5,1,1\n,1,1\n", "libcachesim", r"a.csv:2: time '' is no number"),
     "half a record": ("a.oracleGeneral", requests((5, 1, 1))[:-1], "", r"ends inside a record"),
     "blocks without number": ("a.lis", b"5 1 0 0\n5\n", "", r"a.lis:2: a line is the first block and how many"),
     "no blocks": ("a.lis", b"5 0 0 0\n", "", r"a.lis:1: 0 blocks; 1 to"),
