@@ -179,7 +179,7 @@ class Watched:
             self.log.append(f"{verb}({', '.join(shown)})")
         try:
             return what()
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise Broken("runs", f"{self._said(verb)} died of {_why(exc, self.name.rpartition(':')[0])}") from exc
 
     def _said(self, verb: str = "evict") -> str:

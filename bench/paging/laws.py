@@ -2,17 +2,22 @@
 
 A policy is played with as a pager would play: pages are wanted, arrive, leave and are dropped, pins and capacity
 change, and it goes on from its state. Hypothesis draws the plays and makes what breaks a law as small as it can be.
-Growth is looked at over one long string from a seed, in lines of Python that run and in bytes of state: nothing is
-timed. Not here: the rules that hold at each call (llmos/policies.py `Watched`).
+Growth is looked at over one long string from a seed, in lines of Python that run and in bytes of what is kept: nothing
+is timed, but that a play comes to an end at all.
+Not here: the rules that hold at each call (llmos/policies.py `Watched`).
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import random
+import signal
 import sys
-from collections.abc import Callable, Container, Sequence
-from types import FrameType
+import threading
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from types import FrameType, FunctionType, ModuleType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -27,18 +32,24 @@ PAGES: Final = 9  # of a play
 CAPACITY: Final = 60
 KINDS: Final = (Kind.MESSAGE, Kind.RESULT, Kind.SYSCALL)
 LAWS: Final = {
-    "runs": "takes every call, and dies of none",
+    "runs": "takes every call, comes back from each and dies of none",
     "pinned": "never evicts a pinned page",
     "holds": "evicts pages that it holds, each of them once",
     "enough": "frees what was asked for, unless all that is left is pinned",
     "deterministic": "the same calls have the same victims",
     "state": "goes on from its state, after msgpack, as if nothing had been",
-    "bounded": "its state, and its work for an access, do not grow with what it has seen",
+    "bounded": "its state, what it keeps, and its work for an access do not grow with what it has seen",
 }
 KEPT: Final = ("state", "bounded")  # of policies that keep a state
 LONG: Final = 6_000  # accesses of the long string
 TRIES: Final = 20  # of a play that has broken a law
 GROWTH: Final = 1.5  # of its last part over an earlier one
+STUCK_S: Final = 10.0  # a play takes milliseconds: one that takes so long has no end
+STUCK_LONG_S: Final = 120.0  # and a quarter of the long string, which takes less than a second
+
+
+class _Stuck(BaseException):
+    """A play has no end. No Exception: nothing that a policy or Hypothesis does about those is done about it."""
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -120,19 +131,56 @@ def _told(log: list[str] | None) -> str:
     return " ".join(log or ())
 
 
+@contextmanager
+def _ending(within_s: float) -> Iterator[None]:
+    """Raises _Stuck in what has not come to an end by then; only in a main thread, for it is a signal's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stuck(*_: object) -> None:
+        raise _Stuck
+
+    before = signal.signal(signal.SIGALRM, stuck)
+    signal.setitimer(signal.ITIMER_REAL, within_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def check(make: Maker, laws: Sequence[str] = tuple(LAWS), examples: int = EXAMPLES) -> list[Finding]:
-    """Every law, and the smallest case found that breaks it. Raises BadInput if Hypothesis is not here."""
+    """Every law, and the smallest case found that breaks it. Raises BadInput if Hypothesis is not here.
+
+    Of a policy that does not come back from a call no other law is looked at.
+    """
     plain = [law for law in laws if law != "bounded"]
     broken: dict[str, str] = {}
-    while (found := _smallest(make, plain, broken, examples)) is not None:  # until no other law is found broken
-        law, play = found
-        broken[law] = _said(make, play, plain)
-    if "bounded" in laws and not broken:
-        try:
-            bounded(make)
-        except Broken as exc:
-            broken[exc.rule] = str(exc)
+    last: list[Play] = []
+    try:
+        while (found := _smallest(make, plain, broken, examples, last)) is not None:  # until no other is found broken
+            law, play = found
+            broken[law] = _said(make, play, plain)
+        if "bounded" in laws and not broken:
+            try:
+                bounded(make)
+            except Broken as exc:
+                broken[exc.rule] = str(exc)
+    except _Stuck:
+        return [Finding("runs", LAWS["runs"], f"{_unended(make, last[-1])} has not come back within {STUCK_S:g} s")]
     return [Finding(law, LAWS[law], broken.get(law, "")) for law in laws]
+
+
+def _unended(make: Maker, play: Play) -> str:
+    """The calls of a play that has no end, to the last."""
+    log: list[str] = []
+    try:
+        with _ending(STUCK_S):
+            played(make, play, log=log)
+    except _Stuck:
+        pass
+    return _told(log)
 
 
 def _said(make: Maker, play: Play, laws: Sequence[str]) -> str:
@@ -145,8 +193,10 @@ def _said(make: Maker, play: Play, laws: Sequence[str]) -> str:
     return f"sometimes, after {_told(log)}"
 
 
-def _smallest(make: Maker, laws: Sequence[str], known: Container[str], examples: int) -> tuple[str, Play] | None:
-    """The first law found broken that is not `known`, and the smallest play that breaks it."""
+def _smallest(
+    make: Maker, laws: Sequence[str], known: Container[str], examples: int, last: list[Play]
+) -> tuple[str, Play] | None:
+    """The first law found broken that is not `known`, and the smallest play that breaks it; `last`: the last play."""
     try:
         import hypothesis
         from hypothesis import HealthCheck, Phase
@@ -156,8 +206,10 @@ def _smallest(make: Maker, laws: Sequence[str], known: Container[str], examples:
     first: list[str] = []  # the law that is broken in what is made smaller
 
     def breaks(play: Play) -> bool:
+        last[:] = [play]
         try:
-            judge(make, play, laws)
+            with _ending(STUCK_S):
+                judge(make, play, laws)
         except Broken as exc:
             if not first and exc.rule not in known:
                 first.append(exc.rule)
@@ -203,30 +255,64 @@ def _plays() -> Any:
 
 
 def bounded(make: Maker) -> None:
-    """Raises Broken if state or work grow with the length of a string whose pages are wanted again, or never again."""
+    """Raises Broken if state, work or memory grow with a string whose pages are wanted again, or never again.
+
+    Memory is looked at over two strings on end: what is bounded at a thousand of something is so only then.
+    """
     rng = random.Random("laws")
-    capacity, tokens = 1_000, 10
-    watched = Watched("", make, capacity)
+    watched = Watched("", make, 1_000)
     states: list[int] = []
     work: list[int] = []
+    kept: list[int] = []
     quarter = LONG // 4
-    for part in range(4):
-        with _Lines() as lines:
-            for at in range(quarter):
-                page = rng.randint(1, 150) if at % 3 else 1_000 + part * quarter + at
-                if page in watched.held:
-                    watched.hit(page)
-                    continue
-                watched.miss(page)
-                if sum(watched.held.values()) + tokens > capacity:
-                    watched.evict(capacity // 10, ())
-                watched.admit(page, tokens, KINDS[page % 3])
-        work.append(lines.count)
-        states.append(len(msgspec.msgpack.encode(_packed(watched))))
-    for what, unit, row in (("state", "bytes of state", states), ("work", "lines of Python", work)):
-        if row[3] > GROWTH * row[1] + 64:
-            shown = ", ".join(f"{one:,}" for one in row)
-            raise Broken("bounded", f"its {what} grows: {shown} {unit} in the quarters of {LONG:,} accesses")
+    for part in range(8):
+        pages = [rng.randint(1, 150) if at % 3 else 1_000 + part * quarter + at for at in range(quarter)]
+        lines = _Lines()
+        try:
+            with _ending(STUCK_LONG_S), lines if part < 4 else nullcontext():
+                for page in pages:
+                    _wanted(watched, page)
+        except _Stuck:
+            raise Broken("runs", f"{quarter:,} accesses had no end within {STUCK_LONG_S:g} s") from None
+        if part < 4:
+            work.append(lines.count)
+            states.append(len(msgspec.msgpack.encode(_packed(watched))))
+        if part == 3:
+            _grown("state", "bytes of state", states)
+            _grown("work", "lines of Python", work)
+        if part % 2:
+            kept.append(_size(watched.policy))
+    _grown("memory", "bytes", kept)
+
+
+def _wanted(watched: Watched, page: int, tokens: int = 10) -> None:
+    """A page is wanted, by a pager that makes room for many at once."""
+    if page in watched.held:
+        watched.hit(page)
+        return
+    watched.miss(page)
+    if sum(watched.held.values()) + tokens > watched.capacity:
+        watched.evict(watched.capacity // 10, ())
+    watched.admit(page, tokens, KINDS[page % 3])
+
+
+def _grown(what: str, unit: str, row: list[int]) -> None:
+    """Raises Broken if the last of four is larger than the second."""
+    if row[3] > GROWTH * row[1] + 64:
+        shown = ", ".join(f"{one:,}" for one in row)
+        raise Broken("bounded", f"its {what} grows: {shown} {unit} in the quarters of a long string")
+
+
+def _size(policy: object) -> int:
+    """Bytes of all that a policy holds."""
+    seen: dict[int, object] = {}
+    found = [policy]
+    while found:  # ends: each object is looked at once
+        one = found.pop()
+        if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
+            seen[id(one)] = one
+            found += gc.get_referents(one)
+    return sum(sys.getsizeof(one) for one in seen.values())
 
 
 class _Lines:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.paging import laws
 from bench.paging.laws import LAWS, check
 from drivers.cpu.scripted import echo
 from kernel.errors import BadInput
@@ -69,6 +70,30 @@ def test_a_broken_law_is_one_line_with_the_smallest_case(law: str) -> None:
     assert "\n" not in found[law]
     if law == "pinned":
         assert f"broken  {LAWS[law]}: {found[law]}\n" in PAGE.read_text()
+
+
+HIT = "self.pages[page][1] += 1"
+
+
+@pytest.mark.parametrize(
+    ("law", "new", "says"),
+    [
+        ("runs", "raise SystemExit(3)", "hit(1) died of SystemExit: 3"),
+        ("runs", "\n        while True: pass", "has not come back within 0.5 s"),
+        ("runs", f"{HIT}\n        while len(self.pages) > 30: pass", "1,500 accesses had no end within 0.5 s"),
+        ("bounded", f"{HIT}; self.seen = [*getattr(self, 'seen', ()), page]", "its memory grows"),
+    ],
+)
+def test_a_policy_that_ends_the_check_never_ends_or_keeps_what_is_no_state_breaks_a_law(
+    monkeypatch: pytest.MonkeyPatch, law: str, new: str, says: str
+) -> None:
+    monkeypatch.setattr(laws, "STUCK_S", 0.5)
+    if "0.5" in says:
+        monkeypatch.setattr(laws, "STUCK_LONG_S", 0.5)
+    make = policies.plain(Own("mine.py:Mine", SOURCE.replace(HIT, new))).make
+    broken = {one.law: one.broken for one in check(make, examples=60) if one.broken}
+    assert list(broken) == [law]
+    assert says in broken[law]
 
 
 def test_a_broken_law_is_the_exit_status(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
