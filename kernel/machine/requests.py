@@ -119,6 +119,11 @@ class Readers:
         self._blocking = disk.blocking
         self._free = trio.CapacityLimiter(READERS_MAX)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait until a thread is free."""
+        return self._free.statistics().tasks_waiting
+
     async def __call__(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `read` gives; it reads the disk and nothing else of the machine."""
         if not self._blocking:

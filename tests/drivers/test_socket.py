@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -452,11 +453,11 @@ async def test_idle_connections_lock_nobody_out_and_the_oldest_makes_room_with_a
 
 async def test_thirty_heavy_readers_do_not_hold_a_light_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, disk, read = tmp_path / "kernel.sock", LmdbDisk(tmp_path / "disk", sync="off"), views.log_piece
-    done = 0
+    disk_reads, done = threading.Semaphore(0), 0
 
     def slow(*what: Any) -> tuple[list[views.Entry], int]:
         nonlocal done
-        time.sleep(0.02)  # a cold disk
+        assert disk_reads.acquire(timeout=60)
         done += 1
         return read(*what)
 
@@ -476,14 +477,17 @@ async def test_thirty_heavy_readers_do_not_hold_a_light_one(tmp_path: Path, monk
         async with connect(path) as light, trio.open_nursery() as nursery:
             for number in range(30):
                 nursery.start_soon(heavy, number)
-            while done < 4:
-                await trio.sleep(0.001)
-            for _ in range(10):
-                before = done
-                assert len((await light.ask(wire.Ps(id=0), wire.Processes)).processes) == 30
-                assert done - before <= 2 * READERS_MAX, "it waits for what is being read, and not for who waits"
-                await trio.sleep(0.03)
+            with trio.fail_after(30):
+                while running.readers.waiting < 30 - READERS_MAX:
+                    await trio.sleep(0.01)
+                for _ in range(10):
+                    assert len((await light.ask(wire.Ps(id=0), wire.Processes)).processes) == 30
+                assert done == 0, "it waits for nothing that is being read, nor for who waits"
+                disk_reads.release(60)
+                while done < 60:
+                    await trio.sleep(0.01)
             assert not finished, "they take turns: none is done before the others"
+            disk_reads.release(60)
         assert sorted(finished) == list(range(30))
 
 
