@@ -42,7 +42,7 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         if key in said:
             yield f"{key} = {_value(said[key])}"
     for key in ("events", "expect"):
-        if key not in said:
+        if not said.get(key):
             yield f"{key} = []"
     for key in ("machine", "fuzz"):
         if key in said:

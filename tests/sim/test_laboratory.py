@@ -228,6 +228,24 @@ def test_what_is_found_is_the_same_however_many_are_tried_at_once(monkeypatch: p
     assert told == [10, 20, 25]
 
 
+def test_what_breaks_without_any_event_is_a_file_that_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = scenario(
+        "Call",
+        until="5s",
+        processes={"a": Process(does="echo")},
+        events=[Event(at="1s", to=("a",), say="x")],
+        expect=[Expect(see=Pattern(what="said"))],
+    )
+    Path("call.toml").write_text(f"{toml(call)}\n[fuzz]\ndrops = true\n")
+    assert status(["run", "call.toml", "--fuzz", "50"]) == 1
+    assert status(["run", "call-breaks.toml"]) == 1
+    assert "it never happened" in capsys.readouterr().out
+    assert read(Path("call-breaks.toml")).events == ()
+
+
 @pytest.mark.parametrize("allowed", ["replies = true", "drops = true", 'times = "30s"', 'faults = ["clock"]'])
 def test_each_kind_of_change_is_made_where_the_file_allows_it(here: Path, allowed: str) -> None:
     from llmos.scenario.fuzz import fuzz
