@@ -25,23 +25,26 @@ BEGINS: Final = 1_760_000_000 * NS
 
 
 class Placed:
-    """Asks a process of its own for each question. `tokens`: of the lines, as they stood in the last prompt."""
+    """Asks a process of its own for each question. Of the last prompt: `tokens` of the lines, how many are `whole`."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lines: Sequence[str] = ()
         self._asked = 0
-        self.tokens = 0
+        self.tokens = self.whole = 0
         self.session: live.Session | None = None
 
     def change(self, job: Job) -> Job:
         """The job with the lines before its question, cut by tokens where the window ends."""
         room = job.window - job.reply - len(job.prompt) - self._layout.costs.recall
         block: list[Visible] = []
+        self.whole = 0
         for text in self._lines:
-            ids = self._layout.tokenize(text)[: max(0, room - self._layout.costs.recalled[Role.USER])]
+            found = self._layout.tokenize(text)
+            ids = found[: max(0, room - self._layout.costs.recalled[Role.USER])]
             if not ids:
                 break
+            self.whole += len(ids) == len(found)
             room -= len(ids) + self._layout.costs.recalled[Role.USER]
             page = Page(FAR + len(block), 0, 0, Kind.MESSAGE, Origin.USER, Role.USER, Area.RECALL, 0, text)
             block.append(Visible(page, Role.USER, ids, recalled=True))

@@ -180,8 +180,8 @@ async def _pooled(
                     asked = pool.asked[number]
                     given = [asked.gold] if row == "gold" else rank(asked.question)[: int(row)]
                     reply = await asker.ask(asked.question, pooled.lines(pool, given))
-                    outcome = _graded(row, window, number, asked, reply, asker.tokens, shown=asked.gold in given)
-                    book.add(outcome)
+                    shown = asked.gold in given[: asker.whole]
+                    book.add(_graded(row, window, number, asked, reply, asker.tokens, shown=shown))
                 _say(f"window {window}: row {row} asked")
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.documents import labels, manual, nq, pooled
+from bench.documents.placed import placed
 from bench.documents.run import Book, Outcome, drawn, rows_of
+from drivers.cpu.scripted import ScriptedCpu
 from kernel.errors import BadInput
+from kernel.ports import Job
+from tests.fakes import op
 
 POOL = nq.Pool(
     (
@@ -80,3 +84,21 @@ def test_a_row_that_is_none_is_refused_in_one_line() -> None:
     for wrong in ("", "x", "0", "51"):
         with pytest.raises(BadInput, match="rows are llmos, gold"):
             rows_of(wrong)
+
+
+async def test_given_lines_are_cut_where_the_window_ends_and_only_whole_ones_count_as_shown() -> None:
+    asked: list[str] = []
+
+    def program(job: Job) -> str:
+        asked.append("|".join(one.page.text for one in job.pages if one.recalled))
+        return op("send_message", text="In March.")
+
+    line = "The fair opened in March, as it does. " * 20
+    async with placed(lambda _: ScriptedCpu(program), 2048, ["cpu.reply=40"]) as asker:
+        assert await asker.ask("When?", [line]) == "In March."
+        assert (asker.whole, asked) == (1, [line])
+        one = asker.tokens
+        await asker.ask("When?", [line] * 50)
+    assert 1 < asker.whole < 50
+    assert asker.whole * len(line) // 3 < asker.tokens < 2048
+    assert asker.tokens < (asker.whole + 1) * one
