@@ -349,9 +349,12 @@ async def test_stop_and_max_tokens_cut_what_the_client_gets_and_the_conversation
     assert names(door.machine) == ["main"]
 
 
+FUNCTION = {"type": "function", "function": {"name": "f"}}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"functions": [{"name": "f"}]}, "functions: functions of a client's are said as tools"),
-    ({"tool_choice": "required"}, "tool_choice: names no function"),
+    ({"tool_choice": "required"}, "tool_choice: names no function of the tools'; there is none"),
+    ({"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tools'; there are f"),
+    ({"tools": [FUNCTION], "tool_choice": {"function": "f"}}, "tool_choice: must be none, auto, required, or a"),
     ({"response_format": {"type": "json_object"}}, "response_format: nothing holds the scripted CPU"),
     ({"n": 2}, "n: a process says one thing"),
     ({"logprobs": True}, "logprobs: cannot be chosen here"),
@@ -404,7 +407,7 @@ async def test_what_changes_no_text_is_accepted(door: Served) -> None:
             "user": "ana",
             "metadata": {"a": "b"},
             "store": True,
-            "tools": [{"type": "function", "function": {"name": "f"}}],
+            "tools": [FUNCTION],
             "tool_choice": "none",
             "n": 1,
             "presence_penalty": 0,

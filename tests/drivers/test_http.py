@@ -328,6 +328,21 @@ async def test_what_cannot_be_is_refused_in_one_line_with_its_request(
         assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
+async def test_a_field_that_is_wrong_is_named_with_what_it_may_be(door: Served) -> None:
+    asked: list[tuple[str, str, Any, str]] = [
+        ("get", "/api/ps?what=1", None, "there is no field 'what'; there are proc, after"),
+        ("get", "/api/info?what=1", None, "there is no field 'what'; there is none"),
+        ("get", "/api/events?since=-5", None, "since: Expected `int` >= 0"),
+        ("get", "/api/cat?proc=main", None, "Object missing required field `page`"),
+        ("post", "/api/spawn", {"spec": {"name": 5}}, "spec.name: Expected `str`, got `int`"),
+        ("post", "/api/spawn", {"spec": {"name": "x", "what": 1}}, "spec: Object contains unknown field `what`"),
+    ]
+    async with door.client() as client:
+        for method, path, body, said in asked:
+            response = await client.request(method, path, json=body)
+            assert (response.status_code, response.json()["error"]["message"]) == (400, said), path
+
+
 async def test_an_export_is_taken_in_over_http_packed_or_plain(door: Served, tmp_path: Path) -> None:
     from drivers.disk.parcel import write
 

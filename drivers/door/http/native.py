@@ -8,6 +8,7 @@ Not here: what a request does (drivers/door/desk.py), the document that describe
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final
@@ -55,6 +56,7 @@ CHANGES: Final[tuple[type[wire.AnyCommand], ...]] = (
     *(wire.Halt, wire.Ack, wire.Put, wire.Compact, wire.Import, wire.Stop),
 )
 """Answered Ok. Import is not an object: its body is the export's file."""
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`\Z", re.S)
 
 
 class Incoming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -222,8 +224,20 @@ def convert(found: dict[str, Any], kind: type[Any], *, strict: bool = True) -> A
     """Builtins as a struct. Raises Refusal in one line."""
     try:
         return msgspec.convert(found, kind, strict=strict)
-    except (msgspec.ValidationError, RecursionError) as exc:
-        raise Refusal(400, " ".join(str(exc).split()), code="malformed") from exc
+    except msgspec.ValidationError as exc:
+        raise Refusal(400, _told(" ".join(str(exc).split()), kind), code="malformed") from exc
+    except RecursionError as exc:
+        raise Refusal(400, "it nests too deep", code="malformed") from exc
+
+
+def _told(wrong: str, kind: type[Any]) -> str:
+    """What is wrong with a field, its name first, and which there are where it is none of them."""
+    what, _, place = wrong.partition(" - at `$")
+    unknown = _UNKNOWN.match(what)
+    if unknown is None or place:
+        return f"{place.strip('.`')}: {what}" if place else what
+    there = [field.encode_name for field in msgspec.structs.fields(kind) if field.encode_name != "id"]
+    return f"there is no field {unknown[1][:80]!r}; " + (f"there are {', '.join(there)}" if there else "there is none")
 
 
 def _answer(answer: wire.AnyAnswer) -> Response:

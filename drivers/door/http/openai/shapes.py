@@ -23,6 +23,7 @@ MESSAGES_MAX: Final = 20_000  # of one request
 STOPS_MAX: Final = 4
 STOP_CHARS_MAX: Final = 256
 KEY_CHARS_MAX: Final = 512
+NAMES_CHARS: Final = 200  # of the tools that there are, where none of them is named
 TOP_P_MIN: Final = 1e-9  # nothing at all cannot be drawn from
 NEW: Final = "new:"
 """What a model is called that is a process yet to be made."""
@@ -199,6 +200,7 @@ class _Held(msgspec.Struct, frozen=True):
 def _formed(body: Mapping[str, Any], param: str, form: Any, own: Any) -> _Held:
     """What a message is to be; `own`: where the schema of its form stands. Raises Refusal."""
     found = tools.read(body.get("tools") or [], "tools")
+    there = ", ".join(tool.name for tool in found)[:NAMES_CHARS]
     choice = body.get("tool_choice") or "auto"
     function = (choice.get("function") or choice) if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
@@ -210,7 +212,7 @@ def _formed(body: Mapping[str, Any], param: str, form: Any, own: Any) -> _Held:
         raise _wrong("tool_choice", "must be none, auto, required, or a function of the tools'")
     must = choice != "auto" and choice != "none"
     if must and not found:
-        raise _wrong("tool_choice", "names no function of the tools'")
+        raise _wrong("tool_choice", f"names no function of the tools'; there {f'are {there}' if there else 'is none'}")
     wanted = _schema(param, form, own)
     if wanted is None or must:
         return _Held(found, tools.form(found, prose=not must) if found else None, held=must, json=False)
