@@ -17,8 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from llmos.scenario.format import Scenario
 
-_SCENARIO: Final = re.compile(r"^\s*(until\s*=|\[\[\s*expect\s*\]\])", re.M)
-"""What tells a scenario from the TOML files of other tools."""
+_SCENARIO: Final = re.compile(r"^\s*((until|teaches)\s*=|\[\[\s*expect\s*\]\])", re.M)
+"""What tells a scenario from the TOML files of other tools, any of it: a slip in one must not hide the file."""
 
 
 class BrokenScenario(Exception):
@@ -32,10 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A TOML file that is a scenario."""
+    """A TOML file that is a scenario, or that is named to be one."""
     if not parent.config.getoption("--llmos") or file_path.suffix != ".toml":
         return None
-    if _SCENARIO.search(file_path.read_text(errors="replace")) is None:
+    named = parent.session.isinitpath(file_path)
+    if not named and _SCENARIO.search(file_path.read_text(errors="replace")) is None:
         return None
     return ScenarioFile.from_parent(parent, path=file_path)
 

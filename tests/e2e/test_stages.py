@@ -180,19 +180,19 @@ def test_a_slow_disk_is_slow_when_the_power_is_back_too(tmp_path: Path) -> None:
     text = """
 title = "Slow"
 teaches = "A power cut makes no disk faster."
-until = "3s"
+until = "4s"
 [processes.a]
 does = "yield"
 [[events]]
 at = "100ms"
 slow = "300ms"
-lasts = "2s"
+lasts = "3s"
 [[events]]
 at = "200ms"
 cut = "300ms"
 [[events]]
 name = "asked"
-at = "1500ms"
+at = "2300ms"
 to = ["a"]
 say = "x"
 [[expect]]

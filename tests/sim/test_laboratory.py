@@ -321,8 +321,14 @@ def test_pytest_collects_files_and_objects_as_tests(here: Path) -> None:
     (here / "late.toml").write_text(CALLS.replace('"3s"', '"10ms"'))
     (here / "typo.toml").write_text(CALLS.replace('to = ["clerk"]', 'to = ["clrk"]'))
     (here / "other.toml").write_text("[tool.other]\nx = 1\n")
+    (here / "slip.toml").write_text(
+        'title = "A slip"\nteaches = "That a slip in one word hides no file."\nuntill = "5m"\n'
+    )
     said = pytest_of(here, "--llmos", ".")
+    assert re.search(r"slip\.toml: line \d+: .*untill", said), said
     assert re.search(r"typo\.toml: line \d+: events\[1\]: no process clrk; did you mean clerk\?", said), said
+    assert re.search(r"other\.toml: .*title is missing", pytest_of(here, "--llmos", "other.toml"))  # it is named
+    (here / "slip.toml").unlink()
     (here / "typo.toml").unlink()
     said = pytest_of(here, "--llmos", ".")
     assert "4 passed" in said
