@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from drivers.door import wire
+from llmos.ask import SOCKET, Refused, call
 from llmos.commands.app import CONTENTS
 from llmos.daemon import alive
 from tests.e2e.daemons import ChatProcess, command, daemon_pid, eventually, kill_daemon, llmos, on_terminal, shown
@@ -369,11 +372,16 @@ def test_a_missing_reply_has_an_exit_status_of_its_own_and_a_line_that_says_why(
     found = llmos(daemon, "send", "slow", long, "--wait", "--timeout", "0", "--mid", "late")
     assert (found.returncode, found.stdout) == (3, "")
     assert found.stderr.startswith("llmos: no reply to message late: ")
-    words = command(daemon, "send", "slow", "and now?", "--wait", "--json")
+    words = command(daemon, "send", "slow", f"and now? {long}", "--wait", "--json", "--mid", "now")
     waiter = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not any(row["pending"] for row in json.loads(llmos(daemon, "ps", "--json").stdout)["processes"]):
-        assert waiter.poll() is None
-    assert llmos(daemon, "kill", "slow").returncode == 0
+
+    def taken() -> bool:
+        with suppress(Refused):
+            return call(daemon / SOCKET, wire.Wait(id=0, mid="now"), wire.Replied).reply.standing == "open"
+        return False
+
+    eventually(taken)
+    call(daemon / SOCKET, wire.Kill(id=0, proc="slow"), wire.Ok)  # at once: a command takes its time to begin
     out, _ = waiter.communicate(timeout=60)
     assert (waiter.returncode, json.loads(out)["messages"]) == (3, [])
     assert json.loads(out)["missing"] == "died"

@@ -25,7 +25,7 @@ export class Core {
       event.preventDefault();
       const given = new FormData(this.form);
       const block = String(given.get("block")).trim();
-      this.#write(block, String(given.get("text")), this.made.digests[block] ?? this.made.digests[""])
+      this.#write(block, String(given.get("text")), this.digests.get(block) ?? this.digests.get(""))
         .then((done) => done && this.form.reset());
     });
   }
@@ -51,19 +51,20 @@ export class Core {
     const found = await read("describe", { proc: name }).catch(() => null);
     if (found === null || name !== this.name) return;
     this.made = found.process;
-    const blocks = Object.entries(this.made.spec.blocks ?? {});
+    this.texts = new Map(Object.entries(this.made.spec.blocks ?? {})); // a block may be called as what any object has
+    this.digests = new Map(Object.entries(this.made.digests));
     this.used.textContent = `${this.made.core.toLocaleString("en")} of ${count(this.made.core_max, "token")}`;
     for (const [block, card] of this.cards) {
-      if (!(block in (this.made.spec.blocks ?? {}))) {
+      if (!this.texts.has(block)) {
         card.element.remove();
         this.cards.delete(block);
       }
     }
-    for (const [block, text] of blocks) {
+    for (const [block, text] of this.texts) {
       if (!this.cards.has(block)) this.#card(block);
-      this.cards.get(block).take(text, this.made.digests[block]);
+      this.cards.get(block).take(text, this.digests.get(block));
     }
-    this.blocks.dataset.empty = blocks.length ? "" : "There are no blocks yet.";
+    this.blocks.dataset.empty = this.texts.size ? "" : "There are no blocks yet.";
     const now = JSON.stringify([name, this.made.digests]);
     if (this.place.hidden || now === this.told) return;
     this.told = now;
@@ -135,7 +136,7 @@ export class Core {
 
   #version(one) {
     const what = one.page ? "fact" : one.block;
-    const now = this.made.spec.blocks?.[one.block] ?? "";
+    const now = this.texts.get(one.block) ?? "";
     const old = !one.page && one.lsn > 0 && (one.text ?? "") !== now;
     return el("li", {},
       el("time", { textContent: one.at ? day(one.at) : "earlier" }), ` ${BY[one.by] ?? one.by} `, brief(what, 60), " ",
