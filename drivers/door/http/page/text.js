@@ -63,7 +63,9 @@ export function marked(text, words) {
 const later = new Map(); // places that are pressed, and what they are to be filled with
 let pressed = null;
 
-document.addEventListener("pointerdown", (event) => (pressed = event.target), true);
+document.addEventListener("pointerdown", (event) => {
+  if (event.button === 0) pressed = event.target; // of a menu's the end may never be told
+}, true);
 for (const ends of ["pointerup", "pointercancel"]) {
   document.addEventListener(ends, () => setTimeout(released), true); // the click comes before that
 }
