@@ -521,6 +521,24 @@ def idle(processes: int, turns: int, as_json: bool) -> None:
     run(processes, turns, as_json)
 
 
+@bench.command("archives", short_help="What a message costs who has mapped others' archives.")
+@click.option("--pages", type=click.IntRange(min=1), default=1_000, show_default=True, help="Of each archive.")
+@click.option("--turns", type=click.IntRange(min=1), default=40, show_default=True, help="Of each reader.")
+@json_option
+def archives(pages: int, turns: int, as_json: bool) -> None:
+    """\b
+    Examples:
+      llmos bench archives --pages 20 --turns 5
+      llmos bench archives --pages 20 --turns 5 --json
+
+    Processes that have mapped no, one, four and sixteen archives are asked the same: how long a turn takes, beside one
+    of who has mapped none, in one run.
+    """
+    from bench.archives import run
+
+    run(pages, turns, as_json)
+
+
 @bench.command("injection", short_help="Injected text against a CPU that obeys it, and a model.")
 @click.option(
     "--data", type=PATH, help="The benchmark data, or a file of cases; default $LLMOS_DATA, else our own few."

@@ -2,8 +2,8 @@
 
 Three real servers that speak MCP, each with one tool, and a new process a question, which may speak, ask for help and
 use tools. A question is `used` if the right tool was used with the right argument, by the server's own log, and `told`
-if the answer has what the tool said. The share is of the model with the manual of its profile; it is reported whatever
-it is.
+if the answer has what the tool said; `repeated` are uses that an earlier one of the same question was already. The
+share is of the model with the manual of its profile; it is reported whatever it is.
 """
 
 from __future__ import annotations
@@ -124,6 +124,8 @@ async def measured(model: str, settings: list[str], first: int, last: int) -> di
         "used_interval": wilson(used, n),
         "told": told,
         "told_interval": wilson(told, n),
+        "uses": sum(len(case["did"]) for case in cases),
+        "repeated": sum(len(case["did"]) - len(set(case["did"])) for case in cases),
         "cases": cases,
     }
 

@@ -3,7 +3,8 @@
 The process waits meanwhile, as for any request; its deadline is the device's. What it may not be told is that nothing
 was done when nobody knows: where the machine went down between intent and completion, the outcome is unknown, and the
 process is told so, unless the tool may be used once more (Tool.safe): then it is. Who is killed, or stopped, waits no
-more: its intent goes, and the device is told, which keeps the server.
+more: its intent goes, and the device is told, which keeps the server. What may not be done twice is not done again by
+the same call of a turn that has heard nothing since (tried.py).
 What a tool answers is not the user's: pages of origin TOOL, quoted where they were measured (machine/answers.py); of
 more than fits the first are in view.
 Not here: which tools there are (tools.py), who performs it (drivers/device/).
@@ -26,6 +27,7 @@ def begin(kernel: Kernel, proc: Process, tool: Tool, arguments: str) -> None:
     """Let a process use a tool: commit to it, and wait. Raises SyscallError, then nothing has changed."""
     used = kernel.used.get(proc.pid, 0)
     quota.need(kernel, proc, "uses of tools in this turn", used, proc.spec.limits.tools, TURN_SYSCALLS_MAX)
+    tried.news(proc)
     transcript.emitted(kernel, proc)
     kernel.used[proc.pid] = used + 1
     kernel.write("used", records.key(proc.pid), records.encode(used + 1))
@@ -72,9 +74,19 @@ def acted(kernel: Kernel, event: Acted) -> Process | None:
             queue.append(kernel, proc, entry)
     if event.cut or len(parts) < len(event.parts):
         transcript.tell(kernel, proc, kernel.iset.alert("cut", proc.spec.calls, pages=len(parts)))
+    tool = tools.known(kernel, act.tool)
     if event.failed:
         tried.failed(kernel, proc, f"{act.tool} could not do it")
+    elif tool is None or not tool.safe:
+        tried.done(kernel, proc)
     return proc
+
+
+def answer(proc: Process) -> int:
+    """The page with which a tool answered last in this turn, if it is in view; 0: it is not."""
+    turn = proc.space.queue[proc.space.turn :]
+    found = [one for one in turn if one.kind is Kind.RESULT and one.role is Role.USER]
+    return next((one.page for one in found if one.group == found[-1].group), 0)
 
 
 def _failed(kernel: Kernel, proc: Process, why: str, origin: Origin = Origin.KERNEL) -> None:

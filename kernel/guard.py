@@ -3,13 +3,14 @@
 A call made while pages are in view that are not the user's is tainted: what it says may be theirs. The process's policy
 (`Spec.tainted`) has it carried out, denied, or asks: then the process waits, across restarts too, until somebody
 decides (event Consented), and the call is carried out or answered with a refusal. The audit keeps every tainted call,
-and every one beyond mask or rights, with the pages that were in view, and whatever was added to another's archive.
+and every one beyond mask or rights, with the pages that were in view, whatever was added to another's archive, and
+what was to be done twice in a turn.
 Not here: how a call is decoded and carried out (the table of syscalls), where pages come from (machine/accessed.py).
 """
 
 from __future__ import annotations
 
-from kernel import capabilities, manner, outbox, records, rights, tried, waiting
+from kernel import capabilities, external, manner, outbox, records, rights, tried, waiting
 from kernel.errors import BadInput, SyscallError
 from kernel.event import Consented, What
 from kernel.limits import AUDITS_MAX
@@ -21,7 +22,8 @@ from kernel.state import Kernel
 
 
 def entered(kernel: Kernel, proc: Process, name: str, text: str, *, inward: bool) -> bool:
-    """Whether a call known as `name`, emitted as `text`, is to be carried out now; else it waits for consent.
+    """Whether a call known as `name`, emitted as `text`, is to be carried out now; else it is answered, or waits for
+    consent.
 
     `inward`: it changes nothing but what is in view, and says nothing to anybody but the user. Raises SyscallError for
     one that the process has no right to, or that is denied.
@@ -33,6 +35,9 @@ def entered(kernel: Kernel, proc: Process, name: str, text: str, *, inward: bool
         except SyscallError as exc:
             refused(kernel, proc, str(exc))
             raise
+    if tried.is_done(kernel, proc):
+        _repeated(kernel, proc, by)
+        return False
     if inward or not kernel.draft.low:
         return True
     verdict = rights.verdict(proc.spec.tainted, name)
@@ -45,6 +50,16 @@ def entered(kernel: Kernel, proc: Process, name: str, text: str, *, inward: bool
         return False
     _keep(kernel, proc, "allowed", "", by)
     return True
+
+
+def _repeated(kernel: Kernel, proc: Process, by: tuple[str, ...]) -> None:
+    """Answer a call that was done just now with where its answer is; again and again, it ends the turn."""
+    page = external.answer(proc)
+    why = f"done already, page {page} is the answer" if page else "done already"
+    _keep(kernel, proc, "repeated", why, by)
+    tried.begun(kernel, proc)
+    tried.failed(kernel, proc, why)
+    transcript.answer(kernel, proc, kernel.iset.alert("repeated", proc.spec.calls))
 
 
 def refused(kernel: Kernel, proc: Process, why: str) -> None:

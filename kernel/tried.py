@@ -1,8 +1,10 @@
-"""What a turn has tried: its calls, in words, by how often each has failed.
+"""What a turn has tried: its calls, in words, by how often each has failed; and what it has done that is done once.
 
 A call that fails is no illegal instruction. The same one again and again ends the turn (turn.py), and the user is told
-what was tried.
-Not here: what cannot be decoded (trap.py).
+what was tried. So with one that has changed the world and was answered: until something else is heard, or another tool
+used, the same again is a mistake of a model that does not see that it is done, and is answered with an error.
+Not here: what cannot be decoded (trap.py), which calls change the world (external.py), how such an error is kept
+(guard.py).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from kernel.limits import SAME_FAILED_MAX, TURN_SYSCALLS_MAX
 from kernel.process import Process
 from kernel.state import Kernel
 
+DONE: Final = -SAME_FAILED_MAX - 1  # of a call that is done: below zero, and so is one that was asked for again
 FIRST: Final = 5  # the format whose PCB knows it; before, a call that failed was an illegal instruction
 
 
@@ -35,10 +38,29 @@ def failed(kernel: Kernel, proc: Process, why: str) -> None:
         kernel.draft.failed = why
 
 
-def stuck(proc: Process) -> str:
-    """The newest call, if it has failed as often as is allowed."""
+def done(kernel: Kernel, proc: Process) -> None:
+    """The newest call has changed the world, and is answered."""
+    if known(kernel, proc) and proc.tried:
+        proc.tried[_newest(proc)] = DONE
+
+
+def is_done(kernel: Kernel, proc: Process) -> bool:
+    """Whether the call of this step's trap is done, and nothing has come since that could ask for more of it."""
+    return proc.tried.get(kernel.draft.call, 0) < 0
+
+
+def news(proc: Process) -> None:
+    """Something is heard, or another tool used: what was done may be wanted once more."""
+    if any(times < 0 for times in proc.tried.values()):
+        proc.tried = {call: times for call, times in proc.tried.items() if times >= 0}
+
+
+def stuck(proc: Process) -> tuple[str, int, bool]:
+    """The newest call, if it has failed as often as is allowed, how often, and whether it was done before; else ""."""
     call = _newest(proc)
-    return call if proc.tried.get(call, 0) >= SAME_FAILED_MAX else ""
+    times = proc.tried.get(call, 0)
+    again = times - DONE if times < 0 else times
+    return (call if again >= SAME_FAILED_MAX else ""), again, times < 0
 
 
 def _newest(proc: Process) -> str:
@@ -49,4 +71,6 @@ def check(proc: Process) -> None:
     """Assert that nothing outlives its turn, and that nothing was tried more often than is allowed."""
     assert not proc.tried or proc.in_turn, "tried in a turn that is over"
     assert len(proc.tried) <= TURN_SYSCALLS_MAX
-    assert all(times < SAME_FAILED_MAX for times in proc.tried.values())
+    assert all(DONE <= times < SAME_FAILED_MAX for times in proc.tried.values())
+    assert -1 not in proc.tried.values(), "asked for again as often as is allowed"
+    assert sum(times < 0 for times in proc.tried.values()) <= 1, "the newest use of a tool, and no other"

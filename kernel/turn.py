@@ -117,6 +117,8 @@ def _deliver(kernel: Kernel, proc: Process, one: Pending) -> list[int]:
     """Append what an interrupt brings; returns the user's pages among it."""
     assert one.at <= kernel.at, "delivered before it was raised"
     proc.accounts.interrupts += 1
+    if one.line is not Line.MEMORY:
+        tried.news(proc)
     pages = tuple(page for page, _ in one.pages)
     kernel.note(What.DELIVERED, proc, line=one.line, pages=pages, ns=kernel.at - one.at)
     if one.line is Line.MEMORY:
@@ -162,14 +164,23 @@ def go_on(kernel: Kernel, proc: Process | None) -> None:
         )
         kernel.note(What.TURN, proc, text="budget spent")
         close(kernel, proc)
-    elif call := tried.stuck(proc):
-        times, calls = proc.tried[call], proc.spec.calls
-        # What the call said is a model's, and of others' texts: it stands in no frame of the kernel's.
-        transcript.tell(kernel, proc, kernel.iset.alert("stuck", calls, call=call.split(" ", 1)[0], times=times))
-        outbox.tell(kernel, proc, kernel.iset.alert("tried", calls, call=call, times=times, why=kernel.draft.failed))
-        kernel.note(What.TURN, proc, text=f"ended: {call} failed {times} times")
-        close(kernel, proc)
+    elif proc.tried:
+        _stuck(kernel, proc)
     _boundary(kernel, proc)
+
+
+def _stuck(kernel: Kernel, proc: Process) -> None:
+    """End a turn that tries again and again what fails, or is done."""
+    call, times, done = tried.stuck(proc)
+    if not call:
+        return
+    said = {"times": times, "done": done}
+    # What the call said is a model's, and of others' texts: it stands in no frame of the kernel's.
+    transcript.tell(kernel, proc, kernel.iset.alert("stuck", proc.spec.calls, call=call.split(" ", 1)[0], **said))
+    told = kernel.iset.alert("tried", proc.spec.calls, call=call, why=kernel.draft.failed, **said)
+    outbox.tell(kernel, proc, told)
+    kernel.note(What.TURN, proc, text=f"ended: {call} {'was repeated' if done else 'failed'} {times} times")
+    close(kernel, proc)
 
 
 def after(kernel: Kernel, proc: Process) -> None:

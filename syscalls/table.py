@@ -56,6 +56,7 @@ WORDS: Final[dict[str, Callable[..., str]]] = {
     "asks": words.asks,
     "budget": words.budget,
     "stopped": words.stopped,
+    "repeated": words.repeated,
     "stuck": words.stuck,
     "tried": words.tried,
     "loaded": words.loaded,

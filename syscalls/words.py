@@ -137,14 +137,24 @@ def stopped(mask: Sequence[str]) -> str:
     return "" if mask == ("send_message",) else "[kernel] The user stopped you before you had answered."
 
 
-def stuck(mask: Sequence[str], call: str, times: int) -> str:
-    """A turn ended because the same call failed again and again: for the process, which has seen why."""
-    return f"[kernel] The turn was ended: {call} was tried {times} times and failed each time."
+def repeated(mask: Sequence[str]) -> str:
+    """A call that was done just now, and is not done twice; a small model that is told a page says its number."""
+    return "ok: it was done once, and not again. Now answer the user: say what the result says."
 
 
-def tried(mask: Sequence[str], call: str, times: int, why: str) -> str:
+def _again(call: str, times: int, done: bool) -> str:
+    how = f"done, and asked for {times} times more" if done else f"tried {times} times and failed each time"
+    return f"[kernel] The turn was ended: {call} was {how}"
+
+
+def stuck(mask: Sequence[str], call: str, times: int, done: bool) -> str:
+    """A turn ended because the same call failed again and again, or was done: for the process, which has seen why."""
+    return f"{_again(call, times, done)}."
+
+
+def tried(mask: Sequence[str], call: str, times: int, done: bool, why: str) -> str:
     """The same for its user, with what the call was."""
-    return f"[kernel] The turn was ended: {call} was tried {times} times and failed each time: {why[:WHY_CHARS_MAX]}"
+    return f"{_again(call, times, done)}: {why[:WHY_CHARS_MAX]}"
 
 
 def loaded(mask: Sequence[str], found: Sequence[int], resident: Sequence[int]) -> str:

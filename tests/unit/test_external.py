@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
 import pytest
 
 from drivers.cpu.scripted import Program
@@ -169,8 +170,85 @@ def test_a_right_that_is_revoked_while_a_tool_acts_lets_that_end_and_no_other_be
     assert any("you have no right tool:bank/pay" in text for text in rig.texts(pid))
 
 
+def shown(rig: Rig, pid: int, page: str) -> int:
+    """The number of the page in view that begins so."""
+    return next(one.page for one in rig.proc(pid).space.queue if rig.page(one.page).text.startswith(page))
+
+
+def test_what_was_done_and_is_asked_for_again_in_the_turn_is_done_once_and_its_page_is_named() -> None:
+    rig, pid = machine(use(), use(), op("send_message", text="paid"), tainted={"tool:*": "ask"})
+    asked = rig.proc(pid).wait
+    assert asked is None, "nothing of others was in view"
+    assert rig.tools.done == [("bank/pay", '{"path":"june"}')]  # type: ignore[union-attr]
+    page = shown(rig, pid, "[result of bank/pay]")
+    assert "ok: it was done once, and not again. Now answer the user: say what the result says." in rig.texts(pid)
+    (kept,) = [msgspec.msgpack.decode(row, type=records.Audited) for _, row in rig.disk.scan("audit")]
+    assert (kept.verdict, kept.rights) == ("repeated", ("tool:bank/* from outside",))
+    assert kept.why == f"done already, page {page} is the answer"
+    assert rig.messages[-1].text == "paid", "nobody was asked for what is not done"
+    assert not any(taken.why for taken in Replay(rig.disk, Table()).steps())
+
+
+def test_a_turn_that_does_not_see_that_it_is_done_ends_and_its_user_is_told_what_was_done() -> None:
+    device = held()
+    rig, pid = machine(*[use()] * 9, tools=device)
+    key, told = next(iter(device.waiting.items()))
+    device.answer(key, told)
+    rig.pump(2)
+    assert rig.proc(pid).in_turn
+    program = rig.program
+    rig.boot()
+    rig.program = rig.cpu.program = program
+    rig.pump()
+    assert len(device.done) == 1
+    page = shown(rig, pid, "[result of bank/pay]")
+    call = 'use {"tool":"bank/pay","arguments":{"path":"june"}}'
+    told = f"[kernel] The turn was ended: {call} was done, and asked for 3 times more"
+    assert rig.messages[-1].text == f"{told}: done already, page {page} is the answer"
+    assert "[kernel] The turn was ended: use was done, and asked for 3 times more." in rig.texts(pid)
+    rig.say(pid, "Pay it once more.", pump=False)
+    rig.pump(8)
+    assert len(device.done) == 2, "in the next turn it is asked for anew"
+
+
+@pytest.mark.parametrize(
+    ("lines", "done"),
+    [
+        ([use("bank/read")] * 2, 2),
+        ([use("bank/set")] * 2, 2),
+        ([use(), use(path="july"), use()], 3),
+        ([use(), use("bank/read"), use()], 3),
+        ([use(), op("help", call="use"), use()], 1),
+        ([use(), use(), use("bank/read"), use()], 3),
+        ([use(), op("send_message", text="paid", more=True), use()], 1),
+    ],
+)
+def test_what_only_reads_may_be_asked_again_and_what_follows_another_tool_may_be_meant(
+    lines: list[str], done: int
+) -> None:
+    rig, _ = machine(*lines)
+    assert len(rig.tools.done) == done  # type: ignore[union-attr]
+
+
+def test_a_message_in_mid_turn_may_ask_for_the_same_once_more_and_what_failed_may_be_tried_again() -> None:
+    device = held()
+    rig, pid = machine(use(), use(), tools=device)
+    rig.say(pid, "And once more.")
+    answer(rig, device)
+    assert len(device.done) == 2
+    answer(rig, device)
+    device = held()
+    rig, pid = machine(use(), use(), use(), tools=device)
+    ((_, told),) = device.waiting.items()
+    rig.do(rig.devices._tools._measured(Told(told.pid, told.req, told.tool, "no money", failed=True)))  # type: ignore[union-attr]
+    rig.pump()
+    assert len(device.done) == 2
+    answer(rig, device)
+    assert len(device.done) == 2, "and is done"
+
+
 def test_uses_of_a_turn_are_limited_and_begin_anew_with_the_next() -> None:
-    rig, pid = machine(use(), use(), use(), limits=Limits(tools=2))
+    rig, pid = machine(*(use(path=month) for month in ("june", "july", "august")), limits=Limits(tools=2))
     assert any("2 uses of tools in this turn; 2 are allowed" in text for text in rig.texts(pid))
     assert rig.kernel.used == {}
     assert rig.disk.scan("used") == []
