@@ -3,9 +3,11 @@
 A machine with scripted CPUs that answer at once and a memory index is served in this process; the load comes from one
 of its own. Each process has its share of listeners (server-sent events), each of whom must get every message of its
 process, and none twice over one connection; who is closed for being slow comes back by number, as a browser does, and
-is counted. Messages go out at a fixed rate, every other one over the control socket, and the time to each
-acknowledgement is kept by door; between them streams of chat completions are begun, and the time to their first byte
-kept. Memory is read once a second: it must be level.
+is counted. One listener of each process acknowledges what it has, as a chat does. Messages go out at a fixed rate,
+every other one over the control socket, and the time to each acknowledgement is kept by door; between them streams of
+chat completions are begun, and the time to their first byte kept. Memory is read once a second: what is the process's
+own must be level once its caches, each of which has a bound, are full; the rest is the disk's file, mapped, which the
+host takes back when it needs to.
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ from syscalls.table import Table
 SLOTS: Final = 8
 STREAMS: Final = 0.02  # of the messages, those that are chat completions over HTTP as streams
 AGAIN_S: Final = 0.5  # before a listener comes back
+ACKNOWLEDGED_S: Final = 1.0  # between two acknowledgements of what a process said
 DRAIN_S: Final = 30.0  # for what is still under way when the last message was sent
 FILES: Final = 4_096
 CONNECTIONS: Final = 32  # of senders, by the socket
 POOL: Final = 256  # of senders, by HTTP: each takes one request at a time, and none may wait for a connection
 MIB: Final = 1 << 20
+STATM: Final = Path("/proc/self/statm")
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -70,6 +74,9 @@ class Told(msgspec.Struct, frozen=True):
     first_byte_p99: float
     mib_first: float  # resident, when the load began and when it had ended
     mib_last: float
+    own_first: float  # of it, what is no file's: at the same times, and half-way
+    own_half: float
+    own_last: float
 
 
 class _Load(msgspec.Struct):
@@ -80,11 +87,12 @@ class _Load(msgspec.Struct):
     times: dict[str, list[float]] = msgspec.field(default_factory=lambda: {"http": [], "socket": [], "stream": []})
     got: list[dict[int, int]] = msgspec.field(default_factory=list)  # by follower, how often each message
     said: dict[str, int] = msgspec.field(default_factory=dict)  # by process, messages in all
+    newest: dict[int, int] = msgspec.field(default_factory=dict)  # by process's number, the last that was heard
     closed: int = 0
 
 
-async def _served(folder: Path, processes: int, pipe: Connection) -> tuple[float, float, bytes]:
-    """Serve a machine until the load is done: resident memory before and after, in MiB, and what the load saw."""
+async def _served(folder: Path, processes: int, pipe: Connection) -> tuple[list[tuple[float, float]], bytes]:
+    """Serve a machine until the load is done: its resident memory each second, and what the load saw."""
     disk = LmdbDisk(folder, sync="off")
     machine = await boot(
         Board(ScriptedCpu(echo, slots=SLOTS), disk, WordIndex(disk), apply(Settings(), ["disk.sync=off"])), Table()
@@ -97,18 +105,26 @@ async def _served(folder: Path, processes: int, pipe: Connection) -> tuple[float
         (url,) = await nursery.start(site.serve, machine, folder, Live(Http("127.0.0.1:0", log="none")), USERLAND)
         pipe.send((url, token.read(folder / token.FILE)))
         await trio.to_thread.run_sync(pipe.recv)  # everybody follows
-        first = _resident()
+        memory = [_resident()]
+        nursery.start_soon(_watched, memory)
         raw = await trio.to_thread.run_sync(pipe.recv)  # all is said
-        last = _resident()
+        memory.append(_resident())
         machine.stop()
         await machine.stopped()
         nursery.cancel_scope.cancel()
-    return first, last, raw
+    return memory, raw
 
 
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MIB
+async def _watched(memory: list[tuple[float, float]]) -> None:
+    while True:  # until cancelled
+        await trio.sleep(1)
+        memory.append(_resident())
+
+
+def _resident() -> tuple[float, float]:
+    """What is resident of this process, and what of it is no file's, in MiB."""
+    _, resident, files, *_ = (int(pages) * resource.getpagesize() / MIB for pages in STATM.read_text().split())
+    return resident, resident - files
 
 
 def _loaded(pipe: Connection, folder: Path, processes: int, listeners: int, rate: float, seconds: float) -> None:
@@ -135,6 +151,7 @@ async def _load(
             for number in range(listeners):
                 load.got.append(Counter())
                 await nursery.start(_follow, url, key, f"p{number % processes}", load, load.got[-1])
+            nursery.start_soon(_acknowledge, http, load)
             pipe.send("ready")
 
             async def send(number: int) -> None:
@@ -185,6 +202,17 @@ async def _over(load: _Load, plain: Client) -> bool:
     return rest and all(len(got) == load.said[f"p{at % len(views)}"] for at, got in enumerate(load.got))
 
 
+async def _acknowledge(http: httpx2.AsyncClient, load: _Load) -> None:
+    """Let what was heard of each process leave its outbox."""
+    done: dict[int, int] = {}
+    while True:  # until cancelled
+        await trio.sleep(ACKNOWLEDGED_S)
+        for pid, upto in load.newest.items():
+            if upto > done.get(pid, 0):
+                done[pid] = upto
+                (await http.post("/api/ack", json={"pid": pid, "upto": upto})).raise_for_status()
+
+
 async def _follow(
     url: str,
     key: str,
@@ -210,7 +238,9 @@ async def _follow(
                         begun = True
                         task_status.started()
                     elif line.startswith(b'data: {"op":"said"'):
-                        number = int(json.loads(line.removeprefix(b"data: "))["message"]["seq"])
+                        message = json.loads(line.removeprefix(b"data: "))["message"]
+                        number = int(message["seq"])
+                        load.newest[message["pid"]] = max(load.newest.get(message["pid"], 0), number)
                         once[number] += 1
                         got[number] = max(got.get(number, 0), once[number])
         load.closed += 1
@@ -227,7 +257,7 @@ def measured(processes: int, listeners: int, rate: float, seconds: float) -> Tol
         other = multiprocessing.get_context("spawn").Process(target=_loaded, args=given, daemon=True)
         other.start()
         there.close()  # so that its end is seen here
-        first, last, raw = trio.run(_served, folder, processes, here)
+        memory, raw = trio.run(_served, folder, processes, here)
         other.join()
     load = msgspec.msgpack.decode(raw, type=_Load)
     wanted = [load.said[f"p{at % processes}"] for at in range(listeners)]
@@ -244,7 +274,8 @@ def measured(processes: int, listeners: int, rate: float, seconds: float) -> Tol
         round(load.seconds, 1),
         *(sum(wanted), lost, twice, load.closed),
         *(at("http", 0.5), at("http", 0.99), at("socket", 0.5), at("socket", 0.99)),
-        *(at("stream", 0.5), at("stream", 0.99), round(first, 1), round(last, 1)),
+        *(at("stream", 0.5), at("stream", 0.99), *(round(memory[n][0], 1) for n in (0, -1))),
+        *(round(memory[n][1], 1) for n in (0, len(memory) // 2, -1)),
     )
 
 

@@ -125,4 +125,4 @@ def check(kernel: Kernel) -> None:
     """Assert that there is an intent for each process that waits for a tool, and no other."""
     open_ = {records.key(pid, proc.req) for pid, proc in kernel.procs.items() if isinstance(proc.wait, Act)}
     assert all(kernel.procs[pid].in_turn for pid in kernel.used), "counted in a turn that is over"
-    assert open_ == {key for table, key in kernel.hashes if table == "intent"}, "an intent that nobody has, or none"
+    assert open_ == kernel.shares.keys("intent"), "an intent that nobody has, or none"

@@ -13,7 +13,7 @@ import hashlib
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -119,6 +119,7 @@ class Table(msgspec.Struct, frozen=True):
     holds: str  # for people
     value: type[Any] | None = None  # the struct of its values; None: bytes of another kind
     in_place: bool = False  # rows change or go: checkpoints copy them; False: written once
+    in_row: bool = False  # of a process they are numbered without a gap: they come at the end and go from the front
     unhashed: str = ""  # why it is no part of the state hash, if it is none
     outside: dict[
         str, Any
@@ -177,6 +178,7 @@ TABLES: Final[dict[str, Table]] = {
         "a final message that is not acknowledged",
         Message,
         in_place=True,
+        in_row=True,
         outside={"at": 0},
     ),
     "intent": Table(
@@ -309,7 +311,7 @@ def ids_key(measure: str, page: int) -> bytes:
     return measure.encode() + b"/" + key(page)
 
 
-def pack_ids(ids: tuple[int, ...]) -> bytes:
+def pack_ids(ids: Sequence[int]) -> bytes:
     """Token ids as little-endian u32."""
     packed = array("I", ids)
     if sys.byteorder == "big":
@@ -317,13 +319,13 @@ def pack_ids(ids: tuple[int, ...]) -> bytes:
     return packed.tobytes()
 
 
-def unpack_ids(raw: bytes) -> tuple[int, ...]:
-    """Token ids from little-endian u32."""
+def unpack_ids(raw: bytes) -> array[int]:
+    """Token ids from little-endian u32, in four bytes each: as objects they would take ten times as much."""
     packed = array("I")
     packed.frombytes(raw)
     if sys.byteorder == "big":
         packed.byteswap()
-    return tuple(packed)
+    return packed
 
 
 def rows(disk: Reads, table: str) -> Iterator[tuple[bytes, bytes]]:

@@ -112,7 +112,7 @@ def forgotten(kernel: Kernel, pid: int) -> None:
 def check(kernel: Kernel) -> None:
     """Assert that blocks are somebody's, bounded, and on disk."""
     assert len(kernel.shared) <= SHARED_MAX
-    assert {key for table, key in kernel.hashes if table == "shared"} == {name.encode() for name in kernel.shared}
+    assert kernel.shares.keys("shared") == {name.encode() for name in kernel.shared}
     for name, block in kernel.shared.items():
         assert block.name == name
         assert {block.owner, *block.mapped} <= kernel.procs.keys(), "of nobody, or followed by nobody"

@@ -28,6 +28,7 @@ from kernel.records import Counters, JournalEntry, Shared
 from kernel.scheduler import Scheduler
 from kernel.scheduler.admission import Admission
 from kernel.settings import Settings
+from kernel.shares import Shares
 
 
 class Slot(msgspec.Struct):
@@ -198,7 +199,7 @@ class Kernel:
         self.threads: list[int] = []  # the kernel's own
         self.owing: dict[str, set[int]] = {}  # by thread, processes with pages that it is yet to look at
         self.seen: dict[int, int] = {}  # tokens of a process's prompt, as it is, that the CPU has evaluated already
-        self.hashes: dict[tuple[str, bytes], int] = {}  # share of the state hash of each record that may change
+        self.shares = Shares()  # of the state hash, of each record that may change
         self.begin(0)
 
     def load(self, rows: Iterable[Record], state_hash: bytes, form: records.Form = records.CURRENT) -> None:
@@ -208,7 +209,7 @@ class Kernel:
             if (row.table, row.key) == records.FORMAT_ROW:
                 continue
             value = row.value or b""
-            self.hashes[row.table, row.key] = records.digest(row)
+            self.shares.put(row.table, row.key, records.digest(row))
             match row.table:
                 case "meta":
                     self.counters = msgspec.msgpack.decode(value, type=Counters)
@@ -256,9 +257,7 @@ class Kernel:
         if not kind.in_place:  # written once: there is no older share
             self.hash = (self.hash + share) & records.MASK
             return
-        old = self.hashes.pop((table, key), 0)
-        if value is not None:
-            self.hashes[table, key] = share
+        old = self.shares.put(table, key, share)
         self.hash = (self.hash + share - old) & records.MASK
 
     def dirty(self, proc: Process) -> None:
@@ -320,10 +319,10 @@ class Kernel:
         """
         assert self.counters.now == self.at or not self.draft.written, "the step has another time than the counters"
         for pid, proc in self.procs.items():
-            share = self.hashes.get(("proc", records.key(pid)))
+            share = self.shares.get("proc", records.key(pid))
             assert share == records.digest(Record("proc", records.key(pid), self.form.row(proc))), f"{pid} not dirty"
-        kept = {key for table, key in self.hashes if table == "timer"}
-        assert kept == set(map(records.key, self.timers)), "timers on disk are others than in memory"
+        timers = set(map(records.key, self.timers))
+        assert self.shares.keys("timer") == timers, "timers on disk are others than in memory"
         assert self.policies.keys() <= self.procs.keys()
         assert self.seen.keys() <= {pid for pid, proc in self.procs.items() if proc.in_turn}, "seen outlives a turn"
         assert self.busy <= self.procs.keys()

@@ -27,7 +27,7 @@ FLOORS = (  # of kernel/: a file imports from its own floor and those below it
     ),
     ("what memory is", ("memory/",)),
     ("the boundary, and what is on disk", ("event", "ports", "process", "scheduler/", "records", "formats", "aside")),
-    ("the store", ("state",)),
+    ("the store", ("state", "shares")),
     (
         "who waits, who runs, what a page is",
         ("manner", "waiting", "tried", "quota", "capabilities", "tools", "dispatch", "paging/alloc"),

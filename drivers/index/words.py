@@ -1,21 +1,48 @@
 """An index of shared words in memory: exact, at once, the same on every machine. For tests, benches and virtual time.
 
 Guarantee: a search sees the committed pages of its process and ranks them by the share of the query's words they have,
-then by age. It may be told to be silent: searches are kept and answered when it speaks again.
+then by age. It may be told to be silent: searches are kept and answered when it speaks again. Texts stay on the disk:
+what it holds of a page is its terms and 17 bytes, for all that was ever said is searched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Final
 
 from kernel import records
 from kernel.event import Find, Hit, Search, Searched, SearchOf
-from kernel.memory.page import Area, Page, gone
+from kernel.memory.page import Area, Page, Role, gone
 from kernel.memory.words import terms
 from kernel.ports import Post, Reads, Sized
 
 HALF: Final = 0.5  # of the query's words: a page with fewer is not likely what was asked for
+
+KINDS: Final = tuple(product(Area, Role))  # of pages that are found by the same searches, as far as a page decides
+
+
+class _Pages:
+    """What a process's pages are searched by, packed, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self._numbers, self._at = array("Q"), array("q")
+        self._kinds, self._terms = bytearray(), bytearray()  # of each a line; no term has white space
+
+    def add(self, page: Page) -> None:
+        """The next one."""
+        self._numbers.append(page.id)
+        self._at.append(page.at)
+        self._kinds.append(KINDS.index((page.area, page.role)))
+        self._terms += f"{' '.join(terms(page.searched))}\n".encode()
+
+    def having(self, query: frozenset[str]) -> Iterator[tuple[int, int, Area, Role, int]]:
+        """Of pages with words of the query: number, time, area, role, and how many of the words."""
+        lines = self._terms.decode().removesuffix("\n").split("\n")
+        for number, at, kind, line in zip(self._numbers, self._at, self._kinds, lines, strict=True):
+            if shared := len(query.intersection(line.split(" "))):
+                yield number, at, *KINDS[kind], shared
 
 
 class WordIndex:
@@ -26,8 +53,7 @@ class WordIndex:
         self.anew, self.damaged, self.trouble, self.idle = True, "", "", True
         self.silent = False
         self._disk = disk
-        self._pages: dict[int, Page] = {}
-        self._words: dict[int, frozenset[str]] = {}
+        self._pages: dict[int, _Pages] = {}  # by process
         self._kept: list[Search] = []
 
     def start(self, post: Post, sized: Sized) -> None:
@@ -41,10 +67,9 @@ class WordIndex:
             page = records.page_of(value, self._disk.get)
             self.applied = page.id
             if (removed := gone(page)) is not None:
-                self._pages = {number: one for number, one in self._pages.items() if one.pid != removed[0]}
+                self._pages.pop(removed[0], None)
             if page.area is not Area.NONE:
-                self._pages[page.id] = page
-                self._words[page.id] = terms(page.searched)
+                self._pages.setdefault(page.pid, _Pages()).add(page)
 
     def search(self, what: Search) -> None:
         """Answer at once, or when it speaks again."""
@@ -75,33 +100,36 @@ class WordIndex:
     def close(self) -> None:
         """Nothing to save."""
 
-    def _wanted(self, page: Page, what: Search) -> bool:
+    def _read(self, numbers: Iterable[int]) -> list[Page]:
+        rows = self._disk.get_many("page", [records.key(number) for number in numbers])
+        return [records.page_of(row, self._disk.get) for row in rows if row is not None]
+
+    def _wanted(self, number: int, what: Search) -> bool:
         """Whether it is of a document, and the one asked for, where documents are searched."""
         if not isinstance(what, Find):
             return True
-        row = self._disk.get("page", records.key(page.id))
+        row = self._disk.get("page", records.key(number))
         file = None if row is None else records.file_of(row)
         return file is not None and file.source is not None and what.path in ("", file.source.path)
 
-    def _found(self, what: Search, query: frozenset[str]) -> Iterator[tuple[float, Page]]:
-        """The pages of a process that have words of the query, with the share of it that each has."""
-        for page in self._pages.values():
-            if page.pid != what.pid or page.area not in what.area or page.id in what.exclude or page.id > what.upto:
+    def _found(self, what: Search, query: frozenset[str]) -> Iterator[tuple[float, int]]:
+        """The pages of a process that have words of the query, with the share of it that each has. O(its pages)."""
+        pages = self._pages.get(what.pid)
+        for number, at, area, role, shared in pages.having(query) if pages is not None else ():
+            if area not in what.area or number in what.exclude or number > what.upto or role in what.apart:
                 continue
-            if page.role in what.apart or not self._wanted(page, what):
-                continue
-            shared = len(query & self._words[page.id])
-            if shared and what.since <= page.at and (not what.until or page.at <= what.until):
-                yield shared / len(query), page
+            if what.since <= at and (not what.until or at <= what.until) and self._wanted(number, what):
+                yield shared / len(query), number
 
     def _answer(self, what: Search) -> None:
-        asked = (self._pages[page].searched for page in what.pages if page in self._pages)
+        asked = (page.searched for page in self._read(what.pages) if page.area is not Area.NONE)
         text = what.query or " ".join(dict.fromkeys(asked))  # what was said again and again asks for the same
         query = terms(text)
         each = what.each() if isinstance(what, SearchOf) else [what]
         found = [one for part in each for one in self._found(part, query)]
-        found.sort(key=lambda one: (-one[0], one[1].id))
+        found.sort(key=lambda one: (-one[0], one[1]))
         chosen = found[what.cursor : what.cursor + what.limit]
+        pages = self._read(number for _, number in chosen)
         hits = self._sized(
             [
                 Hit(
@@ -115,7 +143,7 @@ class WordIndex:
                     text=page.searched,
                     asked=bool(what.pages) and "?" in text,
                 )
-                for cover, page in chosen
+                for (cover, _), page in zip(chosen, pages, strict=True)
             ]
         )
         more = len(found) > what.cursor + what.limit

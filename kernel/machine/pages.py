@@ -7,8 +7,11 @@ is first wanted, and its ids go to the disk with the next commit (`measured`).
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -30,7 +33,7 @@ from kernel.event import (
     Run,
     Tool,
 )
-from kernel.limits import LINES_CACHED_MAX, TOKENS_CACHED_MAX
+from kernel.limits import LINES_CACHED_MAX, PAGES_CACHED_BYTES_MAX
 from kernel.machine import documents
 from kernel.machine.cpus import Cpus
 from kernel.machine.theirs import Theirs
@@ -48,6 +51,7 @@ READ_AS = {
 }  # the kind of a page that `read` brings back
 
 GRAMMARS_MAX = 512  # kept; masks and tools are few
+PAGE_BYTES: Final = 480  # what a page takes that is kept, beside its texts and its ids
 
 
 def _read_in(page: Page) -> Role:
@@ -64,22 +68,20 @@ class Pages:
         self._disk, self._layouts, self._iset, self._model_of = disk, cpus.layouts, iset, model_of
         self.theirs = Theirs(disk, cpus, model_of)
         self._kept: OrderedDict[int, Visible] = OrderedDict()
-        self._tokens = 0  # of all that are kept
+        self._bytes = 0  # of all that are kept
         # By measure, page, span, and whether it is dated.
-        self._lines: OrderedDict[tuple[str, int, int, int, bool], tuple[int, ...]] = OrderedDict()
+        self._lines: OrderedDict[tuple[str, int, int, int, bool], array[int]] = OrderedDict()
         self._measured: list[Record] = []
         self._grammars: dict[tuple[tuple[str, ...], str, tuple[Tool, ...], tuple[str, ...]], str | None] = {}
 
-    def keep(self, page: Page, ids: tuple[int, ...]) -> None:
+    def keep(self, page: Page, ids: Sequence[int]) -> None:
         """A committed page with its ids; those that were not placed for longest go."""
-        self._let_go(self._kept.pop(page.id, None))
-        self._kept[page.id] = Visible(page, page.role, ids)
-        self._tokens += len(ids)
-        while self._tokens > TOKENS_CACHED_MAX and len(self._kept) > 1:
-            self._let_go(self._kept.popitem(last=False)[1])
-
-    def _let_go(self, kept: Visible | None) -> None:
-        self._tokens -= len(kept.ids) if kept is not None else 0
+        if (before := self._kept.pop(page.id, None)) is not None:
+            self._bytes -= _bytes(before)
+        self._kept[page.id] = made = Visible(page, page.role, array("I", ids))
+        self._bytes += _bytes(made)
+        while self._bytes > PAGES_CACHED_BYTES_MAX and len(self._kept) > 1:
+            self._bytes -= _bytes(self._kept.popitem(last=False)[1])
 
     def measured(self) -> list[Record]:
         """The ids measured since the last call, to be committed."""
@@ -88,8 +90,12 @@ class Pages:
 
     def page(self, number: int) -> Page | None:
         """A page by number, from the disk."""
-        row = self._disk.get("page", records.key(number))
-        return None if row is None else records.page_of(row, self._disk.get)
+        return self._pages([number])[0]
+
+    def _pages(self, numbers: Sequence[int]) -> list[Page | None]:
+        """Pages by number, from the disk in one read."""
+        rows = self._disk.get_many("page", [records.key(number) for number in numbers])
+        return [None if row is None else records.page_of(row, self._disk.get) for row in rows]
 
     def searched(self, numbers: Sequence[int], model: str) -> list[str]:
         """The texts of pages in view of a process of that model, as searches see them."""
@@ -98,12 +104,8 @@ class Pages:
     def origins(self, numbers: Sequence[int]) -> list[Origin | None]:
         """Whose each page is; None for one that is not there."""
         missing = [number for number in numbers if number not in self._kept]
-        rows = self._disk.get_many("page", [records.key(number) for number in missing])
-        found = {
-            number: records.page_of(row, self._disk.get).origin
-            for number, row in zip(missing, rows, strict=True)
-            if row is not None
-        }
+        read = zip(missing, self._pages(missing), strict=True)
+        found = {number: page.origin for number, page in read if page is not None}
         return [self._kept[one].page.origin if one in self._kept else found.get(one) for one in numbers]
 
     def job(self, run: Run, wish: Wish | None = None) -> Job:
@@ -142,6 +144,7 @@ class Pages:
     def _placed(self, visible: Visible, model: str, placed: Placed) -> Visible:
         """A page as it stands in a prompt."""
         start, end = placed.start, placed.end
+        ids: Sequence[int]
         if placed.recalled:
             ids = self._line(visible.page, start, end, placed.dated, model)
         else:
@@ -152,8 +155,7 @@ class Pages:
 
     def load(self, what: Load) -> Loaded:
         """Those of the pages asked for that exist, belong to the process and can be read."""
-        rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
-        pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
+        pages = [page for page in self._pages(what.pages) if page is not None]
         if isinstance(what, LoadOf):
             theirs = [page for page in pages if page.pid == what.whose and page.area is Area.ARCHIVE]
             answer = Loaded(source="disk", pid=what.pid, req=what.req)
@@ -189,9 +191,7 @@ class Pages:
 
     def fetch(self, what: Fetch) -> Fetched:
         """Those of the pages asked for that exist and belong to the process whose pages they are to be."""
-        rows = self._disk.get_many("page", [records.key(number) for number in what.pages])
-        pages = [records.page_of(row, self._disk.get) for row in rows if row is not None]
-        mine = [page for page in pages if page.pid == what.owner]
+        mine = [page for page in self._pages(what.pages) if page is not None and page.pid == what.owner]
         sizes, model = self.sizes([page.id for page in mine]), self._model_of(what.owner)
         found = [
             Brought(page.id, size + self._layouts[model].label_size(page), page.kind, page.origin, page.role, page.at)
@@ -199,9 +199,12 @@ class Pages:
         ]
         return Fetched(source="disk", pid=what.pid, req=what.req, pages=tuple(found))
 
-    def sizes(self, numbers: Sequence[int]) -> list[int]:
-        """Token counts of the texts of pages by the models that see them now, without label and frame."""
-        models = [""] * len(numbers) if len(self._layouts) == 1 else [self._seen_by(number) for number in numbers]
+    def sizes(self, numbers: Sequence[int], models: Sequence[str] | None = None) -> list[int]:
+        """Token counts of the texts of pages by the models that see them now, which who knows them may say; without
+        label and frame.
+        """
+        if models is None:
+            models = [""] * len(numbers) if len(self._layouts) == 1 else list(map(self._seen_by, self._pages(numbers)))
         keys = [records.ids_key(self._measure(model), n) for n, model in zip(numbers, models, strict=True)]
         found = []
         for number, model, ids in zip(numbers, models, self._disk.get_many("ids", keys), strict=True):
@@ -215,8 +218,11 @@ class Pages:
     def sized(self, hits: Sequence[Hit]) -> list[Hit]:
         """`hits` with the tokens of what they show, and of the whole page."""
         found = []
-        for hit, whole in zip(hits, self.sizes([hit.page for hit in hits]), strict=True):
-            page, model = self.page(hit.page), self._seen_by(hit.page)
+        numbers = [hit.page for hit in hits]
+        pages = self._pages(numbers)
+        models = [self._seen_by(page) for page in pages]
+        sizes = self.sizes(numbers, models)
+        for hit, page, model, whole in zip(hits, pages, models, sizes, strict=True):
             tokens, dated = 0, hit.dated and not (isinstance(page, FilePage) and page.source)
             if page is not None:  # when a document was put is not when it was written
                 tokens = len(self._line(page, hit.start, hit.end, dated, model))
@@ -224,20 +230,20 @@ class Pages:
             found.append(msgspec.structs.replace(hit, tokens=tokens, whole=whole, dated=dated))
         return found
 
-    def _line(self, page: Page, start: int, end: int, dated: bool, model: str) -> tuple[int, ...]:
+    def _line(self, page: Page, start: int, end: int, dated: bool, model: str) -> array[int]:
         """The ids of a page, or of a passage of it, as a line of the recall block."""
         key = (self._measure(model), page.id, start, end, dated)
         ids = self._lines.get(key)
         if ids is None:
             text = line(page.text[start:end] if end else page.text, page.at if dated else None)
             text = labelled(page, text)
-            ids = self._ids_of(page, model) if text == page.text else self._layouts[model].tokenize(text)
+            ids = self._ids_of(page, model) if text == page.text else array("I", self._layouts[model].tokenize(text))
             self._lines[key] = ids
             if len(self._lines) > LINES_CACHED_MAX:
                 self._lines.popitem(last=False)
         return ids
 
-    def _ids_of(self, page: Page, model: str) -> tuple[int, ...]:
+    def _ids_of(self, page: Page, model: str) -> array[int]:
         """The ids of a whole page: as it was emitted or measured."""
         packed = self._disk.get("ids", records.ids_key(self._measure(model), page.id))
         return self._ids(page, model) if packed is None else records.unpack_ids(packed)
@@ -245,9 +251,8 @@ class Pages:
     def _measure(self, model: str) -> str:
         return self._layouts[model].costs.measure
 
-    def _seen_by(self, number: int) -> str:
+    def _seen_by(self, page: Page | None) -> str:
         """The model of the process that a page belongs to."""
-        page = self.page(number)
         return "" if page is None or not page.pid else self._model_of(page.pid)
 
     def _visible(self, numbers: Sequence[int], model: str) -> list[Visible]:
@@ -269,15 +274,20 @@ class Pages:
                 found[number] = self._kept[number]
         return [found[number] for number in numbers]
 
-    def _ids(self, page: Page, model: str) -> tuple[int, ...]:
+    def _ids(self, page: Page, model: str) -> array[int]:
         """The ids of a page that has none of its own by this measure: those of the page it shows, or measured now."""
         if page.of:
             packed = self._disk.get("ids", records.ids_key(self._measure(model), page.of))
             if packed is not None:
                 return records.unpack_ids(packed)
-        ids = self._layouts[model].tokenize(page.text)
+        ids = array("I", self._layouts[model].tokenize(page.text))
         self._measured.append(Record("ids", records.ids_key(self._measure(model), page.id), records.pack_ids(ids)))
         return ids
+
+
+def _bytes(kept: Visible) -> int:
+    """What a page takes in memory, about."""
+    return PAGE_BYTES + sys.getsizeof(kept.page.text) + sys.getsizeof(kept.page.gist) + 4 * len(kept.ids)
 
 
 def kept(pages: Pages, pid: int, page: int, how: Keeping) -> Kept:

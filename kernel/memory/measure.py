@@ -98,7 +98,7 @@ class Visible(msgspec.Struct, frozen=True):
 
     page: Page
     role: Role
-    ids: tuple[int, ...]
+    ids: Sequence[int]
     recalled: bool = False
     start: int = 0
     end: int = 0  # 0: all of it

@@ -8,7 +8,7 @@ together. Page ids are never tokenised again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -101,10 +101,10 @@ class Layout:
             labels={origin: len(tokenize(f"{text}\n")) for origin, text in LABELS.items()},
         )
 
-    def labelled(self, page: Page, ids: tuple[int, ...]) -> tuple[int, ...]:
+    def labelled(self, page: Page, ids: Sequence[int]) -> Sequence[int]:
         """The ids of a page that is not recalled, behind those of its label: see `told`."""
         text = label(page)
-        return self._of_label(f"{text}\n") + ids if text else ids
+        return (*self._of_label(f"{text}\n"), *ids) if text else ids
 
     def label_size(self, page: Page) -> int:
         """Tokens that `labelled` adds."""
@@ -173,14 +173,14 @@ def _with_thoughts(pages: tuple[Visible, ...]) -> tuple[tuple[Visible, ...], lis
         return pages, []
     found: list[Visible] = []
     led: list[int] = []
-    before: tuple[int, ...] = ()
+    before: Sequence[int] = ()
     for page in pages:
         if page.page.kind is Kind.THOUGHT:
             before = page.ids
             continue
         if before and page.role is Role.ASSISTANT and not page.recalled:
             led.append(sum(not one.recalled for one in found))
-            page = msgspec.structs.replace(page, ids=before + page.ids)
+            page = msgspec.structs.replace(page, ids=(*before, *page.ids))
         before = ()
         found.append(page)
     return tuple(found), led

@@ -27,7 +27,7 @@ import msgspec
 
 TERM_MAX: Final = 120  # characters of a word that count; a longer one is equal to all that begin like it
 CHUNK_MAX: Final = 64  # characters of a chunk that is remembered
-CHUNKS: Final = 65_536  # chunks that are remembered
+CHUNKS: Final = 16_384  # chunks that are remembered: LoCoMo's talks have 7,000
 TEXTS: Final = 4_096  # texts whose terms are remembered
 TEXT_MAX: Final = 4_096  # characters of such a text
 

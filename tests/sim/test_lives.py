@@ -87,4 +87,4 @@ def test_whatever_becomes_of_processes_the_records_add_up_and_the_dead_leave_not
     shown = {page.of for page in pages}
     left_over = [page.id for page in pages if page.pid and page.pid not in rig.kernel.procs and page.id not in shown]
     assert not left_over, "of a removed process, and nobody's"
-    assert {page.pid for page in rig.index._pages.values()} <= rig.kernel.procs.keys()
+    assert rig.index._pages.keys() <= rig.kernel.procs.keys()

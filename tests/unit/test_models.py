@@ -57,7 +57,7 @@ def test_a_process_runs_on_the_model_it_names_and_is_counted_by_it() -> None:
     assert other.slot in (1, 2)  # numbered through
     for job, model in ((one, ""), (other, "small")):
         cpu = rig.cpus.of[model]
-        assert job.pages[-1].ids == cpu.tokenize("how do the two of you count?")
+        assert tuple(job.pages[-1].ids) == cpu.tokenize("how do the two of you count?")
         assert job.prompt == rig.cpus.layouts[model].render(job.pages)
         assert job.prompt[1 : 1 + len(cpu.frame.prefix[Role.SYSTEM])] == cpu.frame.prefix[Role.SYSTEM]
     assert [message.text for message in rig.messages] == ["you said: how do the two of you count?"] * 2

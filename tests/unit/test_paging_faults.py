@@ -326,7 +326,7 @@ def test_two_passages_of_a_page_stand_in_the_prompt_as_lines_of_their_own() -> N
     job, costs = rig.jobs[-1], rig.kernel.costs(rig.proc(pid))
     recalled = [one for one in job.pages if one.recalled]
     assert [(one.page.id, one.text) for one in recalled] == [(page, part) for part in PARTS]
-    assert [one.ids for one in recalled] == [tuple(rig.cpu.tokenize(part)) for part in PARTS]
+    assert [tuple(one.ids) for one in recalled] == [tuple(rig.cpu.tokenize(part)) for part in PARTS]
     shown = rig.cpu.detokenize(job.prompt)
     assert all(part in shown for part in PARTS)
     assert "gulls" not in shown

@@ -64,7 +64,7 @@ def test_the_ids_of_a_page_are_those_the_cpu_emitted() -> None:
     page = rig.kernel.counters.page
     row = rig.disk.get("ids", records.ids_key(rig.cpu.measure_id(), page))
     assert row is not None
-    assert records.unpack_ids(row) == ids
+    assert tuple(records.unpack_ids(row)) == ids
     assert rig.proc(pid).space.queue[-1].tokens == len(ids) + rig.kernel.costs(rig.proc(pid)).role[Role.ASSISTANT]
 
 
