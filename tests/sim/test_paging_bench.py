@@ -154,7 +154,7 @@ def test_own_traces_need_no_data(capsys):
         (("--workload", "synthetic/zipf", "--local"), "one process"),
         (("--workload", "git", "--data", "/nowhere"), "/nowhere: no such folder"),
         ((), "--workload is missing"),
-        (("--workload", "own", "--budget", "2m"), "--budget 2m"),
+        (("--workload", "own", "--budget", "2g"), "--budget 2g"),
         (("--workload", "own", "--low-water", "0.5,2"), "--low-water 2"),
         (("--workload", "own", "--seed", "1-"), "--seeds 1-"),
         (("--workload", "own", "--out", "cells.txt"), ".json, .csv, .md"),
