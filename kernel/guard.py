@@ -53,7 +53,7 @@ def entered(kernel: Kernel, proc: Process, name: str, text: str, *, inward: bool
 
 
 def _repeated(kernel: Kernel, proc: Process, by: tuple[str, ...]) -> None:
-    """Answer a call that was done just now with where its answer is; again and again, it ends the turn."""
+    """Answer a call that was done just now, which is not done again; again and again, it ends the turn."""
     page = external.answer(proc)
     why = f"done already, page {page} is the answer" if page else "done already"
     _keep(kernel, proc, "repeated", why, by)

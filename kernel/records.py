@@ -13,7 +13,7 @@ import hashlib
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -276,6 +276,12 @@ def page_of(row: bytes, get: Callable[[str, bytes], bytes | None]) -> Page:
     if shown is page:
         return page
     return msgspec.structs.replace(shown, id=page.id, pid=page.pid, seq=page.seq, of=shown.id)
+
+
+def pages_of(disk: Reads, numbers: Iterable[int]) -> list[Page | None]:
+    """Pages by number, each with what it shows, in one read; None for one that is not there."""
+    rows = disk.get_many("page", [key(number) for number in numbers])
+    return [None if row is None else page_of(row, disk.get) for row in rows]
 
 
 def _page(row: bytes) -> Page:

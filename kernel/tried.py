@@ -2,8 +2,8 @@
 
 A call that fails is no illegal instruction. The same one again and again ends the turn (turn.py), and the user is told
 what was tried. So with one that has changed the world and was answered: until something else is heard, or another tool
-used, the same again is a mistake of a model that does not see that it is done, and is answered with an error.
-Not here: what cannot be decoded (trap.py), which calls change the world (external.py), how such an error is kept
+used, the same again is a mistake of a model that does not see that it is done, and is not done again.
+Not here: what cannot be decoded (trap.py), which calls change the world (external.py), what is answered to it
 (guard.py).
 """
 

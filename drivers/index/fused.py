@@ -47,7 +47,7 @@ from kernel.event import Find, Hit, Search, Searched, SearchOf
 from kernel.memory.page import Area, Page, gone
 from kernel.memory.words import quoted, terms
 from kernel.ports import Post, Reads, Sized
-from kernel.records import file_of, page_of
+from kernel.records import file_of, page_of, pages_of
 
 FORMAT: Final = 3  # of the SQLite file; another one is rebuilt
 BATCH: Final = 128  # pages a transaction: a search waits for one batch at most, about 30 ms
@@ -432,8 +432,7 @@ class _Store:
         return file is not None and file.source is not None and path in ("", file.source.path)
 
     def _texts(self, pages: Sequence[int]) -> list[str]:
-        found = self._disk.get_many("page", [_page_key(page) for page in pages]) if pages else []
-        return [page_of(value, self._disk.get).searched for value in found if value is not None]
+        return [page.searched for page in pages_of(self._disk, pages) if page is not None] if pages else []
 
     def _create(self) -> None:
         failpoint.passing("index.create")

@@ -101,8 +101,7 @@ class WordIndex:
         """Nothing to save."""
 
     def _read(self, numbers: Iterable[int]) -> list[Page]:
-        rows = self._disk.get_many("page", [records.key(number) for number in numbers])
-        return [records.page_of(row, self._disk.get) for row in rows if row is not None]
+        return [page for page in records.pages_of(self._disk, numbers) if page is not None]
 
     def _wanted(self, number: int, what: Search) -> bool:
         """Whether it is of a document, and the one asked for, where documents are searched."""

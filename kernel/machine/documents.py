@@ -264,12 +264,10 @@ def cited(event: AnyEvent, disk: Reads) -> AnyEvent:
     found: dict[int, Cited] = {}
     owners: dict[int, int] = {}
     hits: list[Hit] = []
-    rows = disk.get_many("page", [records.key(hit.page) for hit in event.hits])
-    for hit, row in zip(event.hits, rows, strict=True):
-        if row is None:  # another's, who is no more
+    for hit, page in zip(event.hits, records.pages_of(disk, [hit.page for hit in event.hits]), strict=True):
+        if page is None:  # another's, who is no more
             continue
         hits.append(hit)
-        page = records.page_of(row, disk.get)
         if page.pid != event.pid:
             owners[page.id], page = page.pid, lent(page)
         if label(page):

@@ -84,10 +84,8 @@ def measure_anew(kernel: Kernel, disk: Disk, cpus: Cpus) -> tuple[tuple[int, ...
         anew.append(proc.pid)
         numbers = [entry.page for entry in proc.space.queue]
         numbers += [page for one in proc.pending for page, _ in one.pages]
-        rows = disk.get_many("page", [records.key(n) for n in numbers])
-        for number, row in zip(numbers, rows, strict=True):
-            assert row is not None, f"page {number} is resident and not on disk"
-            page = records.page_of(row, disk.get)
+        for number, page in zip(numbers, records.pages_of(disk, numbers), strict=True):
+            assert page is not None, f"page {number} is resident and not on disk"
             ids = layout.tokenize(page.text)
             resized[number] = len(layout.labelled(page, ids))
             written.append(Record("ids", records.ids_key(measure, number), records.pack_ids(ids)))

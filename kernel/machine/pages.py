@@ -90,12 +90,7 @@ class Pages:
 
     def page(self, number: int) -> Page | None:
         """A page by number, from the disk."""
-        return self._pages([number])[0]
-
-    def _pages(self, numbers: Sequence[int]) -> list[Page | None]:
-        """Pages by number, from the disk in one read."""
-        rows = self._disk.get_many("page", [records.key(number) for number in numbers])
-        return [None if row is None else records.page_of(row, self._disk.get) for row in rows]
+        return records.pages_of(self._disk, [number])[0]
 
     def searched(self, numbers: Sequence[int], model: str) -> list[str]:
         """The texts of pages in view of a process of that model, as searches see them."""
@@ -104,7 +99,7 @@ class Pages:
     def origins(self, numbers: Sequence[int]) -> list[Origin | None]:
         """Whose each page is; None for one that is not there."""
         missing = [number for number in numbers if number not in self._kept]
-        read = zip(missing, self._pages(missing), strict=True)
+        read = zip(missing, records.pages_of(self._disk, missing), strict=True)
         found = {number: page.origin for number, page in read if page is not None}
         return [self._kept[one].page.origin if one in self._kept else found.get(one) for one in numbers]
 
@@ -155,7 +150,7 @@ class Pages:
 
     def load(self, what: Load) -> Loaded:
         """Those of the pages asked for that exist, belong to the process and can be read."""
-        pages = [page for page in self._pages(what.pages) if page is not None]
+        pages = [page for page in records.pages_of(self._disk, what.pages) if page is not None]
         if isinstance(what, LoadOf):
             theirs = [page for page in pages if page.pid == what.whose and page.area is Area.ARCHIVE]
             answer = Loaded(source="disk", pid=what.pid, req=what.req)
@@ -191,20 +186,23 @@ class Pages:
 
     def fetch(self, what: Fetch) -> Fetched:
         """Those of the pages asked for that exist and belong to the process whose pages they are to be."""
-        mine = [page for page in self._pages(what.pages) if page is not None and page.pid == what.owner]
+        found = records.pages_of(self._disk, what.pages)
+        mine = [page for page in found if page is not None and page.pid == what.owner]
         sizes, model = self.sizes([page.id for page in mine]), self._model_of(what.owner)
-        found = [
+        brought = [
             Brought(page.id, size + self._layouts[model].label_size(page), page.kind, page.origin, page.role, page.at)
             for page, size in zip(mine, sizes, strict=True)
         ]
-        return Fetched(source="disk", pid=what.pid, req=what.req, pages=tuple(found))
+        return Fetched(source="disk", pid=what.pid, req=what.req, pages=tuple(brought))
 
     def sizes(self, numbers: Sequence[int], models: Sequence[str] | None = None) -> list[int]:
         """Token counts of the texts of pages by the models that see them now, which who knows them may say; without
         label and frame.
         """
         if models is None:
-            models = [""] * len(numbers) if len(self._layouts) == 1 else list(map(self._seen_by, self._pages(numbers)))
+            several = len(self._layouts) > 1
+            pages = records.pages_of(self._disk, numbers) if several else [None] * len(numbers)
+            models = [self._seen_by(page) for page in pages]
         keys = [records.ids_key(self._measure(model), n) for n, model in zip(numbers, models, strict=True)]
         found = []
         for number, model, ids in zip(numbers, models, self._disk.get_many("ids", keys), strict=True):
@@ -219,7 +217,7 @@ class Pages:
         """`hits` with the tokens of what they show, and of the whole page."""
         found = []
         numbers = [hit.page for hit in hits]
-        pages = self._pages(numbers)
+        pages = records.pages_of(self._disk, numbers)
         models = [self._seen_by(page) for page in pages]
         sizes = self.sizes(numbers, models)
         for hit, page, model, whole in zip(hits, pages, models, sizes, strict=True):
@@ -264,12 +262,10 @@ class Pages:
         wanted = [number for number in numbers if number not in found]
         if wanted:
             measure = self._measure(model)
-            rows = self._disk.get_many("page", [records.key(number) for number in wanted])
             packed = self._disk.get_many("ids", [records.ids_key(measure, number) for number in wanted])
-            for number, row, ids in zip(wanted, rows, packed, strict=True):
-                if row is None:
+            for number, page, ids in zip(wanted, records.pages_of(self._disk, wanted), packed, strict=True):
+                if page is None:
                     raise KernelPanic(f"page {number} is in a page table and not on disk")
-                page = records.page_of(row, self._disk.get)
                 self.keep(page, self._ids(page, model) if ids is None else records.unpack_ids(ids))
                 found[number] = self._kept[number]
         return [found[number] for number in numbers]

@@ -485,8 +485,8 @@ def heads(disk: Reads, pages: Sequence[int]) -> dict[int, str]:
 
 def looked_up(disk: Reads, pages: Sequence[int]) -> dict[int, Page]:
     """Those pages that are there."""
-    rows = disk.get_many("page", [records.key(number) for number in pages])
-    return {number: records.page_of(row, disk.get) for number, row in zip(pages, rows, strict=True) if row is not None}
+    found = zip(pages, records.pages_of(disk, pages), strict=True)
+    return {number: page for number, page in found if page is not None}
 
 
 def grep_piece(disk: Reads, words: Sequence[str], pid: int, before: int, limit: int) -> tuple[list[Match], int]:

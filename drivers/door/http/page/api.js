@@ -42,7 +42,6 @@ export async function alone(work) {
   }
 }
 
-
 /** What changes something: /api/OP with an object. */
 export const change = (op, body) =>
   answered(fetch(`/api/${op}`, {
